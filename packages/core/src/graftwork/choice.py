@@ -1,0 +1,83 @@
+"""A component with its options: what a table of a recipe becomes once it has been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from graftwork.component import Kind
+from graftwork.errors import ContractError, GraftworkError
+from graftwork.registry import Entry
+from graftwork.schema import companion_of
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A named component and the options that a recipe gave it.
+
+    A parameter annotated ``Choice`` is filled from the recipe: ``model: Choice`` in a task takes the ``[model]``
+    section. ``Annotated[Choice, "optimizer"]`` says the kind where the parameter's name does not.
+
+    Calling it builds the component: ``model(vocab_size=4096)``.
+
+    Args:
+        entry: what was chosen.
+        kind: the contract that it keeps.
+        target: the imported class or function.
+        options: for the target, as its signature wants them.
+        companion_options: for the target's companion (see :class:`graftwork.Kind`).
+        table: name and every option, defaults too, as plain TOML data.
+    """
+
+    entry: Entry
+    kind: Kind
+    target: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+    companion_options: Mapping[str, Any] = field(default_factory=dict)
+    table: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The component's short name."""
+        return self.entry.component.name
+
+    def __call__(self, *positional: Any, **supplied: Any) -> Any:
+        """Build the component.
+
+        Raises:
+            GraftworkError: the target refused an option with a ``ValueError``.
+            ContractError: what it returned lacks what its kind promises.
+        """
+        with self._naming_itself():
+            built = self.target(*positional, **supplied, **self.options)
+        missing = [name for name in self.kind.attributes if not hasattr(built, name)]
+        if missing:
+            raise ContractError(
+                f"{self.entry.component.reference} built a {type(built).__name__} that lacks {', '.join(missing)}; "
+                f"the contract of {self.kind.name} is: {self.kind.contract}"
+            )
+        return built
+
+    def for_model(self, model: Any) -> Any:
+        """Build an optimizer over a model's trainable parameters.
+
+        The optimizer's own ``select_parameters`` makes the groups where it has one.
+
+        Args:
+            model: a ``torch.nn.Module``.
+        """
+        select = companion_of(self.target, self.kind)
+        if select is None:
+            return self([parameter for parameter in model.parameters() if parameter.requires_grad])
+        with self._naming_itself():
+            groups = select(model, **self.companion_options)
+        return self(groups)
+
+    @contextmanager
+    def _naming_itself(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise GraftworkError(f"{self.entry.component.reference}: {error}") from error

@@ -1,0 +1,137 @@
+"""The command ``graftwork``: ``list``, ``info`` and ``doctor`` of its own, and the commands that plugins add.
+
+Nothing here imports torch, and a plugin's command is imported only when it is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from graftwork import inventory
+from graftwork.component import Command
+from graftwork.errors import GraftworkError, did_you_mean
+from graftwork.plugins import Plugin
+from graftwork.registry import Registry, get_registry
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+_OWN = (
+    Command("list", "what is installed, by kind", "graftwork.inventory:ListCommand"),
+    Command(
+        "info",
+        "the options of one entry: names, types, defaults, meanings",
+        "graftwork.inventory:InfoCommand",
+    ),
+    Command("doctor", "check plugins and versions", "graftwork.doctor:DoctorCommand"),
+)
+# Named when the package that brings them is absent.
+_FROM_PACKAGES = dict.fromkeys(("train", "compare", "report", "reproduce"), "graftwork-trainer")
+
+_EPILOG = """\
+start here:
+  graftwork list recipe              recipes to start from
+  graftwork train lm-pretrain        train one
+  graftwork compare lm-pretrain --over optimizer.name=adamw,gwt-adamw
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 (doctor found something) or 2 (a mistake, one sentence)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        registry = get_registry()
+        for plugin in registry.failures:
+            _say(f"warning: {plugin.label} was skipped: {plugin.cause}")
+        return _run(arguments, registry)
+    except GraftworkError as error:
+        if os.environ.get("GRAFTWORK_DEBUG"):
+            raise
+        _say(f"error: {error}")
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Python would otherwise complain once more when it flushes the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str], registry: Registry) -> int:
+    commands = {command.name: command for command in (*_OWN, *(command for command, _ in registry.commands))}
+    parser = _parser(commands)
+    word = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if word is not None and word not in commands:
+        raise GraftworkError(_absent(word, commands, registry.plugins))
+    if word is None:
+        parser.parse_args(arguments)
+        parser.print_help()
+        return 0
+    command = _import(commands[word])
+    subparser = Parser(
+        prog=f"graftwork {word}", formatter_class=HelpFormatter, description=commands[word].summary
+    )
+    command.configure(subparser)
+    position = arguments.index(word)
+    parser.parse_args(arguments[:position])
+    return int(command.run(subparser.parse_args(arguments[position + 1 :])))
+
+
+def _parser(commands: dict[str, Command]) -> Parser:
+    from importlib.metadata import version
+
+    width = max(map(len, commands))
+    lines = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in commands.items())
+    parser = Parser(
+        prog="graftwork",
+        usage="graftwork COMMAND [options]",
+        formatter_class=HelpFormatter,
+        description="Training with new algorithms, chosen at run time.\n\ncommands:\n" + lines,
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"graftwork {version('graftwork')}")
+    return parser
+
+
+def _import(command: Command) -> Any:
+    module, _, attribute = command.target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)()
+    except ImportError as error:
+        raise GraftworkError(f"the command {command.name!r} cannot be imported: {error}") from error
+
+
+def _absent(word: str, commands: dict[str, Command], plugins: Sequence[Plugin]) -> str:
+    package = _FROM_PACKAGES.get(word)
+    if package is None:
+        return f"no command called {word!r}{did_you_mean(word, commands)} (commands: {', '.join(commands)})"
+    present = next((plugin for plugin in plugins if plugin.distribution == package), None)
+    if present is None:
+        return f"the command {word!r} comes with the package {package}: pip install {package}"
+    return (
+        f"the command {word!r} comes with {present.label}, which is {present.status}; see `graftwork doctor`"
+    )
+
+
+def _say(text: str) -> None:
+    print(f"graftwork: {text}", file=sys.stderr)
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help that fits 80 columns, with room for long options."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=min(inventory.terminal_width(), 80))
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is the same one sentence as everywhere else."""
+
+    def error(self, message: str) -> NoReturn:
+        raise GraftworkError(f"{message} (see `{self.prog} --help`)")

@@ -1,0 +1,156 @@
+"""What a plugin registers: frozen data that names an import path and imports nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+_NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[\w./-]+")
+
+
+def _require(pattern: re.Pattern[str], value: object, what: str, right: str) -> None:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"{what} must be {right}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of component and the contract of its targets.
+
+    Args:
+        name: lower case with hyphens, as in ``optimizer`` or ``gradient-transform``.
+        contract: what a target is called with and what it returns, one or two sentences.
+        supplied: parameters that the caller fills in, which a recipe therefore cannot set; ``("*",)`` for every
+            parameter without a default (a model's ``vocab_size``, which only the task knows).
+        companion: a function on the target whose parameters are options too. An optimizer's
+            ``select_parameters(model, ...)`` turns a model into parameter groups.
+        attributes: what the built object must have; checked on a class before it is built.
+
+    >>> Kind("gradient-transform", contract="target(**options) -> GradientTransform").name
+    'gradient-transform'
+    """
+
+    OPTIMIZER: ClassVar[str] = "optimizer"
+    ATTENTION: ClassVar[str] = "attention"
+    MODEL: ClassVar[str] = "model"
+    LOSS: ClassVar[str] = "loss"
+    TASK: ClassVar[str] = "task"
+    TRAINER: ClassVar[str] = "trainer"
+    TOPOLOGY: ClassVar[str] = "topology"
+    STRATEGY: ClassVar[str] = "strategy"
+    DEGRADATION: ClassVar[str] = "degradation"
+    METRIC: ClassVar[str] = "metric"
+    RECIPE: ClassVar[str] = "recipe"
+    REPRODUCTION: ClassVar[str] = "reproduction"
+
+    name: str
+    contract: str
+    supplied: tuple[str, ...] = ()
+    companion: str | None = None
+    attributes: tuple[str, ...] = ()
+
+    def supplies(self, parameter: str, *, has_default: bool) -> bool:
+        """Whether the caller fills in this parameter, so that a recipe cannot."""
+        return parameter in self.supplied or (self.supplied == ("*",) and not has_default)
+
+    def __post_init__(self) -> None:
+        _require(_NAME, self.name, "a kind's name", "lower case with hyphens, like 'gradient-transform'")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One registered entry.
+
+    Args:
+        kind: the name of a declared kind, ``Kind.OPTIMIZER`` for instance.
+        name: lower case with hyphens, algorithm before base: ``gwt-adamw``.
+        target: ``package.module:attribute``, imported only when the entry is used; for a recipe
+            ``package:path/inside/it.toml``.
+        summary: one line for ``graftwork list``.
+        paper: where it was published, ``arXiv:2501.07237`` for instance.
+
+    Raises:
+        ValueError: where a name or a target is not of that form.
+
+    >>> Component(Kind.OPTIMIZER, "gwt-adamw", "graftwork_optim_core.gwt:GWTAdamW", "AdamW in a wavelet band").reference
+    'optimizer/gwt-adamw'
+    """
+
+    kind: str
+    name: str
+    target: str
+    summary: str
+    paper: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(_NAME, self.kind, "a component's kind", "a declared kind's name, like 'optimizer'")
+        _require(_NAME, self.name, "a component's name", "lower case with hyphens, like 'gwt-adamw'")
+        _require(_TARGET, self.target, f"the target of {self.kind}/{self.name}", "'package.module:attribute'")
+
+    @property
+    def reference(self) -> str:
+        """The short reference, ``kind/name``."""
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand that a package adds to ``graftwork``.
+
+    Args:
+        name: the word on the command line.
+        summary: one line for ``graftwork --help``.
+        target: ``package.module:attribute``, an object with ``configure(parser)`` and ``run(arguments) -> int``,
+            imported only when the command is called.
+    """
+
+    name: str
+    summary: str
+    target: str
+
+    def __post_init__(self) -> None:
+        _require(_NAME, self.name, "a command's name", "lower case with hyphens, like 'train'")
+        _require(
+            _TARGET, self.target, f"the target of the command {self.name!r}", "'package.module:attribute'"
+        )
+
+
+SHIPPED_KINDS: tuple[Kind, ...] = (
+    Kind(
+        Kind.OPTIMIZER,
+        "target(params, **options) -> torch.optim.Optimizer. Class attribute closure (None, 'loss' or 'gradient') "
+        "says what step() must be given; select_parameters(model, ...), where there is one, makes params.",
+        supplied=("params", "model"),
+        companion="select_parameters",
+        attributes=("step", "zero_grad", "state_dict", "load_state_dict"),
+    ),
+    Kind(Kind.ATTENTION, "target(**options) -> torch.nn.Module over query, key and value.", supplied=("*",)),
+    Kind(
+        Kind.MODEL,
+        "target(**facts, **options) -> torch.nn.Module; the facts (vocab_size, ...) are the parameters without a "
+        "default, and the task supplies them.",
+        supplied=("*",),
+    ),
+    Kind(Kind.LOSS, "target(**options) -> callable of predictions and labels, returning a scalar tensor."),
+    Kind(
+        Kind.TASK,
+        "target(**options) -> Task: build_model(), batches(split, rank, world_size, seed), loss(model, batch), "
+        "evaluate(model).",
+        attributes=("build_model", "batches", "loss", "evaluate"),
+    ),
+    Kind(Kind.TRAINER, "target(**options) -> Trainer: fit(task, recipe, run).", attributes=("fit",)),
+    Kind(
+        Kind.TOPOLOGY, "target(agents, **options) -> graph of who exchanges with whom.", supplied=("agents",)
+    ),
+    Kind(Kind.STRATEGY, "target(**options) -> rule by which agents mix their states."),
+    Kind(Kind.DEGRADATION, "target(**options) -> callable that degrades an image."),
+    Kind(Kind.METRIC, "target(**options) -> callable of predictions and labels, returning a number."),
+    Kind(Kind.RECIPE, "a TOML file inside a package, target 'package:path.toml'."),
+    Kind(
+        Kind.REPRODUCTION,
+        "target(output, **options) -> sequence of Finding; writes its figures into the folder output.",
+        supplied=("output",),
+    ),
+)

@@ -1,0 +1,70 @@
+"""The contracts between packages, as torch-free protocols.
+
+An optimizer needs none: it is a ``torch.optim.Optimizer`` whose class attribute ``closure`` says what ``step`` must be
+given. ``None``: nothing, gradients lie in ``.grad``. ``"loss"``: a function that returns the loss without a backward
+pass (zeroth order). ``"gradient"``: a function that computes loss and gradients at the current parameters, with the
+same batch each time (variance reduction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from graftwork.resolution import Resolved
+
+Split = Literal["train", "validation"]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a trainer can train: a model, batches, a loss and metrics.
+
+    A task knows nothing of optimizers, devices or ranks beyond its arguments. Three further members are used where a
+    task has them: ``unit`` with ``count(batch)`` (``"tokens"`` and how many a batch holds, for throughput),
+    ``facts()`` (plain data on the data, kept with the run), and ``skip(count)`` on the iterable that ``batches``
+    returns (so that resuming need not draw the batches already seen).
+    """
+
+    def build_model(self) -> Any:
+        """Return the model (``torch.nn.Module``) with fresh weights from torch's global generator."""
+        ...
+
+    def batches(self, split: Split, *, rank: int, world_size: int, seed: int) -> Iterable[Any]:
+        """Return this rank's batches: for ``train`` without end, and the same ones for the same arguments."""
+        ...
+
+    def loss(self, model: Any, batch: Any) -> tuple[Any, Mapping[str, Any]]:
+        """Return the mean loss of a batch (a scalar tensor) and further metrics."""
+        ...
+
+    def evaluate(self, model: Any) -> Mapping[str, float]:
+        """Return metrics on held-out data; ``loss`` among them."""
+        ...
+
+
+@runtime_checkable
+class Run(Protocol):
+    """The directory of one training run, as a trainer sees it."""
+
+    directory: Path
+    resume: bool
+
+    def record(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append metrics (``train/loss`` and the like) of one step."""
+        ...
+
+    def finish(self, status: str, result: Mapping[str, Any]) -> None:
+        """Write how the run ended."""
+        ...
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """A way of training any task."""
+
+    def fit(self, task: Task, recipe: Resolved, run: Run) -> None:
+        """Train to the end, or raise :class:`graftwork.GraftworkError` with everything saved left loadable."""
+        ...

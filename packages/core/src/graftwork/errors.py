@@ -1,0 +1,45 @@
+"""The errors that the command line prints as one sentence and turns into exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class GraftworkError(Exception):
+    """A mistake that the user can mend: the message names the option or file, what was wrong and what would be right."""
+
+
+class RecipeError(GraftworkError):
+    """All mistakes of one recipe, a line each."""
+
+    def __init__(self, source: str, mistakes: Sequence[str]) -> None:
+        self.source = source
+        self.mistakes = tuple(mistakes)
+        count = f"{len(self.mistakes)} mistakes" if len(self.mistakes) > 1 else "1 mistake"
+        super().__init__(f"{source}: {count}\n" + "\n".join(f"  {line}" for line in self.mistakes))
+
+
+class UnknownNameError(GraftworkError, LookupError):
+    """A reference that names nothing registered."""
+
+
+class AmbiguousNameError(GraftworkError, LookupError):
+    """A short name that two plugins claim."""
+
+
+class ContractError(GraftworkError):
+    """A registered target that does not keep the contract of its kind."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``", did you mean 'x' or 'y'?"``, or an empty string where nothing known comes close.
+
+    >>> did_you_mean("gwt-adam", ["adamw", "gwt-adamw", "sgd"])
+    ", did you mean 'gwt-adamw'?"
+    >>> did_you_mean("zebra", ["adamw"])
+    ''
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, sorted(set(known)), n=2, cutoff=0.7)
+    return f", did you mean {' or '.join(map(repr, close))}?" if close else ""

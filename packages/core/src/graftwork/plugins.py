@@ -1,0 +1,188 @@
+"""Finding and loading plugins one by one, so that a broken one harms nobody else.
+
+A plugin is an entry point of the group ``graftwork`` whose module implements the hooks of
+:mod:`graftwork.hookspecs`. Import, hook validation and the hooks' own bodies are isolated per plugin, and a plugin
+is taken whole or not at all.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from types import ModuleType
+from typing import Any, Literal, TypeVar
+
+import pluggy
+
+from graftwork import hookspecs
+from graftwork.component import Command, Component, Kind
+
+ENTRY_POINT_GROUP = "graftwork"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One entry point and what came of it.
+
+    ``status`` is ``loaded``, ``failed`` (``cause`` says why) or ``disabled`` (by the environment).
+    """
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    status: Literal["loaded", "failed", "disabled"] = "loaded"
+    cause: str | None = None
+    seconds: float = 0.0
+    imported_torch: bool = False
+    kinds: tuple[Kind, ...] = ()
+    components: tuple[Component, ...] = ()
+    commands: tuple[Command, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Name, distribution and version, for messages."""
+        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+
+    def failed(self, cause: str) -> Plugin:
+        """The same plugin, registering nothing, with the reason."""
+        return replace(self, status="failed", cause=cause, kinds=(), components=(), commands=())
+
+
+@dataclass(slots=True)
+class Selection:
+    """Which plugins the environment asks for: ``GRAFTWORK_PLUGINS`` alone, or all but ``GRAFTWORK_DISABLE``."""
+
+    only: frozenset[str] | None = None
+    without: frozenset[str] = field(default_factory=frozenset)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Selection:
+        def names(variable: str) -> frozenset[str]:
+            return frozenset(
+                part.strip() for part in environment.get(variable, "").split(",") if part.strip()
+            )
+
+        return cls(names("GRAFTWORK_PLUGINS") or None, names("GRAFTWORK_DISABLE"))
+
+    def allows(self, plugin: str) -> bool:
+        return plugin not in self.without and (self.only is None or plugin in self.only)
+
+
+def load_plugins(
+    entry_points: Iterable[metadata.EntryPoint], selection: Selection, *, strict: bool
+) -> list[Plugin]:
+    """Load every selected entry point.
+
+    Args:
+        entry_points: those of the group ``graftwork``.
+        selection: what the environment allows.
+        strict: raise what a plugin raised, instead of recording it (for plugin authors and CI).
+    """
+    manager = pluggy.PluginManager("graftwork")
+    manager.add_hookspecs(hookspecs)
+    plugins: list[Plugin] = []
+    for entry_point in sorted(entry_points, key=lambda point: (point.name, point.value)):
+        plugin = _describe(entry_point)
+        if not selection.allows(plugin.name):
+            plugins.append(replace(plugin, status="disabled"))
+            continue
+        started, torch_before = time.perf_counter(), "torch" in sys.modules
+        try:
+            _check_core_range(entry_point)
+            if taken := next((p for p in plugins if p.name == plugin.name and p.status == "loaded"), None):
+                raise ValueError(
+                    f"the plugin name {plugin.name!r} is taken by {taken.distribution} {taken.version}"
+                )
+            plugin = _collect(manager, entry_point.load(), plugin)
+        except Exception as error:
+            if strict:
+                raise
+            plugin = plugin.failed(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        plugins.append(
+            replace(
+                plugin,
+                seconds=time.perf_counter() - started,
+                imported_torch="torch" in sys.modules and not torch_before,
+            )
+        )
+    return plugins
+
+
+def _describe(entry_point: metadata.EntryPoint) -> Plugin:
+    distribution = entry_point.dist
+    return Plugin(
+        name=entry_point.name,
+        distribution=distribution.name if distribution else "an unknown distribution",
+        version=distribution.version if distribution else "0",
+        module=entry_point.value,
+    )
+
+
+def _check_core_range(entry_point: metadata.EntryPoint) -> None:
+    """Compare the range that the plugin's distribution declares on graftwork with the installed version."""
+    requirements = (entry_point.dist.requires or []) if entry_point.dist else []
+    relevant = [line for line in requirements if line.lower().startswith("graftwork")]
+    if not relevant:
+        return
+    from packaging.requirements import Requirement
+
+    for requirement in map(Requirement, relevant):
+        if requirement.name.lower() != "graftwork" or (
+            requirement.marker and not requirement.marker.evaluate()
+        ):
+            continue
+        installed = metadata.version("graftwork")
+        if not requirement.specifier.contains(installed, prereleases=True):
+            raise RuntimeError(f"wants graftwork{requirement.specifier}, installed is graftwork {installed}")
+
+
+def _collect(manager: pluggy.PluginManager, module: ModuleType, plugin: Plugin) -> Plugin:
+    """Read a plugin's hooks to their end before any of it counts."""
+    manager.register(module, name=plugin.name)
+    try:
+        manager.check_pending()
+        collected = replace(
+            plugin,
+            kinds=_read_hook(manager, module, "graftwork_kinds", Kind),
+            components=_read_hook(manager, module, "graftwork_components", Component),
+            commands=_read_hook(manager, module, "graftwork_commands", Command),
+        )
+        if not (collected.kinds or collected.components or collected.commands):
+            raise ValueError(
+                f"{module.__name__} implements none of the hooks graftwork_{{components,kinds,commands}}"
+            )
+        _refuse_repeats("component", (component.reference for component in collected.components))
+        _refuse_repeats("kind", (kind.name for kind in collected.kinds))
+        _refuse_repeats("command", (command.name for command in collected.commands))
+    except BaseException:
+        manager.unregister(module)
+        raise
+    return collected
+
+
+def _read_hook(
+    manager: pluggy.PluginManager, module: ModuleType, hook: str, expected: type[T]
+) -> tuple[T, ...]:
+    caller: Any = getattr(manager.hook, hook)
+    items: list[T] = []
+    for implementation in caller.get_hookimpls():
+        if implementation.plugin is module:
+            for item in implementation.function():
+                if not isinstance(item, expected):
+                    raise TypeError(f"{hook}() must yield {expected.__name__}, got {item!r}")
+                items.append(item)
+    return tuple(items)
+
+
+def _refuse_repeats(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"it registers the {what} {name} twice")
+        seen.add(name)

@@ -1,0 +1,203 @@
+"""A recipe: TOML sections that name components and set their options.
+
+Reading a recipe (:func:`load_recipe`) checks what core owns and imports no target; :meth:`Recipe.resolve` imports the
+targets and checks every option against their signatures. Either reports all mistakes at once.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graftwork.errors import AmbiguousNameError, GraftworkError, RecipeError, UnknownNameError, did_you_mean
+from graftwork.overrides import Override
+from graftwork.registry import Entry, Registry, get_registry
+from graftwork.toml import dumps
+
+if TYPE_CHECKING:
+    from graftwork.resolution import Resolved
+
+# Read by people, not by any component.
+_PROSE = ("description",)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Sections as a file and the command line gave them, with the ``for`` tables of the chosen names merged in.
+
+    Args:
+        name: the registered name or the file's stem.
+        source: the file, for messages.
+        sections: section to table; each table has a ``name``.
+        origins: dotted key to where it was said, where that is not the file.
+    """
+
+    name: str
+    source: str
+    sections: Mapping[str, Mapping[str, Any]]
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def resolve(self, registry: Registry | None = None) -> Resolved:
+        """Import what the recipe names and check every option.
+
+        Raises:
+            RecipeError: all mistakes, a line each.
+        """
+        from graftwork.resolution import Resolution
+
+        return Resolution(self, registry or get_registry()).run()
+
+    def to_toml(self) -> str:
+        """The recipe as a file."""
+        return dumps(self.sections)
+
+
+def load_recipe(
+    reference: str, overrides: Sequence[Override] = (), *, registry: Registry | None = None
+) -> Recipe:
+    """Read a recipe from a file or by its registered name.
+
+    Args:
+        reference: a path ending in ``.toml``, or a name that ``graftwork list recipe`` shows.
+        overrides: put over the file's values, later ones over earlier ones.
+        registry: the installed plugins unless given.
+
+    Raises:
+        GraftworkError: no such file or name, or the file is not TOML; the message says where.
+        RecipeError: a section is unknown or names nothing registered.
+    """
+    registry = registry or get_registry()
+    name, path = _locate(reference, registry)
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise GraftworkError(f"recipe {path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise GraftworkError(
+            f"recipe {path}: is not UTF-8 text: {error.reason} at byte {error.start}"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise GraftworkError(f"recipe {path}: is not TOML: {error}") from error
+    return build_recipe(data, name=name, source=str(path), overrides=overrides, registry=registry)
+
+
+def build_recipe(
+    data: Mapping[str, Any],
+    *,
+    name: str = "recipe",
+    source: str = "recipe",
+    overrides: Sequence[Override] = (),
+    registry: Registry | None = None,
+) -> Recipe:
+    """Make a recipe of parsed TOML; see :func:`load_recipe`."""
+    registry = registry or get_registry()
+    mistakes: list[str] = []
+    tables: dict[str, dict[str, Any]] = {}
+    for section, table in data.items():
+        if section in _PROSE:
+            continue
+        if isinstance(table, Mapping):
+            tables[section] = _copy(table)
+        else:
+            mistakes.append(f'{section}: must be a section, [{section}] with name = "...", got {table!r}')
+    origins = _apply(overrides, tables, mistakes)
+    tables.setdefault("trainer", {}).setdefault("name", "standard")
+    if "task" not in tables:
+        mistakes.append('[task]: is missing; a recipe says what to train: [task] with name = "..."')
+    merged = {section: _merge_named(section, table, origins, mistakes) for section, table in tables.items()}
+    for section, table in merged.items():
+        mistakes.extend(_check_name(section, table, origins, registry))
+    if mistakes:
+        raise RecipeError(source, mistakes)
+    return Recipe(name, source, merged, origins)
+
+
+def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in table.items()}
+
+
+def _apply(
+    overrides: Sequence[Override], tables: dict[str, dict[str, Any]], mistakes: list[str]
+) -> dict[str, str]:
+    origins: dict[str, str] = {}
+    for override in overrides:
+        table = tables.setdefault(override.path[0], {})
+        for part in override.path[1:-1]:
+            inner = table.setdefault(part, {})
+            if isinstance(inner, str):  # a nested reference by bare name, about to get options
+                inner = table[part] = {"name": inner}
+            if not isinstance(inner, dict):
+                mistakes.append(f"{override.origin}: {part!r} is a value, not a table")
+                break
+            table = inner
+        else:
+            table[override.path[-1]] = override.value
+            origins[override.key] = override.origin
+    return origins
+
+
+def _merge_named(
+    section: str, table: Mapping[str, Any], origins: dict[str, str], mistakes: list[str]
+) -> dict[str, Any]:
+    """Lay ``[section.for.NAME]`` over the section where NAME was chosen; the command line still wins."""
+    merged = {key: value for key, value in table.items() if key != "for"}
+    named = table.get("for", {})
+    if not isinstance(named, Mapping) or not all(isinstance(inner, Mapping) for inner in named.values()):
+        mistakes.append(f"{section}.for: must hold tables, [{section}.for.NAME]")
+        return merged
+    for key, value in named.get(str(merged.get("name")), {}).items():
+        if f"{section}.{key}" not in origins:
+            merged[key] = value
+            origins[f"{section}.{key}"] = f"[{section}.for.{merged['name']}]"
+    return merged
+
+
+def _check_name(
+    section: str, table: Mapping[str, Any], origins: Mapping[str, str], registry: Registry
+) -> list[str]:
+    where = f"{section}.name" + (f" ({origins[f'{section}.name']})" if f"{section}.name" in origins else "")
+    name = table.get("name")
+    if name is None:
+        return [f"{where}: is missing; it says which {section} to use"]
+    if not isinstance(name, str):
+        return [f"{where}: expected string, got {name!r}"]
+    if section not in registry.kinds:
+        return []  # a section that a component asks for under a name of its own: resolution knows its kind
+    try:
+        registry.find(f"{section}/{name}")
+    except (UnknownNameError, AmbiguousNameError) as error:
+        return [f"{where}: {error}"]
+    return []
+
+
+def _locate(reference: str, registry: Registry) -> tuple[str, Path]:
+    if reference.endswith(".toml") or "/" in reference:
+        path = Path(reference).expanduser()
+        if not path.is_file():
+            raise GraftworkError(f"recipe {reference}: no such file")
+        return path.stem, path
+    try:
+        entry = registry.find(f"recipe/{reference}")
+    except UnknownNameError:
+        known = [entry.component.name for entry in registry.entries("recipe")]
+        listed = f"registered are: {', '.join(known)}" if known else "no installed plugin registers one"
+        raise UnknownNameError(
+            f"no recipe called {reference!r}{did_you_mean(reference, known)} "
+            f"({listed}; a file's name ends in .toml)"
+        ) from None
+    return entry.component.name, recipe_path(entry)
+
+
+def recipe_path(entry: Entry) -> Path:
+    """The file of a registered recipe, found without importing its package."""
+    package, _, inner = entry.component.target.partition(":")
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise GraftworkError(
+            f"{entry.component.reference}: {package!r} of {entry.plugin.label} is no installed package"
+        )
+    return Path(spec.submodule_search_locations[0], inner)

@@ -1,0 +1,204 @@
+"""The registry: names to components, with ambiguity refused and close matches offered.
+
+A reference is ``kind/name`` or ``kind/plugin:name``. Listing imports no target; :meth:`Registry.resolve` does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, metadata
+from typing import Any
+
+from graftwork.component import SHIPPED_KINDS, Command, Component, Kind
+from graftwork.errors import AmbiguousNameError, ContractError, GraftworkError, UnknownNameError, did_you_mean
+from graftwork.plugins import ENTRY_POINT_GROUP, Plugin, Selection, load_plugins
+
+# Which of Graftwork's own packages to name when a kind has no entry at all.
+_PACKAGES_BY_KIND = {
+    Kind.OPTIMIZER: "graftwork-optim-core",
+    Kind.TASK: "graftwork-trainer",
+    Kind.TRAINER: "graftwork-trainer",
+    Kind.MODEL: "graftwork-trainer",
+    Kind.RECIPE: "graftwork-trainer",
+}
+CLOSURES = (None, "loss", "gradient")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A component and the plugin that registered it."""
+
+    component: Component
+    plugin: Plugin
+
+    @property
+    def full_reference(self) -> str:
+        """``kind/plugin:name``, which is never ambiguous."""
+        return f"{self.component.kind}/{self.plugin.name}:{self.component.name}"
+
+
+class Registry:
+    """What the loaded plugins registered.
+
+    Args:
+        plugins: loaded, failed and disabled ones, as :func:`graftwork.plugins.load_plugins` returns them.
+
+    >>> registry = Registry([])
+    >>> [kind for kind in registry.kinds][:3]
+    ['optimizer', 'attention', 'model']
+    """
+
+    def __init__(self, plugins: Sequence[Plugin]) -> None:
+        self.kinds: dict[str, Kind] = {kind.name: kind for kind in SHIPPED_KINDS}
+        self.plugins: list[Plugin] = self._settle(plugins)
+        self._entries = [
+            Entry(component, plugin) for plugin in self._loaded() for component in plugin.components
+        ]
+
+    @classmethod
+    def discover(cls, environment: Mapping[str, str] | None = None) -> Registry:
+        """Load the installed plugins as ``GRAFTWORK_PLUGINS``, ``GRAFTWORK_DISABLE`` and ``GRAFTWORK_STRICT`` say."""
+        environment = os.environ if environment is None else environment
+        strict = environment.get("GRAFTWORK_STRICT", "") not in ("", "0")
+        registry = cls(
+            load_plugins(
+                metadata.entry_points(group=ENTRY_POINT_GROUP),
+                Selection.from_environment(environment),
+                strict=strict,
+            )
+        )
+        if strict and registry.failures:
+            broken = registry.failures[0]
+            raise GraftworkError(f"{broken.label}: {broken.cause}")
+        return registry
+
+    def _settle(self, plugins: Sequence[Plugin]) -> list[Plugin]:
+        """Take in declared kinds, then fail each plugin whose kinds clash or whose components have none."""
+        settled = []
+        for plugin in plugins:
+            clash = [kind.name for kind in plugin.kinds if self.kinds.get(kind.name, kind) != kind]
+            if clash:
+                plugin = plugin.failed(f"it declares the kind {clash[0]!r} anew, with another contract")
+            self.kinds.update({kind.name: kind for kind in plugin.kinds})
+            settled.append(plugin)
+        return [self._without_undeclared_kinds(plugin) for plugin in settled]
+
+    def _without_undeclared_kinds(self, plugin: Plugin) -> Plugin:
+        for component in plugin.components:
+            if component.kind not in self.kinds:
+                hint = did_you_mean(component.kind, self.kinds)
+                return plugin.failed(
+                    f"{component.reference} is of an undeclared kind {component.kind!r}{hint}"
+                )
+        return plugin
+
+    def _loaded(self) -> Iterator[Plugin]:
+        return (plugin for plugin in self.plugins if plugin.status == "loaded")
+
+    @property
+    def failures(self) -> list[Plugin]:
+        """The plugins that were skipped because something was wrong with them."""
+        return [plugin for plugin in self.plugins if plugin.status == "failed"]
+
+    @property
+    def commands(self) -> list[tuple[Command, Plugin]]:
+        """Subcommands that plugins add; of two with one name the first plugin's, in the order of plugin names."""
+        first: dict[str, tuple[Command, Plugin]] = {}
+        for plugin in self._loaded():
+            for command in plugin.commands:
+                first.setdefault(command.name, (command, plugin))
+        return list(first.values())
+
+    def entries(self, kind: str | None = None) -> list[Entry]:
+        """Everything registered, of one kind or of all, sorted by kind and name.
+
+        Raises:
+            UnknownNameError: no such kind.
+        """
+        if kind is not None and kind not in self.kinds:
+            raise UnknownNameError(
+                f"no such kind: {kind!r}{did_you_mean(kind, self.kinds)} (kinds: {', '.join(self.kinds)})"
+            )
+        order = list(self.kinds)
+        chosen = [entry for entry in self._entries if kind in (None, entry.component.kind)]
+        return sorted(chosen, key=lambda entry: (order.index(entry.component.kind), entry.component.name))
+
+    def find(self, reference: str) -> Entry:
+        """Look up ``kind/name`` or ``kind/plugin:name``.
+
+        Raises:
+            UnknownNameError: nothing of that name; the message offers close matches.
+            AmbiguousNameError: two plugins claim the short name; the message gives both full references.
+        """
+        kind, slash, name = reference.partition("/")
+        if not slash or not name:
+            raise UnknownNameError(f"a reference is kind/name, like 'optimizer/adamw', got {reference!r}")
+        plugin, colon, bare = name.rpartition(":")
+        same_kind = self.entries(kind)
+        found = [e for e in same_kind if e.component.name == bare and (not colon or e.plugin.name == plugin)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            both = " or ".join(entry.full_reference for entry in found)
+            raise AmbiguousNameError(f"{reference!r} is claimed by {len(found)} plugins: write {both}")
+        if not same_kind:
+            package = _PACKAGES_BY_KIND.get(kind)
+            hint = f"; `pip install {package}` registers some" if package else ""
+            raise UnknownNameError(
+                f"no {kind} called {name!r}: no installed plugin registers any {kind}{hint}"
+            )
+        known = [entry.component.name for entry in same_kind] + [
+            f"{entry.plugin.name}:{entry.component.name}" for entry in same_kind if colon
+        ]
+        raise UnknownNameError(
+            f"no {kind} called {name!r}{did_you_mean(name, known)} (`graftwork list {kind}` shows all)"
+        )
+
+    def resolve(self, entry: Entry) -> Any:
+        """Import an entry's target and check it against the contract of its kind.
+
+        Raises:
+            GraftworkError: the import failed; the message names the distribution and the cause.
+            ContractError: the target lacks what its kind promises.
+        """
+        component = entry.component
+        module_name, _, attribute = component.target.partition(":")
+        try:
+            target: Any = import_module(module_name)
+            for part in attribute.split("."):
+                target = getattr(target, part)
+        except Exception as error:
+            raise GraftworkError(
+                f"{component.reference}: {component.target} of {entry.plugin.label} cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        check_contract(self.kinds[component.kind], component, target)
+        return target
+
+
+def check_contract(kind: Kind, component: Component, target: Any) -> None:
+    """Raise :class:`ContractError` where a class target visibly breaks the contract of its kind."""
+    if not callable(target):
+        raise ContractError(
+            f"{component.reference}: {component.target} must be callable, got {type(target).__name__}"
+        )
+    if isinstance(target, type):
+        missing = [name for name in kind.attributes if not hasattr(target, name)]
+        if missing:
+            raise ContractError(
+                f"{component.reference}: {component.target} lacks {', '.join(missing)}; the contract of "
+                f"{kind.name} is: {kind.contract}"
+            )
+    if kind.name == Kind.OPTIMIZER and getattr(target, "closure", None) not in CLOSURES:
+        raise ContractError(
+            f"{component.reference}: closure must be None, 'loss' or 'gradient', got {target.closure!r}"
+        )
+
+
+@cache
+def get_registry() -> Registry:
+    """The installed plugins, loaded once per process."""
+    return Registry.discover()

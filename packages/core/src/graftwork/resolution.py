@@ -1,0 +1,197 @@
+"""From a recipe's tables to choices: every option checked against the signature it is for."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from graftwork.choice import Choice
+from graftwork.component import Kind
+from graftwork.errors import GraftworkError, RecipeError, did_you_mean
+from graftwork.recipe import Recipe
+from graftwork.registry import Registry
+from graftwork.schema import NotAccepted, Option, check, options_of, unwrap
+from graftwork.toml import dumps
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A checked recipe, ready to be built.
+
+    Args:
+        recipe: what it came from.
+        task: build with no arguments.
+        trainer: build with no arguments.
+        sections: every section with every option, defaults too, as plain TOML data.
+    """
+
+    recipe: Recipe
+    task: Choice
+    trainer: Choice
+    sections: Mapping[str, Mapping[str, Any]]
+
+    def to_toml(self) -> str:
+        """The recipe with nothing left to defaults."""
+        return dumps(self.sections)
+
+
+class Resolution:
+    """One walk over a recipe, collecting mistakes."""
+
+    def __init__(self, recipe: Recipe, registry: Registry) -> None:
+        self._recipe = recipe
+        self._registry = registry
+        self._mistakes: list[str] = []
+        self._sections: dict[str, Mapping[str, Any]] = {}
+
+    def run(self) -> Resolved:
+        """Resolve the task and the trainer, and through their parameters every other section."""
+        task = self._choose_section("task", Kind.TASK)
+        trainer = self._choose_section("trainer", Kind.TRAINER)
+        for section in self._recipe.sections:
+            if section not in self._sections:
+                known = [*self._sections, *self._registry.kinds]
+                self._mistakes.append(
+                    f"[{section}]: nothing in this recipe uses it{did_you_mean(section, known)}; "
+                    f"task {task.name if task else '?'!r} and trainer {trainer.name if trainer else '?'!r} use "
+                    f"{', '.join(f'[{name}]' for name in self._sections)}"
+                )
+        if self._mistakes or task is None or trainer is None:
+            raise RecipeError(self._recipe.source, list(dict.fromkeys(self._mistakes)))
+        ordered = {section: self._sections[section] for section in self._recipe.sections}
+        return Resolved(self._recipe, task, trainer, ordered)
+
+    def _choose_section(self, section: str, kind: str) -> Choice | None:
+        self._sections.setdefault(section, {})
+        choice = self._choose(kind, self._recipe.sections[section], section)
+        if choice is not None:
+            self._sections[section] = choice.table
+        return choice
+
+    def _choose(self, kind_name: str, value: Any, path: str) -> Choice | None:
+        table = {"name": value} if isinstance(value, str) else value
+        if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
+            self._mistake(path, f"expected the name of a {kind_name} or a table with name, got {value!r}")
+            return None
+        try:
+            entry = self._registry.find(f"{kind_name}/{table['name']}")
+            target = self._registry.resolve(entry)
+        except GraftworkError as error:
+            self._mistake(f"{path}.name", str(error))
+            return None
+        kind = self._registry.kinds[kind_name]
+        options = options_of(target, kind)
+        given = {key: value for key, value in table.items() if key != "name"}
+        for key in given.keys() - options.keys():
+            self._unknown_option(f"{path}.{key}", key, entry.component.reference, options, table["name"])
+        values = {name: self._value(option, given, path) for name, option in options.items()}
+        set_values = {name: value for name, value in values.items() if value is not _UNSET}
+        return Choice(
+            entry,
+            kind,
+            target,
+            {name: value for name, value in set_values.items() if not options[name].of_companion},
+            {name: value for name, value in set_values.items() if options[name].of_companion},
+            self._table(table["name"], options, set_values, given),
+        )
+
+    def _value(self, option: Option, given: Mapping[str, Any], path: str) -> Any:
+        """What a component gets for one option, or _UNSET for its default."""
+        kind = choice_kind(option)
+        if kind is not None:
+            return self._nested(option, kind, given, path)
+        if option.name in given:
+            try:
+                return check(given[option.name], option.annotation)
+            except NotAccepted:
+                found = given[option.name]
+                self._mistake(
+                    f"{path}.{option.name}",
+                    f"expected {option.type_text}, got {found!r} ({_toml_type(found)})",
+                )
+        elif option.required:
+            self._mistake(
+                f"{path}.{option.name}", f"is missing; expected {option.type_text}: {option.meaning}"
+            )
+        return _UNSET
+
+    def _nested(self, option: Option, kind: str, given: Mapping[str, Any], path: str) -> Any:
+        if option.name in given:
+            return self._choose(kind, given[option.name], f"{path}.{option.name}")
+        if option.name in self._recipe.sections:
+            return self._choose_section(option.name, kind)
+        if isinstance(option.default, str):
+            return self._choose(kind, option.default, f"{path}.{option.name}")
+        if option.required:
+            known = [entry.component.name for entry in self._registry.entries(kind)]
+            self._mistakes.append(
+                f"[{option.name}]: is missing; [{path}] needs a {kind}: [{option.name}] with name = "
+                f"{' or '.join(map(repr, known[:4])) or '...'}"
+            )
+        return _UNSET
+
+    def _unknown_option(
+        self, path: str, key: str, reference: str, options: Mapping[str, Option], name: str
+    ) -> None:
+        section = path.split(".", 1)[0]
+        elsewhere = (
+            f"; if it is meant for another {section}, write it under [{section}.for.NAME]"
+            if f"{section}.name" in self._recipe.origins and path not in self._recipe.origins
+            else ""
+        )
+        self._mistake(
+            path,
+            f"{reference} has no option {key!r}{did_you_mean(key, options)} "
+            f"(its options: {', '.join(options) or 'none'}){elsewhere}",
+        )
+
+    def _table(
+        self, name: str, options: Mapping[str, Option], values: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        table: dict[str, Any] = {"name": name}
+        for key, option in options.items():
+            if choice_kind(option) is not None and key in self._recipe.sections and key not in given:
+                continue
+            value = _plain(values.get(key, None if option.required else option.default))
+            if value is not None:
+                table[key] = value
+        return table
+
+    def _mistake(self, path: str, text: str) -> None:
+        origin = self._recipe.origins.get(path)
+        self._mistakes.append(f"{path}{f' ({origin})' if origin else ''}: {text}")
+
+
+_UNSET: Any = object()
+
+
+def choice_kind(option: Option) -> str | None:
+    """The kind of component that an option refers to, or None where it is a plain value."""
+    annotation, metadata = unwrap(option.annotation)
+    if annotation is Choice or Choice in get_args(annotation):
+        return metadata[0] if metadata else option.name
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """A value as TOML can hold it; None for what it cannot (None itself, a tensor)."""
+    if isinstance(value, Choice):
+        return dict(value.table)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        items = [_plain(item) for item in value]
+        return None if None in items else items
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if _plain(item) is not None}
+    return value if isinstance(value, (bool, int, float, str)) else None
+
+
+def _toml_type(value: Any) -> str:
+    names = {bool: "boolean", int: "whole number", float: "float", str: "string", list: "list", dict: "table"}
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,54 @@
+"""Writing TOML, which the standard library only reads: tables of numbers, strings, booleans, lists and tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def dumps(document: Mapping[str, Any]) -> str:
+    """Write a document that ``tomllib.loads`` reads back unchanged.
+
+    >>> print(dumps({"optimizer": {"name": "sgd", "lr": 0.1}}), end="")
+    [optimizer]
+    name = "sgd"
+    lr = 0.1
+    """
+    return "\n".join(_table(document, ())).lstrip("\n") + "\n"
+
+
+def _table(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    nested = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    if path and (plain or not nested):
+        yield f"\n[{'.'.join(map(_key, path))}]"
+    for key, value in plain.items():
+        yield f"{_key(key)} = {dumps_value(value)}"
+    for key, value in nested.items():
+        yield from _table(value, (*path, key))
+
+
+def dumps_value(value: Any) -> str:
+    """Write one value as TOML.
+
+    >>> dumps_value([True, 1e-05, "a"])
+    '[true, 1e-05, "a"]'
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(dumps_value, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(key)} = {dumps_value(item)}" for key, item in value.items()) + "}"
+    # JSON's string escapes are TOML's, but for DEL, which TOML wants escaped too.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else dumps_value(key)
