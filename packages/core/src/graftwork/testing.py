@@ -1,0 +1,43 @@
+"""For tests of plugins: a plugin that is installed by putting one folder on the path.
+
+>>> import tempfile
+>>> with tempfile.TemporaryDirectory() as folder:
+...     plugin = write_plugin(Path(folder), "tiny", "x = 1")
+...     sorted(path.name for path in Path(folder).iterdir())
+['graftwork_tiny.py', 'graftwork_tiny-1.0.dist-info']
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def write_plugin(
+    folder: Path, name: str, source: str, *, version: str = "1.0", requires: Sequence[str] = ("graftwork",)
+) -> Path:
+    """Write a module ``graftwork_NAME`` with the metadata of an installed distribution ``graftwork-NAME``.
+
+    With ``folder`` on ``sys.path`` (or in ``PYTHONPATH``, for another process) it is discovered like any plugin.
+
+    Args:
+        folder: receives the module and its ``dist-info``.
+        name: of the plugin; hyphens become underscores in the module's name.
+        source: of the module, dedented.
+        version: of the distribution.
+        requires: requirement lines of the distribution.
+
+    Returns:
+        The module's path.
+    """
+    module = f"graftwork_{name.replace('-', '_')}"
+    metadata = folder / f"{module}-{version}.dist-info"
+    metadata.mkdir(parents=True)
+    lines = ["Metadata-Version: 2.1", f"Name: graftwork-{name}", f"Version: {version}"]
+    lines += [f"Requires-Dist: {line}" for line in requires]
+    (metadata / "METADATA").write_text("\n".join(lines) + "\n", "utf-8")
+    (metadata / "entry_points.txt").write_text(f"[graftwork]\n{name} = {module}\n", "utf-8")
+    path = folder / f"{module}.py"
+    path.write_text(textwrap.dedent(source), "utf-8")
+    return path

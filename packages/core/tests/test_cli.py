@@ -1,0 +1,148 @@
+"""The command line, as a user meets it: another process, its exit code and what it prints."""
+
+from __future__ import annotations
+
+import pytest
+
+KIT = '''
+class Greet:
+    def configure(self, parser): parser.add_argument("name")
+    def run(self, arguments):
+        print(f"hello {arguments.name}")
+        return 0
+
+def scale(params, lr: float = 0.1, nesterov: bool = False):
+    """Scale the gradient.
+
+    Args:
+        lr: step size.
+    """
+
+@hookimpl
+def graftwork_components():
+    yield Component(Kind.OPTIMIZER, "scale", "graftwork_kit:scale", "scales " + "very " * 20 + "well", "arXiv:1")
+
+@hookimpl
+def graftwork_commands():
+    yield Command("greet", "say hello", "graftwork_kit:Greet")
+'''
+BROKEN = "import module_that_is_nowhere"
+
+
+@pytest.fixture(autouse=True)
+def kit(add_plugin):
+    add_plugin("kit", KIT)
+
+
+def test_list_shows_names_and_summaries_in_80_columns(command):
+    result = command("list", "optimizer")
+    assert result.returncode == 0
+    assert result.stdout.startswith("optimizer\n")
+    assert "  scale" in result.stdout
+    assert "(arXiv:1)" in " ".join(result.stdout.split())
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_list_kinds_shows_contracts(command):
+    result = command("list", "--kinds")
+    assert "optimizer" in result.stdout
+    assert "fit(task, recipe, run)" in result.stdout
+
+
+def test_info_prints_the_signature_as_the_schema(command):
+    result = command("info", "optimizer/scale")
+    assert "lr  float, default 0.1" in result.stdout
+    assert "step size." in result.stdout
+    assert "nesterov  true or false, default false" in result.stdout
+    assert "supplied by the caller: params" in result.stdout
+    assert "graftwork-kit 1.0 (optimizer/kit:scale)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["list", "--help"], ["info", "--help"], ["greet", "--help"]]
+)
+def test_help_fits_80_columns(command, arguments):
+    result = command(*arguments)
+    assert result.returncode == 0
+    assert result.stdout.startswith("usage: graftwork")
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_a_plugin_adds_a_command(command):
+    assert command("greet", "you").stdout == "hello you\n"
+    assert "say hello" in command("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["gret", "x"], "no command called 'gret', did you mean 'greet'?"),
+        (["greet"], "the following arguments are required: name (see `graftwork greet --help`)"),
+        (["info", "optimizer/scal"], "did you mean 'scale'"),
+        (["list", "optimizers"], "no such kind: 'optimizers', did you mean 'optimizer'?"),
+        (["--verbose", "list"], "unrecognized arguments: --verbose"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(command, arguments, sentence):
+    result = command(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("graftwork: error: ")
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_command_of_an_absent_package_names_the_package(command):
+    result = command("train", "x", GRAFTWORK_PLUGINS="kit")
+    assert result.returncode == 2
+    assert "graftwork-trainer" in result.stderr
+
+
+def test_a_broken_plugin_is_one_warning_and_the_rest_works(command, add_plugin):
+    add_plugin("broken", BROKEN)
+    result = command("greet", "you")
+    assert result.stdout == "hello you\n"
+    assert (
+        "warning: plugin 'broken' of graftwork-broken 1.0 was skipped: ModuleNotFoundError" in result.stderr
+    )
+    assert result.stderr.count("\n") == 1
+
+
+def test_doctor_reports_health_by_its_exit_code(command, add_plugin):
+    alone = {"GRAFTWORK_PLUGINS": "kit"}
+    healthy = command("doctor", "--resolve", **alone)
+    assert healthy.returncode == 0, healthy.stdout
+    assert "no problems found" in healthy.stdout
+    add_plugin("broken", BROKEN)
+    ill = command("doctor", GRAFTWORK_PLUGINS="kit,broken")
+    assert ill.returncode == 1
+    assert "problem: plugin 'broken' of graftwork-broken 1.0: ModuleNotFoundError" in ill.stdout
+    assert command("doctor", **alone).returncode == 0
+    assert "disabled" in command("doctor", **alone).stdout
+
+
+def test_doctor_finds_targets_that_do_not_resolve(command, add_plugin):
+    add_plugin(
+        "hollow",
+        """
+        @hookimpl
+        def graftwork_components():
+            yield Component(Kind.OPTIMIZER, "hollow", "graftwork_hollow:Nothing", "its target is missing")
+        """,
+    )
+    assert command("doctor", GRAFTWORK_PLUGINS="hollow").returncode == 0
+    result = command("doctor", "--resolve", GRAFTWORK_PLUGINS="hollow")
+    assert result.returncode == 1
+    assert "problem: optimizer/hollow: graftwork_hollow:Nothing" in result.stdout
+
+
+def test_doctor_flags_a_plugin_that_imports_torch(command, add_plugin, plugins_folder):
+    (plugins_folder / "torch.py").write_text("")
+    add_plugin("heavy", "import torch\n" + KIT.replace("graftwork_kit", "graftwork_heavy"))
+    assert "imports torch when loaded" in command("doctor", GRAFTWORK_PLUGINS="heavy").stdout
+
+
+def test_strict_mode_stops(command, add_plugin):
+    add_plugin("broken", BROKEN)
+    result = command("list", GRAFTWORK_STRICT="1")
+    assert result.returncode != 0
+    assert "module_that_is_nowhere" in result.stderr

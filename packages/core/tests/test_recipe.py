@@ -1,0 +1,229 @@
+"""Recipes: all mistakes at once, each with its file, key, what was expected and what was given."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from graftwork import Choice, GraftworkError, RecipeError, UnknownNameError, load_recipe, parse_set
+
+PLUGIN = """
+from typing import Annotated, Literal
+from graftwork import Choice
+
+class Task:
+    def __init__(self, *, model: Choice, data: str = "prose", batch_size: int = 8):
+        self.model, self.data, self.batch_size = model, data, batch_size
+    def build_model(self): return self.model(vocab_size=10)
+    def batches(self, split, *, rank, world_size, seed): ...
+    def loss(self, model, batch): ...
+    def evaluate(self, model): ...
+
+class Trainer:
+    def __init__(self, *, optimizer: Choice, steps: int = 100, seed: int = 0,
+                 schedule: Literal["cosine", "linear"] = "cosine"):
+        if steps < 1: raise ValueError(f"steps must be at least 1, got {steps}")
+        self.optimizer, self.steps = optimizer, steps
+    def fit(self, task, recipe, run): ...
+
+class TwoLevelTrainer:
+    def __init__(self, *, upper_optimizer: Annotated[Choice, "optimizer"],
+                 lower_optimizer: Annotated[Choice, "optimizer"] = "sgd"):
+        self.upper, self.lower = upper_optimizer, lower_optimizer
+    def fit(self, task, recipe, run): ...
+
+class SGD:
+    def __init__(self, params, lr: float = 0.1, momentum: float = 0.0): self.params, self.lr = params, lr
+    def step(self): ...
+    def zero_grad(self): ...
+    def state_dict(self): ...
+    def load_state_dict(self, state): ...
+
+class Adam(SGD):
+    def __init__(self, params, lr: float = 0.001, betas: tuple[float, float] = (0.9, 0.999)):
+        super().__init__(params, lr); self.betas = betas
+    @staticmethod
+    def select_parameters(model, match: list[str] = ["attn"]): return [(model, match)]
+
+def softmax(heads: int = 1): return ("softmax", heads)
+
+def network(vocab_size: int, width: int = 16, attention: Choice | None = None):
+    return {"vocab_size": vocab_size, "width": width, "attention": attention and attention()}
+
+@hookimpl
+def graftwork_components():
+    here = "graftwork_kit"
+    yield Component(Kind.TASK, "lm", f"{here}:Task", "a task")
+    yield Component(Kind.TRAINER, "standard", f"{here}:Trainer", "a trainer")
+    yield Component(Kind.TRAINER, "two-level", f"{here}:TwoLevelTrainer", "a trainer")
+    yield Component(Kind.OPTIMIZER, "sgd", f"{here}:SGD", "an optimizer")
+    yield Component(Kind.OPTIMIZER, "adam", f"{here}:Adam", "an optimizer")
+    yield Component(Kind.MODEL, "network", f"{here}:network", "a model")
+    yield Component(Kind.ATTENTION, "softmax", f"{here}:softmax", "an attention")
+"""
+RECIPE = """
+description = "for a test"
+[task]
+name = "lm"
+[model]
+name = "network"
+width = 32
+[optimizer]
+name = "adam"
+lr = 1
+[optimizer.for.sgd]
+lr = 0.5
+momentum = 0.9
+[trainer]
+steps = 10
+"""
+
+
+@pytest.fixture
+def registry(add_plugin, discover):
+    add_plugin("kit", PLUGIN)
+    return discover()
+
+
+@pytest.fixture
+def resolve(registry, tmp_path):
+    def run(text=RECIPE, *settings):
+        path = tmp_path / "given.toml"
+        path.write_text(text)
+        return load_recipe(str(path), [parse_set(s) for s in settings], registry=registry).resolve(registry)
+
+    return run
+
+
+def mistakes(resolve, text, *settings):
+    with pytest.raises(RecipeError) as caught:
+        resolve(text, *settings)
+    assert caught.value.source.endswith("given.toml")
+    return list(caught.value.mistakes)
+
+
+def test_a_recipe_becomes_choices_that_build(resolve):
+    resolved = resolve()
+    trainer, task = resolved.trainer(), resolved.task()
+    assert (trainer.steps, task.data) == (10, "prose")
+    assert task.build_model() == {"vocab_size": 10, "width": 32, "attention": None}
+    assert isinstance(trainer.optimizer, Choice)
+    assert trainer.optimizer(["w"]).lr == 1.0
+
+
+def test_an_optimizer_selects_its_own_parameters(resolve):
+    optimizer = resolve(RECIPE, 'optimizer.match=["mlp"]').trainer().optimizer.for_model("the model")
+    assert optimizer.params == [("the model", ["mlp"])]
+    assert optimizer.betas == (0.9, 0.999)
+
+
+def test_the_resolved_recipe_leaves_nothing_to_defaults_and_resolves_to_itself(resolve):
+    text = resolve().to_toml()
+    written = tomllib.loads(text)
+    assert written["trainer"] == {"name": "standard", "steps": 10, "seed": 0, "schedule": "cosine"}
+    assert written["optimizer"] == {"name": "adam", "lr": 1.0, "betas": [0.9, 0.999], "match": ["attn"]}
+    assert resolve(text).to_toml() == text
+
+
+def test_named_tables_apply_to_the_chosen_name_and_the_command_line_wins(resolve):
+    sgd = resolve(RECIPE, "optimizer.name=sgd").sections["optimizer"]
+    assert (sgd["lr"], sgd["momentum"]) == (0.5, 0.9)
+    assert resolve(RECIPE, "optimizer.name=sgd", "optimizer.lr=7").sections["optimizer"]["lr"] == 7
+    assert "momentum" not in resolve().sections["optimizer"]
+
+
+def test_all_mistakes_are_reported_at_once(resolve):
+    found = mistakes(
+        resolve,
+        RECIPE.replace("width = 32", "wdth = 32\nvocab_size = 5").replace(
+            "lr = 1\n", 'lr = "fast"\nbetas = [0.9]\n'
+        ),
+        "trainer.schedule=cosin",
+    )
+    assert [line.split(":")[0] for line in sorted(found)] == [
+        "model.vocab_size",
+        "model.wdth",
+        "optimizer.betas",
+        "optimizer.lr",
+        "trainer.schedule (--set trainer.schedule=cosin)",
+    ]
+    text = "\n".join(found)
+    assert "model/network has no option 'wdth', did you mean 'width'?" in text
+    assert "optimizer.lr: expected float, got 'fast' (string)" in text
+    assert "optimizer.betas: expected [float, float], got [0.9] (list)" in text
+    assert "expected 'cosine' or 'linear', got 'cosin' (string)" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "lm"', 'name = "ml"', "task.name: no task called 'ml'"),
+        ('[task]\nname = "lm"', "", "[task]: is missing"),
+        ('[model]\nname = "network"\nwidth = 32', "", "[model]: is missing; [task] needs a model"),
+        ('name = "adam"', "", "optimizer.name: is missing"),
+        ('name = "adam"', "name = 3", "optimizer.name: expected string, got 3"),
+        ("[trainer]", '[optimiser]\nname = "x"\n[trainer]', "did you mean 'optimizer'?"),
+        ("[trainer]", '[attention]\nname = "softmax"\n[optimizer.x]\n[trainer]', "has no option 'x'"),
+        ("[task]", "task = 3\n[model2]", "task: must be a section"),
+    ],
+)
+def test_structural_mistakes(resolve, old, new, message):
+    assert old in RECIPE
+    assert any(message in line for line in mistakes(resolve, RECIPE.replace(old, new)))
+
+
+def test_an_option_for_another_name_is_pointed_to_a_named_table(resolve):
+    text = RECIPE.replace("[optimizer.for.sgd]", "betas = [0.9, 0.9]\n[optimizer.for.sgd]")
+    (line,) = mistakes(resolve, text, "optimizer.name=sgd")
+    assert "optimizer/sgd has no option 'betas'" in line
+    assert "write it under [optimizer.for.NAME]" in line
+
+
+def test_references_nest_and_sections_can_have_names_of_their_own(resolve):
+    nested = resolve(RECIPE, "model.attention=softmax", "model.attention.heads=4")
+    assert nested.task().build_model()["attention"] == ("softmax", 4)
+    assert nested.sections["model"]["attention"] == {"name": "softmax", "heads": 4}
+    top = resolve(RECIPE + '[attention]\nname = "softmax"\nheads = 2\n')
+    assert top.task().build_model()["attention"] == ("softmax", 2)
+    two = resolve(
+        RECIPE.replace("[optimizer", "[upper_optimizer").replace("steps = 10", ""), "trainer.name=two-level"
+    ).trainer()
+    assert (two.upper.name, two.lower.name) == ("adam", "sgd")
+
+
+def test_a_refused_value_names_the_component(resolve):
+    resolved = resolve(RECIPE, "trainer.steps=0")
+    with pytest.raises(GraftworkError, match="trainer/standard: steps must be at least 1, got 0"):
+        resolved.trainer()
+
+
+def test_a_full_name_is_kept(resolve):
+    assert resolve(RECIPE, "optimizer.name=kit:adam").sections["optimizer"]["name"] == "kit:adam"
+
+
+def test_files_that_cannot_be_read(registry, tmp_path):
+    with pytest.raises(GraftworkError, match=r"nowhere.toml: no such file"):
+        load_recipe(str(tmp_path / "nowhere.toml"), registry=registry)
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[task\n")
+    with pytest.raises(GraftworkError, match=r"bad.toml: is not TOML: .*line 1"):
+        load_recipe(str(bad), registry=registry)
+    bad.write_bytes(b"\xff")
+    with pytest.raises(GraftworkError, match="is not UTF-8 text"):
+        load_recipe(str(bad), registry=registry)
+    with pytest.raises(UnknownNameError, match="no recipe called 'lm'"):
+        load_recipe("lm", registry=registry)
+
+
+def test_a_registered_recipe_is_found_without_importing_its_package(add_plugin, discover, plugins_folder):
+    folder = plugins_folder / "package_with_recipe"
+    (folder / "recipes").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('must not be imported')")
+    (folder / "recipes" / "small.toml").write_text(RECIPE)
+    add_plugin(
+        "kit",
+        PLUGIN + "    yield Component(Kind.RECIPE, 'small', 'package_with_recipe:recipes/small.toml', '')",
+    )
+    registry = discover()
+    assert load_recipe("small", registry=registry).sections["model"]["width"] == 32

@@ -1,0 +1,90 @@
+"""Looking names up, and importing what they stand for."""
+
+from __future__ import annotations
+
+import pytest
+
+from graftwork import AmbiguousNameError, ContractError, GraftworkError, UnknownNameError
+
+OPTIMIZERS = """
+class Complete:
+    closure = None
+    def step(self): ...
+    def zero_grad(self): ...
+    def state_dict(self): ...
+    def load_state_dict(self, state): ...
+
+class NoStep:
+    def zero_grad(self): ...
+
+class OddClosure(Complete):
+    closure = "sometimes"
+
+@hookimpl
+def graftwork_components():
+    for name, attribute in {"gwt-adamw": "Complete", "no-step": "NoStep", "odd-closure": "OddClosure",
+                            "gone": "Missing"}.items():
+        yield Component(Kind.OPTIMIZER, name, f"graftwork_one:{attribute}", "an optimizer")
+    yield Component(Kind.OPTIMIZER, "nowhere", "module_that_is_nowhere:thing", "an optimizer")
+"""
+
+
+@pytest.fixture
+def registry(add_plugin, discover):
+    add_plugin("one", OPTIMIZERS)
+    return discover()
+
+
+def test_a_reference_finds_its_entry(registry):
+    assert registry.find("optimizer/gwt-adamw") is registry.find("optimizer/one:gwt-adamw")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("optimizer/gwt-adam", "did you mean 'gwt-adamw'"),
+        ("optimizer/two:gwt-adamw", "did you mean 'one:gwt-adamw'"),
+        ("optimiser/gwt-adamw", "no such kind: 'optimiser', did you mean 'optimizer'?"),
+        ("gwt-adamw", "a reference is kind/name"),
+        ("model/llama", "no installed plugin registers any model; `pip install graftwork-trainer`"),
+    ],
+)
+def test_an_unknown_reference_says_what_is_close(registry, reference, message):
+    with pytest.raises(UnknownNameError) as caught:
+        registry.find(reference)
+    assert message in str(caught.value)
+
+
+def test_two_claimants_stay_listed_and_need_their_full_names(add_plugin, discover):
+    add_plugin("one", OPTIMIZERS)
+    add_plugin("two", OPTIMIZERS.replace("graftwork_one", "graftwork_two"))
+    registry = discover()
+    assert len([e for e in registry.entries("optimizer") if e.component.name == "gwt-adamw"]) == 2
+    with pytest.raises(AmbiguousNameError) as caught:
+        registry.find("optimizer/gwt-adamw")
+    assert "write optimizer/one:gwt-adamw or optimizer/two:gwt-adamw" in str(caught.value)
+    assert registry.find("optimizer/two:gwt-adamw").plugin.name == "two"
+
+
+def test_a_target_is_imported_only_when_resolved(registry):
+    entry = registry.find("optimizer/gwt-adamw")
+    assert registry.resolve(entry).__name__ == "Complete"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        (
+            "nowhere",
+            GraftworkError,
+            "plugin 'one' of graftwork-one 1.0 cannot be imported: ModuleNotFoundError",
+        ),
+        ("gone", GraftworkError, "AttributeError"),
+        ("no-step", ContractError, "lacks step, state_dict, load_state_dict; the contract of optimizer is"),
+        ("odd-closure", ContractError, "closure must be None, 'loss' or 'gradient', got 'sometimes'"),
+    ],
+)
+def test_a_bad_target_is_named_when_resolved(registry, name, error, message):
+    with pytest.raises(error) as caught:
+        registry.resolve(registry.find(f"optimizer/{name}"))
+    assert message in str(caught.value)

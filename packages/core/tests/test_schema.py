@@ -1,0 +1,128 @@
+"""Options read off signatures, and values checked against annotations."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Optional, Union
+
+import pytest
+
+from graftwork.component import Kind
+from graftwork.schema import REQUIRED, NotAccepted, check, describe, options_of
+
+
+class Side(enum.Enum):
+    LEFT = "left"
+    RIGHT = "right"
+
+
+class Tensor:
+    """Stands for a type that no recipe can give."""
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "expected"),
+    [
+        (1, float, 1.0),
+        (3, int, 3),
+        ("x", str, "x"),
+        (True, bool, True),
+        ("~/x", Path, Path("~/x").expanduser()),
+        ("cosine", Literal["cosine", "linear"], "cosine"),
+        ("right", Side, Side.RIGHT),
+        ([1, 2], list[float], [1.0, 2.0]),
+        ([1, 2], Sequence[int], [1, 2]),
+        ([0.9, 0.99], tuple[float, float], (0.9, 0.99)),
+        ([1, 2, 3], tuple[int, ...], (1, 2, 3)),
+        ({"a": 1}, dict[str, float], {"a": 1.0}),
+        ("none", float | None, None),
+        (2, Optional[float], 2.0),  # noqa: UP045  the old spelling is what torch's signatures use
+        (1, Union[float, Tensor], 1.0),  # noqa: UP007
+        (1, int | float, 1),
+        ({"any": []}, Any, {"any": []}),
+    ],
+)
+def test_values_that_fit(value, annotation, expected):
+    result = check(value, annotation)
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (True, int),
+        (True, float),
+        (1.5, int),
+        ("1", float),
+        (1, str),
+        (1, bool),
+        ("slow", Literal["cosine", "linear"]),
+        (1, Literal[True]),
+        ("up", Side),
+        ("abc", list[str]),
+        ([1, "x"], list[int]),
+        ([0.9], tuple[float, float]),
+        ("x", float | None),
+        ("x", Union[float, Tensor]),  # noqa: UP007
+        ([1], dict[str, int]),
+    ],
+)
+def test_values_that_do_not_fit(value, annotation):
+    with pytest.raises(NotAccepted):
+        check(value, annotation)
+
+
+def test_words_leave_out_what_no_recipe_can_give():
+    assert describe(Union[float, Tensor]) == "float"  # noqa: UP007
+    assert describe(Side | None) == "'left' or 'right' or none"
+    assert describe(tuple[float, ...]) == "list of float"
+
+
+class Base:
+    def __init__(self, params, lr: float = 0.1, **extra: object) -> None:
+        """Make one.
+
+        Args:
+            params: supplied by the trainer.
+            lr (float, optional): step size
+                of every step.
+        """
+
+
+class Derived(Base):
+    """Inherits its signature."""
+
+    @staticmethod
+    def select_parameters(model: Any, match: Sequence[str] = ("attn",), *, other: Missing = 1) -> Any:  # noqa: F821
+        """Choose.
+
+        Args:
+            match: substrings of names.
+        """
+
+
+def test_options_come_from_the_signature_and_the_companion():
+    kind = Kind("optimizer", "", supplied=("params", "model"), companion="select_parameters")
+    options = options_of(Derived, kind)
+    assert list(options) == ["lr", "match", "other"]
+    assert (options["lr"].annotation, options["lr"].default) == (float, 0.1)
+    assert options["match"].meaning == "substrings of names."
+    assert options["match"].of_companion
+    assert options["other"].annotation is Any
+
+
+def test_meanings_of_a_documented_init():
+    kind = Kind("optimizer", "", supplied=("params",))
+    assert options_of(Base, kind)["lr"].meaning == "step size of every step."
+
+
+def test_what_the_caller_supplies_is_no_option():
+    def model(vocab_size: int, width: int = 8) -> None: ...
+
+    assert list(options_of(model, Kind("model", "", supplied=("*",)))) == ["width"]
+    required = options_of(model, Kind("task", ""))["vocab_size"]
+    assert required.default is REQUIRED
+    assert required.required

@@ -1,0 +1,1 @@
+"""Optimizers whose state lives in a subspace: an update host and a gradient transform, brought together."""

@@ -1,0 +1,1 @@
+"""Wavelet transforms of gradients along their last axis."""

@@ -1,0 +1,77 @@
+"""What a corpus is, and how one is found by name or by path."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from graftwork.errors import GraftworkError, did_you_mean
+
+_REGISTERED = {
+    "installed-prose": "graftwork_trainer.corpora.installed_prose:installed_prose",
+    "bbc-news": "graftwork_trainer.corpora.fetched:bbc_news",
+    "news-articles": "graftwork_trainer.corpora.fetched:news_articles",
+    "wikipedia-excerpt": "graftwork_trainer.corpora.fetched:wikipedia_excerpt",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text that is wholly training text or wholly held out.
+
+    Args:
+        identifier: unique in its corpus and the same on every machine; decides the split.
+        text: the whole text; paragraphs are separated by blank lines.
+    """
+
+    identifier: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Documents that can be read, and what determines them.
+
+    Args:
+        name: the registered name, or the path as the user gave it.
+        identity: everything that determines the documents (package versions, digests), as plain text.
+        read: returns the documents, in the same order each time.
+    """
+
+    name: str
+    identity: Mapping[str, str]
+    read: Callable[[], Iterable[Document]]
+
+
+def corpus_names() -> tuple[str, ...]:
+    """The registered names."""
+    return tuple(_REGISTERED)
+
+
+def find_corpus(data: str) -> Corpus:
+    """Return the corpus of a registered name, or of a file or folder of text.
+
+    Nothing is read or fetched for a registered name before its documents are asked for; of files the digest
+    is taken.
+
+    Args:
+        data: a registered name, or the path of a ``.txt``, ``.md`` or ``.jsonl`` file or of a folder of them.
+
+    Raises:
+        GraftworkError: it is neither.
+    """
+    if data in _REGISTERED:
+        module, _, function = _REGISTERED[data].partition(":")
+        corpus: Corpus = getattr(importlib.import_module(module), function)()
+        return corpus
+    path = Path(data).expanduser()
+    if not data or not path.exists():
+        raise GraftworkError(
+            f"data {data!r} is neither a corpus nor an existing path{did_you_mean(data, _REGISTERED)}; "
+            f"corpora: {', '.join(_REGISTERED)}; or give a .txt, .md or .jsonl file, or a folder of text files"
+        )
+    from graftwork_trainer.corpora.files import text_files
+
+    return text_files(path, name=data)

@@ -1,0 +1,1 @@
+"""Models that a recipe can name, with random weights."""

@@ -1,0 +1,134 @@
+"""One process or many: the process group, the device, and the model's wrapping as DDP or FSDP2.
+
+Under ``torchrun`` every process runs the same recipe. ``ddp`` keeps a copy of the model on each rank
+(``torch.nn.parallel.DistributedDataParallel``); ``fsdp`` shards parameters, gradients and optimizer state by rows
+(``torch.distributed.fsdp.fully_shard``, known as FSDP2).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from graftwork import GraftworkError
+
+Parallel = Literal["auto", "ddp", "fsdp"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def launched_by_torchrun() -> bool:
+    """Whether this process is one of several that ``torchrun`` started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the process group that ``torchrun`` describes; do nothing in a single process."""
+    if not launched_by_torchrun() or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where this process stands.
+
+    Args:
+        rank: of this process, from 0.
+        size: number of processes.
+        device: where the model lives.
+        strategy: ``single``, ``ddp`` or ``fsdp``.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+    strategy: Literal["single", "ddp", "fsdp"]
+
+    @classmethod
+    def current(cls, device: Device, parallel: Parallel) -> World:
+        """Read it off the process group.
+
+        Raises:
+            GraftworkError: CUDA was asked for and there is none.
+        """
+        if device == "cuda" and not torch.cuda.is_available():
+            raise GraftworkError(
+                "trainer.device is 'cuda', but torch sees no CUDA device; use 'cpu' or 'auto'"
+            )
+        rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        chosen = torch.device("cpu")
+        if device != "cpu" and torch.cuda.is_available():
+            chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(chosen)
+        strategy = "single" if size == 1 else "ddp" if parallel == "auto" else parallel
+        return cls(rank, size, chosen, strategy)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Put the model on the device, as the strategy wants it."""
+        if self.strategy == "fsdp":
+            shard(model, self)
+            return model
+        model.to(self.device)
+        return nn.parallel.DistributedDataParallel(model) if self.strategy == "ddp" else model
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """The mean of a scalar over ranks."""
+        if self.size > 1:
+            dist.all_reduce(value)
+            value /= self.size
+        return value
+
+    def move(self, batch: Any) -> Any:
+        """A batch on this device: tensors inside dictionaries, lists and tuples too."""
+        if isinstance(batch, torch.Tensor):
+            return batch.to(self.device, non_blocking=True)
+        if isinstance(batch, dict):
+            return {key: self.move(value) for key, value in batch.items()}
+        if isinstance(batch, (list, tuple)):
+            return type(batch)(self.move(value) for value in batch)
+        return batch
+
+
+def shard(model: nn.Module, world: World) -> None:
+    """Shard a model in place: each member of its module lists (its blocks), then what is left."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    for module in list(model.modules()):
+        if isinstance(module, nn.ModuleList):
+            for block in module:
+                fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The task's own model inside a DDP wrapper."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+@contextmanager
+def gradient_sync(model: nn.Module, enabled: bool) -> Iterator[None]:
+    """Leave gradients local while they accumulate: only the last micro-batch of a step communicates."""
+    from torch.distributed.fsdp import FSDPModule
+
+    quiet: AbstractContextManager[Any] = nullcontext()
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(enabled)
+    elif isinstance(model, nn.parallel.DistributedDataParallel) and not enabled:
+        quiet = model.no_sync()
+    with quiet:
+        yield

@@ -1,0 +1,60 @@
+"""What the trainer package registers; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graftwork import Command, Component, Kind, hookimpl
+
+_LLAMA_SIZES = ("tiny", "60m", "130m", "350m", "1b", "3b", "7b")
+
+
+@hookimpl
+def graftwork_components() -> Iterator[Component]:
+    """The standard trainer, language-model pretraining, its models and its recipe."""
+    yield Component(
+        Kind.TRAINER,
+        "standard",
+        "graftwork_trainer.standard:StandardTrainer",
+        "one process, DDP or FSDP2; schedules, accumulation, exact resume",
+    )
+    yield Component(
+        Kind.TASK,
+        "lm-pretrain",
+        "graftwork_trainer.tasks.lm_pretrain:LanguageModelPretraining",
+        "causal language-model pretraining on text, perplexity on held-out documents",
+    )
+    for size in _LLAMA_SIZES:
+        yield Component(
+            Kind.MODEL,
+            f"llama-{size}",
+            f"graftwork_trainer.models.llama:llama_{size}",
+            "LLaMA-shaped, random weights"
+            + ("; for a laptop" if size == "tiny" else ", the published shape"),
+            paper=None if size == "tiny" else "arXiv:2403.03507",
+        )
+    yield Component(
+        Kind.RECIPE,
+        "lm-pretrain",
+        "graftwork_trainer:recipes/lm-pretrain.toml",
+        "pretrain a small LLaMA on English prose, in about a minute on two cores",
+    )
+
+
+@hookimpl
+def graftwork_commands() -> Iterator[Command]:
+    """``train``, ``compare``, ``report`` and ``reproduce``."""
+    yield Command("train", "train a recipe", "graftwork_trainer.commands.train:TrainCommand")
+    yield Command(
+        "compare",
+        "train variants of a recipe and compare them",
+        "graftwork_trainer.commands.compare:CompareCommand",
+    )
+    yield Command(
+        "report", "write the report of runs again", "graftwork_trainer.commands.report:ReportCommand"
+    )
+    yield Command(
+        "reproduce",
+        "measure a paper's figures beside the published ones",
+        "graftwork_trainer.commands.reproduce:ReproduceCommand",
+    )

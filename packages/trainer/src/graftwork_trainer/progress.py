@@ -1,0 +1,61 @@
+"""The progress line of a run: step, loss, throughput, time left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A tqdm bar over training steps.
+
+    Args:
+        start: steps taken before, by a resumed run.
+        total: steps in all.
+        unit: of throughput, ``tokens`` for instance.
+        label: shown in front.
+        shown: off on every rank but the first.
+    """
+
+    def __init__(self, start: int, total: int, unit: str, *, label: str, shown: bool) -> None:
+        interactive = sys.stderr.isatty()
+        self._unit = unit
+        self._bar = tqdm(
+            total=total,
+            initial=start,
+            desc=label,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not shown,
+            # A log file wants a line now and then, a person wants to see it move.
+            mininterval=0.2 if interactive else 30.0,
+            bar_format="{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def advance(self) -> None:
+        """One step done."""
+        self._bar.update()
+
+    def show(self, metrics: Mapping[str, float]) -> None:
+        """Show the latest loss and throughput."""
+        shown = {"loss": f"{metrics['train/loss']:.3f}"} if "train/loss" in metrics else {}
+        rate = metrics.get(f"train/{self._unit}_per_second")
+        if rate is not None:
+            shown[f"{self._unit}/s"] = f"{rate:,.0f}"
+        self._bar.set_postfix(shown, refresh=False)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if not self._bar.disable:
+            self._bar.write(text, file=sys.stderr)

@@ -1,0 +1,41 @@
+"""Reports: run directories in, one self-contained page, its figures and a terminal table out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graftwork_trainer.report.page import Report, write_report
+    from graftwork_trainer.report.read import RunRecord, read_run
+    from graftwork_trainer.report.terminal import print_table, render_table
+    from graftwork_trainer.report.variants import Variant, group_runs
+
+__all__ = [
+    "Report",
+    "RunRecord",
+    "Variant",
+    "group_runs",
+    "print_table",
+    "read_run",
+    "render_table",
+    "write_report",
+]
+
+_HOME = {
+    "Report": "page",
+    "RunRecord": "read",
+    "Variant": "variants",
+    "group_runs": "variants",
+    "print_table": "terminal",
+    "read_run": "read",
+    "render_table": "terminal",
+    "write_report": "page",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name where it is first used: importing this package draws in no figure library."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,169 @@
+"""The result in one sentence, and how far it can be trusted in another; both computed from the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graftwork_trainer.report import metrics
+from graftwork_trainer.report.numerals import percent
+from graftwork_trainer.report.table import Cell, Row, Table
+from graftwork_trainer.report.variants import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A sentence with the result, and the sentences that qualify it."""
+
+    sentence: str
+    qualifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """One variant with its value of the primary metric and, where known, its optimizer memory."""
+
+    variant: Variant
+    cell: Cell
+    memory: float | None
+
+    @property
+    def label(self) -> str:
+        return self.variant.label
+
+    @property
+    def converged(self) -> bool:
+        return self.cell.summary is not None and math.isfinite(self.cell.summary.mean)
+
+
+def write_headline(variants: Sequence[Variant], table: Table) -> Headline:
+    """State the result of a comparison, from the same cells that the table shows."""
+    row = table.primary
+    if row is None:
+        names = ", ".join(table.labels)
+        return Headline(f"{names}: no metric has been recorded yet.", "")
+    standings = [_Standing(*facts) for facts in zip(variants, row.cells, _memories(table), strict=True)]
+    metric = metrics.spoken(row.key)
+    ranked = [standing for standing in standings if standing.cell.final and standing.converged]
+    others = [standing for standing in standings if standing not in ranked]
+    named: list[_Standing] = []
+    if not ranked:
+        sentence = "; ".join(_so_far(standing, metric) for standing in others)
+        others = []
+    elif len(ranked) == 1:
+        named = ranked
+        sentence = f"{ranked[0].label} reached {metric} {ranked[0].cell.text}{_steps(ranked[0].variant)}"
+    else:
+        sentence, named = _comparison(ranked, row, metric)
+    remarks = [
+        _about_seeds(ranked),
+        _about_overlap(named),
+        *(f"{_so_far(other, metric)}." for other in others),
+    ]
+    return Headline(f"{sentence}.", " ".join(filter(None, remarks)))
+
+
+def _comparison(ranked: Sequence[_Standing], row: Row, metric: str) -> tuple[str, list[_Standing]]:
+    """What the thriftiest variant reached, set against the best; without a thriftiest, the best two."""
+    by_quality = list(ranked)
+    if row.better:
+        by_quality.sort(key=_mean, reverse=row.better == "higher")
+    best, second = by_quality[0], by_quality[1]
+    thrifty, rich = _thriftiest(ranked)
+    of_many = f", the best of {len(ranked)}," if len(ranked) > 2 and row.better else ""
+    if thrifty is None or rich is None:
+        superlative = (
+            f"the best {metric} of {len(ranked)} variants," if len(ranked) > 2 and row.better else metric
+        )
+        following = "next is " if of_many else ""
+        sentence = f"{best.label} reached {superlative} {best.cell.text}; {following}{second.label} {second.cell.text}"
+        return sentence, [best, second]
+    other = (best if best is not thrifty else second) if len(ranked) == 2 or best is not thrifty else rich
+    saving = _saving(thrifty, other if _uses_less(thrifty, other) else rich)
+    also_best = f"the best {metric}," if best is thrifty and row.better else metric
+    rank = of_many if other is best else ""
+    ending = f"{other.label}{rank} {other.cell.text}"
+    return f"{thrifty.label} reached {also_best} {thrifty.cell.text} {saving}; {ending}", [thrifty, other]
+
+
+def _thriftiest(ranked: Sequence[_Standing]) -> tuple[_Standing | None, _Standing | None]:
+    """The variants with the least and the most optimizer memory, where they differ by more than a percent."""
+    known = [standing for standing in ranked if standing.memory is not None]
+    if len(known) < len(ranked):
+        return None, None
+    least, most = min(known, key=_memory), max(known, key=_memory)
+    return (least, most) if _memory(least) < 0.99 * _memory(most) else (None, None)
+
+
+def _uses_less(one: _Standing, other: _Standing) -> bool:
+    return _memory(one) < 0.99 * _memory(other)
+
+
+def _saving(thrifty: _Standing, other: _Standing) -> str:
+    if not thrifty.memory:
+        return "without any optimizer memory"
+    share = percent(_memory(thrifty) / _memory(other))
+    if "," in other.label or " " in other.label:
+        return f"with {share} of the optimizer memory of {other.label}"
+    return f"with {share} of {other.label}'s optimizer memory"
+
+
+def _so_far(standing: _Standing, metric: str) -> str:
+    """What there is to say of a variant that has no final finite value."""
+    variant = standing.variant
+    steps = max(run.steps for run in variant.runs)
+    if standing.cell.summary is None:
+        return f"{variant.label} {_state(variant)} after {steps} steps, without any {metric}"
+    if not standing.converged:
+        return f"{variant.label} diverged: its {metric} is not finite"
+    return f"{variant.label} {_state(variant)}: {metric} {standing.cell.text} so far, at step {steps}"
+
+
+def _state(variant: Variant) -> str:
+    return {"failed": "failed", "unfinished": "has not finished", "": "finished"}[variant.status]
+
+
+def _about_seeds(ranked: Sequence[_Standing]) -> str:
+    counts = {standing.cell.summary.count for standing in ranked if standing.cell.summary}
+    if not counts:
+        return ""
+    if counts == {1}:
+        each = " each" if len(ranked) > 1 else ""
+        return f"One seed{each}: the spread over seeds is not known."
+    most = max(counts)
+    if len(counts) == 1:
+        return f"Mean ± standard deviation over {most} seeds{' each' if len(ranked) > 1 else ''}."
+    alone = "; a number without ± comes from one seed" if 1 in counts else ""
+    return f"Mean ± standard deviation over up to {most} seeds{alone}."
+
+
+def _about_overlap(named: Sequence[_Standing]) -> str:
+    if len(named) < 2:
+        return ""
+    first, second = (standing.cell.summary for standing in named[:2])
+    if first is None or second is None or min(first.count, second.count) < 2:
+        return ""
+    if first.low <= second.high and second.low <= first.high:
+        return f"The ranges of {named[0].label} and {named[1].label} overlap, so their order is not settled."
+    return ""
+
+
+def _steps(variant: Variant) -> str:
+    steps = {run.steps for run in variant.counted_runs}
+    return f" after {max(steps)} steps" if len(steps) == 1 else ""
+
+
+def _memories(table: Table) -> list[float | None]:
+    row = table.row("optimizer_state_bytes")
+    if row is None:
+        return [None] * len(table.labels)
+    return [cell.summary.mean if cell.summary else None for cell in row.cells]
+
+
+def _mean(standing: _Standing) -> float:
+    return standing.cell.summary.mean if standing.cell.summary else math.nan
+
+
+def _memory(standing: _Standing) -> float:
+    return standing.memory or 0.0

@@ -1,0 +1,217 @@
+"""The table of final metrics and costs: built once, shown in the terminal and on the page.
+
+A cell is a mean over the seeds that ran to their end. While a variant has none, it shows its values so far
+and is left out of the choice of the best.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from graftwork_trainer.report import metrics
+from graftwork_trainer.report.aggregate import Summary, summarize
+from graftwork_trainer.report.numerals import (
+    BYTES,
+    LONG_TIMES,
+    SHORT_TIMES,
+    mean_and_deviation,
+    number,
+    unit_for,
+)
+from graftwork_trainer.report.read import RunRecord
+from graftwork_trainer.report.variants import Variant
+
+Measure = Callable[[RunRecord], float | None]
+Units = tuple[tuple[float, str], ...]
+NOTHING = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One quantity of one variant.
+
+    Args:
+        text: the number as both renderings show it, ``-`` where nothing was measured.
+        summary: the number itself, in base units, None where nothing was measured.
+        final: whether it comes from runs that reached their end.
+        best: whether it is the best of its row.
+        share: of the largest value in its row, for a bar; None where a bar would say nothing.
+    """
+
+    text: str
+    summary: Summary | None
+    final: bool
+    best: bool = False
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One quantity over all variants; ``section`` is ``validation``, ``cost`` or the like."""
+
+    key: str
+    title: str
+    unit: str
+    section: str
+    better: metrics.Direction | None
+    cells: tuple[Cell, ...]
+
+    @property
+    def heading(self) -> str:
+        """Title and unit in one."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of quantities, columns of variants; the most telling metric first."""
+
+    labels: tuple[str, ...]
+    progress: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def primary(self) -> Row | None:
+        """The metric that a headline should be about."""
+        return next((row for row in self.rows if row.section != "cost"), None)
+
+    def row(self, key: str) -> Row | None:
+        """The row of one metric or cost by its key."""
+        return next((row for row in self.rows if row.key == key), None)
+
+
+def build_table(variants: Sequence[Variant]) -> Table:
+    """Build the one table that every rendering shows."""
+    rows = [_metric_row(metric, variants) for metric in final_metrics(variants)]
+    rows += [
+        _row("optimizer_state_bytes", "optimizer state", variants, _optimizer_state, BYTES),
+        _row("peak_memory_bytes", "peak memory", variants, _peak_memory, BYTES),
+        _row("step_seconds", "step time", variants, _step_time, SHORT_TIMES),
+        _row("optimizer_step_seconds", "of it optimizer", variants, _optimizer_time, SHORT_TIMES),
+        _row(
+            "units_per_second", "throughput", variants, _throughput, ((1.0, f"{_counted_unit(variants)}/s"),)
+        ),
+        _row("wall_seconds", "wall time", variants, _wall_time, LONG_TIMES),
+    ]
+    if len({_parameters(run) for variant in variants for run in variant.runs} - {None}) > 1:
+        rows.append(_row("parameters", "parameters", variants, _parameters, ((1.0, ""),)))
+    return Table(
+        labels=tuple(variant.label for variant in variants),
+        progress=tuple(map(_progress, variants)),
+        rows=tuple(row for row in rows if any(cell.summary for cell in row.cells)),
+    )
+
+
+def final_metrics(variants: Sequence[Variant]) -> list[str]:
+    """The metrics that have a final value, the most telling first.
+
+    Of training metrics only those with a direction, and none that the costs already tell.
+    """
+    runs = [run for variant in variants for run in variant.runs]
+    named = {name for run in runs if run.result for name in run.result.metrics}
+    named |= {name for run in runs for name in run.curves if metrics.group(name) != "train"}
+    if not named:
+        named = {name for run in runs for name in run.curves}
+    kept = [
+        name
+        for name in named
+        if metrics.group(name) != "train" or (metrics.direction(name) and not name.endswith("_per_second"))
+    ]
+    return metrics.most_telling_first(kept)
+
+
+def _metric_row(metric: str, variants: Sequence[Variant]) -> Row:
+    cells = tuple(_cell(variant, lambda run: run.final(metric), 1.0) for variant in variants)
+    better = metrics.direction(metric)
+    section = metrics.group(metric) or "metrics"
+    return Row(metric, metrics.title(metric), "", section, better, _best_marked(cells, better))
+
+
+def _row(key: str, title: str, variants: Sequence[Variant], measure: Measure, units: Units) -> Row:
+    values = [
+        value for variant in variants for run in variant.counted_runs if (value := measure(run)) is not None
+    ]
+    size, unit = unit_for(values, units)
+    better: metrics.Direction | None = None if key == "parameters" else metrics.direction(key)
+    cells = _best_marked([_cell(variant, measure, size) for variant in variants], better)
+    largest = max((cell.summary.mean for cell in cells if cell.summary), default=0.0)
+    if largest > 0:
+        cells = tuple(
+            replace(cell, share=cell.summary.mean / largest) if cell.summary else cell for cell in cells
+        )
+    return Row(key, title, unit, "cost", better, cells)
+
+
+def _cell(variant: Variant, measure: Measure, unit_size: float) -> Cell:
+    values = [value for run in variant.counted_runs if (value := measure(run)) is not None]
+    final = bool(variant.complete_runs)
+    if not values:
+        return Cell(NOTHING, None, final)
+    shown = summarize([value / unit_size for value in values])
+    exact = shown.deviation == 0 and measure in _COUNTED
+    text = number(shown.mean) if exact else mean_and_deviation(shown)
+    return Cell(text, summarize(values), final)
+
+
+def _best_marked(cells: Sequence[Cell], better: metrics.Direction | None) -> tuple[Cell, ...]:
+    """Mark the best final cell, and those that read the same; none where all of them do."""
+    rivals = [cell for cell in cells if cell.final and cell.summary and math.isfinite(cell.summary.mean)]
+    if better is None or len(rivals) < 2:
+        return tuple(cells)
+    means = {id(cell): cell.summary.mean for cell in rivals if cell.summary}
+    choose = min if better == "lower" else max
+    best_mean = choose(means.values())
+    best_texts = {cell.text for cell in rivals if means[id(cell)] == best_mean}
+    if all(cell.text in best_texts for cell in rivals):
+        return tuple(cells)
+    return tuple(replace(cell, best=id(cell) in means and cell.text in best_texts) for cell in cells)
+
+
+def _progress(variant: Variant) -> str:
+    """How many seeds the means are over: ``3 seeds``, ``2 of 3 seeds``, or why there is none yet."""
+    complete, total = len(variant.complete_runs), len(variant.runs)
+    if not complete:
+        return variant.status
+    of_total = f"{complete} of {total}" if complete < total else f"{total}"
+    return f"{of_total} seed{'s' if total > 1 else ''}"
+
+
+def _counted_unit(variants: Sequence[Variant]) -> str:
+    units = {
+        run.result.unit for variant in variants for run in variant.runs if run.result and run.result.unit
+    }
+    return units.pop() if len(units) == 1 else "units"
+
+
+def _optimizer_state(run: RunRecord) -> float | None:
+    return run.result.optimizer_state_bytes if run.result else None
+
+
+def _peak_memory(run: RunRecord) -> float | None:
+    return run.result.peak_memory_bytes if run.result else None
+
+
+def _step_time(run: RunRecord) -> float | None:
+    return run.result.step_seconds.median if run.result and run.result.step_seconds else None
+
+
+def _optimizer_time(run: RunRecord) -> float | None:
+    timing = run.result.optimizer_step_seconds if run.result else None
+    return timing.median if timing else None
+
+
+def _throughput(run: RunRecord) -> float | None:
+    return run.result.units_per_second if run.result else None
+
+
+def _wall_time(run: RunRecord) -> float | None:
+    return run.result.wall_seconds if run.result else None
+
+
+def _parameters(run: RunRecord) -> float | None:
+    return run.result.parameters if run.result else None
+
+
+_COUNTED: tuple[Measure, ...] = (_optimizer_state, _parameters)

@@ -1,0 +1,192 @@
+"""Which runs belong together, and what to call them.
+
+Runs whose resolved recipes are equal apart from ``trainer.seed`` are one variant. Its label holds the values
+of the keys that differ between variants and leaves out what follows from a name: where ``optimizer.name``
+differs, the options of the optimizers differ too, and only tell apart two variants of the same name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graftwork_trainer.report.read import RunRecord
+
+_SEED = "trainer.seed"
+_LONGEST_VALUE = 24
+UNSET = "unset"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Runs of one recipe over seeds."""
+
+    label: str
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The recipe that the runs share, with the seed of the first."""
+        return self.runs[0].recipe
+
+    @property
+    def complete_runs(self) -> tuple[RunRecord, ...]:
+        """The runs that reached their end."""
+        return tuple(run for run in self.runs if run.complete)
+
+    @property
+    def counted_runs(self) -> tuple[RunRecord, ...]:
+        """The runs that means are taken over: the complete ones, or all while there is none."""
+        return self.complete_runs or self.runs
+
+    @property
+    def status(self) -> str:
+        """Empty where a run completed, else ``failed`` or ``unfinished``."""
+        if self.complete_runs:
+            return ""
+        return "failed" if all(run.status == "failed" for run in self.runs) else "unfinished"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A recipe key on which variants disagree, with its value in each, ``unset`` where it is absent."""
+
+    key: str
+    values: tuple[str, ...]
+
+
+def group_runs(records: Iterable[RunRecord]) -> list[Variant]:
+    """Group runs into variants, in order of first appearance, runs in order of their seeds."""
+    groups: dict[Hashable, list[RunRecord]] = {}
+    for record in records:
+        identity = frozenset((key, _hashable(value)) for key, value in flatten(record.recipe).items())
+        groups.setdefault(identity, []).append(record)
+    ordered = [tuple(sorted(runs, key=_seed_order)) for runs in groups.values()]
+    labels = _labels([runs[0] for runs in ordered])
+    return [Variant(label, runs) for label, runs in zip(labels, ordered, strict=True)]
+
+
+def differences(variants: Sequence[Variant]) -> list[Difference]:
+    """Every recipe key on which the variants disagree, the names first."""
+    tables = [flatten(variant.recipe) for variant in variants]
+    keys = sorted(_differing(tables), key=lambda key: (not key.endswith("name"), key))
+    return [Difference(key, tuple(value_text(table.get(key, UNSET)) for table in tables)) for key in keys]
+
+
+def flatten(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and their values, without the seed.
+
+    >>> flatten({"optimizer": {"name": "sgd", "momentum": {"beta": 0.9}}, "trainer": {"seed": 1}})
+    {'optimizer.name': 'sgd', 'optimizer.momentum.beta': 0.9}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in recipe.items():
+        dotted = prefix + key
+        if isinstance(value, Mapping):
+            flat |= flatten(value, dotted + ".")
+        elif dotted != _SEED:
+            flat[dotted] = value
+    return flat
+
+
+def value_text(value: object) -> str:
+    """A recipe value in a few characters, as TOML writes it but without quotes.
+
+    >>> value_text([1e-05, True, "cosine"])
+    '[1e-05, true, cosine]'
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(map(value_text, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {value_text(inner)}" for key, inner in value.items()) + "}"
+    return " ".join(str(value).split())
+
+
+def _hashable(value: object) -> Hashable:
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(inner)) for key, inner in value.items())
+    if isinstance(value, list):
+        return tuple(map(_hashable, value))
+    return value if isinstance(value, Hashable) else repr(value)
+
+
+def _seed_order(run: RunRecord) -> tuple[bool, float, str]:
+    return (True, float(run.seed), "") if isinstance(run.seed, int | float) else (False, 0.0, str(run.seed))
+
+
+def _differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    absent = object()
+    keys = dict.fromkeys(key for table in tables for key in table)
+    return [key for key in keys if len({_hashable(table.get(key, absent)) for table in tables}) > 1]
+
+
+def _labels(representatives: Sequence[RunRecord]) -> list[str]:
+    if len(representatives) == 1:
+        return [_own_name(representatives[0])]
+    tables = [flatten(run.recipe) for run in representatives]
+    differing = _differing(tables)
+    renamed = {key.removesuffix("name") for key in differing if key.endswith(".name")}
+    governed = [key for key in differing if any(key.startswith(t) and key != f"{t}name" for t in renamed)]
+    shown = [key for key in differing if key not in governed]
+    names = [key for key in shown if key.endswith(".name")]
+    options = [key for key in shown if key not in names]
+    leads = names or _leading_name(options)
+
+    def signature(table: Mapping[str, Any]) -> Hashable:
+        return tuple(_hashable(table.get(key)) for key in shown)
+
+    twins = Counter(map(signature, tables))
+    keys_of = []
+    for table in tables:
+        own = list(options)
+        if twins[signature(table)] > 1:
+            alike = [other for other in tables if signature(other) == signature(table)]
+            own += [key for key in governed if key in _differing(alike)]
+        keys_of.append(own)
+    short = _short_names({key for own in keys_of for key in own})
+    labels = []
+    for table, own in zip(tables, keys_of, strict=True):
+        parts = [_shortened(table.get(key, UNSET)) for key in leads if key in table]
+        parts += [f"{short[key]}={_shortened(table.get(key, UNSET))}" for key in own]
+        labels.append(", ".join(parts))
+    return _made_unique(labels)
+
+
+def _own_name(run: RunRecord) -> str:
+    flat = flatten(run.recipe)
+    for key in ("name", "optimizer.name", "task.name"):
+        if key in flat:
+            return _shortened(flat[key])
+    return run.path.name
+
+
+def _leading_name(options: Sequence[str]) -> list[str]:
+    """Where only options differ: the name of the one section that they stand in, else of the optimizer."""
+    sections = {key.split(".")[0] for key in options} - {"trainer"}
+    return [f"{sections.pop()}.name" if len(sections) == 1 else "optimizer.name"]
+
+
+def _short_names(keys: Iterable[str]) -> dict[str, str]:
+    """The last part of every dotted key, and the whole key where two share it."""
+    keys = list(keys)
+    uses = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: last if uses[last := key.rpartition(".")[2]] == 1 else key for key in keys}
+
+
+def _shortened(value: object) -> str:
+    text = value_text(value)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def _made_unique(labels: Sequence[str]) -> list[str]:
+    """Number the labels that became equal, by shortening or because two values read the same."""
+    total, seen = Counter(labels), Counter[str]()
+    unique = []
+    for label in labels:
+        seen[label] += 1
+        unique.append(f"{label} #{seen[label]}" if total[label] > 1 else label)
+    return unique

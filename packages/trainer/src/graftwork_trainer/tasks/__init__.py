@@ -1,0 +1,1 @@
+"""Tasks that a recipe can name: a model, batches, a loss and metrics."""
