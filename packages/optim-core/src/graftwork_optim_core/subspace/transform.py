@@ -23,7 +23,8 @@ class Direction:
 
     Args:
         numerator: ``[rows, coarse]``, the running mean of the coarse gradient.
-        denominator: ``[rows, coarse]``, positive; what any other gradient of the same block is divided by too.
+        denominator: ``[rows, coarse]``, positive; what any other gradient of the same block is divided by
+            too.
     """
 
     numerator: Tensor

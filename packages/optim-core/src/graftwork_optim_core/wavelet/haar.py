@@ -1,7 +1,8 @@
 """Block sums and block repeats: the two primitives to which the Haar basis collapses.
 
-At level l the coarse Haar coefficients of a row are ``2 ** (-l / 2)`` times the sums over blocks of ``2 ** l``
-neighbouring columns (the last block zero-padded), and whatever is constant within a block is spread back by repeating.
+At level l the coarse Haar coefficients of a row are ``2 ** (-l / 2)`` times the sums over blocks of ``2 **
+l`` neighbouring columns (the last block zero-padded), and whatever is constant within a block is spread back
+by repeating.
 
 Shapes: ``[rows, width]`` and ``[rows, blocks]`` with ``blocks = ceil(width / 2 ** level)``.
 """
@@ -34,8 +35,8 @@ def block_sums(matrix: Tensor, level: int) -> Tensor:
     >>> block_sums(torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]]), 1)
     tensor([[3., 7., 5.]])
     """
-    # One halving a level, like the transform itself. A sum over a tiny inner axis is several times slower on a CPU,
-    # and a product with a vector of ones would follow the user's reduced matmul precision.
+    # One halving a level, like the transform itself. A sum over a tiny inner axis is several times slower on
+    # a CPU, and a product with a vector of ones would follow the user's reduced matmul precision.
     for _ in range(level):
         even, odd = matrix[:, 0::2], matrix[:, 1::2]
         if even.shape[1] == odd.shape[1]:
@@ -63,8 +64,8 @@ def spread_blocks(blocks: Tensor, level: int, width: int) -> Tensor:
     if level == 0:
         return blocks
     if blocks.device.type == "cpu":
-        # torch.complex(x, x) is the one vectorized interleave of two contiguous tensors, twice as fast as a copy
-        # from an expanded view.
+        # torch.complex(x, x) is the one vectorized interleave of two contiguous tensors, twice as fast as a
+        # copy from an expanded view.
         for _ in range(level):
             blocks = torch.view_as_real(torch.complex(blocks, blocks)).flatten(-2)
     else:

@@ -1,15 +1,17 @@
 """The Haar transform of a gradient, as the closed form to which GWT collapses in this basis.
 
-Source: Gradient Wavelet Transform, arXiv:2501.07237. With B = 2^l columns a block, c = 2^(-l/2), and S the sum of the
+Source: Gradient Wavelet Transform, arXiv:2501.07237. With B = 2^l columns a block, c = 2^(-l/2), and S the
+    sum of the
 gradient G over a block, one step computes (m, d: the host's running mean and root of the coarse gradient)
 
     A = c S,        U = r_m r_d (G + c (m - A)) / d,        m and d repeated B times along the row,
 
-that is: inside each block the gradient's mean gives way to its running mean, and everything is divided by one shared
-root. ``r_m`` and ``r_d`` are the bias corrections. No coefficient arrays are made.
+that is: inside each block the gradient's mean gives way to its running mean, and everything is divided by one
+shared root. ``r_m`` and ``r_d`` are the bias corrections. No coefficient arrays are made.
 
-The published rule multiplies also the details, ``G - c A``, by ``r_m``, though they carry no running mean, and divides
-them by a root that may happen to be near zero. The guard leaves ``r_m`` out and bounds their quotient:
+The published rule multiplies also the details, ``G - c A``, by ``r_m``, though they carry no running mean,
+and divides them by a root that may happen to be near zero. The guard leaves ``r_m`` out and bounds their
+quotient:
 
     U = clip(r_d (G - c A) / d, -3, 3) + r_m r_d c m / d.
 """
@@ -34,9 +36,9 @@ DETAIL_BOUND = 3.0
 class HaarTransform:
     """Haar coefficients along the last axis, at any level.
 
-    A weight of more than two dimensions is taken as ``[shape[0], everything else]``: the last axis of a convolution is
-    three pixels wide. Where the last axis is a multiple of ``2 ** level``, as in a stack of experts, that changes
-    nothing.
+    A weight of more than two dimensions is taken as ``[shape[0], everything else]``: the last axis of a
+    convolution is three pixels wide. Where the last axis is a multiple of ``2 ** level``, as in a stack of
+    experts, that changes nothing.
 
     Args:
         level: 0 or more; a block is ``2 ** level`` columns. Level 0 is the identity.

@@ -70,7 +70,7 @@ def find_corpus(data: str) -> Corpus:
     if not data or not path.exists():
         raise GraftworkError(
             f"data {data!r} is neither a corpus nor an existing path{did_you_mean(data, _REGISTERED)}; "
-            f"corpora: {', '.join(_REGISTERED)}; or give a .txt, .md or .jsonl file, or a folder of text files"
+            f"corpora: {', '.join(_REGISTERED)}; or give a .txt, .md or .jsonl file, or a folder of them"
         )
     from graftwork_trainer.corpora.files import text_files
 

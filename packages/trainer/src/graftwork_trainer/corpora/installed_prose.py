@@ -36,7 +36,7 @@ _LEXEME = re.compile(
 )
 _BEFORE_DOCSTRING = re.compile(r"[ \t]*[rRuU]?")
 _BLANK_LINES = re.compile(r"\n\s*\n")
-_PLAIN_WORD = re.compile(r"[A-Za-z][a-z'’-]*[,.;:!?)]?")
+_PLAIN_WORD = re.compile(r"[A-Za-z][a-z'\u2019-]*[,.;:!?)]?")
 _FEWEST_WORDS = 8
 _PLAIN_SHARE = 0.7
 
@@ -61,7 +61,7 @@ def _documents(roots: dict[str, Path]) -> Iterator[Document]:
     seen: set[str] = set()
     for module, root in roots.items():
         for file in _source_files(root):
-            paragraphs = [text for text in _prose(file) if text not in seen]
+            paragraphs = [text for text in docstring_prose(file) if text not in seen]
             # What two files share word for word stays with the first, so no paragraph is on both sides of a
             # split.
             fresh = list(dict.fromkeys(paragraphs))
@@ -80,8 +80,12 @@ def _source_files(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
 
 
-def _prose(file: Path) -> Iterator[str]:
-    """The paragraphs of a file's docstrings that are sentences, each on one line."""
+def docstring_prose(file: Path) -> Iterator[str]:
+    """Yield the paragraphs of a source file's docstrings that are sentences, each as one line.
+
+    Args:
+        file: Python source; one that cannot be read as UTF-8 has no prose.
+    """
     try:
         source = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -100,7 +104,7 @@ def _prose(file: Path) -> Iterator[str]:
 
 
 def _is_prose(text: str) -> bool:
-    """Whether a paragraph is made of plain words and ends like a sentence: no code, tables or parameter lists."""
+    """Whether a paragraph is made of plain words and ends like a sentence: no code, no tables."""
     if not text or text[-1] not in ".!?:" or ">>>" in text or "::" in text or "\\" in text:
         return False
     words = text.split()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,29 +99,28 @@ def _sized(name: str, shape: LlamaShape, summary: str) -> Callable[..., nn.Modul
                 f"{initializer_range} and {normalization_epsilon}"
             )
 
-        # Importing transformers takes seconds, and listing or checking a recipe needs only the signature.
+        # Importing transformers takes seconds, and checking a recipe needs only the signature.
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        config = LlamaConfig(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=shared_heads,
-            tie_word_embeddings=tied_embeddings,
-            initializer_range=initializer_range,
-            rms_norm_eps=normalization_epsilon,
-            max_position_embeddings=maximum_positions,
-            use_cache=False,
-            # Which token means what is the tokenizer's business: the defaults may lie outside a small
-            # vocabulary.
-            bos_token_id=None,
-            eos_token_id=None,
-            pad_token_id=None,
-            attn_implementation=attention_implementation,
-        )
-        return LlamaForCausalLM(config)
+        settings: dict[str, Any] = {
+            "vocab_size": vocab_size,
+            "hidden_size": hidden_size,
+            "intermediate_size": intermediate_size,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": shared_heads,
+            "tie_word_embeddings": tied_embeddings,
+            "initializer_range": initializer_range,
+            "rms_norm_eps": normalization_epsilon,
+            "max_position_embeddings": maximum_positions,
+            "attn_implementation": attention_implementation,
+            "use_cache": False,
+            # Which token means what is the tokenizer's business; the defaults may exceed the vocabulary.
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "pad_token_id": None,
+        }
+        return LlamaForCausalLM(LlamaConfig(**settings))
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = summary + _ARGUMENTS

@@ -12,12 +12,14 @@ from graftwork_trainer.report.aggregate import summarize
 from graftwork_trainer.report.drawing import (
     FONT_SIZE,
     INK,
+    LOGARITHMIC_FROM,
     MUTED,
     Label,
     Plot,
     Size,
     Style,
     arrange,
+    logarithmic_y,
     new_axes,
     plain_ticks,
     style_of,
@@ -51,9 +53,12 @@ def plan_trade_off(table: Table) -> Plot | None:
         )
         if quality.summary and state.summary and math.isfinite(quality.summary.mean)
     ]
+    points = [point for point in points if point[4]] or points
     if len(points) < 2:
         return None
     scale, unit = unit_for([point[3] for point in points], BYTES)
+    means = [point[2].mean for point in points]
+    logarithmic = min(means) > 0 and max(means) / min(means) > LOGARITHMIC_FROM
     spread = any(point[2].deviation is not None for point in points)
 
     def draw(size: Size, title: str, note: str) -> Figure:
@@ -70,11 +75,12 @@ def plan_trade_off(table: Table) -> Plot | None:
         axes.set_xlim(0, largest * 1.06 or 1.0)
         axes.margins(y=0.2)
         plain_ticks(axes, size)
-        axes.grid(axis="x", color="none")
+        if logarithmic:
+            logarithmic_y(axes)
         room = max(text_width(label.text) - 0.06 * size.width for label in labels) + 14
         arrange(
             figure, axes, size,
-            y_title=row.title, x_title=f"optimizer state, {unit}",
+            y_title=row.title + (", log scale" if logarithmic else ""), x_title=f"optimizer state, {unit}",
             right=max(12.0, min(room, 0.42 * size.width)), title=title, note=note,
         )  # fmt: skip
         write_beside(axes, labels)

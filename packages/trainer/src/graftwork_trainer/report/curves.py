@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from graftwork_trainer.report import metrics
 from graftwork_trainer.report.aggregate import Axis, Band, Floats, Track, band, smooth, thin_out, track
 from graftwork_trainer.report.drawing import (
     FONT_SIZE,
     INK,
+    LOGARITHMIC_FROM,
     Label,
     Plot,
     Size,
@@ -34,7 +34,7 @@ from graftwork_trainer.report.variants import Variant
 _MOST_POINTS = 240
 _SMOOTHED_FROM = 40
 _MARKED_UP_TO = 16
-_LOGARITHMIC_FROM = 8.0
+_FLUSH_FROM = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ def plan(metric: str, variants: Sequence[Variant], *, axis: Axis, leading: bool)
     ]
     values = np.concatenate([one.y for one in found])
     values = values[np.isfinite(values)]
-    logarithmic = bool(values.size and values.min() > 0 and values.max() / values.min() > _LOGARITHMIC_FROM)
+    logarithmic = bool(values.size and values.min() > 0 and values.max() / values.min() > LOGARITHMIC_FROM)
     name = metrics.title(metric)
-    spoken = f"{metrics.group(metric)} {name}".strip()
+    spoken = metrics.full_title(metric)
     y_title = name + (", log scale" if logarithmic else "")
     x_title = "step" if axis == "step" else f"wall time, {unit}"
 
@@ -148,7 +148,7 @@ def _draw(
         end = _draw_strand(axes, strand)
         if end is not None:
             labels.append(Label(*end, strand.label, strand.style.text_colour))
-    axes.margins(x=0.0, y=0.06)
+    axes.margins(x=0.012, y=0.06)
     plain_ticks(axes, size, whole_x=x_title == "step")
     if logarithmic:
         logarithmic_y(axes)
@@ -161,20 +161,20 @@ def _draw(
     if room is None:
         _legend(axes, strands, size)
     else:
-        write_beside(axes, labels)
+        write_beside(axes, labels, flush_from=_FLUSH_FROM)
     return figure
 
 
 def _room_needed(axes: Axes, labels: Sequence[Label], size: Size, widest: float) -> float:
-    """Less than the widest label where the long ones end well inside the axes."""
+    """Less than the widest label where long ones belong to lines that end well inside the axes."""
     left, right = axes.get_xlim()
     inner = size.width - 40 - widest
-    reach = [
-        (label.x - left) / (right - left) * inner + text_width(label.text) + 14 - inner
-        for label in labels
-        if right > left
-    ]
-    return max(12.0, *reach) if reach else widest
+    needed = [12.0]
+    for label in labels:
+        place = (label.x - left) / (right - left)
+        place = 1.0 if place >= _FLUSH_FROM else place
+        needed.append(text_width(label.text) + 14 - (1 - place) * inner)
+    return max(needed)
 
 
 def _draw_strand(axes: Axes, strand: _Strand) -> tuple[float, float] | None:
@@ -212,18 +212,19 @@ def _last_finite(x: Floats, y: Floats) -> tuple[float, float] | None:
 
 def _legend(axes: Axes, strands: Sequence[_Strand], size: Size) -> None:
     handles = [
-        Line2D(
+        axes.plot(
             [],
             [],
             color=s.style.line_colour,
             linestyle=s.style.dashes,
             linewidth=2,
             marker=s.style.marker,
+            markersize=5,
             label=s.label,
-        )
+        )[0]  # fmt: skip
         for s in strands
     ]
     axes.legend(
-        handles=handles, loc="upper right", frameon=False, fontsize=FONT_SIZE - (1.5 if size.narrow else 0.5),
+        handles=handles, loc="best", frameon=False, fontsize=FONT_SIZE - (1.5 if size.narrow else 0.5),
         labelcolor=INK, handlelength=2.6, borderaxespad=0.2, labelspacing=0.35,
     )  # fmt: skip

@@ -21,6 +21,7 @@ INK = "#1f2429"
 MUTED = "#5a636e"
 RULE = "#dde1e6"
 FONT_SIZE = 12.5
+LOGARITHMIC_FROM = 8.0
 
 
 Dashes = tuple[int, tuple[float, ...] | None]
@@ -160,11 +161,13 @@ def arrange(
     ticks = axes.yaxis.get_major_formatter()
     low, high = axes.get_ylim()
     longest = max((len(ticks(value)) for value in axes.get_yticks() if low <= value <= high), default=0)
-    left = (8 + 0.62 * FONT_SIZE * longest) if longest else 8
+    left = (6 + 0.6 * FONT_SIZE * longest) if longest else 2
     note_lines = _wrapped(note, size.width / (FONT_SIZE * 0.52)) if note else []
     head = (30 if title else 0) + 16 * len(note_lines)
     top = head + (26 if y_title else 10)
     bottom = 44 if x_title else 24
+    edge = 8 / size.width if title else 0.0
+    left += edge * size.width
     figure.subplots_adjust(
         left=left / size.width,
         right=1 - right / size.width,
@@ -172,13 +175,13 @@ def arrange(
         bottom=bottom / size.height,
     )
     if title:
-        figure.text(8 / size.width, 1 - 20 / size.height, title, color=INK, fontsize=15, fontweight="bold")
+        figure.text(edge, 1 - 20 / size.height, title, color=INK, fontsize=15, fontweight="bold")
     for index, line in enumerate(note_lines):
         height = 1 - (40 + 16 * index) / size.height
-        figure.text(8 / size.width, height, line, color=MUTED, fontsize=FONT_SIZE - 1.5)
+        figure.text(edge, height, line, color=MUTED, fontsize=FONT_SIZE - 1.5)
     if y_title:
         place = 1 - (head + 14) / size.height
-        figure.text(8 / size.width, place, y_title, color=MUTED, fontsize=FONT_SIZE)
+        figure.text(edge, place, y_title, color=MUTED, fontsize=FONT_SIZE)
     if x_title:
         axes.set_xlabel(x_title, color=MUTED, fontsize=FONT_SIZE, labelpad=5)
 
@@ -191,13 +194,18 @@ def text_width(text: str) -> float:
 def label_room(labels: Sequence[Label], size: Size) -> float | None:
     """Pixels to keep free beside the axes; None where labels are too many or too long and a legend is due."""
     widest = max((text_width(label.text) for label in labels), default=0.0)
-    if len(labels) > 6 or widest > 0.3 * size.width:
+    if len(labels) > 6 or widest > (0.36 if size.narrow else 0.3) * size.width:
         return None
     return widest + 14
 
 
-def write_beside(axes: Axes, labels: Sequence[Label]) -> None:
-    """Write labels right of their points, moved apart vertically where they would overlap."""
+def write_beside(axes: Axes, labels: Sequence[Label], *, flush_from: float = 2.0) -> None:
+    """Write labels right of their points, moved apart vertically where they would overlap.
+
+    Args:
+        flush_from: points beyond this fraction of the axes' width have their labels at the axes' edge, clear
+            of lines that go on.
+    """
     line_height = FONT_SIZE * 1.25
     pixels = axes.figure.dpi / 72
     places = [axes.transData.transform((label.x, label.y)) / pixels for label in labels]
@@ -205,7 +213,10 @@ def write_beside(axes: Axes, labels: Sequence[Label]) -> None:
     ys = [float(place[1]) for place in places]
     box = axes.get_window_extent()
     lowest, highest = box.y0 / pixels + line_height / 2, box.y1 / pixels
-    widths = [text_width(label.text) for label in labels]
+    start, width = box.x0 / pixels, box.width / pixels
+    shifts = [start + width - x if x >= start + flush_from * width else 0.0 for x in xs]
+    xs = [x + shift for x, shift in zip(xs, shifts, strict=True)]
+    widths = [text_width(label.text) + 6 for label in labels]
     wanted = list(ys)
     order = sorted(range(len(labels)), key=lambda i: ys[i])
     for _ in range(60):
@@ -218,11 +229,11 @@ def write_beside(axes: Axes, labels: Sequence[Label]) -> None:
                 wanted[below] -= lack / 2
                 wanted[above] += lack / 2
         wanted = [min(max(y, lowest), highest) for y in wanted]
-    for label, y, target in zip(labels, ys, wanted, strict=True):
+    for label, shift, y, target in zip(labels, shifts, ys, wanted, strict=True):
         axes.annotate(
             label.text,
             xy=(label.x, label.y),
-            xytext=(8, target - y),
+            xytext=(8 + shift, target - y),
             textcoords="offset points",
             color=label.colour,
             fontsize=FONT_SIZE,

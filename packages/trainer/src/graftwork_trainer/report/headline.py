@@ -65,48 +65,44 @@ def write_headline(variants: Sequence[Variant], table: Table) -> Headline:
 
 
 def _comparison(ranked: Sequence[_Standing], row: Row, metric: str) -> tuple[str, list[_Standing]]:
-    """What the thriftiest variant reached, set against the best; without a thriftiest, the best two."""
+    """The best of the thriftiest variants against the best of the others; where none saves, the best two."""
     by_quality = list(ranked)
     if row.better:
         by_quality.sort(key=_mean, reverse=row.better == "higher")
     best, second = by_quality[0], by_quality[1]
-    thrifty, rich = _thriftiest(ranked)
-    of_many = f", the best of {len(ranked)}," if len(ranked) > 2 and row.better else ""
-    if thrifty is None or rich is None:
-        superlative = (
-            f"the best {metric} of {len(ranked)} variants," if len(ranked) > 2 and row.better else metric
-        )
-        following = "next is " if of_many else ""
-        sentence = f"{best.label} reached {superlative} {best.cell.text}; {following}{second.label} {second.cell.text}"
-        return sentence, [best, second]
-    other = (best if best is not thrifty else second) if len(ranked) == 2 or best is not thrifty else rich
-    saving = _saving(thrifty, other if _uses_less(thrifty, other) else rich)
-    also_best = f"the best {metric}," if best is thrifty and row.better else metric
-    rank = of_many if other is best else ""
-    ending = f"{other.label}{rank} {other.cell.text}"
-    return f"{thrifty.label} reached {also_best} {thrifty.cell.text} {saving}; {ending}", [thrifty, other]
+    many = len(ranked) > 2 and row.better is not None
+    thrifty, rival = _thrifty_and_rival(by_quality)
+    if thrifty is None or rival is None:
+        superlative = f"the best {metric} of {len(ranked)} variants," if many else metric
+        runner_up = f"{'next is ' if many else ''}{second.label} {second.cell.text}"
+        return f"{best.label} reached {superlative} {best.cell.text}; {runner_up}", [best, second]
+    superlative = f"the best {metric}," if thrifty is best and row.better else metric
+    rank = f", the best of {len(ranked)}," if many and rival is best else ""
+    achieved = f"{thrifty.label} reached {superlative} {thrifty.cell.text} {_saving(thrifty, rival)}"
+    return f"{achieved}; {rival.label}{rank} {rival.cell.text}", [thrifty, rival]
 
 
-def _thriftiest(ranked: Sequence[_Standing]) -> tuple[_Standing | None, _Standing | None]:
-    """The variants with the least and the most optimizer memory, where they differ by more than a percent."""
-    known = [standing for standing in ranked if standing.memory is not None]
-    if len(known) < len(ranked):
+def _thrifty_and_rival(by_quality: Sequence[_Standing]) -> tuple[_Standing | None, _Standing | None]:
+    """The best variant among those with the least optimizer memory, and the best among the others.
+
+    None where a memory is not known, or all are equal to a percent.
+    """
+    memories = [standing.memory for standing in by_quality if standing.memory is not None]
+    if len(memories) < len(by_quality):
         return None, None
-    least, most = min(known, key=_memory), max(known, key=_memory)
-    return (least, most) if _memory(least) < 0.99 * _memory(most) else (None, None)
+    limit = min(memories) / 0.99
+    light = [standing for standing in by_quality if _memory(standing) <= limit]
+    heavy = [standing for standing in by_quality if _memory(standing) > limit]
+    return (light[0], heavy[0]) if heavy else (None, None)
 
 
-def _uses_less(one: _Standing, other: _Standing) -> bool:
-    return _memory(one) < 0.99 * _memory(other)
-
-
-def _saving(thrifty: _Standing, other: _Standing) -> str:
+def _saving(thrifty: _Standing, rival: _Standing) -> str:
     if not thrifty.memory:
         return "without any optimizer memory"
-    share = percent(_memory(thrifty) / _memory(other))
-    if "," in other.label or " " in other.label:
-        return f"with {share} of the optimizer memory of {other.label}"
-    return f"with {share} of {other.label}'s optimizer memory"
+    share = percent(_memory(thrifty) / _memory(rival))
+    if "," in rival.label or " " in rival.label:
+        return f"with {share} of the optimizer memory of {rival.label}"
+    return f"with {share} of {rival.label}\u2019s optimizer memory"
 
 
 def _so_far(standing: _Standing, metric: str) -> str:

@@ -44,16 +44,24 @@ def group(metric: str) -> str:
     return metric.rpartition("/")[0]
 
 
+def full_title(metric: str) -> str:
+    """Group and name for a heading.
+
+    >>> full_title("train/loss")
+    'training loss'
+    """
+    of_group = {"train": "training"}.get(group(metric), group(metric))
+    return f"{of_group} {title(metric)}".strip()
+
+
 def spoken(metric: str) -> str:
     """The metric inside a sentence: a bare ``loss`` needs its group, a perplexity does not.
 
     >>> spoken("validation/loss"), spoken("validation/perplexity")
     ('validation loss', 'perplexity')
     """
-    bare = title(metric)
-    return (
-        f"{group(metric)} {bare}".strip() if bare in {"loss", "error"} or group(metric) == "train" else bare
-    )
+    needs_group = title(metric) in {"loss", "error"} or group(metric) == "train"
+    return full_title(metric) if needs_group else title(metric)
 
 
 def most_telling_first(metrics: Iterable[str]) -> list[str]:

@@ -43,8 +43,24 @@ def number(value: float, decimals: int | None = None) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def mean_and_deviation(summary: Summary) -> str:
+def decimals_of(summary: Summary) -> int | None:
+    """Decimals that the standard deviation supports, one digit of it; None where there is no deviation.
+
+    >>> decimals_of(Summary(41.234, 0.31, 41.0, 41.5, 3))
+    1
+    """
+    mean, deviation = summary.mean, summary.deviation
+    if not deviation or not math.isfinite(mean):
+        return None
+    return max(0, min(-_exponent(deviation), _MOST_DIGITS - 1 - (_exponent(mean) if mean else 0)))
+
+
+def mean_and_deviation(summary: Summary, row_decimals: int | None = None) -> str:
     """``mean ± standard deviation``, the mean alone for a single seed.
+
+    Args:
+        row_decimals: the most decimals that another number beside this one has; one more than this number's
+            own are then written, so that the two can be compared.
 
     >>> mean_and_deviation(Summary(41.234, 0.31, 41.0, 41.5, 3))
     '41.2 ± 0.3'
@@ -56,12 +72,12 @@ def mean_and_deviation(summary: Summary) -> str:
         return number(mean)
     if mean and not 1e-4 <= abs(mean) < 1e9:
         return f"{mean:.4g} ± {deviation:.1g}"
-    if deviation == 0:
+    decimals = decimals_of(summary)
+    if decimals is None:
         return f"{number(mean)} ± 0"
-    decimals = -_exponent(deviation)
-    decimals = max(0, min(decimals, _MOST_DIGITS - 1 - (_exponent(mean) if mean else 0)))
-    rounded = round(deviation, decimals)
-    return f"{number(mean, decimals)} ± {number(deviation, decimals) if rounded else '0'}"
+    if row_decimals is not None:
+        decimals = max(decimals, min(decimals + 1, row_decimals))
+    return f"{number(mean, decimals)} ± {f'{deviation:,.{decimals}f}' if round(deviation, decimals) else '0'}"
 
 
 def percent(ratio: float) -> str:

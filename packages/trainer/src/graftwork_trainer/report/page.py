@@ -19,6 +19,7 @@ from graftwork_trainer.report.table import NOTHING, Row, Table, build_table
 from graftwork_trainer.report.variants import Variant, differences, flatten, group_runs, value_text
 
 _MOST_COLUMNS = 5
+_MOST_COLUMNS_BESIDE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def _render(title: str, variants: Sequence[Variant], table: Table, drawn: Sequen
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    first = drawn[0] if drawn and drawn[0]["plot"].leading else None
     return environment.get_template("page.html.jinja").render(
         title=title,
         headline=write_headline(variants, table),
@@ -83,7 +85,9 @@ def _render(title: str, variants: Sequence[Variant], table: Table, drawn: Sequen
         table=table,
         sections=_sections(table),
         quantities_down=len(variants) <= _MOST_COLUMNS,
-        leading=[figure for figure in drawn if figure["plot"].leading],
+        first=first,
+        beside=first is not None and len(variants) <= _MOST_COLUMNS_BESIDE,
+        leading=[figure for figure in drawn if figure["plot"].leading and figure is not first],
         further=[figure for figure in drawn if not figure["plot"].leading],
         differences=differences(variants),
         variants=variants,

@@ -16,6 +16,7 @@ from graftwork_trainer.report.numerals import (
     BYTES,
     LONG_TIMES,
     SHORT_TIMES,
+    decimals_of,
     mean_and_deviation,
     number,
     unit_for,
@@ -89,7 +90,7 @@ def build_table(variants: Sequence[Variant]) -> Table:
         _row("optimizer_state_bytes", "optimizer state", variants, _optimizer_state, BYTES),
         _row("peak_memory_bytes", "peak memory", variants, _peak_memory, BYTES),
         _row("step_seconds", "step time", variants, _step_time, SHORT_TIMES),
-        _row("optimizer_step_seconds", "of it optimizer", variants, _optimizer_time, SHORT_TIMES),
+        _row("optimizer_step_seconds", "optimizer step", variants, _optimizer_time, SHORT_TIMES),
         _row(
             "units_per_second", "throughput", variants, _throughput, ((1.0, f"{_counted_unit(variants)}/s"),)
         ),
@@ -123,19 +124,16 @@ def final_metrics(variants: Sequence[Variant]) -> list[str]:
 
 
 def _metric_row(metric: str, variants: Sequence[Variant]) -> Row:
-    cells = tuple(_cell(variant, lambda run: run.final(metric), 1.0) for variant in variants)
+    cells = _cells(variants, lambda run: run.final(metric), 1.0)
     better = metrics.direction(metric)
     section = metrics.group(metric) or "metrics"
     return Row(metric, metrics.title(metric), "", section, better, _best_marked(cells, better))
 
 
 def _row(key: str, title: str, variants: Sequence[Variant], measure: Measure, units: Units) -> Row:
-    values = [
-        value for variant in variants for run in variant.counted_runs if (value := measure(run)) is not None
-    ]
-    size, unit = unit_for(values, units)
+    size, unit = unit_for([value for variant in variants for value in _measured(variant, measure)], units)
     better: metrics.Direction | None = None if key == "parameters" else metrics.direction(key)
-    cells = _best_marked([_cell(variant, measure, size) for variant in variants], better)
+    cells = _best_marked(_cells(variants, measure, size), better)
     largest = max((cell.summary.mean for cell in cells if cell.summary), default=0.0)
     if largest > 0:
         cells = tuple(
@@ -144,15 +142,24 @@ def _row(key: str, title: str, variants: Sequence[Variant], measure: Measure, un
     return Row(key, title, unit, "cost", better, cells)
 
 
-def _cell(variant: Variant, measure: Measure, unit_size: float) -> Cell:
-    values = [value for run in variant.counted_runs if (value := measure(run)) is not None]
-    final = bool(variant.complete_runs)
-    if not values:
-        return Cell(NOTHING, None, final)
-    shown = summarize([value / unit_size for value in values])
-    exact = shown.deviation == 0 and measure in _COUNTED
-    text = number(shown.mean) if exact else mean_and_deviation(shown)
-    return Cell(text, summarize(values), final)
+def _measured(variant: Variant, measure: Measure) -> list[float]:
+    return [value for run in variant.counted_runs if (value := measure(run)) is not None]
+
+
+def _cells(variants: Sequence[Variant], measure: Measure, unit_size: float) -> list[Cell]:
+    measured = [_measured(variant, measure) for variant in variants]
+    shown = [summarize([value / unit_size for value in values]) if values else None for values in measured]
+    supported = [decimals for one in shown if one and (decimals := decimals_of(one)) is not None]
+    row_decimals = max(supported, default=None)
+    cells = []
+    for variant, values, one in zip(variants, measured, shown, strict=True):
+        if one is None:
+            cells.append(Cell(NOTHING, None, bool(variant.complete_runs)))
+            continue
+        exact = one.deviation == 0 and measure in _COUNTED
+        text = number(one.mean) if exact else mean_and_deviation(one, row_decimals)
+        cells.append(Cell(text, summarize(values), bool(variant.complete_runs)))
+    return cells
 
 
 def _best_marked(cells: Sequence[Cell], better: metrics.Direction | None) -> tuple[Cell, ...]:

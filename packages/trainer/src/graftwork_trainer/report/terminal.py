@@ -134,6 +134,8 @@ def _print_block(lines: Lines, console: Console, headings: int) -> None:
             best = content.endswith(_BEST)
             text.append(" " * _GAP + content.rjust(width), style="bold" if index < headings or best else "")
         text.rstrip()
+        if not text.plain:
+            continue
         console.print(text, no_wrap=True, overflow="ellipsis")
         if index == headings - 1:
             console.print("-" * _width(lines), style="dim", highlight=False)

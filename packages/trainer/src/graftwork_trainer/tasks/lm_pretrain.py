@@ -77,7 +77,8 @@ class LanguageModelPretraining:
             raise ValueError(f"validation_fraction must lie between 0 and 1, got {validation_fraction}")
         if evaluation_tokens < sequence_length:
             raise ValueError(
-                f"evaluation_tokens must be at least sequence_length = {sequence_length}, got {evaluation_tokens}"
+                f"evaluation_tokens must be at least sequence_length = {sequence_length}, "
+                f"got {evaluation_tokens}"
             )
         self._model = model
         self._corpus = find_corpus(data)
@@ -185,9 +186,7 @@ class LanguageModelPretraining:
         return {
             "corpus": self._corpus.name,
             **{f"corpus_{name}": value for name, value in self._corpus.identity.items()},
-            "tokenizer": str(self._tokenizer)
-            if self._tokenizer
-            else "byte-level BPE of the training documents",
+            "tokenizer": str(self._tokenizer or "byte-level BPE of the training documents"),
             "vocabulary": tokenized.vocabulary,
             "train_tokens": len(tokenized.train),
             "validation_tokens": len(tokenized.validation),
@@ -213,8 +212,8 @@ class LanguageModelPretraining:
         if len(tokens) <= self._sequence_length:
             raise GraftworkError(
                 f"data {self._corpus.name!r} has {len(tokens)} {part} tokens, and sequence_length = "
-                f"{self._sequence_length} needs at least {self._sequence_length + 1}: shorten sequence_length, give "
-                f"more text, or change validation_fraction = {self._validation_fraction}"
+                f"{self._sequence_length} needs at least {self._sequence_length + 1}: give more text, a "
+                f"shorter sequence_length or another validation_fraction than {self._validation_fraction}"
             )
         return PackedSequences(tokens, self._sequence_length)
 

@@ -52,8 +52,9 @@ def split_documents(documents: Iterable[Document], validation_fraction: float) -
             unique.setdefault(normalized, document)
     if len(unique) < 2:
         raise GraftworkError(
-            f"found {len(unique)} document(s) with text, and at least 2 different ones are needed: one to learn from "
-            "and one to hold out (a single text file is cut into documents of about 2,000 characters)"
+            f"found {len(unique)} document(s) with text, and at least 2 different ones are needed: "
+            "one to learn from and one to hold out (one text file alone is cut into documents of about "
+            "2,000 characters)"
         )
     by_fraction = sorted(unique.values(), key=lambda document: split_fraction(document.identifier))
     held_out = sum(split_fraction(document.identifier) < validation_fraction for document in by_fraction)

@@ -116,8 +116,8 @@ def open_tokenized(
             return _make(entry, corpus, tokenizer, vocabulary_size, validation_fraction)
     except OSError as error:
         raise GraftworkError(
-            f"cannot write the token cache {entry.parent}: {error}; the task's cache option or GRAFTWORK_CACHE names "
-            "another folder"
+            f"cannot write the token cache {entry.parent}: {error}; the task's cache option or "
+            "GRAFTWORK_CACHE names another folder"
         ) from error
 
 

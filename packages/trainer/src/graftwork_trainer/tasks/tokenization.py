@@ -1,4 +1,4 @@
-"""Text to token numbers: a byte-level BPE trained on the training split, or a tokenizer that the user brings."""
+"""Text to token numbers: a byte-level BPE trained on the training split, or a tokenizer of the user's."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> TextTokenizer
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    return TextTokenizer(backend, backend.token_to_id(END_OF_TEXT))
+    return TextTokenizer(backend, backend.get_vocab(with_added_tokens=True)[END_OF_TEXT])
 
 
 def load_tokenizer(path: Path) -> TextTokenizer:

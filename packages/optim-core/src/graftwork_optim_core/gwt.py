@@ -1,0 +1,117 @@
+"""GWT with AdamW as its host: moments of the low band of a Haar transform of each gradient.
+
+Source: Ziqing Wen, Ping Luo, Jiahuan Wang, Kun Yuan, Dongsheng Li, Tao Sun, Gradient Wavelet Transform,
+arXiv:2501.07237. The update stands in :mod:`graftwork_optim_core.wavelet.transform`, the moments in
+:mod:`graftwork_optim_core.subspace.hosts`, the order of a step in
+:mod:`graftwork_optim_core.subspace.optimizer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch.optim.optimizer import ParamsT
+
+from graftwork_optim_core.selection import param_groups
+from graftwork_optim_core.subspace.hosts import AdamWHost, UpdateHost
+from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
+from graftwork_optim_core.wavelet.transform import HaarTransform
+
+
+class GWTAdamW(SubspaceOptimizer):
+    """AdamW whose moments live in the low band of a Haar transform of the gradient.
+
+    Every row of a weight is cut into blocks of ``2 ** level`` columns. Adam's two moments are kept of the
+    blocks' sums only; what of the gradient the sums leave out is divided by its block's root and applied
+    without any state. The update has full rank, and the state takes ``2 ** -level`` of Adam's memory. Give it
+    the groups that :func:`~graftwork_optim_core.param_groups` makes: embeddings, head, norms and biases are
+    for plain Adam (level 0).
+
+    A weight whose gradient holds an inf or a NaN, or is so large that its norm overflows, makes no step and
+    keeps its state; :meth:`nonfinite_skips` counts such weights.
+
+    Args:
+        params: parameters, named parameters or groups of either. A group may set any of the options for
+            itself.
+        lr: learning rate, 0 or more; a tensor of one element is read at every step. Weights move by ``scale *
+            lr``.
+        betas: decay of the running mean and of the running mean square, each in [0, 1).
+        eps: added to the root before its bias correction, greater than 0. It is an absolute size: where
+            gradients are not far larger, as in fine-tuning, it damps the update.
+        weight_decay: decoupled decay per unit of ``lr``, 0 or more, applied after the update.
+        level: number of halvings, 0 to 16; moments are kept of blocks of ``2 ** level`` columns. 0 is plain
+            Adam.
+        scale: multiplies the update of a weight, greater than 0; beside ``lr`` a second learning rate.
+        detail_guard: "auto" bounds the details, the part without moments, by 3 roots and leaves the mean's
+            bias correction out of them; "off" is the published rule, which needs a warm-up from lr 0.
+        norm_growth_limit: by what factor a direction's norm may grow from step to step, 1 or more; none lifts
+            the limit.
+        state_dtype: of the moments: "param" for the weight's own, "float32" or "bfloat16". The arithmetic is
+            float32 whatever it is, float64 for float64 weights.
+        maximize: climb instead of descend.
+        foreach: take all weights of a group in one batch, which saves kernel launches and costs memory for
+            their coarse gradients; none means on accelerators only.
+        capturable: keep every scalar on the device, so that a step can be captured in a CUDA graph. Off a CPU
+            no step waits for the device in either case.
+
+    Raises:
+        ValueError: an option is out of its range, a parameter is complex, or a sharding cuts blocks of
+            columns.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.ModuleDict({"mlp": torch.nn.Linear(16, 4), "head": torch.nn.Linear(4, 1)})
+    >>> optimizer = GWTAdamW(GWTAdamW.select_parameters(model), lr=1e-2, level=2)
+    >>> before = model["mlp"].weight.detach().clone()
+    >>> loss = model["head"](model["mlp"](torch.ones(2, 16))).square().mean()
+    >>> loss.backward()
+    >>> optimizer.step()
+    >>> bool((model["mlp"].weight != before).any())
+    True
+    >>> optimizer.state[model["mlp"].weight]["exp_avg"].shape
+    torch.Size([4, 4])
+    """
+
+    update_host: ClassVar[UpdateHost] = AdamWHost()
+    select_parameters = staticmethod(param_groups)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | torch.Tensor = 1e-2,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        *,
+        level: int = 2,
+        scale: float = 0.25,
+        detail_guard: Literal["auto", "off"] = "auto",
+        norm_growth_limit: float | None = 1.01,
+        state_dtype: Literal["param", "float32", "bfloat16"] = "param",
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "level": level,
+                "scale": scale,
+                "detail_guard": detail_guard,
+                "norm_growth_limit": norm_growth_limit,
+                "state_dtype": state_dtype,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+            },
+        )
+
+    def transform_of(self, parameter: torch.Tensor, options: Mapping[str, Any]) -> HaarTransform:
+        """Return the Haar transform that a group's options ask for; a single number has only level 0."""
+        return HaarTransform(options["level"] if parameter.ndim else 0, options["detail_guard"])

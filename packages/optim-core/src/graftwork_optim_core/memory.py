@@ -1,0 +1,102 @@
+"""How many bytes an optimizer's state takes: counted in the storages, and predicted from shapes alone.
+
+For a weight of R rows and n columns at level l the state holds ``2 R ceil(n / 2^l)`` elements of the moments,
+one scalar of the norm-growth limiter and one of the step. Source: arXiv:2501.07237.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from graftwork_optim_core.subspace.sharding import local_part
+from graftwork_optim_core.subspace.state import arithmetic_dtype, average_dtype, is_limited
+
+_STEP_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StateBytes:
+    """Bytes of optimizer state in this process.
+
+    Args:
+        by_group: of each parameter group, in order.
+    """
+
+    by_group: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """Of all groups."""
+        return sum(self.by_group)
+
+
+def counted_state_bytes(
+    groups: Iterable[Mapping[str, Any]], state: Mapping[Tensor, Mapping[str, Any]]
+) -> StateBytes:
+    """Count an optimizer's state by storage: a storage that several tensors view is counted once.
+
+    Args:
+        groups: the optimizer's ``param_groups``.
+        state: the optimizer's ``state``.
+    """
+    seen: set[int] = set()
+    by_group = []
+    for group in groups:
+        count = 0
+        for parameter in group["params"]:
+            for value in state.get(parameter, {}).values():
+                if isinstance(value, Tensor):
+                    storage = local_part(value).untyped_storage()
+                    identity = StorageWeakRef(storage).cdata
+                    count += 0 if identity in seen else storage.nbytes()
+                    seen.add(identity)
+        by_group.append(count)
+    return StateBytes(tuple(by_group))
+
+
+def predicted_state_bytes(params: Iterable[Any], **options: Any) -> StateBytes:
+    """Predict what ``GWTAdamW(params, **options).state_bytes()`` will be, without making a state.
+
+    Args:
+        params: parameters or parameter groups, as for the optimizer; tensors on the meta device will do.
+        **options: as for the optimizer; its defaults hold for what is not given.
+
+    >>> weight = torch.empty(4096, 11008, device="meta")
+    >>> predicted_state_bytes([weight], level=2).total == 2 * 4096 * 2752 * 4 + 4 + 4
+    True
+    """
+    from graftwork_optim_core.gwt import GWTAdamW
+
+    signature = inspect.signature(GWTAdamW)
+    defaults = {name: entry.default for name, entry in signature.parameters.items() if name != "params"}
+    defaults |= signature.bind_partial(**options).arguments
+    entries = list(params)
+    groups = entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
+    return StateBytes(tuple(_group_bytes({**defaults, **group}) for group in groups))
+
+
+def _group_bytes(group: Mapping[str, Any]) -> int:
+    parameters = group["params"]
+    named = enumerate([parameters] if isinstance(parameters, Tensor) else parameters)
+    return sum(
+        _parameter_bytes(*(entry if isinstance(entry, tuple) else (str(index), entry)), group)
+        for index, entry in named
+    )
+
+
+def _parameter_bytes(name: str, parameter: Tensor, group: Mapping[str, Any]) -> int:
+    if not parameter.requires_grad and isinstance(parameter, torch.nn.Parameter):
+        return 0
+    element = average_dtype(name, parameter, group["state_dtype"]).itemsize
+    shape = local_part(parameter).shape
+    rows, width = (1, shape.numel()) if len(shape) < 2 else (shape[0], shape[1:].numel())
+    blocks = -(-width // 2 ** group["level"]) if len(shape) else 1
+    limiter = arithmetic_dtype(parameter).itemsize if is_limited(parameter, group) else 0
+    return 2 * rows * blocks * element + limiter + _STEP_BYTES

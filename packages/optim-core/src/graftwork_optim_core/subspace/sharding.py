@@ -1,0 +1,135 @@
+"""Weights whose rows or columns are spread over processes (DTensors), as their local parts.
+
+Rows are independent of one another but for one scalar a weight, so that a shard of whole rows is worked on
+locally. A shard of columns is exact where no block of columns is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+    from torch.distributed.tensor import DTensor
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def is_sharded_type(tensor: Tensor) -> TypeGuard[DTensor]:
+    """Whether a tensor is a DTensor."""
+    # DTensor's import takes half a second, which a process without DTensors need not spend.
+    if type(tensor) in _PLAIN or not torch.distributed.is_available():
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(tensor, DTensor)
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """Return what of a tensor lies in this process; of a plain tensor all."""
+    return tensor.to_local() if is_sharded_type(tensor) else tensor
+
+
+def local_gradient(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """Return the part of a gradient that belongs to the parameter's local part."""
+    if is_sharded_type(parameter) and is_sharded_type(gradient):
+        if gradient.placements != parameter.placements:
+            gradient = gradient.redistribute(parameter.device_mesh, parameter.placements)
+        return gradient.to_local()
+    return gradient
+
+
+def sharding_groups(tensor: Tensor) -> tuple[ProcessGroup, ...]:
+    """Return the groups over which a tensor's parts must be summed to sum over the whole tensor."""
+    if not is_sharded_type(tensor):
+        return ()
+    mesh = tensor.device_mesh
+    return tuple(
+        mesh.get_group(dimension)
+        for dimension, placement in enumerate(tensor.placements)
+        if _sharded_axis(placement, tensor.ndim) is not None and mesh.size(dimension) > 1
+    )
+
+
+def check_sharding(name: str, parameter: Tensor, block: int) -> None:
+    """Refuse a sharding that cuts blocks of columns.
+
+    Args:
+        name: the parameter's, for the message.
+        parameter: the weight.
+        block: columns a block; 1 where every column stands alone.
+
+    Raises:
+        ValueError: a block would lie in two processes, or the parameter is a flattened view of several.
+    """
+    if getattr(parameter, "_is_flat_param", False) or getattr(parameter, "_fsdp_flattened", False):
+        raise ValueError(
+            f"parameter {name!r} is a flattened view made by FullyShardedDataParallel, which hides the rows of the "
+            "weight; shard the model with torch.distributed.fsdp.fully_shard instead"
+        )
+    if not is_sharded_type(parameter) or block == 1:
+        return
+    for dimension, placement in enumerate(parameter.placements):
+        axis, parts = _sharded_axis(placement, parameter.ndim), parameter.device_mesh.size(dimension)
+        if axis is None or parts == 1 or (axis == 0 and parameter.ndim > 1):
+            continue
+        local_width = -(-parameter.shape[axis] // parts)
+        if parameter.ndim > 2 or type(placement).__name__ != "Shard" or local_width % block:
+            raise ValueError(
+                f"parameter {name!r} of shape {tuple(parameter.shape)} is sharded {placement} over {parts} processes, "
+                f"{local_width} along that axis in each; columns may be sharded only where that is a multiple of "
+                f"2 ** level = {block}. Shard rows, or lower the level of its group"
+            )
+
+
+def _sharded_axis(placement: Any, ndim: int) -> int | None:
+    axis = getattr(placement, "dim", None)
+    return None if axis is None else int(axis) % max(ndim, 1)
+
+
+def zeros_placed_like(
+    parameter: Tensor, local_shape: Sequence[int], shape: Sequence[int], dtype: torch.dtype
+) -> Tensor:
+    """Return zeros of a shape, on the parameter's device and spread over processes as it is.
+
+    Args:
+        parameter: the weight to go by.
+        local_shape: of this process's part.
+        shape: of the whole tensor; the same unless the parameter is a DTensor.
+        dtype: of the result.
+    """
+    if not is_sharded_type(parameter):
+        return torch.zeros(*shape, dtype=dtype, device=parameter.device) if shape else _zero(parameter, dtype)
+    from torch.distributed.tensor import DTensor
+
+    local = torch.zeros(torch.Size(local_shape), dtype=dtype, device=parameter.to_local().device)
+    stride = torch.empty(torch.Size(shape), device="meta").stride()
+    return DTensor.from_local(
+        local,
+        parameter.device_mesh,
+        parameter.placements,
+        shape=torch.Size(shape),
+        stride=stride,
+        run_check=False,
+    )
+
+
+def _zero(parameter: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros((), dtype=dtype, device=parameter.device)
+
+
+def sum_over_groups(values: Sequence[Tensor], groups: Sequence[ProcessGroup]) -> list[Tensor]:
+    """Sum scalars over the product of process groups: one all-reduce a group, whatever the number of scalars.
+
+    Args:
+        values: tensors of no dimension, in the same order in every process.
+        groups: as :func:`sharding_groups` gives them.
+    """
+    total = torch.stack(list(values)).double()
+    for group in groups:
+        torch.distributed.all_reduce(total, group=group)
+    return list(total.unbind())

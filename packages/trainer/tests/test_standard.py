@@ -1,0 +1,188 @@
+"""The standard trainer on a toy task, in this process."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from graftwork import GraftworkError
+
+
+def weights(trained):
+    return [parameter.detach().clone() for parameter in trained.model.parameters()]
+
+
+def assert_same_bits(one, other):
+    assert len(one) == len(other) > 0
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_run_leaves_its_recipe_metrics_checkpoints_and_result(train):
+    trained = train()
+    directory = trained.run.directory
+    lines = trained.lines()
+    assert [line["step"] for line in lines if "train/loss" in line] == [2, 3, 4, 6, 8, 9, 10, 12]
+    assert [line["step"] for line in lines if "validation/loss" in line] == [4, 8, 12]
+    logged = next(line for line in lines if "train/loss" in line)
+    assert {
+        "train/learning_rate",
+        "train/gradient_norm",
+        "train/rows_per_second",
+        "train/root",
+    } <= logged.keys()
+    assert trained.run.checkpoints.steps() == [9, 12]
+    result = trained.result()
+    assert (result["status"], result["steps"], result["unit"]) == ("finished", 12, "rows")
+    assert result["parameters"] == 4 * 16 + 16 + 16 * 3 + 3
+    # AdamW keeps two moments of every parameter and one float32 step count of each of the four tensors.
+    assert result["optimizer_state_bytes"] == 4 * (2 * result["parameters"] + 4)
+    assert 0 < result["optimizer_step_seconds"]["median"] < result["step_seconds"]["median"]
+    assert result["metrics"]["validation/loss"] == lines[-1]["validation/loss"]
+    environment = json.loads((directory / "environment.json").read_text())
+    assert (environment["world_size"], environment["data"]) == (1, {"rows": "without end"})
+    assert list((directory / "tensorboard").glob("events.*"))
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(train):
+    first, second = train(directory="a"), train(directory="b")
+    assert_same_bits(weights(first), weights(second))
+    other = train("trainer.seed=1", directory="c")
+    assert not torch.equal(weights(first)[0], weights(other)[0])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "evolution", "twice"])
+def test_resumed_training_equals_uninterrupted_training_bit_for_bit(train, optimizer):
+    settings = [f"optimizer.name={optimizer}", "trainer.accumulate=2"]
+    whole = train(*settings, directory="whole")
+    # The schedule spans all 12 steps in both, so the first part is ended by its batches, not by a smaller `steps`.
+    with pytest.raises(GraftworkError, match="batches ended"):
+        train(*settings, "task.ends_after=15", directory="parts")
+    rest = train(*settings, directory="parts", resume=True)
+    assert_same_bits(weights(whole), weights(rest))
+
+    def losses(trained):
+        return [(line["step"], line["train/loss"]) for line in trained.lines() if "train/loss" in line]
+
+    assert losses(whole) == losses(rest)
+
+
+def test_accumulation_averages_over_micro_batches(train):
+    # Without dropout, two micro-batches of 8 must move the weights as their mean gradient does.
+    trained = train(
+        "trainer.steps=1", "trainer.accumulate=2", "task.dropout=0.0", "optimizer.name=sgd",
+        "trainer.schedule=constant", "trainer.clip_norm=none", "optimizer.lr=0.1",
+    )  # fmt: skip
+    from graftwork_toy import Regression
+
+    torch.manual_seed(0)
+    task = Regression(dropout=0.0)
+    model = task.build_model()
+    batches = task.batches("train", rank=0, world_size=1, seed=0)
+    losses = [task.loss(model, next(batches))[0] for _ in range(2)]
+    (sum(losses) / 2).backward()
+    for expected, parameter in zip(trained.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(expected, parameter - 0.1 * parameter.grad)
+
+
+def test_clipping_bounds_the_update(train):
+    trained = train(
+        "trainer.steps=1", "trainer.clip_norm=0.001", "optimizer.name=sgd", "optimizer.lr=1.0",
+        "trainer.schedule=constant",
+    )  # fmt: skip
+    start = train("trainer.steps=1", "optimizer.name=sgd", "optimizer.lr=0.0", directory="still")
+    moved = torch.cat([(a - b).flatten() for a, b in zip(weights(trained), weights(start), strict=True)])
+    assert float(moved.norm()) == pytest.approx(0.001, rel=1e-3)
+    assert trained.lines()[0]["train/gradient_norm"] > 0.001  # recorded before clipping
+
+
+def test_the_schedule_drives_the_learning_rate(train):
+    trained = train(
+        "trainer.warmup_steps=4", "trainer.schedule=linear", "trainer.log_every=1", "optimizer.lr=1e-3"
+    )
+    rates = {line["step"]: line["train/learning_rate"] for line in trained.lines() if "train/loss" in line}
+    # What is recorded after step k is the rate of the next step.
+    assert rates[1] == pytest.approx(0.5e-3)
+    assert rates[3] == pytest.approx(1e-3)
+    assert rates[11] == pytest.approx(1e-4)
+
+
+def test_a_loss_closure_sees_the_same_batch_and_dropout_and_no_gradients(train):
+    trained = train("optimizer.name=evolution", "optimizer.scale=1e-30", "optimizer.lr=0.0")
+    # Perturbed by less than a float can show, both evaluations of a step agree to the bit although dropout is on.
+    assert len(trained.optimizer.losses) == 12
+    assert all(up == down for up, down in trained.optimizer.losses)
+    assert len({up for up, _ in trained.optimizer.losses}) == 12
+    assert all(parameter.grad is None for parameter in trained.model.parameters())
+
+
+def test_a_gradient_closure_gives_the_same_gradient_twice(train):
+    pairs = train("optimizer.name=twice").optimizer.pairs
+    assert len(pairs) == 12
+    assert all(torch.equal(first, second) for first, second in pairs)
+    assert not torch.equal(pairs[0][0], pairs[1][0])
+
+
+def test_zeroth_order_training_learns(train):
+    lines = train("optimizer.name=evolution", "trainer.steps=300", "task.dropout=0.0").lines()
+    losses = [line["validation/loss"] for line in lines if "validation/loss" in line]
+    assert losses[-1] < 0.75 * losses[0]
+
+
+def test_early_stop(train):
+    trained = train("trainer.patience=2", "trainer.steps=100", "task.validation_loss_rises=true")
+    result = trained.result()
+    assert (result["status"], result["steps"]) == ("stopped-early", 12)
+    assert trained.run.checkpoints.steps()[-1] == 12
+
+
+def test_bfloat16_autocast_computes_low_and_keeps_weights_high(train):
+    trained = train("trainer.precision=bfloat16")
+    exact = train(directory="exact")
+    assert all(parameter.dtype == torch.float32 for parameter in trained.model.parameters())
+    assert not torch.equal(weights(trained)[0], weights(exact)[0])
+    assert trained.result()["metrics"]["validation/loss"] == pytest.approx(
+        exact.result()["metrics"]["validation/loss"], rel=0.05
+    )
+
+
+def test_compiled_training_agrees_with_eager(train):
+    compiled = train("trainer.compile=true", "trainer.steps=3", "task.dropout=0.0")
+    eager = train("trainer.steps=3", "task.dropout=0.0", directory="eager")
+    for one, other in zip(weights(compiled), weights(eager), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert compiled.model._compiled_call_impl is not None
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_last_checkpoint(train):
+    with pytest.raises(GraftworkError) as caught:
+        train("task.infinite_from_batch=8")
+    assert "the training loss became nan by step 8 (the checkpoint of step 6 is whole)" in str(caught.value)
+    rest = train(resume=True)
+    assert rest.result()["status"] == "finished"
+    assert all(math.isfinite(line.get("train/loss", 0.0)) for line in rest.lines())
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("trainer.steps=0", "steps must be at least 1, got 0"),
+        ("trainer.warmup_steps=13", "warmup_steps must be at most steps = 12, got 13"),
+        ("trainer.clip_norm=0.0", "clip_norm must be above 0"),
+        ("trainer.final_lr_fraction=1.5", "final_lr_fraction must be in 0..1, got 1.5"),
+        ("trainer.patience=0", "patience must be at least 1, got 0"),
+        ("optimizer.lr=-1.0", "optimizer/adamw: Invalid learning rate: -1.0"),
+    ],
+)
+def test_options_out_of_range_name_the_range(train, setting, message):
+    with pytest.raises(GraftworkError) as caught:
+        train(setting)
+    assert message in str(caught.value)
+
+
+def test_cuda_without_a_device_is_one_sentence(train, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(GraftworkError, match=r"trainer.device is 'cuda', but torch sees no CUDA device"):
+        train("trainer.device=cuda")

@@ -1,0 +1,148 @@
+"""A plugin small enough to train in milliseconds: written to a folder by conftest.py and discovered like any other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from graftwork import Component, Kind, hookimpl
+
+
+class Regression:
+    """A two-layer network with dropout on a fixed function; batches without `skip`, so that resuming draws them."""
+
+    unit = "rows"
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 8,
+        dropout: float = 0.5,
+        kill_at_batch: int = 0,
+        infinite_from_batch: int = 0,
+        pause_seconds: float = 0.0,
+        missing_file: str = "",
+        ends_after: int = 0,
+        validation_loss_rises: bool = False,
+    ) -> None:
+        self.batch_size = batch_size
+        self.dropout = dropout
+        self.kill_at_batch = kill_at_batch
+        self.infinite_from_batch = infinite_from_batch
+        self.pause_seconds = pause_seconds
+        self.missing_file = missing_file
+        self.ends_after = ends_after
+        self.validation_loss_rises = validation_loss_rises
+        self.evaluations = 0
+
+    def count(self, batch):
+        return len(batch["inputs"])
+
+    def facts(self):
+        return {"rows": "without end"}
+
+    def build_model(self):
+        blocks = nn.ModuleList([nn.Linear(4, 16), nn.Linear(16, 3)])
+        model = nn.Sequential()
+        model.blocks = blocks
+        model.dropout = nn.Dropout(self.dropout)
+        model.forward = lambda x: blocks[1](model.dropout(torch.tanh(blocks[0](x))))
+        return model
+
+    def batches(self, split, *, rank, world_size, seed):
+        if self.missing_file:
+            Path(self.missing_file).read_text()
+        number = 0
+        while not self.ends_after or number < self.ends_after:
+            number += 1
+            time.sleep(self.pause_seconds)
+            if number == self.kill_at_batch:
+                os.kill(os.getpid(), signal.SIGKILL)
+            generator = torch.Generator().manual_seed(seed * 10_000 + number)
+            inputs = torch.randn(self.batch_size * world_size, 4, generator=generator)
+            if self.infinite_from_batch and number >= self.infinite_from_batch:
+                inputs = inputs * float("inf")
+            mine = inputs[rank * self.batch_size : (rank + 1) * self.batch_size]
+            yield {"inputs": mine, "targets": torch.sin(mine[:, :3])}
+
+    def loss(self, model, batch):
+        loss = nn.functional.mse_loss(model(batch["inputs"]), batch["targets"])
+        return loss, {"root": loss.detach().sqrt()}
+
+    def evaluate(self, model):
+        model.eval()
+        with torch.no_grad():
+            inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+            loss = nn.functional.mse_loss(model(inputs), torch.sin(inputs[:, :3]))
+        self.evaluations += 1
+        return {"loss": float(loss) + (self.evaluations if self.validation_loss_rises else 0)}
+
+
+class Evolution(torch.optim.Optimizer):
+    """Two-point zeroth-order descent: asks for the loss twice a step, never for a gradient."""
+
+    closure = "loss"
+
+    def __init__(self, params, lr: float = 0.05, scale: float = 1e-2) -> None:
+        super().__init__(params, {"lr": lr, "scale": scale})
+        self.generator_seed = 0
+        self.losses: list[list[float]] = []
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["step"] = torch.zeros(())
+
+    def _shift(self, seed, factor):
+        generator = torch.Generator().manual_seed(seed)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=factor)
+
+    def step(self, closure):
+        (group,) = self.param_groups
+        first = next(iter(self.state.values()))["step"]
+        seed = int(first)
+        scale = group["scale"]
+        self._shift(seed, scale)
+        up = float(closure())
+        self._shift(seed, -2 * scale)
+        down = float(closure())
+        self._shift(seed, scale)
+        self._shift(seed, -group["lr"] * (up - down) / (2 * scale))
+        for state in self.state.values():
+            state["step"] += 1
+        self.losses.append([up, down])
+        return up
+
+
+class Twice(torch.optim.SGD):
+    """Evaluates the gradient twice at the same parameters and keeps both, then steps: variance reduction's contract."""
+
+    closure = "gradient"
+
+    def __init__(self, params, lr: float = 0.1) -> None:
+        super().__init__(params, lr=lr)
+        self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def step(self, closure):
+        parameter = self.param_groups[0]["params"][0]
+        loss = closure()
+        first = parameter.grad.clone()
+        closure()
+        self.pairs.append((first, parameter.grad.clone()))
+        super().step()
+        return loss
+
+
+@hookimpl
+def graftwork_components():
+    here = "graftwork_toy"
+    yield Component(Kind.TASK, "regression", f"{here}:Regression", "for tests")
+    yield Component(Kind.OPTIMIZER, "sgd", "torch.optim:SGD", "torch's")
+    yield Component(Kind.OPTIMIZER, "adamw", "torch.optim:AdamW", "torch's")
+    yield Component(Kind.OPTIMIZER, "evolution", f"{here}:Evolution", "zeroth order")
+    yield Component(Kind.OPTIMIZER, "twice", f"{here}:Twice", "two gradients a step")
