@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from graftwork import build_recipe, get_registry, parse_set
 from graftwork.testing import write_plugin
@@ -59,14 +61,67 @@ class Trained:
     model: Any
 
     def lines(self) -> list[dict[str, Any]]:
-        return read_lines(self.run.directory)
+        return _read_lines(self.run.directory)
 
     def result(self) -> dict[str, Any]:
         return json.loads((self.run.directory / "result.json").read_text())
 
 
-def read_lines(directory: Path) -> list[dict[str, Any]]:
+def _read_lines(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def read_lines() -> Callable[[Path], list[dict[str, Any]]]:
+    """The records of a run's metrics file."""
+    return _read_lines
+
+
+@pytest.fixture
+def saved_bits(tmp_path: Path) -> Callable[[Path], dict[str, torch.Tensor]]:
+    """Every tensor of a run's newest checkpoint, by name, whatever number of ranks wrote it."""
+
+    def flatten(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                yield from flatten(value, f"{path}.{key}")
+            elif isinstance(value, torch.Tensor):
+                yield f"{path}.{key}", value
+
+    def read(directory: Path) -> dict[str, torch.Tensor]:
+        newest = max((directory / "checkpoints").iterdir())
+        assert not newest.name.endswith(".partial")
+        dcp_to_torch_save(newest, tmp_path / "consolidated.pt")
+        return dict(flatten(torch.load(tmp_path / "consolidated.pt", weights_only=True)))
+
+    return read
+
+
+@pytest.fixture
+def assert_same_bits(saved_bits: Callable[[Path], dict[str, torch.Tensor]]) -> Callable[[Path, Path], None]:
+    """Two runs whose newest checkpoints agree in every bit, generators included."""
+
+    def compare(one: Path, other: Path) -> None:
+        first, second = saved_bits(one), saved_bits(other)
+        assert first.keys() == second.keys()
+        assert len(first) > 10
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+    return compare
+
+
+@pytest.fixture
+def assert_same_end(assert_same_bits: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+    """Two runs that agree in every bit and recorded the same losses on the way."""
+
+    def losses(run: Path) -> list[tuple[int, float]]:
+        return [(line["step"], line["train/loss"]) for line in _read_lines(run) if "train/loss" in line]
+
+    def compare(one: Path, other: Path) -> None:
+        assert_same_bits(one, other)
+        assert losses(one) == losses(other)
+
+    return compare
 
 
 @pytest.fixture
@@ -102,15 +157,12 @@ def train(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 @pytest.fixture
-def command(toy_folder: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``graftwork`` in another process, started by ``launcher`` where one is given."""
+def launch(toy_folder: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start ``graftwork`` in another process, under ``launcher`` where one is given, with the recipe at hand."""
+    (tmp_path / "toy.toml").write_text(RECIPE)
+    started: list[subprocess.Popen[str]] = []
 
-    recipe = tmp_path / "toy.toml"
-    recipe.write_text(RECIPE)
-
-    def run(
-        *arguments: str, launcher: tuple[str, ...] = (), timeout: float = 120, **options: Any
-    ) -> subprocess.CompletedProcess[str]:
+    def start(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         environment = {
             **os.environ,
             "PYTHONPATH": str(toy_folder),
@@ -118,18 +170,30 @@ def command(toy_folder: Path, tmp_path: Path) -> Callable[..., subprocess.Comple
             "OMP_NUM_THREADS": "1",
             "COLUMNS": "80",
         }
-        return subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, *launcher, "-m", "graftwork", *arguments],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=tmp_path,
             env=environment,
-            timeout=timeout,
-            check=False,
-            **options,
         )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def command(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``graftwork`` in another process to its end."""
+
+    def run(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        process = launch(*arguments, launcher=launcher)
+        stdout, stderr = process.communicate(timeout=180)
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
     return run
-
-
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -10,7 +11,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from graftwork import Component, Kind, hookimpl
+from graftwork import Component, Finding, Kind, hookimpl
+
+
+def fill(path):
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(bytes(512))
 
 
 class Regression:
@@ -27,6 +35,8 @@ class Regression:
         infinite_from_batch: int = 0,
         pause_seconds: float = 0.0,
         missing_file: str = "",
+        fill_disk_at_batch: int = 0,
+        fill_disk_at: str = "",
         ends_after: int = 0,
         validation_loss_rises: bool = False,
     ) -> None:
@@ -36,6 +46,8 @@ class Regression:
         self.infinite_from_batch = infinite_from_batch
         self.pause_seconds = pause_seconds
         self.missing_file = missing_file
+        self.fill_disk_at_batch = fill_disk_at_batch
+        self.fill_disk_at = Path(fill_disk_at)
         self.ends_after = ends_after
         self.validation_loss_rises = validation_loss_rises
         self.evaluations = 0
@@ -63,6 +75,8 @@ class Regression:
             time.sleep(self.pause_seconds)
             if number == self.kill_at_batch:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if number == self.fill_disk_at_batch:
+                fill(self.fill_disk_at)
             generator = torch.Generator().manual_seed(seed * 10_000 + number)
             inputs = torch.randn(self.batch_size * world_size, 4, generator=generator)
             if self.infinite_from_batch and number >= self.infinite_from_batch:
@@ -138,6 +152,12 @@ class Twice(torch.optim.SGD):
         return loss
 
 
+def reproduce(output, factor: float = 1.0):
+    """A reproduction that is arithmetic."""
+    (output / "figure.txt").write_text(str(factor))
+    return [Finding("two times factor", published=2 * factor / 1.1, measured=2 * factor, note="arithmetic")]
+
+
 @hookimpl
 def graftwork_components():
     here = "graftwork_toy"
@@ -146,3 +166,4 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "adamw", "torch.optim:AdamW", "torch's")
     yield Component(Kind.OPTIMIZER, "evolution", f"{here}:Evolution", "zeroth order")
     yield Component(Kind.OPTIMIZER, "twice", f"{here}:Twice", "two gradients a step")
+    yield Component(Kind.REPRODUCTION, "toy", f"{here}:reproduce", "for tests")

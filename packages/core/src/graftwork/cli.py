@@ -61,6 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python would otherwise complain once more when it flushes the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if os.environ.get("GRAFTWORK_DEBUG") or error.filename is None:
+            raise
+        _say(f"error: {error.filename}: {error.strerror}")
+        return EXIT_USER_ERROR
 
 
 def _run(arguments: list[str], registry: Registry) -> int:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from graftwork_optim_core.subspace.sharding import local_part
 from graftwork_optim_core.subspace.state import arithmetic_dtype, average_dtype, is_limited
@@ -54,7 +53,7 @@ def counted_state_bytes(
             for value in state.get(parameter, {}).values():
                 if isinstance(value, Tensor):
                     storage = local_part(value).untyped_storage()
-                    identity = StorageWeakRef(storage).cdata
+                    identity = storage._cdata
                     count += 0 if identity in seen else storage.nbytes()
                     seen.add(identity)
         by_group.append(count)
@@ -84,11 +83,11 @@ def predicted_state_bytes(params: Iterable[Any], **options: Any) -> StateBytes:
 
 def _group_bytes(group: Mapping[str, Any]) -> int:
     parameters = group["params"]
-    named = enumerate([parameters] if isinstance(parameters, Tensor) else parameters)
-    return sum(
-        _parameter_bytes(*(entry if isinstance(entry, tuple) else (str(index), entry)), group)
-        for index, entry in named
-    )
+    entries = [parameters] if isinstance(parameters, Tensor) else parameters
+    named = [
+        entry if isinstance(entry, tuple) else (str(place), entry) for place, entry in enumerate(entries)
+    ]
+    return sum(_parameter_bytes(name, parameter, group) for name, parameter in named)
 
 
 def _parameter_bytes(name: str, parameter: Tensor, group: Mapping[str, Any]) -> int:

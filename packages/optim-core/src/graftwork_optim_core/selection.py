@@ -51,13 +51,14 @@ def param_groups(
         raise ValueError(f"report must be 'log', 'print' or 'off', got {report!r}")
     wanted: tuple[type[nn.Module], ...] = (nn.Linear, *_CONVOLUTIONS) if convolutions else (nn.Linear,)
     chosen = _chosen_weights(model, match, exclude, wanted)
-    transformed, plain = [], []
+    transformed: list[tuple[str, nn.Parameter]] = []
+    plain: list[tuple[str, nn.Parameter]] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (transformed if id(parameter) in chosen else plain).append((name, parameter))
     if not transformed:
         raise ValueError(
-            f"match={match!r} with exclude={exclude!r} selects no trainable weight of {type(model).__name__}; "
+            f"match={match!r} with exclude={exclude!r} selects no trainable weight of this model: "
             "match must be parts of module names, a regular expression or 'all-linear'"
         )
     count = sum(parameter.numel() for _, parameter in transformed)
@@ -93,8 +94,8 @@ def _chosen_weights(
             refused.add(id(parameter))
             if asked and not is_wanted and parameter.ndim > 1:
                 warnings.warn(
-                    f"{name}.{parameter_name} is matched but not transformed: {type(module).__name__} is none of "
-                    f"{', '.join(kind.__name__ for kind in wanted)}",
+                    f"{name}.{parameter_name} is matched but not transformed: "
+                    f"{type(module).__name__} is none of {', '.join(kind.__name__ for kind in wanted)}",
                     stacklevel=3,
                 )
     return chosen - refused

@@ -72,7 +72,7 @@ class RunDirectory:
         if self._main and not resume and (directory / "recipe.toml").exists():
             raise GraftworkError(
                 f"run {directory}: holds a run already; continue it with `graftwork train --resume {directory}`, "
-                f"or name another directory with --run"
+                f"or name another directory with --out"
             )
 
     def start(

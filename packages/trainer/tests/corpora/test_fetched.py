@@ -34,10 +34,3 @@ def test_sizes(name: str, documents: int, different: int, million_characters: fl
     assert len({document.identifier for document in found}) == documents
     assert len(texts) == different
     assert sum(map(len, texts)) / 1e6 == pytest.approx(million_characters, abs=0.05)
-
-
-def test_wikipedia_has_no_escaped_markup() -> None:
-    assert not any(
-        "&lt;" in document.text and "&amp;lt;" in document.text
-        for document in documents_of("wikipedia-excerpt")
-    )

@@ -7,7 +7,7 @@ dtype wherever the state itself must not be touched yet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -26,15 +26,15 @@ class UpdateHost(Protocol):
     average_names: tuple[str, ...]
     """Keys in the state; each is a tensor of the coarse shape that starts at zero."""
 
-    def accumulate(self, averages: Averages, coarse: list[Tensor], options: dict[str, Any]) -> None:
+    def accumulate(self, averages: Averages, coarse: list[Tensor], options: Mapping[str, Any]) -> None:
         """Take one coarse gradient into the averages, in place."""
         ...
 
-    def direction(self, averages: Averages, options: dict[str, Any]) -> list[Direction]:
+    def direction(self, averages: Averages, options: Mapping[str, Any]) -> list[Direction]:
         """Return the direction that the averages give; the denominators are fresh tensors."""
         ...
 
-    def correction(self, step: Scalar, options: dict[str, Any]) -> BiasCorrection:
+    def correction(self, step: Scalar, options: Mapping[str, Any]) -> BiasCorrection:
         """Return the bias correction at a weight's step, 1 being the first."""
         ...
 
@@ -48,7 +48,7 @@ class AdamWHost:
 
     average_names: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
 
-    def accumulate(self, averages: Averages, coarse: list[Tensor], options: dict[str, Any]) -> None:
+    def accumulate(self, averages: Averages, coarse: list[Tensor], options: Mapping[str, Any]) -> None:
         """Take one coarse gradient into both averages, in place."""
         mean, mean_square = averages
         beta1, beta2 = options["betas"]
@@ -56,14 +56,14 @@ class AdamWHost:
         torch._foreach_mul_(mean_square, beta2)
         torch._foreach_addcmul_(mean_square, coarse, coarse, value=1 - beta2)
 
-    def direction(self, averages: Averages, options: dict[str, Any]) -> list[Direction]:
+    def direction(self, averages: Averages, options: Mapping[str, Any]) -> list[Direction]:
         """Return ``m`` over ``sqrt(v) + eps``."""
         mean, mean_square = averages
         root = torch._foreach_sqrt(mean_square)
         torch._foreach_add_(root, options["eps"])
         return [Direction(m, d) for m, d in zip(mean, root, strict=True)]
 
-    def correction(self, step: Scalar, options: dict[str, Any]) -> BiasCorrection:
+    def correction(self, step: Scalar, options: Mapping[str, Any]) -> BiasCorrection:
         """Return Adam's two bias corrections."""
         beta1, beta2 = options["betas"]
         return BiasCorrection(

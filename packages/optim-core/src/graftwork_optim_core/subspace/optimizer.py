@@ -92,8 +92,8 @@ class SubspaceOptimizer(torch.optim.Optimizer):
     def _fresh_state(self, name: str, parameter: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
         if not parameter.is_floating_point():
             raise ValueError(
-                f"parameter {name!r} must be of a real floating-point dtype, got {parameter.dtype}; of a complex "
-                "weight optimize the real and the imaginary part as two parameters"
+                f"parameter {name!r} must be of a real floating-point dtype, got {parameter.dtype}; "
+                "of a complex weight optimize the real and the imaginary part as two parameters"
             )
         transform = self.transform_of(parameter, options)
         check_sharding(name, parameter, 2 ** options["level"])
@@ -173,7 +173,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         )
 
     def _sum_over_shards(self, batches: list[Batch]) -> dict[Tensor, Tensor]:
-        """Return, for every sharded parameter, the square of its direction's norm, NaN where it must be skipped."""
+        """Return every sharded parameter's squared norm of its direction, NaN where it must be skipped."""
         sharded: dict[tuple[Any, ...], list[Tensor]] = {}
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -248,7 +248,8 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         for index, (own, group) in enumerate(zip(self.param_groups, saved, strict=True)):
             if len(own["params"]) != len(group["params"]):
                 raise ValueError(
-                    f"parameter group {index} has {len(own['params'])} parameters, the saved one {len(group['params'])}"
+                    f"parameter group {index} has {len(own['params'])} parameters, "
+                    f"the saved one {len(group['params'])}"
                 )
             options = {**{key: value for key, value in own.items() if key != "params"}, **group}
             options["state_dtype"] = own["state_dtype"]

@@ -68,8 +68,8 @@ def check_sharding(name: str, parameter: Tensor, block: int) -> None:
     """
     if getattr(parameter, "_is_flat_param", False) or getattr(parameter, "_fsdp_flattened", False):
         raise ValueError(
-            f"parameter {name!r} is a flattened view made by FullyShardedDataParallel, which hides the rows of the "
-            "weight; shard the model with torch.distributed.fsdp.fully_shard instead"
+            f"parameter {name!r} is a flattened view made by FullyShardedDataParallel, which hides the "
+            "weight's rows; shard the model with torch.distributed.fsdp.fully_shard instead"
         )
     if not is_sharded_type(parameter) or block == 1:
         return
@@ -80,9 +80,9 @@ def check_sharding(name: str, parameter: Tensor, block: int) -> None:
         local_width = -(-parameter.shape[axis] // parts)
         if parameter.ndim > 2 or type(placement).__name__ != "Shard" or local_width % block:
             raise ValueError(
-                f"parameter {name!r} of shape {tuple(parameter.shape)} is sharded {placement} over {parts} processes, "
-                f"{local_width} along that axis in each; columns may be sharded only where that is a multiple of "
-                f"2 ** level = {block}. Shard rows, or lower the level of its group"
+                f"parameter {name!r} of shape {tuple(parameter.shape)} is sharded {placement} over {parts} "
+                f"processes, {local_width} along that axis in each; columns may be sharded only where that is a "
+                f"multiple of 2 ** level = {block}. Shard rows, or lower the level of its group"
             )
 
 

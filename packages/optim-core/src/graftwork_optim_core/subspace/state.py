@@ -96,13 +96,15 @@ def check_loaded(
         value = torch.as_tensor(saved[key])
         if value.shape != fresh.shape:
             raise ValueError(
-                f"the saved {key!r} of parameter {name!r} has shape {tuple(value.shape)}, but level {options['level']} "
-                f"needs {tuple(fresh.shape)}; was it saved with another level, or by another optimizer?"
+                f"the saved {key!r} of parameter {name!r} has shape {tuple(value.shape)}, but level "
+                f"{options['level']} needs {tuple(fresh.shape)}; was it saved with another level, or by another "
+                "optimizer?"
             )
         if is_sharded_type(fresh) != is_sharded_type(value):
+            kinds = ("sharded", "a plain tensor") if is_sharded_type(value) else ("a plain tensor", "sharded")
             raise ValueError(
-                f"the saved {key!r} of parameter {name!r} is {'a plain tensor' if is_sharded_type(fresh) else 'sharded'} "
-                "and the parameter is not; load it with torch.distributed.checkpoint.state_dict"
+                f"the saved {key!r} of parameter {name!r} is {kinds[0]} and must be {kinds[1]} like the parameter; "
+                "torch.distributed.checkpoint.state_dict.set_optimizer_state_dict converts it"
             )
 
 

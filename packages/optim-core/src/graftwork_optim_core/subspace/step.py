@@ -50,7 +50,7 @@ def make_step(batch: Batch, host: UpdateHost, totals: Sequence[Tensor] | None) -
     extents = _extents(batch, lists) if totals is None else list(totals)
     if batch.reads_scalars:
         finite = [math.isfinite(extent) for extent in extents]
-        lists = [kept for pieces in lists if (kept := [piece for piece in pieces if finite[piece.index]])]
+        lists = [kept for pieces in lists if (kept := [piece for piece in pieces if finite[piece.place]])]
         squares = _accumulate(batch, host, lists, gates=None, commit=True)
         factors = _factors_on_host(batch, host, finite, [float(s) for s in totals or squares])
         _write(batch, host, lists, factors, gates=None)
@@ -65,12 +65,12 @@ def make_step(batch: Batch, host: UpdateHost, totals: Sequence[Tensor] | None) -
 
 
 def _extents(batch: Batch, lists: list[list[Piece]]) -> list[Scalar]:
-    """Return a number a weight that is finite exactly if the weight's gradient is, and not so large as to overflow."""
+    """Return a number a weight, finite exactly if the gradient is and its norm does not overflow."""
     extents: list[Scalar] = [0.0] * len(batch.weights)
     for pieces in lists:
         norms = torch._foreach_norm([piece.coarse for piece in pieces])
         for piece, norm in zip(pieces, norms, strict=True):
-            extents[piece.index] = extents[piece.index] + (float(norm) if batch.reads_scalars else norm)
+            extents[piece.place] = extents[piece.place] + (float(norm) if batch.reads_scalars else norm)
     return extents
 
 
@@ -79,7 +79,7 @@ def _accumulate(
 ) -> list[Scalar]:
     """Take the coarse gradients into the averages, or into copies; return each direction's squared norm."""
     squares: list[Scalar] = [0.0] * len(batch.weights)
-    options = dict(batch.options)
+    options = batch.options
     for pieces in lists:
         coarse = [piece.coarse for piece in pieces]
         stored = _averages(batch, pieces)
@@ -94,28 +94,28 @@ def _accumulate(
             )
             for piece, norm in zip(pieces, torch._foreach_norm(quotients), strict=True):
                 number = float(norm) if batch.reads_scalars else norm.to(batch.arithmetic)
-                squares[piece.index] = squares[piece.index] + number * number
+                squares[piece.place] = squares[piece.place] + number * number
         if commit and not in_place:
             for one, new in zip(stored, working, strict=True):
                 for position, (target, value) in enumerate(zip(one, new, strict=True)):
-                    gate = gates[pieces[position].index] if gates is not None else None
+                    gate = gates[pieces[position].place] if gates is not None else None
                     target.copy_(value if gate is None else torch.where(gate, value, target.to(value.dtype)))
     return squares
 
 
 def _averages(batch: Batch, pieces: list[Piece]) -> list[list[Tensor]]:
     count = len(batch.weights[0].averages)
-    return [[batch.weights[p.index].averages[number][p.rows] for p in pieces] for number in range(count)]
+    return [[batch.weights[p.place].averages[number][p.rows] for p in pieces] for number in range(count)]
 
 
 Factors = tuple[BiasCorrection, Scalar, Scalar | None]
-"""Of one weight: its bias corrections, its rate ``lr * scale / q``, and what decay leaves of it, None for all."""
+"""Of one weight: bias corrections, rate ``lr * scale / q``, and what decay leaves of it (None: all)."""
 
 
 def _factors_on_host(
     batch: Batch, host: UpdateHost, finite: list[bool], squares: list[float]
 ) -> list[Factors | None]:
-    options = dict(batch.options)
+    options = batch.options
     lr = float(options["lr"])
     kept = 1 - lr * options["weight_decay"] if options["weight_decay"] else None
     factors: list[Factors | None] = []
@@ -139,7 +139,7 @@ def _factors_on_host(
 def _factors_on_device(
     batch: Batch, host: UpdateHost, gate: Tensor, squares: Tensor | None
 ) -> list[Factors | None]:
-    options = dict(batch.options)
+    options = batch.options
     lr = options["lr"].reshape(()) if isinstance(options["lr"], Tensor) else options["lr"]
     steps = [weight.state["step"] for weight in batch.weights]
     torch._foreach_add_(steps, list(gate.float().unbind()))
@@ -153,9 +153,9 @@ def _factors_on_device(
         )
         torch._foreach_copy_(previous, list(torch.where(gate, remembered, former).unbind()))
         rates = rates / divisors
-    kept = [None] * len(steps)
+    kept: Sequence[Scalar | None] = [None] * len(steps)
     if options["weight_decay"]:
-        kept = list(torch.where(gate, 1 - lr * options["weight_decay"], torch.ones_like(rates)).unbind())
+        kept = torch.where(gate, 1 - lr * options["weight_decay"], torch.ones_like(rates)).unbind()
     means = torch.as_tensor(corrections.mean).expand_as(rates).unbind()
     roots = torch.as_tensor(corrections.root).expand_as(rates).unbind()
     return [
@@ -171,21 +171,21 @@ def _write(
     factors: list[Factors | None],
     gates: list[Tensor] | None,
 ) -> None:
-    options = dict(batch.options)
+    options = batch.options
     for pieces in lists:
         stored = _averages(batch, pieces)
         averages = [[t.to(batch.arithmetic) for t in one] for one in stored]
         for piece, direction in zip(pieces, host.direction(averages, options), strict=True):
-            factor = factors[piece.index]
+            factor = factors[piece.place]
             assert factor is not None
             correction, rate, kept = factor
-            gradient = batch.gradient(piece.index, piece.rows)
+            gradient = batch.gradient(piece.place, piece.rows)
             update = batch.transform.expand(gradient, piece.coarse, direction, correction)
             if isinstance(rate, Tensor):
                 update, rate = update.mul_(rate), 1.0
             if gates is not None:
-                update = torch.where(gates[piece.index], update, 0.0)
-            _descend(batch.weights[piece.index].values[piece.rows], update, rate, kept)
+                update = torch.where(gates[piece.place], update, 0.0)
+            _descend(batch.weights[piece.place].values[piece.rows], update, rate, kept)
     for weight in batch.weights:
         weight.write_back()
 

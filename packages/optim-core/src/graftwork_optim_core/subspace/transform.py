@@ -52,11 +52,11 @@ class GradientTransform(Protocol):
         ...
 
     def compress(self, gradient: Tensor) -> Tensor:
-        """Return the coarse gradient ``[rows, coarse]`` of ``[rows, width]``; any inf or NaN must show in it."""
+        """Return the coarse gradient ``[rows, coarse]``; any inf or NaN of the gradient must show in it."""
         ...
 
     def expand(
         self, gradient: Tensor, coarse: Tensor, direction: Direction, correction: BiasCorrection
     ) -> Tensor:
-        """Return the update ``[rows, width]`` that is to be multiplied by the learning rate and subtracted."""
+        """Return the update ``[rows, width]``, which is to be multiplied by the rate and subtracted."""
         ...

@@ -19,7 +19,7 @@ def block_count(width: int, level: int) -> int:
     >>> block_count(5461, 2), block_count(1, 4), block_count(0, 1)
     (1366, 1, 0)
     """
-    return -(-width // 2**level)
+    return -(-width // (1 << level))
 
 
 def block_sums(matrix: Tensor, level: int) -> Tensor:

@@ -29,7 +29,7 @@ from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
 from graftwork_optim_core.wavelet.haar import block_count, block_sums, spread_blocks
 
 DETAIL_BOUND = 3.0
-"""What the guard allows a detail to be, in units of its block's root; of normal gradients 0.3 % lie beyond."""
+"""What the guard allows a detail to be, in units of its block's root; 0.3 % of a normal variable exceed it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from graftwork import GraftworkError, Override, load_recipe, parse_set
 from graftwork.overrides import product
 from graftwork.resolution import Resolved
-from graftwork_trainer.commands.train import add_set_option, new_directory
+from graftwork_trainer.commands.train import add_set_option, new_directory, print_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,32 +130,17 @@ def _train(job: Job, processes: int) -> int:
         recipe = job.directory.parent / "recipes" / f"{job.name}.toml"
         recipe.parent.mkdir(parents=True, exist_ok=True)
         recipe.write_text(job.resolved.to_toml(), "utf-8")
-        arguments = ["train", str(recipe), "--run", str(job.directory)]
+        arguments = ["train", str(recipe), "--out", str(job.directory)]
     launcher = ["-m", "graftwork"]
     if processes > 1:
-        launcher = [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc-per-node={processes}",
-            "-m",
-            "graftwork",
-        ]
-    # The table of a single run would only be in the way of the one that compares them.
-    return subprocess.run(
-        [sys.executable, *launcher, *arguments], stdout=subprocess.DEVNULL, check=False
-    ).returncode
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *launcher]
+    return subprocess.run([sys.executable, *launcher, *arguments, "--no-report"], check=False).returncode
 
 
 def _report(jobs: Sequence[Job], failed: Sequence[str], out: Path) -> int:
     if not jobs:
         raise GraftworkError(f"no run of {out} got as far as to be reported: {', '.join(failed)} failed")
-    from graftwork_trainer.report import print_table, read_run, write_report
-
-    runs = [job.directory for job in jobs]
-    report = write_report(runs, out, title=f"{jobs[0].resolved.recipe.name}: a comparison")
-    print_table([read_run(run) for run in runs])
-    print(f"report: {report.page}")
+    print_report([job.directory for job in jobs], out, title=f"{jobs[0].resolved.recipe.name}: a comparison")
     if failed:
         raise GraftworkError(f"{', '.join(failed)} failed; {_continue_hint(out)}")
     return 0

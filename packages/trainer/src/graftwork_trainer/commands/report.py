@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from graftwork_trainer.commands.train import print_report
+
 
 class ReportCommand:
     """Write the report of one run or of several side by side."""
@@ -21,10 +23,6 @@ class ReportCommand:
         )
 
     def run(self, arguments: argparse.Namespace) -> int:
-        from graftwork_trainer.report import print_table, read_run, write_report
-
         title = arguments.title or ", ".join(run.name for run in arguments.runs)
-        report = write_report(arguments.runs, arguments.out, title=title)
-        print_table([read_run(run) for run in arguments.runs])
-        print(f"report: {report.page}")
+        print_report(arguments.runs, arguments.out, title=title)
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,13 +37,14 @@ class TrainCommand:
         )
         add_set_option(parser)
         parser.add_argument(
-            "--run", type=Path, metavar="DIR", help="run directory (default: runs/RECIPE-TIME)"
+            "--out", type=Path, metavar="DIR", help="run directory (default: runs/RECIPE-TIME)"
         )
         parser.add_argument("--resume", type=Path, metavar="DIR", help="continue the run in this directory")
         parser.add_argument(
             "--dry-run", action="store_true", help="check everything, print sizes and memory, train nothing"
         )
         parser.add_argument("--quiet", action="store_true", help="no progress bar")
+        parser.add_argument("--no-report", action="store_true", help="no table and no page at the end")
 
     def run(self, arguments: argparse.Namespace) -> int:
         reference = _reference(arguments)
@@ -54,16 +55,15 @@ class TrainCommand:
 
             print(describe(resolved))
             return 0
-        train(
-            resolved,
-            arguments.resume or arguments.run,
-            resume=bool(arguments.resume),
-            quiet=arguments.quiet,
+        directory = train(
+            resolved, arguments.resume or arguments.out, resume=bool(arguments.resume), quiet=arguments.quiet
         )
+        if directory is not None and not arguments.no_report:
+            print_report([directory], directory, title=directory.name)
         return 0
 
 
-def train(resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bool) -> None:
+def train(resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bool) -> Path | None:
     """Train a resolved recipe under the process group that torchrun describes, if any.
 
     Args:
@@ -71,6 +71,9 @@ def train(resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bo
         directory: of the run; None for a new one named after the recipe and the time.
         resume: go on from the directory's newest checkpoint.
         quiet: no progress bar.
+
+    Returns:
+        The run's directory on rank 0, None on the others.
     """
     from graftwork_trainer.environment import describe_environment
     from graftwork_trainer.parallel import process_group
@@ -83,12 +86,16 @@ def train(resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bo
         run = RunDirectory(directory, resolved, describe_environment(), resume=resume, rank=rank, quiet=quiet)
         with _recorded_failure(run):
             trainer.fit(task, resolved, run)
-    if rank == 0:
-        from graftwork_trainer.report import print_table, read_run, write_report
+    return directory if rank == 0 else None
 
-        report = write_report([directory], directory, title=resolved.recipe.name)
-        print_table([read_run(directory)])
-        print(f"report: {report.page}")
+
+def print_report(runs: Sequence[Path], output: Path, *, title: str) -> None:
+    """Write the page and the figures, print the table, and say where the page lies."""
+    from graftwork_trainer.report import print_table, read_run, write_report
+
+    report = write_report(runs, output, title=title)
+    print_table([read_run(run) for run in runs])
+    print(f"report: {report.page}")
 
 
 def _reference(arguments: argparse.Namespace) -> str:
@@ -96,9 +103,9 @@ def _reference(arguments: argparse.Namespace) -> str:
         if arguments.recipe is None:
             raise GraftworkError("train needs a RECIPE (`graftwork list recipe` shows some) or --resume DIR")
         return str(arguments.recipe)
-    if arguments.recipe or arguments.run:
+    if arguments.recipe or arguments.out:
         raise GraftworkError(
-            "--resume takes the recipe and the directory from the run: give neither RECIPE nor --run"
+            "--resume takes the recipe and the directory from the run: give neither RECIPE nor --out"
         )
     recipe = arguments.resume / "recipe.toml"
     if not recipe.is_file():
@@ -132,5 +139,6 @@ def _recorded_failure(run: RunDirectory) -> Iterator[None]:
         raise
     except OSError as error:
         run.fail(str(error))
-        where = error.filename or run.directory
-        raise GraftworkError(f"{where}: {error.strerror or error}") from error
+        if error.filename is None:  # a write to a file of the run, which names no file
+            raise GraftworkError(f"{run.directory}: {error.strerror or error}") from error
+        raise

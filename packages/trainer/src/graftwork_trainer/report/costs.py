@@ -111,7 +111,10 @@ def plan_step_times(variants: Sequence[Variant]) -> Plot | None:
                     [bar.fast / scale, bar.slow / scale], [-row, -row], color=INK, linewidth=1.4, marker="|"
                 )
             text = f"{number(median)} {unit}"
-            axes.text(0, -row + 0.28, bar.label, color=bar.style.text_colour, fontsize=FONT_SIZE, va="bottom")
+            axes.annotate(
+                bar.label, xy=(0, -row + 0.26), xytext=(4, 0), textcoords="offset points",
+                color=bar.style.text_colour, fontsize=FONT_SIZE, va="bottom",
+            )  # fmt: skip
             end = max(bar.slow or 0.0, bar.median) / scale
             axes.annotate(
                 text, xy=(end, -row), xytext=(7, 0), textcoords="offset points",
@@ -133,7 +136,7 @@ def plan_step_times(variants: Sequence[Variant]) -> Plot | None:
 
     note = "Bar: median step, mean over seeds."
     if any(bar.optimizer is not None for bar in bars):
-        note += " Dark part: the optimizer's own step."
+        note += " Solid part: the optimizer's own step."
     if any(bar.fast is not None for bar in bars):
         note += " Whisker: 10th to 90th percentile of the steps."
     return Plot("step-time", "Time of a step", note, True, draw)

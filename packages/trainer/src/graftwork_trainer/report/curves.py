@@ -123,7 +123,7 @@ def _note(strands: Sequence[_Strand], window: int) -> str:
         seeds = str(max(counts)) if len(counts) == 1 else f"up to {max(counts)}"
         parts.append(f"Line: mean over {seeds} seeds. Band: lowest to highest seed.")
     elif counts:
-        parts.append("One seed, no spread.")
+        parts.append("One seed each: no spread." if len(strands) > 1 else "One seed: no spread.")
     if window > 1:
         parts.append(f"Moving average of {window} points over the faint raw values.")
     elif any(count > 1 for count in counts):
@@ -221,7 +221,7 @@ def _legend(axes: Axes, strands: Sequence[_Strand], size: Size) -> None:
             marker=s.style.marker,
             markersize=5,
             label=s.label,
-        )[0]  # fmt: skip
+        )[0]
         for s in strands
     ]
     axes.legend(

@@ -43,6 +43,7 @@ HUES = (
     Hue("#009e73", "#007556", "#2fbf94", "#5fd0ad"),
     Hue("#cc79a7", "#a3487a", "#dd92bb", "#e9b0cf"),
     Hue("#e69f00", "#8a5d00", "#efb53a", "#f3c766"),
+    Hue("#4b4f54", "#3a3e43", "#c3c9cf", "#d3d8dd"),
     Hue("#56b4e9", "#2277a6", "#8fd0f5", "#aeddf8"),
 )
 _DASHES: tuple[Dashes, ...] = (
@@ -52,6 +53,7 @@ _DASHES: tuple[Dashes, ...] = (
     (0, (6.0, 2.0, 1.5, 2.0)),
     (0, (10.0, 3.0)),
 )
+_ROUND = (1, 2, 2.5, 5, 10)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -132,18 +134,18 @@ def new_axes(size: Size) -> tuple[Figure, Axes]:
 
 def plain_ticks(axes: Axes, size: Size, *, whole_x: bool = False) -> None:
     """Few, round, short tick labels on linear axes."""
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=4 if size.narrow else 6, integer=whole_x))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4 if size.narrow else 6, integer=whole_x, steps=_ROUND))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=_ROUND))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
 
 
 def logarithmic_y(axes: Axes) -> None:
     """A logarithmic vertical axis with ticks at 1, 2 and 5, or at powers of ten where those are many."""
-    low, high = axes.get_ylim()
+    low, high = axes.dataLim.intervaly
     axes.set_yscale("log")
-    decades = math.log10(high / low) if low > 0 else 3
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+    steps = (1.0, 2.0, 5.0) if math.log10(high / low) < 2.2 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=steps, numticks=12))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
 
@@ -212,7 +214,7 @@ def write_beside(axes: Axes, labels: Sequence[Label], *, flush_from: float = 2.0
     xs = [float(place[0]) for place in places]
     ys = [float(place[1]) for place in places]
     box = axes.get_window_extent()
-    lowest, highest = box.y0 / pixels + line_height / 2, box.y1 / pixels
+    lowest, highest = box.y0 / pixels + line_height / 4, box.y1 / pixels
     start, width = box.x0 / pixels, box.width / pixels
     shifts = [start + width - x if x >= start + flush_from * width else 0.0 for x in xs]
     xs = [x + shift for x, shift in zip(xs, shifts, strict=True)]

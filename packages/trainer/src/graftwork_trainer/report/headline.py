@@ -30,7 +30,9 @@ class _Standing:
 
     @property
     def label(self) -> str:
-        return self.variant.label
+        """As part of a sentence, where a comma would mislead: ``adamw (lr=0.01)``."""
+        name, _, options = self.variant.label.partition(", ")
+        return f"{name} ({options})" if options else name
 
     @property
     def converged(self) -> bool:
@@ -100,7 +102,7 @@ def _saving(thrifty: _Standing, rival: _Standing) -> str:
     if not thrifty.memory:
         return "without any optimizer memory"
     share = percent(_memory(thrifty) / _memory(rival))
-    if "," in rival.label or " " in rival.label:
+    if " " in rival.label:
         return f"with {share} of the optimizer memory of {rival.label}"
     return f"with {share} of {rival.label}\u2019s optimizer memory"
 
@@ -109,15 +111,14 @@ def _so_far(standing: _Standing, metric: str) -> str:
     """What there is to say of a variant that has no final finite value."""
     variant = standing.variant
     steps = max(run.steps for run in variant.runs)
+    state = {"failed": "failed", "unfinished": "is unfinished", "": "finished"}[variant.status]
+    after = f"{standing.label} {state} after {steps} steps"
     if standing.cell.summary is None:
-        return f"{variant.label} {_state(variant)} after {steps} steps, without any {metric}"
+        return f"{after}, without any {metric}"
     if not standing.converged:
-        return f"{variant.label} diverged: its {metric} is not finite"
-    return f"{variant.label} {_state(variant)}: {metric} {standing.cell.text} so far, at step {steps}"
-
-
-def _state(variant: Variant) -> str:
-    return {"failed": "failed", "unfinished": "has not finished", "": "finished"}[variant.status]
+        return f"{after}, diverged: its {metric} is not finite"
+    value = f"{metric} {standing.cell.text}"
+    return f"{after}: last {value}" if variant.status == "failed" else f"{after}: {value} so far"
 
 
 def _about_seeds(ranked: Sequence[_Standing]) -> str:

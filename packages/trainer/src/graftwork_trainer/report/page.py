@@ -77,7 +77,8 @@ def _render(title: str, variants: Sequence[Variant], table: Table, drawn: Sequen
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    first = drawn[0] if drawn and drawn[0]["plot"].leading else None
+    leading = [figure for figure in drawn if figure["plot"].leading]
+    beside = len(variants) <= _MOST_COLUMNS_BESIDE
     return environment.get_template("page.html.jinja").render(
         title=title,
         headline=write_headline(variants, table),
@@ -85,9 +86,9 @@ def _render(title: str, variants: Sequence[Variant], table: Table, drawn: Sequen
         table=table,
         sections=_sections(table),
         quantities_down=len(variants) <= _MOST_COLUMNS,
-        first=first,
-        beside=first is not None and len(variants) <= _MOST_COLUMNS_BESIDE,
-        leading=[figure for figure in drawn if figure["plot"].leading and figure is not first],
+        beside=beside,
+        first=leading[: 1 if beside else 2],
+        leading=leading[1 if beside else 2 :],
         further=[figure for figure in drawn if not figure["plot"].leading],
         differences=differences(variants),
         variants=variants,
@@ -149,11 +150,11 @@ def _remarks(variants: Sequence[Variant]) -> list[str]:
     for variant in variants:
         for run in variant.runs:
             if not run.complete:
-                reason = f": {run.result.reason.rstrip('.')}" if run.result and run.result.reason else ""
-                kept = " It counts in no mean." if variant.complete_runs else ""
                 state = "failed" if run.status == "failed" else f"is {run.status}"
+                left_out = ", and counts in no mean" if variant.complete_runs else ""
+                reason = f": {run.result.reason.rstrip('.')}" if run.result and run.result.reason else ""
                 remarks.append(
-                    f"{variant.label}, seed {run.seed}: {state} at step {run.steps}{reason}.{kept}"
+                    f"{variant.label}, seed {run.seed}, {state} at step {run.steps}{left_out}{reason}."
                 )
         seeds = [str(run.seed) for run in variant.runs]
         for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):

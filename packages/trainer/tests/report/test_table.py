@@ -1,0 +1,171 @@
+"""The rows of the table, against arithmetic done by hand."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import pytest
+
+from graftwork_trainer.report import group_runs, read_run
+from graftwork_trainer.report.aggregate import Summary
+from graftwork_trainer.report.metrics import direction, most_telling_first
+from graftwork_trainer.report.numerals import BYTES, mean_and_deviation, unit_for
+from graftwork_trainer.report.table import build_table
+
+
+def table_of(paths):
+    return build_table(group_runs(map(read_run, paths)))
+
+
+def texts(table, key):
+    row = table.row(key)
+    assert row is not None
+    return [cell.text for cell in row.cells]
+
+
+def best(table, key):
+    row = table.row(key)
+    assert row is not None
+    return [cell.best for cell in row.cells]
+
+
+def finished(**changes):
+    return {"status": "finished", "steps": 10, "metrics": {}} | changes
+
+
+def test_means_deviations_and_units(two_variants):
+    table = table_of(two_variants)
+    assert table.labels == ("adamw", "gwt-adamw")
+    assert table.progress == ("3 seeds", "3 seeds")
+    assert statistics.stdev([40.0, 40.2, 40.4]) == pytest.approx(0.2)
+    assert statistics.stdev([41.0, 41.3, 41.6]) == pytest.approx(0.3)
+    assert texts(table, "validation/perplexity") == ["40.2 ± 0.2", "41.3 ± 0.3"]
+    assert texts(table, "optimizer_state_bytes") == ["8.000", "2.000"]
+    state = table.row("optimizer_state_bytes")
+    assert state is not None
+    assert state.heading == "optimizer state, MiB"
+    assert [cell.share for cell in state.cells] == [1.0, 0.25]
+    assert texts(table, "step_seconds") == ["80.00 ± 0", "80.00 ± 0"]
+    assert table.row("step_seconds").unit == "ms"  # type: ignore[union-attr]
+    assert table.row("units_per_second").unit == "tokens/s"  # type: ignore[union-attr]
+
+
+def test_best_is_marked_by_direction_and_not_where_all_read_the_same(two_variants):
+    table = table_of(two_variants)
+    assert best(table, "validation/perplexity") == [True, False]
+    assert best(table, "optimizer_state_bytes") == [False, True]
+    assert best(table, "peak_memory_bytes") == [False, False]
+
+
+def test_higher_is_better_for_accuracy_and_unknown_metrics_have_no_best(write_run):
+    for name, accuracy in (("adamw", 0.8), ("sgd", 0.9)):
+        metrics = {"validation/accuracy": accuracy, "validation/sharpness": accuracy}
+        write_run(name, optimizer={"name": name}, result=finished(metrics=metrics))
+    folder = write_run(
+        "sgd-2", optimizer={"name": "sgd"}, seed=1, result=finished(metrics={"validation/accuracy": 0.9})
+    )
+    table = table_of([folder.parent / name for name in ("adamw", "sgd", "sgd-2")])
+    assert best(table, "validation/accuracy") == [False, True]
+    assert best(table, "validation/sharpness") == [False, False]
+    assert texts(table, "validation/accuracy") == ["0.8000", "0.9000 ± 0"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "better"),
+    [
+        ("validation/loss", "lower"),
+        ("validation/perplexity", "lower"),
+        ("test/word_error", "lower"),
+        ("validation/bits_per_byte", "lower"),
+        ("step_seconds", "lower"),
+        ("peak_memory_bytes", "lower"),
+        ("test/accuracy", "higher"),
+        ("test/macro_f1", "higher"),
+        ("train/tokens_per_second", "higher"),
+        ("train/learning_rate", None),
+        ("validation/lossless", None),
+    ],
+)
+def test_directions(metric, better):
+    assert direction(metric) == better
+
+
+def test_perplexity_leads_and_training_metrics_trail():
+    names = ["train/loss", "validation/loss", "validation/perplexity", "validation/x", "other/accuracy"]
+    assert most_telling_first(names) == [
+        "validation/perplexity",
+        "validation/loss",
+        "validation/x",
+        "other/accuracy",
+        "train/loss",
+    ]
+
+
+def test_runs_without_an_end_count_only_while_there_is_no_other(write_run):
+    done = write_run("done", result=finished(metrics={"validation/loss": 4.0}))
+    failed = write_run("failed", seed=1, result=finished(status="failed", metrics={"validation/loss": 400.0}))
+    lines = [{"step": 1, "validation/loss": 6.0}, {"step": 2, "validation/loss": 5.0}]
+    running = write_run("running", optimizer={"name": "sgd"}, metrics=lines)
+    table = table_of([done, failed, running])
+    assert table.progress == ("1 of 2 seeds", "unfinished")
+    assert texts(table, "validation/loss") == ["4.000", "5.000"]
+    row = table.row("validation/loss")
+    assert row is not None
+    assert [cell.final for cell in row.cells] == [True, False]
+    assert best(table, "validation/loss") == [False, False]
+    assert table_of([failed]).progress == ("failed",)
+
+
+def test_what_was_not_measured_is_a_dash_and_an_empty_row_is_left_out(write_run):
+    a = write_run("a", result=finished(peak_memory_bytes=1024))
+    b = write_run("b", optimizer={"name": "sgd"}, result=finished())
+    table = table_of([a, b])
+    assert texts(table, "peak_memory_bytes") == ["1.000", "-"]
+    assert table.row("step_seconds") is None
+    assert table.primary is None
+
+
+def test_a_diverged_variant_is_never_the_best(write_run):
+    text = '{"step": 1, "validation/loss": NaN}\n'
+    a = write_run("a", metrics=text, result=finished())
+    b = write_run("b", optimizer={"name": "sgd"}, result=finished(metrics={"validation/loss": 9.0}))
+    c = write_run("c", optimizer={"name": "lion"}, result=finished(metrics={"validation/loss": 8.0}))
+    table = table_of([a, b, c])
+    assert texts(table, "validation/loss") == ["not finite", "9.000", "8.000"]
+    assert best(table, "validation/loss") == [False, False, True]
+
+
+def test_parameters_are_a_row_only_where_they_differ(two_variants, write_run):
+    assert table_of(two_variants).row("parameters") is None
+    larger = write_run("larger", optimizer={"name": "sgd"}, result=finished(parameters=2e6))
+    assert texts(table_of([*two_variants, larger]), "parameters") == ["1,836,672", "1,836,672", "2,000,000"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "text"),
+    [
+        (4012.0, 213.0, "4,012 ± 213"),
+        (1.2345678, 0.0123, "1.23 ± 0.01"),
+        (41.2, 1e-9, "41.200 ± 0"),
+        (1.5e-7, 2e-8, "1.5e-07 ± 2e-08"),
+        (0.0, 0.25, "0.0 ± 0.2"),
+        (math.nan, None, "not finite"),
+    ],
+)
+def test_digits_follow_the_deviation(mean, deviation, text):
+    assert mean_and_deviation(Summary(mean, deviation, mean, mean, 2)) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "unit"),
+    [
+        ([5 * 1024**2, 6 * 1024**3], "MiB"),
+        ([1024**3 / 2, 1024**3], "GiB"),
+        ([0, 10], "B"),
+        ([0, 2048], "KiB"),
+        ([], "B"),
+    ],
+)
+def test_a_row_has_one_unit_that_suits_all(values, unit):
+    assert unit_for(values, BYTES)[1] == unit

@@ -1,0 +1,115 @@
+"""The table in the terminal: the page's numbers, within the width, readable without colour."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from graftwork_trainer.report import group_runs, print_table, read_run, render_table
+from graftwork_trainer.report.table import build_table
+
+
+def rendered(runs, width=80):
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    render_table(runs, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def sweep(write_run, result_for):
+    """As many variants as asked for, three seeds each."""
+
+    def of(count):
+        names = ["adamw", "gwt-adamw", "golore-adamw", "nsgdc", "lozo-m", "sgd"][:count]
+        return [
+            read_run(
+                write_run(f"{name}-{seed}", optimizer={"name": name}, seed=seed, result=result_for(i, seed))
+            )
+            for i, name in enumerate(names)
+            for seed in range(3)
+        ]
+
+    return of
+
+
+@pytest.fixture
+def result_for():
+    def make(index, seed):
+        return {
+            "status": "finished",
+            "steps": 600,
+            "metrics": {
+                "validation/perplexity": 40.0 + index + seed / 10,
+                "validation/bits_per_byte": 1.2 + seed / 1e3,
+            },
+            "optimizer_state_bytes": (14 - index) * 1024**2,
+            "step_seconds": {"median": 0.08 + index / 100 + seed / 1000},
+            "optimizer_step_seconds": {"median": 0.008},
+            "peak_memory_bytes": (400 + index + seed) * 1024**2,
+            "units_per_second": 50568.0 + seed,
+            "unit": "tokens",
+            "wall_seconds": 49.8 + seed,
+        }
+
+    return make
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6])
+def test_it_stays_within_80_columns_and_says_every_number(sweep, count):
+    runs = sweep(count)
+    text = rendered(runs)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+    for row in build_table(group_runs(runs)).rows:
+        for cell in row.cells:
+            assert cell.text in text
+    for label in build_table(group_runs(runs)).labels:
+        assert label in text
+
+
+def test_the_best_carries_an_asterisk(two_variants):
+    text = rendered(group_runs(map(read_run, two_variants)))
+    line = next(line for line in text.splitlines() if "perplexity" in line)
+    assert "40.2 ± 0.2 *" in line
+    assert "41.3 ± 0.3 *" not in line
+    assert "* best" in text
+    assert "standard deviation over seeds" in text
+
+
+def test_long_labels_are_shortened_before_they_push_numbers_out(write_run, result_for):
+    runs = [
+        read_run(write_run(f"r{i}", optimizer={"name": "a" * 23, "option": i, "path": "p" * 60}, trainer={"x": i},
+                           result=result_for(i, 0)))
+        for i in range(3)
+    ]  # fmt: skip
+    text = rendered(runs)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "41.00" in text
+
+
+def test_an_unfinished_variant_is_named_so(write_run):
+    runs = [read_run(write_run("r", metrics=[{"step": 5, "validation/loss": 6.0}]))]
+    text = rendered(runs)
+    assert "unfinished" in text
+    assert "values so far" in text.replace("\n", " ")
+    assert "standard deviation" not in text
+
+
+def test_a_console_without_utf_8_gets_ascii(two_variants):
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding="ascii", errors="strict", write_through=True)
+    print_table([read_run(path) for path in two_variants], Console(file=file, width=80))
+    assert b"40.2 +- 0.2 *" in raw.getvalue()
+
+
+def test_markup_in_a_label_is_text(write_run, result_for):
+    names = ["[bold red]x[/]", "[/nonsense]"]
+    runs = [
+        read_run(write_run(f"r{i}", optimizer={"name": n}, result=result_for(i, 0)))
+        for i, n in enumerate(names)
+    ]
+    text = rendered(runs)
+    assert names[0] in text
+    assert names[1] in text
