@@ -35,10 +35,12 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 
 def write_run(folder: Path, optimizer: str, seed: int, perplexity: float, *, ended: bool = True) -> Path:
     folder.mkdir(parents=True)
-    (folder / "recipe.toml").write_text(
-        f'[task]\nname = "lm-pretrain"\n[model]\nname = "llama-tiny"\n[optimizer]\nname = "{optimizer}"\nlr = 0.01\n'
-        f'description = "{"a-long-word-without-any-break-" * 6}"\n[trainer]\nname = "standard"\nseed = {seed}\n'
-    )
+    recipe = [
+        '[task]\nname = "lm-pretrain"\n[model]\nname = "llama-tiny"\n[optimizer]\nlr = 0.01',
+        f'name = "{optimizer}"\ndescription = "{optimizer}{"-without-any-break" * 9}"',
+        f'[trainer]\nname = "standard"\nseed = {seed}\n',
+    ]
+    (folder / "recipe.toml").write_text("\n".join(recipe))
     (folder / "environment.json").write_text(json.dumps({"python": "3.11.7", "device": "cpu", "threads": 2}))
     with (folder / "metrics.jsonl").open("w") as file:
         for step in range(10, 610, 10):
@@ -129,8 +131,8 @@ def test_report_reads_well(
         assert body[1] == PAPER[scheme]
 
         for row in build_table(group_runs(map(read_run, runs))).rows:
-            for cell in row.cells:
-                assert page.locator(".numbers .value", has_text=cell.text).first.is_visible()
+            for text in (cell.text for cell in row.cells if cell.summary):
+                assert page.locator(".numbers .value", has_text=text).first.is_visible()
 
         figures = page.locator("main > section > .figures svg:visible")
         assert figures.count() == 5
@@ -141,8 +143,9 @@ def test_report_reads_well(
             assert box["x"] + box["width"] <= screen["viewport"]["width"]
 
         smallest = page.evaluate(
-            """() => Math.min(...[...document.querySelectorAll("svg text")].filter(t => t.checkVisibility()).map(
-                t => parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a))"""
+            """() => Math.min(...[...document.querySelectorAll("svg text")]
+                .filter(text => text.checkVisibility())
+                .map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))"""
         )
         assert smallest >= 10
 

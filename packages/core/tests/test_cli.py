@@ -20,7 +20,8 @@ def scale(params, lr: float = 0.1, nesterov: bool = False):
 
 @hookimpl
 def graftwork_components():
-    yield Component(Kind.OPTIMIZER, "scale", "graftwork_kit:scale", "scales " + "very " * 20 + "well", "arXiv:1")
+    long = 20 * "very "
+    yield Component(Kind.OPTIMIZER, "scale", "graftwork_kit:scale", f"scales {long}well", "arXiv:1")
 
 @hookimpl
 def graftwork_commands():

@@ -158,7 +158,8 @@ def train(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 @pytest.fixture
 def launch(toy_folder: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start ``graftwork`` in another process, under ``launcher`` where one is given, with the recipe at hand."""
+    """Start ``graftwork`` in another process, under ``launcher`` where one is given, with the recipe at
+    hand."""
     (tmp_path / "toy.toml").write_text(RECIPE)
     started: list[subprocess.Popen[str]] = []
 

@@ -1,4 +1,5 @@
-"""Runs that end before their time: killed, interrupted, out of disk. What was saved stays, and nothing is lost."""
+"""Runs that end before their time: killed, interrupted, out of disk. What was saved stays, and nothing is
+lost."""
 
 from __future__ import annotations
 

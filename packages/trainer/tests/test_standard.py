@@ -57,7 +57,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(train):
 def test_resumed_training_equals_uninterrupted_training_bit_for_bit(train, optimizer):
     settings = [f"optimizer.name={optimizer}", "trainer.accumulate=2"]
     whole = train(*settings, directory="whole")
-    # The schedule spans all 12 steps in both, so the first part is ended by its batches, not by a smaller `steps`.
+    # The schedule spans all 12 steps in both, so the first part is ended by its batches, not by a smaller
+    # `steps`.
     with pytest.raises(GraftworkError, match="batches ended"):
         train(*settings, "task.ends_after=15", directory="parts")
     rest = train(*settings, directory="parts", resume=True)
@@ -111,7 +112,8 @@ def test_the_schedule_drives_the_learning_rate(train):
 
 def test_a_loss_closure_sees_the_same_batch_and_dropout_and_no_gradients(train):
     trained = train("optimizer.name=evolution", "optimizer.scale=1e-30", "optimizer.lr=0.0")
-    # Perturbed by less than a float can show, both evaluations of a step agree to the bit although dropout is on.
+    # Perturbed by less than a float can show, both evaluations of a step agree to the bit although dropout is
+    # on.
     assert len(trained.optimizer.losses) == 12
     assert all(up == down for up, down in trained.optimizer.losses)
     assert len({up for up, _ in trained.optimizer.losses}) == 12

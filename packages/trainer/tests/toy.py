@@ -1,4 +1,5 @@
-"""A plugin small enough to train in milliseconds: written to a folder by conftest.py and discovered like any other."""
+"""A plugin small enough to train in milliseconds: written to a folder by conftest.py and discovered like any
+other."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def fill(path):
 
 
 class Regression:
-    """A two-layer network with dropout on a fixed function; batches without `skip`, so that resuming draws them."""
+    """A two-layer network with dropout on a fixed function; batches without `skip`, so that resuming draws
+    them."""
 
     unit = "rows"
 
@@ -134,7 +136,8 @@ class Evolution(torch.optim.Optimizer):
 
 
 class Twice(torch.optim.SGD):
-    """Evaluates the gradient twice at the same parameters and keeps both, then steps: variance reduction's contract."""
+    """Evaluates the gradient twice at the same parameters and keeps both, then steps: variance reduction's
+    contract."""
 
     closure = "gradient"
 

@@ -1,4 +1,4 @@
-"""Graftwork's core: a torch-free registry that knows names, and recipes that put named components together."""
+"""Graftwork's core: a torch-free registry that knows names, and recipes that put them together."""
 
 from graftwork.choice import Choice
 from graftwork.component import Command, Component, Kind

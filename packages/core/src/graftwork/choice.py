@@ -17,8 +17,8 @@ from graftwork.schema import companion_of
 class Choice:
     """A named component and the options that a recipe gave it.
 
-    A parameter annotated ``Choice`` is filled from the recipe: ``model: Choice`` in a task takes the ``[model]``
-    section. ``Annotated[Choice, "optimizer"]`` says the kind where the parameter's name does not.
+    A parameter annotated ``Choice`` is filled from the recipe: ``model: Choice`` in a task takes the
+    ``[model]`` section. ``Annotated[Choice, "optimizer"]`` says the kind where the parameter's name does not.
 
     Calling it builds the component: ``model(vocab_size=4096)``.
 
@@ -52,10 +52,10 @@ class Choice:
         """
         with self._naming_itself():
             built = self.target(*positional, **supplied, **self.options)
-        missing = [name for name in self.kind.attributes if not hasattr(built, name)]
+        missing = ", ".join(name for name in self.kind.attributes if not hasattr(built, name))
         if missing:
             raise ContractError(
-                f"{self.entry.component.reference} built a {type(built).__name__} that lacks {', '.join(missing)}; "
+                f"{self.entry.component.reference} built a {type(built).__name__} that lacks {missing}; "
                 f"the contract of {self.kind.name} is: {self.kind.contract}"
             )
         return built

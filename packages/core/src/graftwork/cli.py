@@ -42,7 +42,7 @@ start here:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 (doctor found something) or 2 (a mistake, one sentence)."""
+    """Run the command line. Exit codes: 0, 1 (doctor found something), 2 (a mistake, one sentence)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         registry = get_registry()

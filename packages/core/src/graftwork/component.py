@@ -22,8 +22,8 @@ class Kind:
     Args:
         name: lower case with hyphens, as in ``optimizer`` or ``gradient-transform``.
         contract: what a target is called with and what it returns, one or two sentences.
-        supplied: parameters that the caller fills in, which a recipe therefore cannot set; ``("*",)`` for every
-            parameter without a default (a model's ``vocab_size``, which only the task knows).
+        supplied: parameters that the caller fills in, which a recipe therefore cannot set; ``("*",)`` for
+            every parameter without a default (a model's ``vocab_size``, which only the task knows).
         companion: a function on the target whose parameters are options too. An optimizer's
             ``select_parameters(model, ...)`` turns a model into parameter groups.
         attributes: what the built object must have; checked on a class before it is built.
@@ -74,7 +74,7 @@ class Component:
     Raises:
         ValueError: where a name or a target is not of that form.
 
-    >>> Component(Kind.OPTIMIZER, "gwt-adamw", "graftwork_optim_core.gwt:GWTAdamW", "AdamW in a wavelet band").reference
+    >>> Component(Kind.OPTIMIZER, "gwt-adamw", "package.gwt:GWTAdamW", "AdamW in a wavelet band").reference
     'optimizer/gwt-adamw'
     """
 
@@ -102,8 +102,8 @@ class Command:
     Args:
         name: the word on the command line.
         summary: one line for ``graftwork --help``.
-        target: ``package.module:attribute``, an object with ``configure(parser)`` and ``run(arguments) -> int``,
-            imported only when the command is called.
+        target: ``package.module:attribute``, a class whose instance has ``configure(parser)`` and
+            ``run(arguments) -> int``; imported only when the command is called.
     """
 
     name: str
@@ -120,8 +120,9 @@ class Command:
 SHIPPED_KINDS: tuple[Kind, ...] = (
     Kind(
         Kind.OPTIMIZER,
-        "target(params, **options) -> torch.optim.Optimizer. Class attribute closure (None, 'loss' or 'gradient') "
-        "says what step() must be given; select_parameters(model, ...), where there is one, makes params.",
+        "target(params, **options) -> torch.optim.Optimizer. Class attribute closure (None, 'loss' or "
+        "'gradient') says what step() must be given; select_parameters(model, ...), where there is one, makes "
+        "params.",
         supplied=("params", "model"),
         companion="select_parameters",
         attributes=("step", "zero_grad", "state_dict", "load_state_dict"),
@@ -129,15 +130,15 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
     Kind(Kind.ATTENTION, "target(**options) -> torch.nn.Module over query, key and value.", supplied=("*",)),
     Kind(
         Kind.MODEL,
-        "target(**facts, **options) -> torch.nn.Module; the facts (vocab_size, ...) are the parameters without a "
-        "default, and the task supplies them.",
+        "target(**facts, **options) -> torch.nn.Module; the facts (vocab_size, ...) are the parameters without "
+        "a default, and the task supplies them.",
         supplied=("*",),
     ),
     Kind(Kind.LOSS, "target(**options) -> callable of predictions and labels, returning a scalar tensor."),
     Kind(
         Kind.TASK,
-        "target(**options) -> Task: build_model(), batches(split, rank, world_size, seed), loss(model, batch), "
-        "evaluate(model).",
+        "target(**options) -> Task: build_model(), batches(split, rank, world_size, seed), "
+        "loss(model, batch), evaluate(model).",
         attributes=("build_model", "batches", "loss", "evaluate"),
     ),
     Kind(Kind.TRAINER, "target(**options) -> Trainer: fit(task, recipe, run).", attributes=("fit",)),

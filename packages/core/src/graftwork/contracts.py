@@ -1,9 +1,9 @@
 """The contracts between packages, as torch-free protocols.
 
-An optimizer needs none: it is a ``torch.optim.Optimizer`` whose class attribute ``closure`` says what ``step`` must be
-given. ``None``: nothing, gradients lie in ``.grad``. ``"loss"``: a function that returns the loss without a backward
-pass (zeroth order). ``"gradient"``: a function that computes loss and gradients at the current parameters, with the
-same batch each time (variance reduction).
+An optimizer needs none: it is a ``torch.optim.Optimizer`` whose class attribute ``closure`` says what
+``step`` must be given. ``None``: nothing, gradients lie in ``.grad``. ``"loss"``: a function that returns the
+loss without a backward pass (zeroth order). ``"gradient"``: a function that computes loss and gradients at
+the current parameters, with the same batch each time (variance reduction).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Split = Literal["train", "validation"]
 class Task(Protocol):
     """What a trainer can train: a model, batches, a loss and metrics.
 
-    A task knows nothing of optimizers, devices or ranks beyond its arguments. Three further members are used where a
-    task has them: ``unit`` with ``count(batch)`` (``"tokens"`` and how many a batch holds, for throughput),
-    ``facts()`` (plain data on the data, kept with the run), and ``skip(count)`` on the iterable that ``batches``
-    returns (so that resuming need not draw the batches already seen).
+    A task knows nothing of optimizers, devices or ranks beyond its arguments. Three further members are used
+    where a task has them: ``unit`` with ``count(batch)`` (``"tokens"`` and how many a batch holds, for
+    throughput), ``facts()`` (plain data on the data, kept with the run), and ``skip(count)`` on the iterable
+    that ``batches`` returns (so that resuming need not draw the batches already seen).
     """
 
     def build_model(self) -> Any:
@@ -66,5 +66,5 @@ class Trainer(Protocol):
     """A way of training any task."""
 
     def fit(self, task: Task, recipe: Resolved, run: Run) -> None:
-        """Train to the end, or raise :class:`graftwork.GraftworkError` with everything saved left loadable."""
+        """Train to the end, or raise :class:`graftwork.GraftworkError` with what was saved loadable."""
         ...

@@ -37,7 +37,7 @@ class DoctorCommand:
 
 
 def plugin_lines(registry: Registry) -> Iterator[str]:
-    """One line per plugin: status, distribution, load time, and whether it imported torch while it was loaded."""
+    """One line per plugin: status, distribution, load time, and whether loading it imported torch."""
     if not registry.plugins:
         yield "no plugins installed; `pip install graftwork[all]` brings Graftwork's own"
     width = max((len(plugin.name) for plugin in registry.plugins), default=0)

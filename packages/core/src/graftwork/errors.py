@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 class GraftworkError(Exception):
-    """A mistake that the user can mend: the message names the option or file, what was wrong and what would be right."""
+    """A mistake that the user can mend: the message names the option or file, and what would be right."""
 
 
 class RecipeError(GraftworkError):

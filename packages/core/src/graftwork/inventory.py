@@ -14,6 +14,7 @@ from graftwork.component import Kind
 from graftwork.docstrings import summary_line
 from graftwork.recipe import recipe_path
 from graftwork.registry import Entry, Registry, get_registry
+from graftwork.resolution import choice_kind
 from graftwork.schema import Option, options_of
 
 
@@ -118,8 +119,10 @@ def info_lines(entry: Entry, registry: Registry) -> Iterator[str]:
 
 def option_lines(option: Option) -> Iterator[str]:
     """One option: its type and default on the first line, its meaning below."""
+    kind = choice_kind(option)
     default = "required" if option.required else f"default {_shown(option.default)}"
-    yield _wrap(f"{option.name}  {option.type_text}, {default}", " " * 8, "    ")
+    type_text = option.type_text if kind is None else f"the name of a {kind}, or the section [{option.name}]"
+    yield _wrap(f"{option.name}  {type_text}, {default}", " " * 8, "    ")
     if option.meaning:
         yield _wrap(option.meaning, " " * 8)
 

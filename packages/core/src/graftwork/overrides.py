@@ -44,7 +44,7 @@ def parse_set(text: str, *, option: str = "--set") -> Override:
 
 
 def parse_over(text: str) -> list[Override]:
-    """Read ``optimizer.name=adamw,gwt-adamw``: one override per value; commas inside brackets or quotes do not split.
+    """Read ``optimizer.name=adamw,sgd``: one override per value; commas in brackets or quotes do not split.
 
     >>> [override.value for override in parse_over("optimizer.betas=[0.9,0.99],[0.8,0.9]")]
     [[0.9, 0.99], [0.8, 0.9]]

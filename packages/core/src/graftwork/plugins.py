@@ -1,8 +1,8 @@
 """Finding and loading plugins one by one, so that a broken one harms nobody else.
 
 A plugin is an entry point of the group ``graftwork`` whose module implements the hooks of
-:mod:`graftwork.hookspecs`. Import, hook validation and the hooks' own bodies are isolated per plugin, and a plugin
-is taken whole or not at all.
+:mod:`graftwork.hookspecs`. Import, hook validation and the hooks' own bodies are isolated per plugin, and a
+plugin is taken whole or not at all.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Plugin:
 
 @dataclass(slots=True)
 class Selection:
-    """Which plugins the environment asks for: ``GRAFTWORK_PLUGINS`` alone, or all but ``GRAFTWORK_DISABLE``."""
+    """Which plugins the environment asks for: only some, or all but some."""
 
     only: frozenset[str] | None = None
     without: frozenset[str] = field(default_factory=frozenset)

@@ -1,7 +1,7 @@
 """A recipe: TOML sections that name components and set their options.
 
-Reading a recipe (:func:`load_recipe`) checks what core owns and imports no target; :meth:`Recipe.resolve` imports the
-targets and checks every option against their signatures. Either reports all mistakes at once.
+Reading a recipe (:func:`load_recipe`) checks what core owns and imports no target; :meth:`Recipe.resolve`
+imports the targets and checks every option against their signatures. Either reports all mistakes at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PROSE = ("description",)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Sections as a file and the command line gave them, with the ``for`` tables of the chosen names merged in.
+    """Sections as a file and the command line gave them, the ``for`` tables of the chosen names merged in.
 
     Args:
         name: the registered name or the file's stem.

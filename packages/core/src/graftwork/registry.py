@@ -1,6 +1,6 @@
 """The registry: names to components, with ambiguity refused and close matches offered.
 
-A reference is ``kind/name`` or ``kind/plugin:name``. Listing imports no target; :meth:`Registry.resolve` does.
+A reference is ``kind/name`` or ``kind/plugin:name``. Listing imports no target, resolving does.
 """
 
 from __future__ import annotations
@@ -60,7 +60,11 @@ class Registry:
 
     @classmethod
     def discover(cls, environment: Mapping[str, str] | None = None) -> Registry:
-        """Load the installed plugins as ``GRAFTWORK_PLUGINS``, ``GRAFTWORK_DISABLE`` and ``GRAFTWORK_STRICT`` say."""
+        """Load the installed plugins.
+
+        ``GRAFTWORK_PLUGINS`` and ``GRAFTWORK_DISABLE`` choose among them; ``GRAFTWORK_STRICT`` raises what a
+        broken one raised.
+        """
         environment = os.environ if environment is None else environment
         strict = environment.get("GRAFTWORK_STRICT", "") not in ("", "0")
         registry = cls(
@@ -105,7 +109,7 @@ class Registry:
 
     @property
     def commands(self) -> list[tuple[Command, Plugin]]:
-        """Subcommands that plugins add; of two with one name the first plugin's, in the order of plugin names."""
+        """Subcommands that plugins add; of two with one name, that of the plugin first by name."""
         first: dict[str, tuple[Command, Plugin]] = {}
         for plugin in self._loaded():
             for command in plugin.commands:

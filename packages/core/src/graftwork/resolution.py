@@ -55,8 +55,7 @@ class Resolution:
             if section not in self._sections:
                 known = [*self._sections, *self._registry.kinds]
                 self._mistakes.append(
-                    f"[{section}]: nothing in this recipe uses it{did_you_mean(section, known)}; "
-                    f"task {task.name if task else '?'!r} and trainer {trainer.name if trainer else '?'!r} use "
+                    f"[{section}]: nothing in this recipe uses it{did_you_mean(section, known)}; used are "
                     f"{', '.join(f'[{name}]' for name in self._sections)}"
                 )
         if self._mistakes or task is None or trainer is None:

@@ -1,8 +1,8 @@
 """The signature is the schema: options of a target, and the check of one value against one annotation.
 
-Annotations understood: numbers, strings, booleans, ``Path``, ``Literal``, enums, lists, tuples, dictionaries with
-string keys, unions with ``None``, and :class:`graftwork.Choice` for a reference by name. Any other class (a
-``torch.Tensor`` in a union, say) is simply something that a recipe cannot give.
+Annotations understood: numbers, strings, booleans, ``Path``, ``Literal``, enums, lists, tuples, dictionaries
+with string keys, unions with ``None``, and :class:`graftwork.Choice` for a reference by name. Any other class
+(a ``torch.Tensor`` in a union, say) is simply something that a recipe cannot give.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ def write_plugin(
 ) -> Path:
     """Write a module ``graftwork_NAME`` with the metadata of an installed distribution ``graftwork-NAME``.
 
-    With ``folder`` on ``sys.path`` (or in ``PYTHONPATH``, for another process) it is discovered like any plugin.
+    With ``folder`` on ``sys.path`` (or in ``PYTHONPATH``, for another process) it is discovered like any
+    plugin.
 
     Args:
         folder: receives the module and its ``dist-info``.

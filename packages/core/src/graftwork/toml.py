@@ -1,4 +1,4 @@
-"""Writing TOML, which the standard library only reads: tables of numbers, strings, booleans, lists and tables."""
+"""Writing TOML, which the standard library only reads."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Checkpoints that are whole or absent.
 
-A checkpoint is written by ``torch.distributed.checkpoint`` into ``step-000500.partial/`` and renamed when every rank
-is done; no reader opens a ``.partial``. It holds model, optimizer, each rank's generators, and ``state.json``: the step
-and whatever plain numbers the trainer wants back.
+A checkpoint is written by ``torch.distributed.checkpoint`` into ``step-000500.partial/`` and renamed when
+every rank is done; no reader opens a ``.partial``. It holds model, optimizer, each rank's generators, and
+``state.json``: the step and whatever plain numbers the trainer wants back.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ def _contents(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, A
 def _step_held_back(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """Keep torch from calling ``step(closure=None)`` on an optimizer that needs a closure.
 
-    Torch does so, with zero gradients and learning rate 0, to make the state of an optimizer that has none yet. Those
-    with a closure make theirs when they are built.
+    Torch does so, with zero gradients and learning rate 0, to make the state of an optimizer that has none
+    yet. Those with a closure make theirs when they are built.
     """
     if getattr(optimizer, "closure", None) is None:
         yield

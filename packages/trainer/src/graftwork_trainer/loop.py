@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 class Training:
-    """One training from its first step, or a checkpoint's, to its last: the loop and what it carries along."""
+    """One training from its first step, or a checkpoint's, to its last: the loop and what it carries
+    along."""
 
     def __init__(
         self,

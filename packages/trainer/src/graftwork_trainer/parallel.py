@@ -1,8 +1,8 @@
 """One process or many: the process group, the device, and the model's wrapping as DDP or FSDP2.
 
 Under ``torchrun`` every process runs the same recipe. ``ddp`` keeps a copy of the model on each rank
-(``torch.nn.parallel.DistributedDataParallel``); ``fsdp`` shards parameters, gradients and optimizer state by rows
-(``torch.distributed.fsdp.fully_shard``, known as FSDP2).
+(``torch.nn.parallel.DistributedDataParallel``); ``fsdp`` shards parameters, gradients and optimizer state by
+rows (``torch.distributed.fsdp.fully_shard``, known as FSDP2).
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ from graftwork_trainer.trackers import JsonLines, TensorBoard
 class RunDirectory:
     """What a trainer is handed: metrics, checkpoints, progress and the final result of one run.
 
-    Under several processes every rank holds one; only rank 0 writes metrics and results, all of them checkpoints.
+    Under several processes every rank holds one; only rank 0 writes metrics and results, all of them
+    checkpoints.
 
     Args:
         directory: of the run.
@@ -71,8 +72,8 @@ class RunDirectory:
         self._ended = False
         if self._main and not resume and (directory / "recipe.toml").exists():
             raise GraftworkError(
-                f"run {directory}: holds a run already; continue it with `graftwork train --resume {directory}`, "
-                f"or name another directory with --out"
+                f"run {directory}: holds a run already; continue it with `graftwork train --resume "
+                f"{directory}`, or name another directory with --out"
             )
 
     def start(
@@ -98,7 +99,8 @@ class RunDirectory:
         return state
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append metrics, named ``train/loss`` or ``validation/perplexity``, with the seconds trained so far."""
+        """Append metrics, named ``train/loss`` or ``validation/perplexity``, with the seconds trained so
+        far."""
         for tracker in self._trackers:
             tracker.record(step, {"seconds": round(self.seconds, 3), **metrics})
 

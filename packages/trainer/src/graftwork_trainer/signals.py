@@ -12,7 +12,8 @@ import torch.distributed
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM of a single process into a request to save and stop after this step."""
+    """Turn the first SIGINT or SIGTERM of a single process into a request to save and stop after this
+    step."""
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread() or torch.distributed.is_initialized():
         # Ranks would see the signal at different steps and wait for each other.

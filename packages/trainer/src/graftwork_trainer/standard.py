@@ -1,7 +1,7 @@
 """The ``standard`` trainer: its options, and how they become a training.
 
-What one step needs follows from the optimizer (:mod:`graftwork_trainer.step_rules`), what is trained from the task, and
-how many processes share the work from ``torchrun`` (:mod:`graftwork_trainer.parallel`).
+What one step needs follows from the optimizer (:mod:`graftwork_trainer.step_rules`), what is trained from the
+task, and how many processes share the work from ``torchrun`` (:mod:`graftwork_trainer.parallel`).
 """
 
 from __future__ import annotations

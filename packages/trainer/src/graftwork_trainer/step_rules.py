@@ -1,8 +1,9 @@
 """What one optimizer step needs, by the optimizer's ``closure`` attribute.
 
-``None``: gradients first, then ``step()``. ``"gradient"``: ``step(closure)``, where the closure computes loss and
-gradients at the current parameters. ``"loss"``: ``step(closure)``, where the closure only evaluates the loss. Every
-call of a closure within one step sees the same micro-batches and the same random numbers (dropout).
+``None``: gradients first, then ``step()``. ``"gradient"``: ``step(closure)``, where the closure computes loss
+and gradients at the current parameters. ``"loss"``: ``step(closure)``, where the closure only evaluates the
+loss. Every call of a closure within one step sees the same micro-batches and the same random numbers
+(dropout).
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ class JsonLines:
     """Appends one flat JSON object a line, flushed at once.
 
     Args:
-        path: the file; what it holds beyond ``keep_to_step`` (written after the checkpoint that a resumed run starts
-            from, or torn by a kill) is cut off.
+        path: the file; what it holds beyond ``keep_to_step`` (written after the checkpoint that a resumed run
+            starts from, or torn by a kill) is cut off.
     """
 
     def __init__(self, path: Path, keep_to_step: int) -> None:

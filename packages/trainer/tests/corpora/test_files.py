@@ -58,6 +58,21 @@ def test_identity_follows_content_and_names_but_not_the_place(tmp_path: Path) ->
     assert len(set(digests)) == 3
 
 
+def test_half_a_character_in_json_becomes_a_question_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "before \\ud83d after"}')
+    (document,) = find_corpus(str(tmp_path / "a.jsonl")).read()
+    assert document.text == "before ? after"
+
+
+def test_file_that_vanishes_is_named(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    corpus = find_corpus(str(tmp_path))
+    (tmp_path / "b.txt").unlink()
+    with pytest.raises(OSError, match=r"b\.txt"):
+        list(corpus.read())
+
+
 def test_folder_without_text(tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(b"")
     with pytest.raises(GraftworkError, match=r"no \.txt, \.md, \.jsonl file in this folder"):

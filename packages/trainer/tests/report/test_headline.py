@@ -69,8 +69,15 @@ def test_overlapping_ranges_are_called_so(run):
     assert "The ranges of gwt-adamw and adamw overlap, so their order is not settled." in qualifier
 
 
-def test_ranges_that_do_not_overlap_are_not(two_variants):
+def test_ranges_that_do_not_overlap_are_not(two_variants, run):
     assert "overlap" not in headline_of(two_variants)[1]
+    paths = [
+        run("adamw", 42.0, 8),
+        run("adamw", 43.0, 8, 1),
+        run("gwt-adamw", 40.0, 2),
+        run("gwt-adamw", 41.0, 2, 1),
+    ]
+    assert "overlap" not in headline_of(paths)[1]
 
 
 def test_thriftiest_and_best_in_one(run):
@@ -83,7 +90,8 @@ def test_thriftiest_and_best_in_one(run):
 def test_the_best_of_many_is_named_beside_the_thriftiest(run):
     sentence, _ = headline_of([run("adamw", 40.0, 80), run("gwt-adamw", 42.0, 20), run("sgdm", 50.0, 40)])
     assert sentence == (
-        "gwt-adamw reached perplexity 42.00 with 25 % of adamw's optimizer memory; adamw, the best of 3, 40.00."
+        "gwt-adamw reached perplexity 42.00 with 25 % of adamw's optimizer memory; "
+        "adamw, the best of 3, 40.00."
     )
 
 

@@ -79,11 +79,11 @@ def test_the_best_carries_an_asterisk(two_variants):
 
 
 def test_long_labels_are_shortened_before_they_push_numbers_out(write_run, result_for):
-    runs = [
-        read_run(write_run(f"r{i}", optimizer={"name": "a" * 23, "option": i, "path": "p" * 60}, trainer={"x": i},
-                           result=result_for(i, 0)))
-        for i in range(3)
-    ]  # fmt: skip
+    def write(index):
+        wordy = {"name": "a" * 23, "option": index, "path": "p" * 60}
+        return write_run(f"r{index}", optimizer=wordy, trainer={"x": index}, result=result_for(index, 0))
+
+    runs = [read_run(write(index)) for index in range(3)]
     text = rendered(runs)
     assert max(map(len, text.splitlines())) <= 80
     assert "41.00" in text

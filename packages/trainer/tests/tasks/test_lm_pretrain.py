@@ -226,6 +226,12 @@ def test_unknown_data(make_task: MakeTask) -> None:
         make_task(data="installed-prosa")
 
 
+def test_unknown_split(make_task: MakeTask) -> None:
+    split: Any = "test"
+    with pytest.raises(ValueError, match="split must be 'train' or 'validation', got 'test'"):
+        make_task().batches(split, rank=0, world_size=1, seed=0)
+
+
 def test_missing_tokenizer(make_task: MakeTask) -> None:
     with pytest.raises(GraftworkError, match=r"tokenizer 'no/such\.json' does not exist"):
         make_task(tokenizer="no/such.json").build_model()

@@ -36,6 +36,12 @@ def test_order_is_kept() -> None:
     assert list(train) == [document for document in given if document in train]
 
 
+def test_held_out_documents_come_in_the_order_of_their_hashes() -> None:
+    validation = split_documents(documents(100), 0.2).validation
+    fractions = [split_fraction(document.identifier) for document in validation]
+    assert fractions == sorted(fractions)
+
+
 def test_duplicates_are_left_out() -> None:
     copies = [Document(f"copy-{number}", "This  is the\ntext of number 3.") for number in range(50)]
     parts = split_documents([*documents(20), *copies, Document("empty", " \n ")], 0.3)

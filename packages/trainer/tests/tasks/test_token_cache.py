@@ -165,6 +165,13 @@ def test_failure_leaves_no_entry(cache: Path, tmp_path: Path) -> None:
     assert entries(cache) == []
 
 
+def test_text_that_vanishes_is_named(library: Path, cache: Path) -> None:
+    corpus = find_corpus(str(library))
+    (library / "text-07.txt").unlink()
+    with pytest.raises(GraftworkError, match=r"library': cannot read .*text-07\.txt: No such file"):
+        open_tokenized(corpus, **OPTIONS, cache=cache)
+
+
 def test_cache_that_cannot_be_made(corpus: Corpus, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(GraftworkError, match=r"cannot write the token cache .*GRAFTWORK_CACHE"):

@@ -100,6 +100,15 @@ def test_users_folder(tokenizer: TextTokenizer, tmp_path: Path) -> None:
     assert loaded.decode(next(loaded.encode(TEXTS[:1])).tolist()) == TEXTS[0]
 
 
+def test_identity_of_a_folder_leaves_weights_out(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+    save_folder(tokenizer, tmp_path / "folder", eos_token=END_OF_TEXT)
+    before = tokenizer_identity(tmp_path / "folder", 300)
+    (tmp_path / "folder" / "model.safetensors").write_bytes(b"weights")
+    assert tokenizer_identity(tmp_path / "folder", 300) == before
+    (tmp_path / "folder" / "tokenizer.json").write_text("{}")
+    assert tokenizer_identity(tmp_path / "folder", 300) != before
+
+
 def test_users_folder_without_an_end_of_text(tokenizer: TextTokenizer, tmp_path: Path) -> None:
     save_folder(tokenizer, tmp_path / "folder")
     with pytest.raises(GraftworkError, match="declares no eos_token"):

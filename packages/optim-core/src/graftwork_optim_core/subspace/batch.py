@@ -86,6 +86,7 @@ class Batch:
         options: of their parameter group.
         transform: of their gradients.
         reads_scalars: whether scalars may be read back to the host.
+        scale: of their updates.
         limited: whether the growth of their directions is limited.
         together: whether all weights are taken at once, or one after the other.
     """
@@ -94,6 +95,7 @@ class Batch:
     options: Mapping[str, Any]
     transform: GradientTransform
     reads_scalars: bool
+    scale: float
     limited: bool
     together: bool
 

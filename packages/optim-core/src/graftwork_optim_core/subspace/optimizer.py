@@ -168,6 +168,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             group,
             self.transform_of(parameter, group),
             reads_scalars=on_host,
+            scale=group["scale"] if parameter.ndim else 1.0,
             limited=is_limited(parameter, group),
             together=not on_host if group["foreach"] is None else bool(group["foreach"]),
         )

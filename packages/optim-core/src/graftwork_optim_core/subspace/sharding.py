@@ -81,8 +81,8 @@ def check_sharding(name: str, parameter: Tensor, block: int) -> None:
         if parameter.ndim > 2 or type(placement).__name__ != "Shard" or local_width % block:
             raise ValueError(
                 f"parameter {name!r} of shape {tuple(parameter.shape)} is sharded {placement} over {parts} "
-                f"processes, {local_width} along that axis in each; columns may be sharded only where that is a "
-                f"multiple of 2 ** level = {block}. Shard rows, or lower the level of its group"
+                f"processes, {local_width} along that axis in each; columns may be sharded only where "
+                f"that is a multiple of 2 ** level = {block}. Shard rows, or lower the level of its group"
             )
 
 

@@ -97,14 +97,14 @@ def check_loaded(
         if value.shape != fresh.shape:
             raise ValueError(
                 f"the saved {key!r} of parameter {name!r} has shape {tuple(value.shape)}, but level "
-                f"{options['level']} needs {tuple(fresh.shape)}; was it saved with another level, or by another "
-                "optimizer?"
+                f"{options['level']} needs {tuple(fresh.shape)}; was it saved with another level, or by "
+                "another optimizer?"
             )
         if is_sharded_type(fresh) != is_sharded_type(value):
             kinds = ("sharded", "a plain tensor") if is_sharded_type(value) else ("a plain tensor", "sharded")
             raise ValueError(
-                f"the saved {key!r} of parameter {name!r} is {kinds[0]} and must be {kinds[1]} like the parameter; "
-                "torch.distributed.checkpoint.state_dict.set_optimizer_state_dict converts it"
+                f"the saved {key!r} of parameter {name!r} is {kinds[0]} and must be {kinds[1]} like the "
+                "parameter; torch.distributed.checkpoint.state_dict.set_optimizer_state_dict converts it"
             )
 
 

@@ -124,7 +124,7 @@ def _factors_on_host(
             factors.append(None)
             continue
         step = weight.state["step"].add_(1)
-        rate = lr * options["scale"]
+        rate = lr * batch.scale
         if batch.limited:
             previous = weight.state["previous_norm"]
             divisor, remembered = limit_growth(
@@ -144,7 +144,7 @@ def _factors_on_device(
     steps = [weight.state["step"] for weight in batch.weights]
     torch._foreach_add_(steps, list(gate.float().unbind()))
     corrections = host.correction(torch.stack(steps).to(batch.arithmetic), options)
-    rates = torch.ones_like(gate, dtype=batch.arithmetic) * (lr * options["scale"])
+    rates = torch.ones_like(gate, dtype=batch.arithmetic) * (lr * batch.scale)
     if squares is not None:
         previous = [weight.state["previous_norm"] for weight in batch.weights]
         former = torch.stack(previous)

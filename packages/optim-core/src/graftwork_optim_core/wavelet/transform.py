@@ -29,7 +29,7 @@ from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
 from graftwork_optim_core.wavelet.haar import block_count, block_sums, spread_blocks
 
 DETAIL_BOUND = 3.0
-"""What the guard allows a detail to be, in units of its block's root; 0.3 % of a normal variable exceed it."""
+"""How many times its block's root the guard lets a detail be; normal ones exceed it 3 times in 1000."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """``graftwork compare``: every variant and seed in a process of its own, then one report.
 
-A process each, because peak memory is the process's, and because one variant's failure must not take the others along.
+A process each, because peak memory is the process's, and because one variant's failure must not take the
+others along.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class CompareCommand:
             "--out",
             type=Path,
             metavar="DIR",
-            help="where to (default: runs/RECIPE-compare-TIME); given again, finished runs are kept and others resume",
+            help="where to (default: runs/RECIPE-compare-TIME); given again, finished runs are kept, others resume",
         )
         parser.add_argument(
             "--processes", type=int, default=1, metavar="N", help="ranks per run, under torchrun (default: 1)"

@@ -49,7 +49,11 @@ def text_files(path: Path, *, name: str) -> Corpus:
         raise GraftworkError(
             f"data {name!r}: a file must end in {', '.join(accepted)} (or give a folder of such files)"
         )
-    return Corpus(name, {"sha256": _digest(path, files), "reading": "1"}, partial(_documents, path, files))
+    try:
+        sha256 = _digest(path, files)
+    except OSError as error:
+        raise GraftworkError(f"data {name!r}: cannot read {error.filename}: {error.strerror}") from error
+    return Corpus(name, {"sha256": sha256, "reading": "1"}, partial(_documents, path, files))
 
 
 def _documents(path: Path, files: list[Path]) -> Iterator[Document]:
@@ -100,7 +104,8 @@ def _text_of_line(line: str, file: Path, number: int) -> str:
             else f"got {line.strip()[:60]}"
         )
         raise GraftworkError(f"{file}, line {number}: expected an object with a string 'text'; {keys}")
-    return str(row["text"])
+    # JSON can spell half a character (a lone surrogate), which UTF-8 cannot.
+    return str(row["text"]).encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(file: Path) -> str:

@@ -139,14 +139,11 @@ def _labels(representatives: Sequence[RunRecord]) -> list[str]:
     def signature(table: Mapping[str, Any]) -> Hashable:
         return tuple(_hashable(table.get(key)) for key in shown)
 
-    twins = Counter(map(signature, tables))
     keys_of = []
     for table in tables:
-        own = list(options)
-        if twins[signature(table)] > 1:
-            alike = [other for other in tables if signature(other) == signature(table)]
-            own += [key for key in governed if key in _differing(alike)]
-        keys_of.append(own)
+        alike = [other for other in tables if signature(other) == signature(table)]
+        apart = set(_differing(alike))
+        keys_of.append([*options, *(key for key in governed if key in apart)])
     short = _short_names({key for own in keys_of for key in own})
     labels = []
     for table, own in zip(tables, keys_of, strict=True):

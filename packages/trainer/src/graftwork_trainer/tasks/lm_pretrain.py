@@ -32,7 +32,7 @@ class LanguageModelPretraining:
     joined with end-of-text tokens; the result is kept in a cache.
 
     Args:
-        model: built with ``vocab_size``.
+        model: what to train; it is built with the tokenizer's vocab_size.
         data: installed-prose (no download), bbc-news, news-articles or wikipedia-excerpt; or the path of a
             .txt, .md or .jsonl file or of a folder of them.
         sequence_length: tokens that the model sees and predicts at once.
@@ -120,7 +120,10 @@ class LanguageModelPretraining:
 
         Raises:
             GraftworkError: the split is too short for one sequence.
+            ValueError: there is no such split.
         """
+        if split not in ("train", "validation"):
+            raise ValueError(f"split must be 'train' or 'validation', got {split!r}")
         if split == "train":
             return TrainingStream(
                 self._training_sequences,

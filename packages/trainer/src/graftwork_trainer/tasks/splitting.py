@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -44,46 +45,44 @@ def split_documents(documents: Iterable[Document], validation_fraction: float) -
     Raises:
         GraftworkError: there are fewer than two different documents, or the held-out ones say nothing new.
     """
-    unique: dict[str, Document] = {}
+    unique: dict[bytes, Document] = {}
     count = 0
     for document in documents:
         count += 1
-        if normalized := " ".join(document.text.split()):
-            unique.setdefault(normalized, document)
+        if document.text.strip():
+            unique.setdefault(_fingerprint(document.text), document)
     if len(unique) < 2:
         raise GraftworkError(
             f"found {len(unique)} document(s) with text, and at least 2 different ones are needed: "
             "one to learn from and one to hold out (one text file alone is cut into documents of about "
             "2,000 characters)"
         )
-    by_fraction = sorted(unique.values(), key=lambda document: split_fraction(document.identifier))
-    held_out = sum(split_fraction(document.identifier) < validation_fraction for document in by_fraction)
-    held_out = min(max(held_out, 1), len(by_fraction) - 1)
-    validation_identifiers = {document.identifier for document in by_fraction[:held_out]}
+    by_hash = sorted(unique.values(), key=lambda document: split_fraction(document.identifier))
+    held_out = sum(split_fraction(document.identifier) < validation_fraction for document in by_hash)
+    held_out = min(max(held_out, 1), len(by_hash) - 1)
+    learnt_from = {document.identifier for document in by_hash[held_out:]}
 
-    train = tuple(
-        document for document in unique.values() if document.identifier not in validation_identifiers
-    )
-    learnt = {paragraph for document in train for paragraph in _paragraphs(document.text)}
+    train = tuple(document for document in unique.values() if document.identifier in learnt_from)
+    learnt = {_fingerprint(block) for document in train for block in _BLANK_LINES.split(document.text)}
     validation, shared = [], 0
-    for document in unique.values():
-        if document.identifier in validation_identifiers:
-            kept, cut = _without(document, learnt)
-            shared += cut
-            if kept.text:
-                validation.append(kept)
+    for document in by_hash[:held_out]:
+        kept, cut = _without(document, learnt)
+        shared += cut
+        if kept.text:
+            validation.append(kept)
     if not validation:
         raise GraftworkError("every paragraph of the held-out documents also stands in a training document")
     return SplitDocuments(train, tuple(validation), count - len(unique), shared)
 
 
-def _paragraphs(text: str) -> list[str]:
-    return [normalized for block in _BLANK_LINES.split(text) if (normalized := " ".join(block.split()))]
+def _fingerprint(text: str) -> bytes:
+    """The same for texts that differ in white space only; shorter than a text, so that many fit in memory."""
+    return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
 
 
-def _without(document: Document, learnt: set[str]) -> tuple[Document, int]:
+def _without(document: Document, learnt: set[bytes]) -> tuple[Document, int]:
     blocks = _BLANK_LINES.split(document.text)
-    kept = [block for block in blocks if " ".join(block.split()) not in learnt]
+    kept = [block for block in blocks if _fingerprint(block) not in learnt]
     if len(kept) == len(blocks):
         return document, 0
     return Document(document.identifier, "\n\n".join(kept).strip()), len(blocks) - len(kept)

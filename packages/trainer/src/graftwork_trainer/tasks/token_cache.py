@@ -36,7 +36,7 @@ from graftwork_trainer.tasks.tokenization import (
     train_tokenizer,
 )
 
-_FORMAT = "1"
+_FORMAT = "packed documents, 1"
 _INDEX = "index.json"
 _TRAIN, _VALIDATION, _VALIDATION_BYTES, _TOKENIZER = (
     "train.npy",
@@ -128,6 +128,10 @@ def _make(
         parts = split_documents(corpus.read(), validation_fraction)
     except GraftworkError as error:
         raise GraftworkError(f"data {corpus.name!r}: {error}") from error
+    except OSError as error:
+        raise GraftworkError(
+            f"data {corpus.name!r}: cannot read {error.filename}: {error.strerror}"
+        ) from error
     text_tokenizer = (
         load_tokenizer(tokenizer)
         if tokenizer

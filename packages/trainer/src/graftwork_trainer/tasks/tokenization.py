@@ -21,6 +21,8 @@ END_OF_TEXT = "<|endoftext|>"
 # The 256 bytes and the end-of-text token.
 SMALLEST_VOCABULARY = 257
 _KNOWN_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", "<|im_end|>", "[EOS]", "[SEP]")
+# A model's folder holds weights too, which take long to read and do not matter here.
+_TOKENIZER_SUFFIXES = (".json", ".txt", ".model", ".tiktoken")
 _DOCUMENTS_AT_ONCE = 256
 
 
@@ -152,6 +154,8 @@ def tokenizer_identity(tokenizer: Path | None, vocabulary_size: int) -> dict[str
         load_tokenizer(tokenizer)
     if tokenizer.is_dir():
         identity["transformers"] = importlib.metadata.version("transformers")
+        files = sorted(file for file in tokenizer.iterdir() if file.suffix in _TOKENIZER_SUFFIXES)
+        return identity | {file.name: digest(file) for file in files}
     return identity | {"sha256": digest(tokenizer)}
 
 

