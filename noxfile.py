@@ -90,11 +90,12 @@ def minimums(session: nox.Session, package: str) -> None:
     pins = Path(session.create_tmp()) / f"{package}.txt"
     project = f"packages/{package}/pyproject.toml"
     session.run_install(
-        UV, "pip", "compile", project, "--group", f"{project}:test", "--resolution", "lowest-direct", "--python-version", THIS_PYTHON, "--no-header", "-o", str(pins),
-        external=True, silent=True,
-    )  # fmt: skip
+        *(UV, "pip", "compile", project, "--group", f"{project}:test", "-o", str(pins)),
+        *("--resolution", "lowest-direct", "--python-version", THIS_PYTHON, "--no-header"),
+        external=True,
+        silent=True,
+    )
     session.install("-r", str(pins), f"./packages/{package}")
-    session.run(UV, "pip", "list", external=True)
     pytest(session, f"packages/{package}/tests", name=f"minimums-{package}")
 
 

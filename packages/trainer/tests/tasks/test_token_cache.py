@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -182,6 +183,14 @@ def test_default_place(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "graftwork"))
     open_tokenized(corpus, **OPTIONS)
     assert len(entries(tmp_path / "graftwork" / "lm-pretrain")) == 1
+
+
+def test_leftovers_of_killed_processes_are_swept(corpus: Corpus, cache: Path) -> None:
+    leftover = cache / ".partial-of-a-killed-process"
+    leftover.mkdir(parents=True)
+    os.utime(leftover, (0, 0))
+    open_tokenized(corpus, **OPTIONS, cache=cache)
+    assert not leftover.exists()
 
 
 def test_large_vocabularies_take_32_bits() -> None:

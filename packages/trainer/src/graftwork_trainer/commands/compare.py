@@ -59,7 +59,7 @@ class CompareCommand:
             "--out",
             type=Path,
             metavar="DIR",
-            help="where to (default: runs/RECIPE-compare-TIME); given again, finished runs are kept, others resume",
+            help="where to (default: runs/RECIPE-compare-TIME); in it again, finished runs are kept",
         )
         parser.add_argument(
             "--processes", type=int, default=1, metavar="N", help="ranks per run, under torchrun (default: 1)"

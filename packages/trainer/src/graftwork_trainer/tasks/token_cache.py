@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.errors import GraftworkError
-from graftwork.realdata import cache_directory, digest
+from graftwork.realdata import cache_directory, digest, make_workshop
 from graftwork_trainer.corpora import Corpus, Document
 from graftwork_trainer.tasks.splitting import split_documents
 from graftwork_trainer.tasks.tokenization import (
@@ -137,7 +136,7 @@ def _make(
         if tokenizer
         else train_tokenizer((document.text for document in parts.train), vocabulary_size)
     )
-    workshop = Path(tempfile.mkdtemp(prefix=f".partial-{entry.name}-", dir=entry.parent))
+    workshop = make_workshop(entry)
     try:
         content = workshop / "content"
         content.mkdir()

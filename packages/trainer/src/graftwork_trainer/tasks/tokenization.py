@@ -84,6 +84,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> TextTokenizer
     Args:
         texts: training text only.
         vocabulary_size: tokens at most, 257 or more; a small text yields fewer.
+
+    >>> tokenizer = train_tokenizer(["to be or not to be"], 300)
+    >>> tokenizer.decode(next(tokenizer.encode(["to be naïve"])).tolist())
+    'to be naïve'
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
