@@ -4,7 +4,7 @@
 >>> with tempfile.TemporaryDirectory() as folder:
 ...     plugin = write_plugin(Path(folder), "tiny", "x = 1")
 ...     sorted(path.name for path in Path(folder).iterdir())
-['graftwork_tiny.py', 'graftwork_tiny-1.0.dist-info']
+['graftwork_tiny-1.0.dist-info', 'graftwork_tiny.py']
 """
 
 from __future__ import annotations

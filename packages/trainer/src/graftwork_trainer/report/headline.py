@@ -141,7 +141,7 @@ def _about_overlap(named: Sequence[_Standing]) -> str:
     first, second = (standing.cell.summary for standing in named[:2])
     if first is None or second is None or min(first.count, second.count) < 2:
         return ""
-    if first.low <= second.high:
+    if first.low <= second.high and second.low <= first.high:
         return f"The ranges of {named[0].label} and {named[1].label} overlap, so their order is not settled."
     return ""
 
