@@ -75,8 +75,8 @@ class HaarTransform:
         """Return ``U`` ``[rows, width]``; consumes ``direction.denominator``."""
         width, unit = gradient.shape[1], self._coarse_unit
         if self.level == 0:
-            inverse_root = reciprocal_times(direction.denominator, correction.root * correction.mean)
-            return inverse_root.mul_(direction.numerator)
+            quotient = torch.div(direction.numerator, direction.denominator, out=direction.denominator)
+            return quotient.mul_(correction.root * correction.mean)
         if self.detail_guard == "off":
             inverse_root = reciprocal_times(direction.denominator, correction.root * correction.mean)
             shift = torch.sub(direction.numerator, coarse).mul_(unit).mul_(inverse_root)

@@ -1,0 +1,65 @@
+"""Every example on every page is run: ``python`` blocks as one program per page, ``console`` blocks line by
+line.
+
+A ``console`` block holds ``$ command`` lines and what they print; ``...`` stands for whatever. Blocks marked
+``sh``, ``toml`` or ``text`` are shown, not run: installing and long training have nox sessions of their own.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sybil import Document
+from sybil.example import Example
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("packages/*/README.md"),
+        *ROOT.glob("plugins/*/README.md"),
+    ]
+)
+
+
+def run_console(example: Example) -> None:
+    """Run each command of a block and compare what it prints."""
+    commands = ("\n" + example.parsed).split("\n$ ")[1:]
+    assert commands, "a console block needs at least one line that starts with `$ `"
+    for command in commands:
+        line, _, expected = command.partition("\n")
+        result = subprocess.run(
+            line, shell=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        matches = doctest.OutputChecker().check_output(
+            expected.rstrip("\n"), result.stdout.rstrip("\n"), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        )
+        assert matches, f"$ {line}\nprinted\n{result.stdout}\nthe page says\n{expected}"
+
+
+PARSERS = (PythonCodeBlockParser(), CodeBlockParser(language="console", evaluator=run_console))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_example_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.setenv("COLUMNS", "80")
+    document = Document.parse(str(page), *PARSERS)
+    for example in document.examples():
+        example.evaluate()
+
+
+def test_pages_link_to_files_that_exist() -> None:
+    import re
+
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"

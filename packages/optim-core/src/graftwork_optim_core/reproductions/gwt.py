@@ -1,0 +1,157 @@
+"""GWT's optimizer-state sizes for LLaMA models from 60M to 7B, and two steps of the update by hand.
+
+Sizes: bytes that the optimizer would allocate for weights on the meta device, in bfloat16 (2 bytes an element), with the
+linear weights of attention and MLP transformed and everything else plain Adam. The shapes are those of arXiv:2501.07237;
+the sizes beside them are computed from these shapes and not quoted from the paper's tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from graftwork import Finding
+from torch import Tensor
+
+from graftwork_optim_core.gwt import GWTAdamW
+from graftwork_optim_core.memory import predicted_state_bytes
+
+_FROM_SHAPES = "computed from the shapes, not quoted from the paper"
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaShape:
+    """The sizes that decide a LLaMA model's parameters; embedding and head are not tied."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    vocabulary: int = 32000
+
+    def transformed(self) -> list[Tensor]:
+        """Return the linear weights of attention and MLP, on the meta device in bfloat16."""
+        hidden, intermediate = self.hidden, self.intermediate
+        block = [(hidden, hidden)] * 4 + [(intermediate, hidden)] * 2 + [(hidden, intermediate)]
+        return [_meta(*shape) for _ in range(self.layers) for shape in block]
+
+    def plain(self) -> list[Tensor]:
+        """Return embedding, head and norms."""
+        norms = [_meta(self.hidden) for _ in range(2 * self.layers + 1)]
+        return [_meta(self.vocabulary, self.hidden), _meta(self.vocabulary, self.hidden), *norms]
+
+
+LLAMA = {
+    "60M": LlamaShape(512, 1376, 8),
+    "130M": LlamaShape(768, 2048, 12),
+    "350M": LlamaShape(1024, 2736, 24),
+    "1B": LlamaShape(2048, 5461, 24),
+    "3B": LlamaShape(2560, 6848, 32),
+    "7B": LlamaShape(4096, 11008, 32),
+}
+
+SIZES_IN_GB = {
+    "60M": (0.232, 0.182, 0.156, 0.144, 0.137),
+    "130M": (0.536, 0.367, 0.282, 0.239, 0.218),
+    "350M": (1.472, 0.867, 0.565, 0.414, 0.338),
+    "1B": (5.356, 2.941, 1.733, 1.129, 0.827),
+    "3B": (10.743, 5.700, 3.178, 1.917, 1.286),
+    "7B": (26.954, 14.002, 7.526, 4.288, 2.669),
+}
+"""Adam and GWT at levels 1 to 4."""
+
+_GRADIENTS = ([[1, 2, 3, 4], [-1, 0, 2, -3]], [[2, -1, 0.5, 1], [4, 4, -4, 1]])
+_WEIGHTS_BY_HAND = (
+    [
+        [0.041247280691, -0.076602092712, 0.007576095682, -0.042931208866],
+        [0.194445668952, -0.159091910960, -0.866167070785, 0.901520828776],
+    ],
+    [
+        [-0.087322189828, 0.023735505943, 0.002857261964, -0.064503020150],
+        [0.183825750530, -0.169711829382, -0.660614497773, 0.725714268185],
+    ],
+)
+
+
+def _meta(*shape: int) -> Tensor:
+    return torch.empty(*shape, device="meta", dtype=torch.bfloat16)
+
+
+def state_gigabytes(shape: LlamaShape, level: int) -> float:
+    """Return the predicted size of the state in GB of 1e9 bytes; level 0 is Adam.
+
+    >>> round(state_gigabytes(LLAMA["7B"], 2), 3)
+    7.526
+    """
+    plain = {"level": 0, "scale": 1.0, "norm_growth_limit": None}
+    transformed = {"params": shape.transformed(), **(plain if level == 0 else {"level": level})}
+    groups = [transformed, {"params": shape.plain(), **plain}]
+    return predicted_state_bytes(groups).total / 1e9
+
+
+def reproduce(output: Path) -> list[Finding]:
+    """Compute the table of state sizes and the worked example.
+
+    Args:
+        output: folder for ``findings.json``, ``state_sizes.csv`` and, where matplotlib is installed,
+            ``state_sizes.png``; made if need be.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    measured = {
+        name: [state_gigabytes(shape, level) for level in range(5)] for name, shape in LLAMA.items()
+    }
+    findings = [
+        Finding(f"state of {_optimizer(level)} at {name}, GB", SIZES_IN_GB[name][level], size, _FROM_SHAPES)
+        for name, sizes in measured.items()
+        for level, size in enumerate(sizes)
+    ]
+    findings += _worked_example()
+    (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
+    with (output / "state_sizes.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["model", *(f"{_optimizer(level)} [GB]" for level in range(5))])
+        writer.writerows([name, *(f"{size:.3f}" for size in sizes)] for name, sizes in measured.items())
+    if importlib.util.find_spec("matplotlib") is not None:
+        _plot(measured, output / "state_sizes.png")
+    return findings
+
+
+def _optimizer(level: int) -> str:
+    return f"GWT-{level}" if level else "Adam"
+
+
+def _worked_example() -> list[Finding]:
+    weight = torch.nn.Parameter(torch.zeros(2, 4, dtype=torch.float64))
+    optimizer = GWTAdamW([weight], lr=0.1, level=1, detail_guard="off")
+    findings = []
+    for step, (gradient, by_hand) in enumerate(zip(_GRADIENTS, _WEIGHTS_BY_HAND, strict=True), 1):
+        weight.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimizer.step()
+        for row in range(2):
+            for column in range(4):
+                findings.append(
+                    Finding(
+                        f"weight [{row}, {column}] after step {step} of the worked example",
+                        by_hand[row][column],
+                        weight[row, column].item(),
+                        "worked by hand from the published update",
+                    )
+                )
+    return findings
+
+
+def _plot(measured: dict[str, list[float]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for level in range(5):
+        positions = [index + (level - 2) * 0.16 for index in range(len(measured))]
+        axes.bar(positions, [sizes[level] for sizes in measured.values()], 0.16, label=_optimizer(level))
+    axes.set(yscale="log", ylabel="optimizer state [GB]", xlabel="LLaMA model")
+    axes.set_xticks(range(len(measured)), list(measured))
+    axes.legend()
+    figure.savefig(path, dpi=150)
