@@ -34,13 +34,11 @@ def main(rounds: int) -> None:
             if round_number:  # the first round writes bytecode and warms the disk cache
                 times[name].append(elapsed)
     plugins = {point.dist.name for point in metadata.entry_points(group="graftwork") if point.dist}
-    print(
-        f"{len(list(metadata.distributions()))} distributions installed, plugins: {', '.join(sorted(plugins))}"
-    )
+    count = len(list(metadata.distributions()))
+    print(f"{count} distributions installed, plugins: {', '.join(sorted(plugins))}")
     for name, values in times.items():
-        print(
-            f"{name:<28} median {statistics.median(values):6.1f} ms   {min(values):.1f} to {max(values):.1f}"
-        )
+        spread = f"{min(values):.1f} to {max(values):.1f}"
+        print(f"{name:<28} median {statistics.median(values):6.1f} ms   {spread}")
 
 
 if __name__ == "__main__":

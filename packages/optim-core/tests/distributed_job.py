@@ -1,7 +1,7 @@
 """What every process of the distributed tests runs: ``python distributed_job.py RANK WORLD FOLDER``.
 
-Each check compares a sharded run with the same run in this process alone, and writes what it found as JSON; the
-assertions are in test_distributed.py.
+Each check compares a sharded run with the same run in this process alone, and writes what it found as JSON;
+the assertions are in test_distributed.py.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def test_sharded_columns_are_exact_where_no_block_is_cut(found: list[dict[str, A
             "parameter 'cut' of shape (5, 18) is sharded S(1) over 3 processes, 6 along"
             in rank["columns"]["refusal"]
         )
-        assert "multiple of 2 ** level = 4" in rank["columns"]["refusal"]
+        assert "multiple of 4, the columns of a block" in rank["columns"]["refusal"]
 
 
 def test_flattened_views_of_fully_sharded_data_parallel_are_refused() -> None:

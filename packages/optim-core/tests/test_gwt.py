@@ -226,7 +226,7 @@ def test_h2_a_zero_first_gradient_does_not_freeze_the_limiter(modes: dict[str, b
 
 
 @pytest.mark.parametrize("modes", [{}, {"foreach": True}, {"capturable": True}], ids=str)
-@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf, 1e25])
 @pytest.mark.parametrize("level", [0, 2])
 def test_h5_a_non_finite_gradient_skips_its_weight_only(
     level: int, poison: float, modes: dict[str, bool]
@@ -350,10 +350,11 @@ def test_float16_moments_are_refused_by_name() -> None:
     )
 
 
-def test_p9_a_capturable_step_reads_nothing_back() -> None:
+@pytest.mark.parametrize("foreach", [None, False])
+def test_p9_a_capturable_step_reads_nothing_back(foreach: bool | None) -> None:
     # On the meta device any read of a value raises.
     parameters = [torch.nn.Parameter(torch.zeros(s, device="meta")) for s in [(8, 12), (8, 12), (5,), ()]]
-    optimizer = GWTAdamW(parameters, level=2, weight_decay=0.1, capturable=True)
+    optimizer = GWTAdamW(parameters, level=2, weight_decay=0.1, foreach=foreach, capturable=True)
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from graftwork import Kind
 
 import graftwork_optim_core
+from graftwork import Kind
 from graftwork_optim_core.plugin import graftwork_components
 
 COMPONENTS = {component.reference: component for component in graftwork_components()}

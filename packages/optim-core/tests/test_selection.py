@@ -20,10 +20,9 @@ def language_model() -> nn.Module:
             "router": nn.Linear(8, 2),
         }
     )
-    model = nn.ModuleDict(
+    return nn.ModuleDict(
         {"embed": nn.Embedding(10, 8), "layers": nn.ModuleList([block]), "lm_head": nn.Linear(8, 10)}
     )
-    return model
 
 
 def names(groups: list[dict[str, Any]]) -> list[list[str]]:

@@ -111,9 +111,8 @@ def main(rounds: int, steps: int) -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {rounds} rounds of {steps} steps")
     for name, values in medians.items():
         print(f"{name:<8} median step {1000 * statistics.median(values):.2f} ms")
-    print(
-        f"overhead {statistics.median(ratios) - 1:+.2%} (rounds {min(ratios) - 1:+.2%} to {max(ratios) - 1:+.2%})"
-    )
+    spread = f"{min(ratios) - 1:+.2%} to {max(ratios) - 1:+.2%}"
+    print(f"overhead {statistics.median(ratios) - 1:+.2%} (rounds {spread})")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ from torch.optim.optimizer import ParamsT
 from graftwork_optim_core.selection import param_groups
 from graftwork_optim_core.subspace.hosts import AdamWHost, UpdateHost
 from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
+from graftwork_optim_core.subspace.options import require
 from graftwork_optim_core.wavelet.transform import HaarTransform
+
+_DEEPEST = 16
 
 
 class GWTAdamW(SubspaceOptimizer):
@@ -29,8 +32,8 @@ class GWTAdamW(SubspaceOptimizer):
     the groups that :func:`~graftwork_optim_core.param_groups` makes: embeddings, head, norms and biases are
     for plain Adam (level 0).
 
-    A weight whose gradient holds an inf or a NaN, or is so large that its norm overflows, makes no step and
-    keeps its state; :meth:`nonfinite_skips` counts such weights.
+    A weight whose gradient holds an inf or a NaN, or is so large that its squared norm overflows, makes no
+    step and keeps its state; :meth:`nonfinite_skips` counts such weights.
 
     Args:
         params: parameters, named parameters or groups of either. A group may set any of the options for
@@ -111,6 +114,18 @@ class GWTAdamW(SubspaceOptimizer):
                 "capturable": capturable,
             },
         )
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Check a group's options.
+
+        Raises:
+            ValueError: one is out of its range; the message states the range and the value.
+        """
+        super().check_options(options)
+        level, guard = options["level"], options["detail_guard"]
+        whole = isinstance(level, int) and not isinstance(level, bool)
+        require(whole and 0 <= level <= _DEEPEST, "level", f"a whole number in 0..{_DEEPEST}", level)
+        require(guard in ("auto", "off"), "detail_guard", "'auto' or 'off'", guard)
 
     def transform_of(self, parameter: torch.Tensor, options: Mapping[str, Any]) -> HaarTransform:
         """Return the Haar transform that a group's options ask for; a single number has only level 0."""

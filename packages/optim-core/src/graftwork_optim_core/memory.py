@@ -65,6 +65,7 @@ def predicted_state_bytes(params: Iterable[Any], **options: Any) -> StateBytes:
 
     Args:
         params: parameters or parameter groups, as for the optimizer; tensors on the meta device will do.
+            A frozen ``nn.Parameter`` counts nothing, any other tensor as if it were trained.
         **options: as for the optimizer; its defaults hold for what is not given.
 
     >>> weight = torch.empty(4096, 11008, device="meta")

@@ -25,7 +25,7 @@ from torch.optim.optimizer import ParamsT
 from graftwork_optim_core.memory import StateBytes, counted_state_bytes
 from graftwork_optim_core.subspace.batch import Batch, Weight
 from graftwork_optim_core.subspace.hosts import UpdateHost
-from graftwork_optim_core.subspace.options import check_options
+from graftwork_optim_core.subspace.options import check_common_options
 from graftwork_optim_core.subspace.scalars import Scalar
 from graftwork_optim_core.subspace.sharding import (
     check_sharding,
@@ -52,20 +52,29 @@ class SubspaceOptimizer(torch.optim.Optimizer):
 
     Args:
         params: as for any ``torch.optim.Optimizer``; named parameters let messages name them.
-        defaults: the options of :class:`~graftwork_optim_core.GWTAdamW`, those of the transform among them.
+        defaults: ``lr``, ``betas``, ``eps``, ``weight_decay``, ``scale``, ``norm_growth_limit``,
+            ``state_dtype``, ``maximize``, ``foreach``, ``capturable`` and the options of the transform.
     """
 
     closure: Literal["loss", "gradient"] | None = None
     update_host: ClassVar[UpdateHost]
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
-        check_options(defaults)
+        self.check_options(defaults)
         self._skips: dict[torch.device, Tensor] = {}
         super().__init__(params, defaults)
 
     def transform_of(self, parameter: Tensor, options: Mapping[str, Any]) -> GradientTransform:
         """Return the gradient transform of a parameter in a group with these options."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define transform_of")
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Check a group's options; a front adds those of its transform.
+
+        Raises:
+            ValueError: one is out of its range; the message states the range and the value.
+        """
+        check_common_options(options)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and make its state; its parameters start at their own first step.
@@ -77,7 +86,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            check_options(group)
+            self.check_options(group)
             # A frozen parameter gets its state if and when it gets a gradient.
             state = {
                 parameter: self._fresh_state(name, parameter, group)
@@ -96,7 +105,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 "of a complex weight optimize the real and the imaginary part as two parameters"
             )
         transform = self.transform_of(parameter, options)
-        check_sharding(name, parameter, 2 ** options["level"])
+        check_sharding(name, parameter, transform.column_block)
         return fresh_state(name, parameter, options, transform, self.update_host.average_names)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -254,7 +263,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 )
             options = {**{key: value for key, value in own.items() if key != "params"}, **group}
             options["state_dtype"] = own["state_dtype"]
-            check_options(options)
+            self.check_options(options)
             merged.append(options)
         return merged
 
@@ -266,7 +275,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 if saved or parameter.requires_grad:
                     fresh = self._fresh_state(name, parameter, group)
                     if saved:
-                        check_loaded(name, saved, fresh, group)
+                        check_loaded(name, saved, fresh, self.transform_of(parameter, group))
                         copy_loaded(saved, fresh)
                     loaded[parameter] = fresh
         return loaded

@@ -1,16 +1,15 @@
-"""The range of every option, checked once a parameter group."""
+"""The ranges of the options that every subspace optimizer has, checked once a parameter group."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-_DEEPEST = 16
 
-
-def check_options(options: dict[str, Any]) -> None:
+def check_common_options(options: Mapping[str, Any]) -> None:
     """Check a parameter group's options.
 
     Raises:
@@ -22,36 +21,24 @@ def check_options(options: dict[str, Any]) -> None:
                 f"lr must be a number or a tensor of one element, got {options['lr'].numel()} elements"
             )
     else:
-        _require(_is_number(options["lr"]) and options["lr"] >= 0, "lr", "0 or more", options["lr"])
+        require(is_number(options["lr"]) and options["lr"] >= 0, "lr", "0 or more", options["lr"])
     betas = options["betas"]
-    _require(
-        len(betas) == 2 and all(_is_number(beta) and 0 <= beta < 1 for beta in betas),
+    require(
+        len(betas) == 2 and all(is_number(beta) and 0 <= beta < 1 for beta in betas),
         "betas",
         "two numbers in [0, 1)",
         betas,
     )
-    _require(_is_number(options["eps"]) and options["eps"] > 0, "eps", "greater than 0", options["eps"])
+    require(is_number(options["eps"]) and options["eps"] > 0, "eps", "greater than 0", options["eps"])
     decay = options["weight_decay"]
-    _require(_is_number(decay) and decay >= 0, "weight_decay", "0 or more", decay)
-    level = options["level"]
-    _require(
-        isinstance(level, int) and not isinstance(level, bool) and 0 <= level <= _DEEPEST,
-        "level",
-        f"a whole number in 0..{_DEEPEST}",
-        level,
-    )
-    _require(
-        _is_number(options["scale"]) and options["scale"] > 0, "scale", "greater than 0", options["scale"]
-    )
-    _require(
-        options["detail_guard"] in ("auto", "off"), "detail_guard", "'auto' or 'off'", options["detail_guard"]
-    )
+    require(is_number(decay) and decay >= 0, "weight_decay", "0 or more", decay)
+    require(is_number(options["scale"]) and options["scale"] > 0, "scale", "greater than 0", options["scale"])
     limit = options["norm_growth_limit"]
-    _require(
-        limit is None or (_is_number(limit) and limit >= 1), "norm_growth_limit", "None or 1 or more", limit
+    require(
+        limit is None or (is_number(limit) and limit >= 1), "norm_growth_limit", "None or 1 or more", limit
     )
     state_dtype = options["state_dtype"]
-    _require(
+    require(
         state_dtype in ("param", "float32", "bfloat16"),
         "state_dtype",
         "'param', 'float32' or 'bfloat16'",
@@ -59,10 +46,12 @@ def check_options(options: dict[str, Any]) -> None:
     )
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number and not a boolean."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _require(holds: bool, name: str, allowed: str, value: object) -> None:
+def require(holds: bool, name: str, allowed: str, value: object) -> None:
+    """Raise a ``ValueError`` that states the allowed range and the value, unless the condition holds."""
     if not holds:
         raise ValueError(f"{name} must be {allowed}, got {value!r}")

@@ -82,7 +82,7 @@ def check_sharding(name: str, parameter: Tensor, block: int) -> None:
             raise ValueError(
                 f"parameter {name!r} of shape {tuple(parameter.shape)} is sharded {placement} over {parts} "
                 f"processes, {local_width} along that axis in each; columns may be sharded only where "
-                f"that is a multiple of 2 ** level = {block}. Shard rows, or lower the level of its group"
+                f"that is a multiple of {block}, the columns of a block. Shard rows, or take smaller blocks"
             )
 
 

@@ -77,7 +77,7 @@ def fresh_state(
 
 
 def check_loaded(
-    name: str, saved: Mapping[str, Any], expected: Mapping[str, Any], options: Mapping[str, Any]
+    name: str, saved: Mapping[str, Any], expected: Mapping[str, Any], transform: GradientTransform
 ) -> None:
     """Check that a saved state fits a weight.
 
@@ -85,7 +85,7 @@ def check_loaded(
         name: the parameter's, for messages.
         saved: what is to be loaded.
         expected: a fresh state of the weight.
-        options: of the group that is to be loaded with it.
+        transform: of the group that is to be loaded with it.
 
     Raises:
         ValueError: something is missing or of another shape.
@@ -96,9 +96,9 @@ def check_loaded(
         value = torch.as_tensor(saved[key])
         if value.shape != fresh.shape:
             raise ValueError(
-                f"the saved {key!r} of parameter {name!r} has shape {tuple(value.shape)}, but level "
-                f"{options['level']} needs {tuple(fresh.shape)}; was it saved with another level, or by "
-                "another optimizer?"
+                f"the saved {key!r} of parameter {name!r} has shape {tuple(value.shape)}, but "
+                f"{transform} needs {tuple(fresh.shape)}; was it saved with other options, or by another "
+                "optimizer?"
             )
         if is_sharded_type(fresh) != is_sharded_type(value):
             kinds = ("sharded", "a plain tensor") if is_sharded_type(value) else ("a plain tensor", "sharded")

@@ -65,12 +65,14 @@ def make_step(batch: Batch, host: UpdateHost, totals: Sequence[Tensor] | None) -
 
 
 def _extents(batch: Batch, lists: list[list[Piece]]) -> list[Scalar]:
-    """Return a number a weight, finite exactly if the gradient is and its norm does not overflow."""
+    """Return a number a weight, finite exactly if the gradient is and its squared norm does not overflow."""
     extents: list[Scalar] = [0.0] * len(batch.weights)
     for pieces in lists:
         norms = torch._foreach_norm([piece.coarse for piece in pieces])
         for piece, norm in zip(pieces, norms, strict=True):
-            extents[piece.place] = extents[piece.place] + (float(norm) if batch.reads_scalars else norm)
+            # Squared: a gradient whose square is infinite would poison a mean square for ever.
+            square = norm.square()
+            extents[piece.place] = extents[piece.place] + (float(square) if batch.reads_scalars else square)
     return extents
 
 

@@ -47,6 +47,11 @@ class BiasCorrection:
 class GradientTransform(Protocol):
     """A linear map of gradients to a smaller space, and the way back."""
 
+    @property
+    def column_block(self) -> int:
+        """How many columns are taken together, so that they must lie in one process."""
+        ...
+
     def coarse_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of a state tensor for a weight of this shape."""
         ...

@@ -52,6 +52,11 @@ class HaarTransform:
     detail_guard: Literal["auto", "off"] = "auto"
 
     @property
+    def column_block(self) -> int:
+        """Columns a block, ``2 ** level``."""
+        return 1 << self.level
+
+    @property
     def _coarse_unit(self) -> float:
         return float(2.0 ** (-self.level / 2))
 

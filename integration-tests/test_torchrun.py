@@ -1,0 +1,127 @@
+"""Pretraining with GWT under torchrun: two processes do what one does, and sharded runs resume exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+from graftwork.testing import write_plugin
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "graftwork")
+SEQUENCES_PER_STEP = 8
+GWT = {"optimizer__name": "gwt-adamw", "trainer__checkpoint_every": 3}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def trained(
+    runs: Path,
+    small: Callable[..., list[str]],
+    shared_variables: dict[str, str],
+    environment_here: Callable[[Path], Any],
+) -> Callable[[str], Path]:
+    """A run on one process, or on two that share the same batches; trained when it is first asked for."""
+    here = environment_here(runs)
+
+    def train(parallel: str) -> Path:
+        if not (runs / parallel).exists():
+            ranks = 1 if parallel == "single" else 2
+            options = small(
+                **GWT,
+                task__batch_size=SEQUENCES_PER_STEP // ranks,
+                trainer__parallel="auto" if ranks == 1 else parallel,
+            )
+            launcher = {} if ranks == 1 else {"launcher": TORCHRUN}
+            result = here.command(
+                "train", "lm-pretrain", "--no-report", "--out", parallel, *options, **launcher
+            )
+            assert result.returncode == 0, result.stderr
+        return runs / parallel
+
+    return train
+
+
+def flatten(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{path}.{key}")
+        elif isinstance(value, torch.Tensor):
+            yield f"{path}.{key}", value
+
+
+def saved_tensors(run: Path, scratch: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a run's last checkpoint, whatever number of processes wrote it."""
+    newest = max((run / "checkpoints").iterdir())
+    assert newest.name == "step-000008"
+    dcp_to_torch_save(newest, scratch / "whole.pt")
+    return dict(flatten(torch.load(scratch / "whole.pt", weights_only=True)))
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_train_like_one(
+    parallel: str,
+    trained: Callable[[str], Path],
+    read_result: Callable[[Path], dict[str, Any]],
+    read_losses: Callable[[Path], list[float]],
+    tmp_path: Path,
+) -> None:
+    one, two = trained("single"), trained(parallel)
+    environment = json.loads((two / "environment.json").read_text("utf-8"))
+    assert (environment["world_size"], environment["parallel"]) == (2, parallel)
+    assert read_losses(two) == pytest.approx(read_losses(one), rel=1e-5)
+    alone, shared = read_result(one), read_result(two)
+    assert shared["metrics"]["validation/loss"] == pytest.approx(
+        alone["metrics"]["validation/loss"], rel=1e-5
+    )
+    assert alone["metrics"]["validation/loss"] < read_losses(one)[0]
+
+    weights, others = saved_tensors(one, tmp_path), saved_tensors(two, tmp_path)
+    names = [name for name in weights if ".random." not in name]
+    assert len(names) > 40
+    for name in names:
+        torch.testing.assert_close(others[name], weights[name], rtol=1e-3, atol=1e-5)
+    if parallel == "fsdp":
+        assert shared["optimizer_state_bytes"] < 0.7 * alone["optimizer_state_bytes"]
+
+
+def test_sharded_training_killed_and_resumed_ends_with_the_same_bits(
+    runs: Path,
+    trained: Callable[[str], Path],
+    environment_here: Callable[..., Any],
+    small: Callable[..., list[str]],
+    read_losses: Callable[[Path], list[float]],
+    tmp_path: Path,
+) -> None:
+    whole = trained("fsdp")
+    write_plugin(tmp_path, "mortal", (Path(__file__).parent / "mortal.py").read_text("utf-8"))
+    here = environment_here(tmp_path, PYTHONPATH=str(tmp_path))
+    inner = small(**GWT, task__batch_size=SEQUENCES_PER_STEP // 2, trainer__parallel="fsdp")
+    options = [part.replace("task.", "task.inner.", 1) for part in inner]
+    options += ["--set", "task.name=mortal", "--set", "task.inner.name=lm-pretrain"]
+
+    arguments = ["--no-report", "--out", "parts", *options, "--set", "task.kill_at_batch=6"]
+    killed = here.command("train", "lm-pretrain", *arguments, launcher=TORCHRUN)
+    assert killed.returncode != 0
+    assert "SIGKILL" in killed.stderr
+    parts = tmp_path / "parts"
+    assert [path.name for path in (parts / "checkpoints").iterdir()] == ["step-000003"]
+    assert len(read_losses(parts)) < 8
+
+    resume = ["--no-report", "--resume", "parts", "--set", "task.kill_at_batch=0"]
+    resumed = here.command("train", *resume, launcher=TORCHRUN)
+    assert resumed.returncode == 0, resumed.stderr
+    expected, found = saved_tensors(whole, tmp_path), saved_tensors(parts, tmp_path)
+    assert found.keys() == expected.keys()
+    assert len(found) > 40
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    assert read_losses(parts) == read_losses(whole)

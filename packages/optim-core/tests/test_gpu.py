@@ -1,0 +1,102 @@
+"""The same steps on a CUDA device and on the CPU; run by the nox session ``gpu``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from graftwork_optim_core import GWTAdamW
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+SHAPES = [(64, 172), (33, 13), (7,), (), (8, 3, 3, 3)]
+
+
+def run(device: str, steps: int, dtype: torch.dtype, **options: Any) -> tuple[list[Tensor], GWTAdamW]:
+    generator = torch.Generator().manual_seed(0)
+    parameters = [
+        torch.nn.Parameter(torch.randn(shape, generator=generator).to(device, dtype)) for shape in SHAPES
+    ]
+    optimizer = GWTAdamW(parameters, weight_decay=0.1, **options)
+    for _ in range(steps):
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator).to(device, dtype)
+        optimizer.step()
+    return [parameter.detach().cpu() for parameter in parameters], optimizer
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+@pytest.mark.parametrize("guard", ["auto", "off"])
+@pytest.mark.parametrize("foreach", [False, True])
+def test_cuda_agrees_with_cpu_in_float64(level: int, guard: str, foreach: bool) -> None:
+    options = {"level": level, "detail_guard": guard}
+    ours, _ = run("cuda", 10, torch.float64, foreach=foreach, **options)
+    theirs, _ = run("cpu", 10, torch.float64, **options)
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-10)
+
+
+def test_cuda_agrees_with_cpu_in_bfloat16() -> None:
+    ours, _ = run("cuda", 3, torch.bfloat16, state_dtype="float32")
+    theirs, _ = run("cpu", 3, torch.bfloat16, state_dtype="float32")
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, two, rtol=2**-7, atol=1e-3)
+
+
+def test_reduced_matmul_precision_changes_nothing() -> None:
+    plain, _ = run("cuda", 3, torch.float32)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        reduced, _ = run("cuda", 3, torch.float32)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert all(torch.equal(one, two) for one, two in zip(plain, reduced, strict=True))
+
+
+def test_p9_no_step_waits_for_the_device() -> None:
+    parameters = [torch.nn.Parameter(torch.randn(shape, device="cuda")) for shape in SHAPES]
+    optimizer = GWTAdamW(parameters)
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        optimizer.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_captured_step_replays() -> None:
+    weight, gradient = torch.randn(32, 64, device="cuda"), torch.randn(32, 64, device="cuda")
+    eager, captured = (torch.nn.Parameter(weight.clone()) for _ in range(2))
+    eager_optimizer, optimizer = GWTAdamW([eager]), GWTAdamW([captured], capturable=True)
+    eager.grad, captured.grad = gradient.clone(), gradient.clone()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        optimizer.step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    for _ in range(4):
+        graph.replay()
+    for _ in range(5):
+        eager_optimizer.step()
+    torch.testing.assert_close(captured, eager, rtol=1e-5, atol=1e-6)
+
+
+def test_h5_a_nan_skips_its_weight_on_the_device() -> None:
+    parameter = torch.nn.Parameter(torch.randn(8, 16, device="cuda"))
+    before = parameter.detach().clone()
+    optimizer = GWTAdamW([parameter])
+    parameter.grad = torch.full_like(parameter, torch.nan)
+    optimizer.step()
+    assert torch.equal(parameter, before)
+    assert optimizer.nonfinite_skips() == 1
+    assert float(optimizer.state[parameter]["step"]) == 0
