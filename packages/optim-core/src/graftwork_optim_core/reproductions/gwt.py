@@ -1,9 +1,9 @@
 """GWT's optimizer-state sizes for LLaMA models from 60M to 7B, and two steps of the update by hand.
 
 Sizes: bytes that the optimizer would allocate for weights on the meta device, in bfloat16 (2 bytes an
-    element), with the
-linear weights of attention and MLP transformed and everything else plain Adam. The shapes are those of
-arXiv:2501.07237; the sizes beside them are computed from these shapes and not quoted from the paper's tables.
+element), with the linear weights of attention and MLP transformed and everything else plain Adam. The shapes
+are those of arXiv:2501.07237; the sizes beside them are computed from these shapes and not quoted from the
+paper's tables.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The Haar transform of a gradient, as the closed form to which GWT collapses in this basis.
 
 Source: Gradient Wavelet Transform, arXiv:2501.07237. With B = 2^l columns a block, c = 2^(-l/2), and S the
-    sum of the
-gradient G over a block, one step computes (m, d: the host's running mean and root of the coarse gradient)
+sum of the gradient G over a block, one step computes (m, d: the host's running mean and root of the coarse
+gradient)
 
     A = c S,        U = r_m r_d (G + c (m - A)) / d,        m and d repeated B times along the row,
 
