@@ -121,6 +121,13 @@ def test_doctor_reports_health_by_its_exit_code(command, add_plugin):
     assert "disabled" in command("doctor", **alone).stdout
 
 
+def test_doctor_notes_contested_names(command, add_plugin):
+    add_plugin("kit-two", KIT.replace("graftwork_kit", "graftwork_kit_two").replace('"greet"', '"wave"'))
+    result = command("doctor", GRAFTWORK_PLUGINS="kit,kit-two")
+    assert result.returncode == 0
+    assert "note: optimizer/scale is claimed by more than one plugin" in result.stdout
+
+
 def test_doctor_finds_targets_that_do_not_resolve(command, add_plugin):
     add_plugin(
         "hollow",

@@ -198,8 +198,10 @@ def test_a_refused_value_names_the_component(resolve):
         resolved.trainer()
 
 
-def test_a_full_name_is_kept(resolve):
-    assert resolve(RECIPE, "optimizer.name=kit:adam").sections["optimizer"]["name"] == "kit:adam"
+@pytest.mark.parametrize("name", ["kit:sgd", "optimizer/kit:sgd"])
+def test_a_full_name_is_kept_and_finds_its_named_table(resolve, name):
+    section = resolve(RECIPE, f"optimizer.name={name}").sections["optimizer"]
+    assert (section["name"], section["lr"], section["momentum"]) == (name, 0.5, 0.9)
 
 
 def test_files_that_cannot_be_read(registry, tmp_path):

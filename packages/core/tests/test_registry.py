@@ -64,6 +64,8 @@ def test_two_claimants_stay_listed_and_need_their_full_names(add_plugin, discove
         registry.find("optimizer/gwt-adamw")
     assert "write optimizer/one:gwt-adamw or optimizer/two:gwt-adamw" in str(caught.value)
     assert registry.find("optimizer/two:gwt-adamw").plugin.name == "two"
+    assert registry.find_in("optimizer", "optimizer/two:gwt-adamw").plugin.name == "two"
+    assert "optimizer/gwt-adamw" in registry.contested()
 
 
 def test_a_target_is_imported_only_when_resolved(registry):

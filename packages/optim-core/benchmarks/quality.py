@@ -35,8 +35,9 @@ def compare(
             str(seeds),
             "--out",
             str(out),
-        ]
-        + [f"--over=optimizer.lr={','.join(rates)}", *(f"--set={setting}" for setting in chosen)],
+            f"--over=optimizer.lr={','.join(rates)}",
+            *(f"--set={setting}" for setting in chosen),
+        ],
         check=False,  # a rate at which training diverges is a result too
     )
 
@@ -75,9 +76,8 @@ def main(out: Path, settings: list[str]) -> None:
         print(f"{optimizer}: loss by lr {searched}; best {found['best']}{edge}")
         for metric in METRICS:
             values = found[metric]
-            print(
-                f"  {metric:<14} {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f} over {len(values)} seeds"
-            )
+            spread = f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+            print(f"  {metric:<14} {spread} over {len(values)} seeds")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ class DoctorCommand:
         problems = [f"{plugin.label}: {plugin.cause}" for plugin in registry.failures]
         if arguments.resolve:
             problems += list(unresolvable(registry))
+        for reference in registry.contested():
+            print(f"note: {reference} is claimed by more than one plugin: use a full name")
         for problem in problems:
             print(f"problem: {problem}")
         print("no problems found" if not problems else f"{len(problems)} problem(s) found")

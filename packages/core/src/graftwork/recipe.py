@@ -149,7 +149,8 @@ def _merge_named(
     if not isinstance(named, Mapping) or not all(isinstance(inner, Mapping) for inner in named.values()):
         mistakes.append(f"{section}.for: must hold tables, [{section}.for.NAME]")
         return merged
-    for key, value in named.get(str(merged.get("name")), {}).items():
+    chosen = str(merged.get("name"))
+    for key, value in named.get(chosen, named.get(chosen.rpartition(":")[2], {})).items():
         if f"{section}.{key}" not in origins:
             merged[key] = value
             origins[f"{section}.{key}"] = f"[{section}.for.{merged['name']}]"
@@ -168,7 +169,7 @@ def _check_name(
     if section not in registry.kinds:
         return []  # a section that a component asks for under a name of its own: resolution knows its kind
     try:
-        registry.find(f"{section}/{name}")
+        registry.find_in(section, name)
     except (UnknownNameError, AmbiguousNameError) as error:
         return [f"{where}: {error}"]
     return []

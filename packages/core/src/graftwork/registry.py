@@ -6,6 +6,7 @@ A reference is ``kind/name`` or ``kind/plugin:name``. Listing imports no target,
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -160,6 +161,15 @@ class Registry:
         raise UnknownNameError(
             f"no {kind} called {name!r}{did_you_mean(name, known)} (`graftwork list {kind}` shows all)"
         )
+
+    def find_in(self, kind: str, name: str) -> Entry:
+        """Look up a name where its kind is known: ``name``, ``plugin:name`` or ``kind/plugin:name``."""
+        return self.find(f"{kind}/{name.removeprefix(f'{kind}/')}")
+
+    def contested(self) -> list[str]:
+        """Short references that more than one plugin claims."""
+        claims = Counter(entry.component.reference for entry in self._entries)
+        return [reference for reference, count in claims.items() if count > 1]
 
     def resolve(self, entry: Entry) -> Any:
         """Import an entry's target and check it against the contract of its kind.

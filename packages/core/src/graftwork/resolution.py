@@ -76,7 +76,7 @@ class Resolution:
             self._mistake(path, f"expected the name of a {kind_name} or a table with name, got {value!r}")
             return None
         try:
-            entry = self._registry.find(f"{kind_name}/{table['name']}")
+            entry = self._registry.find_in(kind_name, table["name"])
             target = self._registry.resolve(entry)
         except GraftworkError as error:
             self._mistake(f"{path}.name", str(error))
