@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -108,25 +109,16 @@ def docs(session: nox.Session) -> None:
     pytest(session, "docs", name="docs-pages")
 
 
-@nox.session(python=THIS_PYTHON)
+@nox.session(python=THIS_PYTHON, reuse_venv=False)
 @per_package
 def wheels(session: nox.Session, package: str) -> None:
     """A package's wheel alone in a fresh environment: its entry points are found and everything resolves."""
     session.env.update(environment())
-    built = Path(session.create_tmp()) / package
-    shutil.rmtree(built, ignore_errors=True)
-    for sibling in WITH_SIBLINGS[package]:
-        session.run(UV, "build", "-q", "--package", DISTRIBUTIONS[sibling], "-o", str(built), external=True)
-    location = session.virtualenv.location
-    session.run(UV, "venv", "-q", "--clear", "--python", THIS_PYTHON, location, external=True)
-    session.install(
-        "--find-links",
-        str(built),
-        "--reinstall-package",
-        DISTRIBUTIONS[package],
-        *map(str, built.glob("*.whl")),
-    )
-    session.run(UV, "pip", "check", "--python", location, external=True)
+    with tempfile.TemporaryDirectory() as built:
+        for sibling in WITH_SIBLINGS[package]:
+            session.run(UV, "build", "-q", "--package", DISTRIBUTIONS[sibling], "-o", built, external=True)
+        session.install(*map(str, Path(built).glob("*.whl")))
+    session.run(UV, "pip", "check", "--python", session.virtualenv.location, external=True)
     session.chdir(session.create_tmp())
     session.run("graftwork", "doctor", "--resolve")
     session.run("python", "-c", _INSTALLED_CHECK, package, DISTRIBUTIONS[package])
