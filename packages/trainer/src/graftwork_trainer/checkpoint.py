@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -82,17 +83,20 @@ class Checkpoints:
             partial.rename(final)
             self._prune()
 
-        try:
-            with _quiet():
+        problem = None
+        with _quiet():
+            try:
                 _on_main_rank(begin)
                 save_distributed(_contents(model, optimizer), checkpoint_id=partial)
                 _on_main_rank(conclude)
-        except (OSError, RuntimeError, CheckpointException) as error:
+            except (OSError, RuntimeError, CheckpointException) as error:
+                problem = _cause(error)
+        if problem is not None:
             shutil.rmtree(partial, ignore_errors=True)
             raise GraftworkError(
-                f"checkpoint {final}: could not be written: {_cause(error)}; "
+                f"checkpoint {final}: could not be written: {problem}; "
                 f"{_kept(self.steps())}, so make room and continue with `graftwork train --resume`"
-            ) from error
+            )
         return final
 
     def load(
@@ -204,13 +208,18 @@ def _kept(steps: list[int]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch's remarks on unsharded single-process checkpoints out of the terminal."""
+    """Keep torch's remarks on unsharded single-process checkpoints out of the terminal.
+
+    Its writer also complains, where nobody can catch it, when it is collected after a write has failed.
+    """
     logger = logging.getLogger("torch.distributed.checkpoint")
-    level = logger.level
+    level, hook = logger.level, sys.unraisablehook
     logger.setLevel(logging.ERROR)
+    sys.unraisablehook = lambda unraisable: None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)
+        sys.unraisablehook = hook

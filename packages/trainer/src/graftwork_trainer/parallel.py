@@ -7,6 +7,7 @@ rows (``torch.distributed.fsdp.fully_shard``, known as FSDP2).
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -37,7 +38,12 @@ def process_group() -> Iterator[None]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
+        # A rank that left early would take the store along that the others still talk to.
+        dist.barrier()
     finally:
+        # A DDP wrapper in a reference cycle keeps the backend's threads alive into the interpreter's
+        # shutdown, where one that asks for the interpreter's lock aborts the process.
+        gc.collect()
         dist.destroy_process_group()
 
 
