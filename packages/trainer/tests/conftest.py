@@ -137,8 +137,8 @@ def train(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         seen: dict[str, Any] = {}
 
         class Watched(loop.Training):
-            def __init__(self, *arguments: Any) -> None:
-                super().__init__(*arguments)
+            def __post_init__(self) -> None:
+                super().__post_init__()
                 seen.update(optimizer=self.optimizer, model=self.plain)
 
         monkeypatch.setattr(standard, "Training", Watched)

@@ -188,3 +188,11 @@ def test_cuda_without_a_device_is_one_sentence(train, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(GraftworkError, match=r"trainer.device is 'cuda', but torch sees no CUDA device"):
         train("trainer.device=cuda")
+
+
+def test_resuming_a_run_that_ended_keeps_its_result(train):
+    first = train().result()
+    again = train(resume=True)
+    assert again.result() == first
+    longer = train("trainer.steps=14", resume=True)
+    assert (longer.result()["steps"], longer.result()["status"]) == (14, "finished")

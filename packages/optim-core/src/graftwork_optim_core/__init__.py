@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from graftwork.lazy import lazy_names
 
 if TYPE_CHECKING:
     from graftwork_optim_core.gwt import GWTAdamW
@@ -13,21 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["GWTAdamW", "param_groups", "predicted_state_bytes", "StateBytes", "SubspaceOptimizer"]
 
-_HOMES = {
-    "GWTAdamW": "gwt",
-    "StateBytes": "memory",
-    "SubspaceOptimizer": "subspace.optimizer",
-    "param_groups": "selection",
-    "predicted_state_bytes": "memory",
-}
-
-
-def __getattr__(name: str) -> object:
-    # Resolved on first use: listing plugins must not cost the import of torch.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "GWTAdamW": "gwt",
+        "StateBytes": "memory",
+        "SubspaceOptimizer": "subspace.optimizer",
+        "param_groups": "selection",
+        "predicted_state_bytes": "memory",
+    },
+)

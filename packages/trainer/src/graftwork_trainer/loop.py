@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,184 +14,156 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from graftwork import GraftworkError, Task
 from graftwork_trainer.batches import StepBatches
+from graftwork_trainer.interval import Interval
 from graftwork_trainer.parallel import World, unwrapped
 from graftwork_trainer.progress import Progress
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.signals import stop_requests
-from graftwork_trainer.step_rules import StepOutcome, StepRule
+from graftwork_trainer.step_rules import StepRule
 from graftwork_trainer.timing import Stopwatch, peak_memory_bytes, state_bytes
+from graftwork_trainer.training_state import TrainingState
 
 if TYPE_CHECKING:
     from graftwork_trainer.standard import StandardTrainer
 
 
+@dataclass
 class Training:
-    """One training from its first step, or a checkpoint's, to its last: the loop and what it carries
-    along."""
+    """One training, from its first step or a checkpoint's to its last.
 
-    def __init__(
-        self,
-        trainer: StandardTrainer,
-        task: Task,
-        run: RunDirectory,
-        world: World,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        scheduler: LambdaLR,
-        batches: StepBatches,
-        state: Mapping[str, Any],
-    ) -> None:
-        self.trainer = trainer
-        self.task = task
-        self.run = run
-        self.world = world
-        self.model = model
-        self.plain = unwrapped(model)
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.batches = batches
-        self.step: int = state["step"]
-        self.best_loss: float = state.get("best_loss", math.inf)
-        self.evaluations_since_best: int = state.get("evaluations_since_best", 0)
-        self.final_metrics: dict[str, float] = dict(state.get("metrics", {}))
-        self.step_watch, self.optimizer_watch, self.interval = (Stopwatch(world.device) for _ in range(3))
+    Args:
+        options: of the trainer.
+        task: gives the loss and the metrics.
+        run: keeps metrics, checkpoints and the result.
+        world: this process among all.
+        model: as wrapped for the process group.
+        optimizer: over the model's parameters.
+        scheduler: of its learning rate.
+        batches: of this rank.
+        state: where the training stands.
+    """
+
+    options: StandardTrainer
+    task: Task
+    run: RunDirectory
+    world: World
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: LambdaLR
+    batches: StepBatches
+    state: TrainingState
+
+    def __post_init__(self) -> None:
+        self.plain = unwrapped(self.model)
+        self.unit: str = getattr(self.task, "unit", "samples")
+        self.interval = Interval(self.world, self.unit)
+        self.step_watch, self.optimizer_watch = Stopwatch(self.world.device), Stopwatch(self.world.device)
         self.take_step = StepRule(
-            task, model, optimizer, world, trainer.clip_norm, self._autocast, self.optimizer_watch
+            self.task,
+            self.model,
+            self.optimizer,
+            self.world,
+            self.options.clip_norm,
+            self._autocast,
+            self.optimizer_watch,
         )
-        self.unlogged = Unlogged(world.device)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.trainer.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
 
     def run_to_end(self) -> None:
-        """Step until the last step, an early stop or an interruption."""
-        trainer = self.trainer
-        unit = getattr(self.task, "unit", "samples")
-        with self.run.progress(self.step, trainer.steps, unit) as progress, stop_requests() as stop_requested:
+        """Step until the last step, an early stop or a request to stop; then write the result.
+
+        Raises:
+            GraftworkError: the loss is not finite, a checkpoint cannot be written, or a stop was requested.
+        """
+        if self._ended():
+            self.run.close()
+            return
+        state, steps = self.state, self.options.steps
+        with self.run.progress(state.step, steps, self.unit) as progress, stop_requests() as stop_requested:
             self.model.train()
-            self.interval.__enter__()
-            while self.step < trainer.steps:
+            self.interval.restart()
+            while not self._ended() and not stop_requested():
                 with self.step_watch:
-                    micro_batches = self.batches.next_step()
-                    outcome = self.take_step(micro_batches)
+                    outcome = self.take_step(self.batches.next_step())
                     self.scheduler.step()
-                self.step += 1
-                self.unlogged.add(outcome, self.batches.units)
+                state.step += 1
+                self.interval.add(outcome, self.batches.units)
                 progress.advance()
-                last = self.step == trainer.steps or stop_requested()
-                evaluates, saves = (
-                    self._due(trainer.evaluate_every, last),
-                    self._due(trainer.checkpoint_every, last),
-                )
-                if evaluates or saves or last or self.step % trainer.log_every == 0:
-                    self._log(progress, unit)
-                if evaluates:
-                    self._evaluate(progress)
-                early = trainer.patience is not None and self.evaluations_since_best >= trainer.patience
-                if saves or early:
-                    self._save()
-                if early or stop_requested():
-                    break
-                if evaluates or saves:
-                    self.interval.__enter__()
-        status = (
-            "finished"
-            if self.step == trainer.steps
-            else "interrupted"
-            if stop_requested()
-            else "stopped-early"
+                self._keep_records(progress, last=state.step == steps or stop_requested())
+            self._finish(stop_requested)
+
+    def _ended(self) -> bool:
+        patience = self.options.patience
+        return self.state.step >= self.options.steps or (
+            patience is not None and self.state.evaluations_since_best >= patience
         )
-        self.run.finish(status, self._result(unit))
-        if status == "interrupted":
-            raise GraftworkError(
-                f"stopped at step {self.step} and saved; continue with "
-                f"`graftwork train --resume {self.run.directory}`"
-            )
 
-    def _due(self, every: int, last: bool) -> bool:
-        return last or (every > 0 and self.step % every == 0)
+    def _keep_records(self, progress: Progress, *, last: bool) -> None:
+        """Log, evaluate and save, each where it is due."""
+        step, options = self.state.step, self.options
+        evaluates = last or (options.evaluate_every > 0 and step % options.evaluate_every == 0)
+        saves = last or (options.checkpoint_every > 0 and step % options.checkpoint_every == 0)
+        # A record at every checkpoint makes the mean losses of a resumed run those of an uninterrupted one.
+        if evaluates or saves or step % options.log_every == 0:
+            self._log(progress)
+        if evaluates:
+            self._evaluate(progress)
+        if saves or self._ended():
+            self.run.checkpoints.save(step, self.plain, self.optimizer, self.state.to_save())
+        if evaluates or saves:
+            self.interval.restart()
 
-    def _log(self, progress: Progress, unit: str) -> None:
-        """Record the mean loss since the last record; the only place where the loop waits for the device."""
-        self.interval.__exit__()
-        self.interval.collect()
-        metrics = self.unlogged.collect(self.world)
+    def _log(self, progress: Progress) -> None:
+        metrics = self.interval.read()
         metrics["train/learning_rate"] = float(self.scheduler.get_last_lr()[0])
-        seconds = self.interval.seconds[-1]
-        metrics[f"train/{unit}_per_second"] = self.unlogged.units * self.world.size / seconds
         if not math.isfinite(metrics["train/loss"]):
             whole = self.run.checkpoints.steps()
             kept = (
                 f"the checkpoint of step {whole[-1]} is whole" if whole else "no checkpoint was written yet"
             )
             raise GraftworkError(
-                f"the training loss became {metrics['train/loss']} by step {self.step} ({kept}); a lower "
-                f"optimizer.lr, more trainer.warmup_steps or a trainer.clip_norm usually mends it"
+                f"the training loss became {metrics['train/loss']} by step {self.state.step} ({kept}); "
+                f"a lower optimizer.lr, more trainer.warmup_steps or a trainer.clip_norm usually mends it"
             )
-        self.run.record(self.step, metrics)
+        self.run.record(self.state.step, metrics)
         progress.show(metrics)
-        self.unlogged = Unlogged(self.world.device)
-        self.interval.__enter__()
 
     def _evaluate(self, progress: Progress) -> None:
-        metrics = {name: float(value) for name, value in self.task.evaluate(self.plain).items()}
+        with self._autocast():
+            metrics = {name: float(value) for name, value in self.task.evaluate(self.plain).items()}
         self.model.train()
-        self.final_metrics = {f"validation/{name}": value for name, value in metrics.items()}
-        self.run.record(self.step, self.final_metrics)
+        self.state.take_evaluation(metrics)
+        self.run.record(self.state.step, self.state.metrics)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        progress.say(f"step {self.step}: validation {shown}")
-        loss = metrics.get("loss", math.nan)
-        if loss < self.best_loss:
-            self.best_loss, self.evaluations_since_best = loss, 0
-        else:
-            self.evaluations_since_best += 1
+        progress.say(f"step {self.state.step}: validation {shown}")
 
-    def _save(self) -> None:
-        state = {
-            "best_loss": self.best_loss,
-            "evaluations_since_best": self.evaluations_since_best,
-            "metrics": self.final_metrics,
-        }
-        self.run.checkpoints.save(self.step, self.plain, self.optimizer, state)
+    def _finish(self, stop_requested: Callable[[], bool]) -> None:
+        if self.state.step >= self.options.steps:
+            self.run.finish("finished", self._result())
+        elif self._ended():
+            self.run.finish("stopped-early", self._result())
+        elif stop_requested():
+            self.run.finish("interrupted", self._result())
+            raise GraftworkError(
+                f"stopped at step {self.state.step} and saved; continue with "
+                f"`graftwork train --resume {self.run.directory}`"
+            )
 
-    def _result(self, unit: str) -> dict[str, Any]:
-        steps = self.step_watch.summary()
-        per_step = self.batches.units * self.world.size
+    def _result(self) -> dict[str, Any]:
+        seconds = self.step_watch.summary()
         return {
             "reason": None,
-            "steps": self.step,
-            "metrics": self.final_metrics,
+            "steps": self.state.step,
+            "metrics": self.state.metrics,
             "parameters": sum(parameter.numel() for parameter in self.plain.parameters()),
             "optimizer_state_bytes": state_bytes(self.optimizer),
-            "step_seconds": steps,
+            "step_seconds": seconds,
             "optimizer_step_seconds": self.optimizer_watch.summary(),
             "peak_memory_bytes": peak_memory_bytes(self.world.device),
-            "unit": unit,
-            "units_per_second": per_step / steps["median"] if steps else 0.0,
+            "unit": self.unit,
+            "units_per_second": self.batches.units * self.world.size / seconds["median"],
         }
 
-
-class Unlogged:
-    """Sums since the last record, kept on the device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.loss = torch.zeros((), device=device)
-        self.steps = 0
-        self.units = 0
-        self.latest: StepOutcome | None = None
-
-    def add(self, outcome: StepOutcome, units: int) -> None:
-        self.loss += outcome.loss
-        self.steps += 1
-        self.units += units
-        self.latest = outcome
-
-    def collect(self, world: World) -> dict[str, float]:
-        metrics = {"train/loss": float(world.mean(self.loss / max(self.steps, 1)))}
-        if self.latest is not None:
-            if self.latest.gradient_norm is not None:
-                metrics["train/gradient_norm"] = float(self.latest.gradient_norm)
-            metrics.update({f"train/{name}": float(value) for name, value in self.latest.metrics.items()})
-        return metrics
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.options.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.world.device.type, dtype=torch.bfloat16)

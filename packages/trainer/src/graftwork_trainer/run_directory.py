@@ -82,7 +82,7 @@ class RunDirectory:
         """Load the newest checkpoint where the run resumes, and open the metrics file at its step.
 
         Returns:
-            The state that the checkpoint was saved with, ``{"step": 0}`` for a fresh start.
+            What the checkpoint was saved with, ``{"step": 0}`` for a fresh start.
         """
         state = self.checkpoints.load(model, optimizer, device) if self.resume else None
         state = state or {"step": 0}
@@ -91,7 +91,6 @@ class RunDirectory:
             if not self.resume:
                 (self.directory / "recipe.toml").write_text(self._recipe.to_toml(), "utf-8")
             self._write("environment.json", self._environment)
-            (self.directory / "result.json").unlink(missing_ok=True)
             lines = JsonLines(self.directory / "metrics.jsonl", state["step"])
             self._seconds_before = float(lines.last.get("seconds", 0.0))
             self._trackers = [lines, TensorBoard(self.directory / "tensorboard", state["step"])]
@@ -101,6 +100,9 @@ class RunDirectory:
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append metrics, named ``train/loss`` or ``validation/perplexity``, with the seconds trained so
         far."""
+        if self._main:
+            # It told how an earlier part ended, and is out of date from here on.
+            (self.directory / "result.json").unlink(missing_ok=True)
         for tracker in self._trackers:
             tracker.record(step, {"seconds": round(self.seconds, 3), **metrics})
 
@@ -119,12 +121,16 @@ class RunDirectory:
 
     def finish(self, status: str, result: Mapping[str, Any]) -> None:
         """Write how the run ended: ``finished``, ``stopped-early``, ``interrupted`` or ``failed``."""
-        for tracker in self._trackers:
-            tracker.close()
-        self._trackers = []
+        self.close()
         self._ended = True
         if self._main and self.directory.is_dir():
             self._write("result.json", {"status": status, "wall_seconds": round(self.seconds, 3), **result})
+
+    def close(self) -> None:
+        """Close the metrics files."""
+        trackers, self._trackers = self._trackers, []
+        for tracker in trackers:
+            tracker.close()
 
     def fail(self, reason: str) -> None:
         """Write that the run failed and why, unless it ended by itself before."""

@@ -19,6 +19,7 @@ from graftwork_trainer.parallel import Device, Parallel, World, unwrapped
 from graftwork_trainer.random_state import make_deterministic, seed_everything
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.schedule import Schedule, lr_factor
+from graftwork_trainer.training_state import TrainingState
 
 
 class StandardTrainer:
@@ -134,11 +135,10 @@ class StandardTrainer:
         seed_everything(self.seed + world.rank)
         run.checkpoints.keep = self.keep_checkpoints
         run.note({"world_size": world.size, "parallel": world.strategy, **_facts(task)})
-        state = run.start(plain, optimizer, world.device)
-        scheduler.last_epoch = state["step"]
-        batches = StepBatches(task, world, self.seed, self.accumulate, start=state["step"])
-        training = Training(self, task, run, world, model, optimizer, scheduler, batches, state)
-        training.run_to_end()
+        state = TrainingState.from_saved(run.start(plain, optimizer, world.device))
+        scheduler.last_epoch = state.step
+        batches = StepBatches(task, world, self.seed, self.accumulate, start=state.step)
+        Training(self, task, run, world, model, optimizer, scheduler, batches, state).run_to_end()
 
 
 def _facts(task: Task) -> dict[str, Any]:

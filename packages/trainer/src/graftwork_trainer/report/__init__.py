@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from graftwork.lazy import lazy_names
 
 if TYPE_CHECKING:
     from graftwork_trainer.report.page import Report, write_report
@@ -22,20 +23,16 @@ __all__ = [
     "write_report",
 ]
 
-_HOME = {
-    "Report": "page",
-    "RunRecord": "read",
-    "Variant": "variants",
-    "group_runs": "variants",
-    "print_table": "terminal",
-    "read_run": "read",
-    "render_table": "terminal",
-    "write_report": "page",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name where it is first used: importing this package draws in no figure library."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Report": "page",
+        "RunRecord": "read",
+        "Variant": "variants",
+        "group_runs": "variants",
+        "print_table": "terminal",
+        "read_run": "read",
+        "render_table": "terminal",
+        "write_report": "page",
+    },
+)
