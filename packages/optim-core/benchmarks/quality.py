@@ -1,6 +1,10 @@
 """Held-out loss of GWT-AdamW and AdamW after equal steps, each at its best learning rate of one stated grid.
 
-The grid is searched with a seed that the comparison does not use; then both train with three others. Needs
+GWT's recipe moves the weights of attention and MLP by a quarter of the rate that embeddings, head and norms
+move by. A third contender has the same two rates and no wavelets (GWT at level 0 without limiter, which is
+Adam), so that a reader sees which of the two made a difference.
+
+The grid is searched with a seed that the comparison does not use; then all train with three others. Needs
 graftwork-trainer beside this package. Figures go into OUT/quality.json, runs stay for `graftwork report`.
 
     python packages/optim-core/benchmarks/quality.py OUT [SETTING ...]
@@ -12,29 +16,43 @@ import json
 import statistics
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-GRIDS = {"adamw": ["1e-3", "2e-3", "4e-3", "8e-3"], "gwt-adamw": ["5e-3", "1e-2", "2e-2", "4e-2"]}
 TUNING_SEED, SEEDS = 100, 3
 METRICS = ("loss", "perplexity", "bits_per_byte")
 
 
+@dataclass(frozen=True)
+class Contender:
+    """An optimizer with its settings and the learning rates to try."""
+
+    name: str
+    settings: tuple[str, ...]
+    rates: tuple[str, ...]
+
+
+CONTENDERS = (
+    Contender("adamw", ("optimizer.name=adamw",), ("1e-3", "2e-3", "4e-3", "8e-3")),
+    Contender(
+        "adam-two-rates",
+        ("optimizer.name=gwt-adamw", "optimizer.level=0", "optimizer.norm_growth_limit=none"),
+        ("5e-3", "1e-2", "2e-2", "4e-2"),
+    ),
+    Contender("gwt-adamw", ("optimizer.name=gwt-adamw",), ("5e-3", "1e-2", "2e-2", "4e-2")),
+)
+
+
 def compare(
-    out: Path, optimizer: str, rates: list[str], first_seed: int, seeds: int, settings: list[str]
+    out: Path, contender: Contender, rates: list[str], first_seed: int, seeds: int, settings: list[str]
 ) -> None:
     """Train every rate with every seed; what is finished already is kept."""
-    chosen = [f"optimizer.name={optimizer}", f"trainer.seed={first_seed}", *settings]
+    chosen = [*contender.settings, f"trainer.seed={first_seed}", *settings]
+    command = [sys.executable, "-m", "graftwork", "compare", "lm-pretrain", "--out", str(out)]
     subprocess.run(
         [
-            sys.executable,
-            "-m",
-            "graftwork",
-            "compare",
-            "lm-pretrain",
-            "--seeds",
-            str(seeds),
-            "--out",
-            str(out),
+            *command,
+            f"--seeds={seeds}",
             f"--over=optimizer.lr={','.join(rates)}",
             *(f"--set={setting}" for setting in chosen),
         ],
@@ -54,26 +72,24 @@ def final(out: Path, metric: str) -> dict[str, float]:
 def main(out: Path, settings: list[str]) -> None:
     """Search, train, print."""
     report = {}
-    for optimizer, rates in GRIDS.items():
-        compare(out / f"{optimizer}-grid", optimizer, rates, TUNING_SEED, 1, settings)
-        grid = {
-            rate: final(out / f"{optimizer}-grid", "loss")[f"lr-{float(rate)}-seed{TUNING_SEED}"]
-            for rate in rates
-        }
+    for contender in CONTENDERS:
+        searched = out / f"{contender.name}-grid"
+        compare(searched, contender, list(contender.rates), TUNING_SEED, 1, settings)
+        losses = final(searched, "loss")
+        grid = {rate: losses[f"lr-{float(rate)}-seed{TUNING_SEED}"] for rate in contender.rates}
         best = min(grid, key=grid.__getitem__)
-        compare(out / optimizer, optimizer, [best], 0, SEEDS, settings)
-        report[optimizer] = {"grid": grid, "best": best} | {
-            metric: sorted(final(out / optimizer, metric).values()) for metric in METRICS
+        compare(out / contender.name, contender, [best], 0, SEEDS, settings)
+        report[contender.name] = {"grid": grid, "best": best} | {
+            metric: sorted(final(out / contender.name, metric).values()) for metric in METRICS
         }
     (out / "quality.json").write_text(json.dumps(report, indent=2))
-    for optimizer, found in report.items():
-        searched = ", ".join(f"{rate}: {loss:.4f}" for rate, loss in found["grid"].items())
+    for contender in CONTENDERS:
+        found = report[contender.name]
+        tried = ", ".join(f"{rate}: {loss:.4f}" for rate, loss in found["grid"].items())
         edge = (
-            " (at the edge of the grid)"
-            if found["best"] in (GRIDS[optimizer][0], GRIDS[optimizer][-1])
-            else ""
+            " (at the edge of the grid)" if found["best"] in (contender.rates[0], contender.rates[-1]) else ""
         )
-        print(f"{optimizer}: loss by lr {searched}; best {found['best']}{edge}")
+        print(f"{contender.name}: loss by lr {tried}; best {found['best']}{edge}")
         for metric in METRICS:
             values = found[metric]
             spread = f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
