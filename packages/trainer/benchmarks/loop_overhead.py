@@ -119,9 +119,8 @@ def main(rounds: int, steps: int) -> None:
     error = statistics.stdev(ratios) / rounds**0.5
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {rounds} rounds of {steps} steps")
     for name, values in seconds.items():
-        print(
-            f"{name:<8} lower quartile of a step, median over rounds: {1000 * statistics.median(values):.2f} ms"
-        )
+        milliseconds = 1000 * statistics.median(values)
+        print(f"{name:<8} lower quartile of a step, median over rounds: {milliseconds:.2f} ms")
     print(
         f"overhead {statistics.mean(ratios) - 1:+.2%} ± {error:.2%} (mean over rounds and its standard error)"
     )
