@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import stat
@@ -21,7 +20,7 @@ from graftwork.realdata import cache_directory, digest, fetch, split_fraction
 SPEC = "tiny-data==1.2.0"
 LETTER = b"Dear reader,\n"
 HAS_UV = shutil.which("uv") is not None
-HAS_PIP = importlib.util.find_spec("pip") is not None
+HAS_PIP = realdata.has_pip()
 
 needs_installer = pytest.mark.skipif(not (HAS_UV or HAS_PIP), reason="neither uv nor pip is here")
 needs_pip = pytest.mark.skipif(not HAS_PIP, reason="this environment has no pip")

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from graftwork import GraftworkError
+from graftwork import GraftworkError, Run
 
 
 def weights(trained):
@@ -44,6 +44,10 @@ def test_a_run_leaves_its_recipe_metrics_checkpoints_and_result(train):
     environment = json.loads((directory / "environment.json").read_text())
     assert (environment["world_size"], environment["data"]) == (1, {"rows": "without end"})
     assert list((directory / "tensorboard").glob("events.*"))
+
+
+def test_the_run_directory_keeps_the_contract_of_a_run(train):
+    assert isinstance(train().run, Run)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(train):

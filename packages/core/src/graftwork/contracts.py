@@ -47,13 +47,30 @@ class Task(Protocol):
 
 @runtime_checkable
 class Run(Protocol):
-    """The directory of one training run, as a trainer sees it."""
+    """The directory of one training run, as a trainer sees it.
+
+    Every rank holds one; which of them write is the run's business, not the trainer's.
+    ``checkpoints.save(step, model, optimizer, state)`` writes a checkpoint that is whole or absent.
+    """
 
     directory: Path
     resume: bool
+    checkpoints: Any
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Add plain data on the environment, before :meth:`start`."""
+        ...
+
+    def start(self, model: Any, optimizer: Any, device: Any) -> dict[str, Any]:
+        """Load the newest checkpoint where the run resumes; return its state, ``{"step": 0}`` otherwise."""
+        ...
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append metrics (``train/loss`` and the like) of one step."""
+        ...
+
+    def progress(self, start: int, total: int, unit: str) -> Any:
+        """Return a progress bar over steps, a context manager with ``advance``, ``show`` and ``say``."""
         ...
 
     def finish(self, status: str, result: Mapping[str, Any]) -> None:

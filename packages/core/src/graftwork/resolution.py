@@ -84,8 +84,9 @@ class Resolution:
         kind = self._registry.kinds[kind_name]
         options = options_of(target, kind)
         given = {key: value for key, value in table.items() if key != "name"}
-        for key in given.keys() - options.keys():
-            self._unknown_option(f"{path}.{key}", key, entry.component.reference, options, table["name"])
+        for key in given:
+            if key not in options:
+                self._unknown_option(f"{path}.{key}", key, entry.component.reference, options)
         values = {name: self._value(option, given, path) for name, option in options.items()}
         set_values = {name: value for name, value in values.items() if value is not _UNSET}
         return Choice(
@@ -132,20 +133,14 @@ class Resolution:
             )
         return _UNSET
 
-    def _unknown_option(
-        self, path: str, key: str, reference: str, options: Mapping[str, Option], name: str
-    ) -> None:
+    def _unknown_option(self, path: str, key: str, reference: str, options: Mapping[str, Option]) -> None:
         section = path.split(".", 1)[0]
-        elsewhere = (
-            f"; if it is meant for another {section}, write it under [{section}.for.NAME]"
-            if f"{section}.name" in self._recipe.origins and path not in self._recipe.origins
-            else ""
-        )
-        self._mistake(
-            path,
-            f"{reference} has no option {key!r}{did_you_mean(key, options)} "
-            f"(its options: {', '.join(options) or 'none'}){elsewhere}",
-        )
+        close = did_you_mean(key, ["name", *options])
+        hint = close or f" (its options: {', '.join(options) or 'none'})"
+        # The recipe's author wrote it for the name that stood there before the command line changed it.
+        if f"{section}.name" in self._recipe.origins and path not in self._recipe.origins:
+            hint += f"; if it is meant for another {section}, write it under [{section}.for.NAME]"
+        self._mistake(path, f"{reference} has no option {key!r}{hint}")
 
     def _table(
         self, name: str, options: Mapping[str, Option], values: Mapping[str, Any], given: Mapping[str, Any]
