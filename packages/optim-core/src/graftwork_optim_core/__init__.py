@@ -8,9 +8,10 @@ from graftwork.lazy import lazy_names
 
 if TYPE_CHECKING:
     from graftwork_optim_core.gwt import GWTAdamW
-    from graftwork_optim_core.memory import StateBytes, predicted_state_bytes
+    from graftwork_optim_core.memory import predicted_state_bytes
     from graftwork_optim_core.selection import param_groups
     from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
+    from graftwork_optim_core.subspace.state_bytes import StateBytes
 
 __all__ = ["GWTAdamW", "param_groups", "predicted_state_bytes", "StateBytes", "SubspaceOptimizer"]
 
@@ -18,7 +19,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "GWTAdamW": "gwt",
-        "StateBytes": "memory",
+        "StateBytes": "subspace.state_bytes",
         "SubspaceOptimizer": "subspace.optimizer",
         "param_groups": "selection",
         "predicted_state_bytes": "memory",

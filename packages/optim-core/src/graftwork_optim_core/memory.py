@@ -1,4 +1,4 @@
-"""How many bytes an optimizer's state takes: counted in the storages, and predicted from shapes alone.
+"""How many bytes an optimizer's state will take, predicted from shapes alone.
 
 For a weight of R rows and n columns at level l the state holds ``2 R ceil(n / 2^l)`` elements of the moments,
 one scalar of the norm-growth limiter and one of the step. Source: arXiv:2501.07237.
@@ -8,56 +8,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.gwt import GWTAdamW
 from graftwork_optim_core.subspace.sharding import local_part
 from graftwork_optim_core.subspace.state import arithmetic_dtype, average_dtype, is_limited
+from graftwork_optim_core.subspace.state_bytes import StateBytes
 
 _STEP_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class StateBytes:
-    """Bytes of optimizer state in this process.
-
-    Args:
-        by_group: of each parameter group, in order.
-    """
-
-    by_group: tuple[int, ...]
-
-    @property
-    def total(self) -> int:
-        """Of all groups."""
-        return sum(self.by_group)
-
-
-def counted_state_bytes(
-    groups: Iterable[Mapping[str, Any]], state: Mapping[Tensor, Mapping[str, Any]]
-) -> StateBytes:
-    """Count an optimizer's state by storage: a storage that several tensors view is counted once.
-
-    Args:
-        groups: the optimizer's ``param_groups``.
-        state: the optimizer's ``state``.
-    """
-    seen: set[int] = set()
-    by_group = []
-    for group in groups:
-        count = 0
-        for parameter in group["params"]:
-            for value in state.get(parameter, {}).values():
-                if isinstance(value, Tensor):
-                    storage = local_part(value).untyped_storage()
-                    identity = storage._cdata
-                    count += 0 if identity in seen else storage.nbytes()
-                    seen.add(identity)
-        by_group.append(count)
-    return StateBytes(tuple(by_group))
 
 
 def predicted_state_bytes(params: Iterable[Any], **options: Any) -> StateBytes:
@@ -72,8 +33,6 @@ def predicted_state_bytes(params: Iterable[Any], **options: Any) -> StateBytes:
     >>> predicted_state_bytes([weight], level=2).total == 2 * 4096 * 2752 * 4 + 4 + 4
     True
     """
-    from graftwork_optim_core.gwt import GWTAdamW
-
     signature = inspect.signature(GWTAdamW)
     defaults = {name: entry.default for name, entry in signature.parameters.items() if name != "params"}
     defaults |= signature.bind_partial(**options).arguments

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.memory import StateBytes, counted_state_bytes
 from graftwork_optim_core.subspace.batch import Batch, Weight
 from graftwork_optim_core.subspace.hosts import UpdateHost
 from graftwork_optim_core.subspace.options import check_common_options
@@ -40,6 +39,7 @@ from graftwork_optim_core.subspace.state import (
     is_limited,
     reads_scalars,
 )
+from graftwork_optim_core.subspace.state_bytes import StateBytes, counted_state_bytes
 from graftwork_optim_core.subspace.step import local_squares, make_step
 from graftwork_optim_core.subspace.transform import GradientTransform
 
