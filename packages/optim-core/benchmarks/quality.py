@@ -37,7 +37,7 @@ CONTENDERS = (
     Contender(
         "adam-two-rates",
         ("optimizer.name=gwt-adamw", "optimizer.level=0", "optimizer.norm_growth_limit=none"),
-        ("5e-3", "1e-2", "2e-2", "4e-2"),
+        ("2.5e-3", "5e-3", "1e-2", "2e-2"),
     ),
     Contender("gwt-adamw", ("optimizer.name=gwt-adamw",), ("5e-3", "1e-2", "2e-2", "4e-2")),
 )

@@ -178,6 +178,7 @@ def launch(toy_folder: Path, tmp_path: Path) -> Iterator[Callable[..., subproces
             text=True,
             cwd=tmp_path,
             env=environment,
+            start_new_session=True,
         )
         started.append(process)
         return process

@@ -7,6 +7,7 @@ every rank is done; no reader opens a ``.partial``. It holds model, optimizer, e
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import re
@@ -91,6 +92,8 @@ class Checkpoints:
                 _on_main_rank(conclude)
             except (OSError, RuntimeError, CheckpointException) as error:
                 problem = _cause(error)
+            if problem is not None:
+                gc.collect()  # now, while its complaint is not heard
         if problem is not None:
             shutil.rmtree(partial, ignore_errors=True)
             raise GraftworkError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tomllib
@@ -77,10 +78,7 @@ class CompareCommand:
                 print(f"[{index}/{len(jobs)}] {job.name}: already trained", file=sys.stderr)
                 continue
             print(f"[{index}/{len(jobs)}] {job.name}", file=sys.stderr)
-            code = _train(job, arguments.processes)
-            if code < 0 or code >= 128:
-                raise GraftworkError(f"{job.name}: ended by a signal; {_continue_hint(out)}")
-            if code:
+            if _train(job, arguments.processes):
                 failed.append(job.name)
         return _report([job for job in jobs if (job.directory / "recipe.toml").exists()], failed, out)
 
@@ -135,7 +133,16 @@ def _train(job: Job, processes: int) -> int:
     launcher = ["-m", "graftwork"]
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *launcher]
-    return subprocess.run([sys.executable, *launcher, *arguments, "--no-report"], check=False).returncode
+    interrupted: list[int] = []
+    # Ctrl-C reaches the training too, which saves and stops; it must not be killed while it does.
+    previous = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    try:
+        code = subprocess.run([sys.executable, *launcher, *arguments, "--no-report"], check=False).returncode
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if interrupted or code < 0 or code >= 128:
+        raise GraftworkError(f"{job.name}: interrupted; {_continue_hint(job.directory.parent)}")
+    return code
 
 
 def _report(jobs: Sequence[Job], failed: Sequence[str], out: Path) -> int:

@@ -9,6 +9,7 @@ Registered names: ``installed-prose`` (no download), ``bbc-news``, ``news-articl
 
 from __future__ import annotations
 
-from graftwork_trainer.corpora.corpus import Corpus, Document, corpus_names, find_corpus
+from graftwork_trainer.corpora.corpus import Corpus, Document
+from graftwork_trainer.corpora.finding import corpus_names, find_corpus
 
 __all__ = ["Corpus", "Document", "corpus_names", "find_corpus"]
