@@ -22,7 +22,8 @@ class Task:
 
 class Trainer:
     def __init__(self, *, optimizer: Choice, steps: int = 100, seed: int = 0,
-                 schedule: Literal["cosine", "linear"] = "cosine"):
+                 schedule: Literal["cosine", "linear"] = "cosine", patience: int | None = 3,
+                 note: str | None = "x"):
         if steps < 1: raise ValueError(f"steps must be at least 1, got {steps}")
         self.optimizer, self.steps = optimizer, steps
     def fit(self, task, recipe, run): ...
@@ -121,9 +122,27 @@ def test_an_optimizer_selects_its_own_parameters(resolve):
 def test_the_resolved_recipe_leaves_nothing_to_defaults_and_resolves_to_itself(resolve):
     text = resolve().to_toml()
     written = tomllib.loads(text)
-    assert written["trainer"] == {"name": "standard", "steps": 10, "seed": 0, "schedule": "cosine"}
+    assert written["trainer"] == {
+        "name": "standard",
+        "steps": 10,
+        "seed": 0,
+        "schedule": "cosine",
+        "patience": 3,
+        "note": "x",
+    }
     assert written["optimizer"] == {"name": "adam", "lr": 1.0, "betas": [0.9, 0.999], "match": ["attn"]}
     assert resolve(text).to_toml() == text
+
+
+def test_an_explicit_none_survives_being_written(resolve):
+    settings = ("trainer.patience=none", "trainer.note=none")
+    resolved = resolve(RECIPE, *settings)
+    assert resolved.trainer.options["patience"] is None
+    assert resolved.trainer.options["note"] is None
+    again = resolve(resolved.to_toml())
+    assert again.trainer.options["patience"] is None
+    assert again.trainer.options["note"] is None
+    assert again.to_toml() == resolved.to_toml()
 
 
 def test_named_tables_apply_to_the_chosen_name_and_the_command_line_wins(resolve):

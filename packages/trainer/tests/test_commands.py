@@ -79,6 +79,25 @@ def test_compare_trains_every_variant_and_seed_and_goes_on_where_it_stopped(comm
     assert "was trained there with another recipe" in other
 
 
+def test_an_option_switched_off_stays_off_in_the_runs(command, tmp_path):
+    result = command(
+        "compare",
+        "toy.toml",
+        "--over",
+        "trainer.clip_norm=none,0.5",
+        "--out",
+        "clips",
+        "--set",
+        "trainer.steps=2",
+    )
+    assert result.returncode == 0, result.stderr
+    recorded = {
+        path.parent.name: path.read_text() for path in (tmp_path / "clips").glob("clip*/metrics.jsonl")
+    }
+    assert "train/gradient_norm" not in recorded["clip_norm-none-seed0"]
+    assert "train/gradient_norm" in recorded["clip_norm-0.5-seed0"]
+
+
 def test_a_failing_variant_does_not_take_the_others_along(command, tmp_path):
     result = command(
         "compare",

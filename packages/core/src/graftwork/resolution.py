@@ -13,7 +13,7 @@ from graftwork.component import Kind
 from graftwork.errors import GraftworkError, RecipeError, did_you_mean
 from graftwork.recipe import Recipe
 from graftwork.registry import Registry
-from graftwork.schema import NotAccepted, Option, check, options_of, unwrap
+from graftwork.schema import NONE, NotAccepted, Option, check, options_of, unwrap
 from graftwork.toml import dumps
 
 
@@ -149,9 +149,11 @@ class Resolution:
         for key, option in options.items():
             if choice_kind(option) is not None and key in self._recipe.sections and key not in given:
                 continue
-            value = _plain(values.get(key, None if option.required else option.default))
-            if value is not None:
-                table[key] = value
+            value = values.get(key, None if option.required else option.default)
+            if value is None and not option.required and option.default is not None:
+                table[key] = NONE  # left out, it would come back as the default
+            elif _plain(value) is not None:
+                table[key] = _plain(value)
         return table
 
     def _mistake(self, path: str, text: str) -> None:

@@ -21,6 +21,8 @@ from graftwork.component import Kind
 from graftwork.docstrings import parameter_meanings
 
 REQUIRED: Any = inspect.Parameter.empty
+# TOML has no null: where an option may be None, this string is it.
+NONE = "none"
 _SEQUENCES = (list, Sequence, set, frozenset)
 
 
@@ -216,6 +218,8 @@ def _accept(value: Any, fits: bool) -> Any:
 
 
 def _check_union(value: Any, arguments: tuple[Any, ...]) -> Any:
+    if type(None) in arguments and value in (None, NONE):
+        return None
     # The value's own type goes first, so that 1 in `int | float` stays an int.
     ordered = sorted(arguments, key=lambda a: unwrap(a)[0] is not type(value))
     for alternative in ordered:
@@ -225,7 +229,7 @@ def _check_union(value: Any, arguments: tuple[Any, ...]) -> Any:
             return check(value, alternative)
         except NotAccepted:
             continue
-    return _accept(None, type(None) in arguments and (value is None or value == "none"))
+    raise NotAccepted
 
 
 def _check_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
