@@ -3,9 +3,9 @@
 ``python benchmarks/step_time.py [--threads 1 2] [--rounds 15] [--dtype float32]``
 
 Weights: a LLaMA-shaped model of 8 layers (hidden 512, intermediate 1376, vocabulary 4096): 25.3M parameters
-    that GWT
-transforms and 4.2M that stay plain. Every round steps every optimizer once, in turn, so that a disturbance
-falls on all of them alike; a ratio is taken within a round. Nothing is reported if an update is wrong.
+that GWT transforms and 4.2M that stay plain. Every round steps every optimizer once, in turn, so that a
+disturbance falls on all of them alike; a ratio is taken within a round. Nothing is reported if an update is
+wrong.
 """
 
 from __future__ import annotations
