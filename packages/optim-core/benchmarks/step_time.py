@@ -24,7 +24,7 @@ from graftwork_optim_core import GWTAdamW
 
 HIDDEN, INTERMEDIATE, LAYERS, VOCABULARY = 512, 1376, 8, 4096
 BLOCK = [(HIDDEN, HIDDEN)] * 4 + [(INTERMEDIATE, HIDDEN)] * 2 + [(HIDDEN, INTERMEDIATE)]
-PLAIN: dict[str, Any] = {"level": 0, "scale": 1.0, "norm_growth_limit": None}
+PLAIN: dict[str, Any] = {"plain": True}
 LEVELS = (1, 2, 3)
 
 

@@ -343,7 +343,7 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(
     train(foreign_model, foreign, 0, 1)
     with pytest.raises(
         ValueError,
-        match=r"saved 'exp_avg' of parameter 'table.weight' has shape \(5, 7\), but HaarTransform\(level=2",
+        match=r"saved 'exp_avg' of parameter 'table.weight' has shape \(5, 7\), but WaveletTransform\(basis='haar', level=2",
     ):
         optimizer.load_state_dict(through_a_file(foreign.state_dict()))
     out_of_range = copy.deepcopy(before)

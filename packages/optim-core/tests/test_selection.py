@@ -38,7 +38,8 @@ def test_the_published_rule_takes_linear_weights_of_attention_and_mlp() -> None:
     ]
     assert "embed.weight" in names([plain])[0]
     assert "layers.0.self_attn.o_proj.bias" in names([plain])[0]
-    assert (plain["level"], plain["scale"], plain["norm_growth_limit"]) == (0, 1.0, None)
+    assert plain["plain"] is True
+    assert "plain" not in transformed
     assert "level" not in transformed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class Choice:
             ContractError: what it returned lacks what its kind promises.
         """
         with self._naming_itself():
-            built = self.target(*positional, **supplied, **self.options)
+            built = self.target(*positional, **{**self.options, **supplied})
         missing = ", ".join(name for name in self.kind.attributes if not hasattr(built, name))
         if missing:
             raise ContractError(
@@ -60,20 +61,25 @@ class Choice:
             )
         return built
 
-    def for_model(self, model: Any) -> Any:
+    def for_model(self, model: Any, **facts: Any) -> Any:
         """Build an optimizer over a model's trainable parameters.
 
         The optimizer's own ``select_parameters`` makes the groups where it has one.
 
         Args:
             model: a ``torch.nn.Module``.
+            **facts: what the caller knows of the run (``total_steps``), for those parameters of the optimizer
+                that the recipe left open.
         """
         select = companion_of(self.target, self.kind)
         if select is None:
-            return self([parameter for parameter in model.parameters() if parameter.requires_grad])
-        with self._naming_itself():
-            groups = select(model, **self.companion_options)
-        return self(groups)
+            groups = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        else:
+            with self._naming_itself():
+                groups = select(model, **self.companion_options)
+        known = inspect.signature(self.target).parameters
+        open_facts = {name for name in facts if name in known and self.options.get(name) is None}
+        return self(groups, **{name: facts[name] for name in open_facts})
 
     @contextmanager
     def _naming_itself(self) -> Iterator[None]:

@@ -122,7 +122,7 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
         Kind.OPTIMIZER,
         "target(params, **options) -> torch.optim.Optimizer. Class attribute closure (None, 'loss' or "
         "'gradient') says what step() must be given; select_parameters(model, ...), where there is one, "
-        "makes params.",
+        "makes params. An option total_steps that is None is filled in by the trainer.",
         supplied=("params", "model"),
         companion="select_parameters",
         attributes=("step", "zero_grad", "state_dict", "load_state_dict"),

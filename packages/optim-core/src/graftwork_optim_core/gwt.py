@@ -2,25 +2,18 @@
 
 Source: Ziqing Wen, Ping Luo, Jiahuan Wang, Kun Yuan, Dongsheng Li, Tao Sun, Gradient Wavelet Transform,
 arXiv:2501.07237. The update stands in :mod:`graftwork_optim_core.wavelet.transform`, the moments in
-:mod:`graftwork_optim_core.subspace.hosts`, the order of a step in
+:mod:`graftwork_optim_core.hosts.adamw`, the order of a step in
 :mod:`graftwork_optim_core.subspace.optimizer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.selection import param_groups
-from graftwork_optim_core.subspace.hosts import AdamWHost, UpdateHost
 from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
-from graftwork_optim_core.subspace.options import require
-from graftwork_optim_core.wavelet.transform import HaarTransform
-
-_DEEPEST = 16
 
 
 class GWTAdamW(SubspaceOptimizer):
@@ -46,9 +39,12 @@ class GWTAdamW(SubspaceOptimizer):
         weight_decay: decoupled decay per unit of ``lr``, 0 or more, applied after the update.
         level: number of halvings, 0 to 16; moments are kept of blocks of ``2 ** level`` columns. 0 is plain
             Adam.
+        basis: an orthogonal wavelet by its name in PyWavelets. Haar's update has a closed form and is the fast
+            one; the moments of longer ones take a little more memory, ``db2`` at level 2 two columns more.
         scale: multiplies the update of a weight, greater than 0; beside ``lr`` a second learning rate.
         detail_guard: "auto" bounds the details, the part without moments, by 3 roots and leaves the mean's
             bias correction out of them; "off" is the published rule, which needs a warm-up from lr 0.
+        boundary: how a basis other than Haar's continues a row beyond its ends.
         norm_growth_limit: by what factor a direction's norm may grow from step to step, 1 or more; none lifts
             the limit.
         state_dtype: of the moments: "param" for the weight's own, "float32" or "bfloat16". The arithmetic is
@@ -77,9 +73,6 @@ class GWTAdamW(SubspaceOptimizer):
     torch.Size([4, 4])
     """
 
-    update_host: ClassVar[UpdateHost] = AdamWHost()
-    select_parameters = staticmethod(param_groups)
-
     def __init__(
         self,
         params: ParamsT,
@@ -89,8 +82,10 @@ class GWTAdamW(SubspaceOptimizer):
         weight_decay: float = 0.0,
         *,
         level: int = 2,
+        basis: str = "haar",
         scale: float = 0.25,
         detail_guard: Literal["auto", "off"] = "auto",
+        boundary: Literal["zero", "constant", "reflect", "periodic", "symmetric"] = "zero",
         norm_growth_limit: float | None = 1.01,
         state_dtype: Literal["param", "float32", "bfloat16"] = "param",
         maximize: bool = False,
@@ -99,34 +94,21 @@ class GWTAdamW(SubspaceOptimizer):
     ) -> None:
         super().__init__(
             params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
+            lr,
+            host="adamw",
+            transform="wavelet",
+            host_options={"betas": betas, "eps": eps},
+            transform_options={
+                "basis": basis,
                 "level": level,
-                "scale": scale,
                 "detail_guard": detail_guard,
-                "norm_growth_limit": norm_growth_limit,
-                "state_dtype": state_dtype,
-                "maximize": maximize,
-                "foreach": foreach,
-                "capturable": capturable,
+                "boundary": boundary,
             },
+            scale=scale,
+            weight_decay=weight_decay,
+            norm_growth_limit=norm_growth_limit,
+            state_dtype=state_dtype,
+            maximize=maximize,
+            foreach=foreach,
+            capturable=capturable,
         )
-
-    def check_options(self, options: Mapping[str, Any]) -> None:
-        """Check a group's options.
-
-        Raises:
-            ValueError: one is out of its range; the message states the range and the value.
-        """
-        super().check_options(options)
-        level, guard = options["level"], options["detail_guard"]
-        whole = isinstance(level, int) and not isinstance(level, bool)
-        require(whole and 0 <= level <= _DEEPEST, "level", f"a whole number in 0..{_DEEPEST}", level)
-        require(guard in ("auto", "off"), "detail_guard", "'auto' or 'off'", guard)
-
-    def transform_of(self, parameter: torch.Tensor, options: Mapping[str, Any]) -> HaarTransform:
-        """Return the Haar transform that a group's options ask for; a single number has only level 0."""
-        return HaarTransform(options["level"] if parameter.ndim else 0, options["detail_guard"])

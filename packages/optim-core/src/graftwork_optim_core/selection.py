@@ -11,7 +11,6 @@ from torch import nn
 
 _LOGGER = logging.getLogger(__name__)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_PLAIN_OPTIONS: dict[str, Any] = {"level": 0, "scale": 1.0, "norm_growth_limit": None}
 
 
 def param_groups(
@@ -21,7 +20,7 @@ def param_groups(
     convolutions: bool = False,
     report: Literal["log", "print", "off"] = "log",
 ) -> list[dict[str, Any]]:
-    """Split a model's trainable parameters into those to transform and those for plain Adam.
+    """Split a model's trainable parameters into those to transform and those for the plain host.
 
     Transformed are the weights of ``nn.Linear`` modules whose qualified name matches. A weight that several
     modules share appears once, and is transformed only if all of them match: a head tied to an embedding
@@ -36,8 +35,8 @@ def param_groups(
         report: where to say how many parameters are transformed: "log" (level INFO), "print" or "off".
 
     Returns:
-        At most two groups of named parameters in the model's order: the transformed ones, then the plain ones
-        with ``level=0, scale=1.0, norm_growth_limit=None``.
+        At most two groups of named parameters in the model's order: the transformed ones, then the others with
+        ``plain=True``.
 
     Raises:
         ValueError: nothing matches.
@@ -70,7 +69,7 @@ def param_groups(
         print(message)
     elif report == "log":
         _LOGGER.info(message)
-    groups = [{"params": transformed}, {"params": plain, **_PLAIN_OPTIONS}]
+    groups = [{"params": transformed}, {"params": plain, "plain": True}]
     return [group for group in groups if group["params"]]
 
 

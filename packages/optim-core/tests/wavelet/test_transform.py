@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import pywt
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.subspace.sharding import Rows
+from graftwork_optim_core.subspace.site import Site
 from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
-from graftwork_optim_core.wavelet.transform import DETAIL_BOUND, HaarTransform
+from graftwork_optim_core.wavelet.transform import DETAIL_BOUND, WaveletTransform
 
 LEVELS = [1, 2, 3, 4]
+SITE = Site((1, 1), Rows(torch.zeros(1, 1)))
+"""A wavelet transform asks nothing of the site."""
 
 
 def analysis(signal: Tensor, level: int) -> tuple[Tensor, list[Tensor]]:
@@ -60,13 +65,13 @@ def test_reference_agrees_with_pywavelets(level: int) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_p1_closed_form_gives_back_the_gradient_at_every_width(level: int) -> None:
-    transform = HaarTransform(level, "off")
+    transform = WaveletTransform("haar", level, "off")
     for width in range(1, 65):
         gradient = torch.randn(2, width, dtype=torch.float64)
-        coarse = transform.compress(gradient)
+        coarse = transform.compress(gradient, SITE)
         torch.testing.assert_close(coarse, analysis(gradient, level)[0], rtol=0, atol=1e-13)
         nothing_done = Direction(coarse, torch.ones_like(coarse))
-        back = transform.expand(gradient, coarse, nothing_done, BiasCorrection(1.0, 1.0))
+        back = transform.expand(gradient, coarse, nothing_done, BiasCorrection(1.0, 1.0), SITE)
         assert (back - gradient).abs().max() < 1e-12
 
 
@@ -82,10 +87,10 @@ def test_section_4_closed_form_is_the_transform_of_the_divided_coefficients(widt
         divided.append(detail / divisor)
         divisor = divisor.repeat_interleave(2, dim=1)
     expected = synthesis(numerator / denominator, divided, width) * (0.5 * 4.0)
-    transform = HaarTransform(level, "off")
-    coarse = transform.compress(gradient)
+    transform = WaveletTransform("haar", level, "off")
+    coarse = transform.compress(gradient, SITE)
     update = transform.expand(
-        gradient, coarse, Direction(numerator, denominator.clone()), BiasCorrection(0.5, 4.0)
+        gradient, coarse, Direction(numerator, denominator.clone()), BiasCorrection(0.5, 4.0), SITE
     )
     torch.testing.assert_close(update, expected, rtol=1e-12, atol=1e-12)
 
@@ -94,8 +99,8 @@ def test_section_4_closed_form_is_the_transform_of_the_divided_coefficients(widt
 def test_the_guard_bounds_the_details_and_only_them(level: int) -> None:
     gradient = torch.randn(4, 64, dtype=torch.float64)
     block = 2**level
-    transform = HaarTransform(level, "auto")
-    coarse = transform.compress(gradient)
+    transform = WaveletTransform("haar", level, "auto")
+    coarse = transform.compress(gradient, SITE)
     numerator, denominator = torch.randn_like(coarse) * 100, torch.rand_like(coarse) * 0.2 + 0.1
     mean_correction, root_correction = 10.0, 0.7
     update = transform.expand(
@@ -103,6 +108,7 @@ def test_the_guard_bounds_the_details_and_only_them(level: int) -> None:
         coarse,
         Direction(numerator, denominator.clone()),
         BiasCorrection(mean_correction, root_correction),
+        SITE,
     )
     blocks = gradient.view(4, -1, block)
     details = (blocks - blocks.mean(-1, keepdim=True)) * root_correction / denominator.unsqueeze(-1)
@@ -113,9 +119,61 @@ def test_the_guard_bounds_the_details_and_only_them(level: int) -> None:
 
 
 def test_coarse_shapes() -> None:
-    transform = HaarTransform(2)
+    transform = WaveletTransform("haar", 2)
     assert transform.coarse_shape((7, 10)) == (7, 3)
-    assert transform.coarse_shape((10,)) == (3,)
-    assert transform.coarse_shape((8, 3, 3, 3)) == (8, 7)
-    assert transform.coarse_shape(()) == ()
-    assert HaarTransform(0).coarse_shape((8, 3, 3, 3)) == (8, 3, 3, 3)
+    assert transform.coarse_shape((1, 10)) == (1, 3)
+    assert WaveletTransform("haar", 0).coarse_shape((8, 27)) == (8, 27)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("boundary", ["zero", "symmetric", "periodic", "constant", "reflect"])
+@pytest.mark.parametrize("basis", ["db2", "sym4"])
+def test_another_basis_divides_pywavelets_coefficients(basis: str, boundary: str, level: int) -> None:
+    """Section 3 written out with PyWavelets: A by its own quotient, every detail by its share of the root."""
+    modes = {"zero": "zero", "symmetric": "symmetric", "periodic": "periodic", "constant": "constant"}
+    mode = modes.get(boundary, "reflect")
+    transform = WaveletTransform(basis, level, "off", boundary)  # type: ignore[arg-type]
+    for width in (9, 40, 171):
+        gradient = torch.randn(3, width, dtype=torch.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyWavelets says that the row is short for the level
+            approximation, *details = pywt.wavedec(gradient.numpy(), basis, mode=mode, level=level, axis=-1)
+        coarse = transform.compress(gradient, SITE)
+        torch.testing.assert_close(coarse, torch.from_numpy(approximation), rtol=0, atol=1e-12)
+        numerator, denominator = torch.randn_like(coarse), torch.rand_like(coarse) + 0.5
+        divided, divisor = [], denominator.numpy()
+        for detail in details:
+            divisor = divisor[:, : detail.shape[1]]
+            divided.append(detail / divisor)
+            divisor = divisor.repeat(2, axis=1)
+        expected = pywt.waverec([(numerator / denominator).numpy(), *divided], basis, mode=mode, axis=-1)
+        update = transform.expand(
+            gradient, coarse, Direction(numerator, denominator.clone()), BiasCorrection(0.5, 4.0), SITE
+        )
+        torch.testing.assert_close(
+            update, torch.from_numpy(expected[:, :width]) * (0.5 * 4.0), rtol=1e-11, atol=1e-11
+        )
+
+
+def test_the_general_path_and_the_closed_form_agree_on_haar() -> None:
+    class General(WaveletTransform):
+        """Haar as if it were any basis."""
+
+        is_haar = False  # type: ignore[assignment]
+
+    for guard in ("auto", "off"):
+        for level in LEVELS:
+            for width in (5, 16, 171):
+                gradient = torch.randn(3, width, dtype=torch.float64)
+                updates = []
+                for kind in (WaveletTransform, General):
+                    transform = kind("haar", level, guard)  # type: ignore[arg-type]
+                    coarse = transform.compress(gradient, SITE)
+                    torch.manual_seed(level)
+                    numerator, denominator = torch.randn_like(coarse), torch.rand_like(coarse) * 0.2 + 0.1
+                    updates.append(
+                        transform.expand(
+                            gradient, coarse, Direction(numerator, denominator), BiasCorrection(10.0, 0.7), SITE
+                        )
+                    )
+                torch.testing.assert_close(updates[0], updates[1], rtol=1e-12, atol=1e-12)

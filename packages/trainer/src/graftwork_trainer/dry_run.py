@@ -15,12 +15,14 @@ def describe(resolved: Resolved) -> str:
 
     Activations are left out: they depend on the batch and on what autograd keeps.
     """
-    resolved.trainer()
+    trainer = resolved.trainer()
     task = resolved.task()
     with torch.device("meta"):
         model = task.build_model()
     optimizer_choice = resolved.trainer.options["optimizer"]
-    optimizer: torch.optim.Optimizer = optimizer_choice.for_model(model)
+    optimizer: torch.optim.Optimizer = optimizer_choice.for_model(
+        model, total_steps=getattr(trainer, "steps", None)
+    )
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     lines = [
         resolved.to_toml(),

@@ -123,7 +123,7 @@ class StandardTrainer:
         if self.compile:
             model.compile()
         plain = unwrapped(model)
-        optimizer: torch.optim.Optimizer = self.optimizer.for_model(plain)
+        optimizer: torch.optim.Optimizer = self.optimizer.for_model(plain, total_steps=self.steps)
         factor = lr_factor(
             self.schedule,
             steps=self.steps,

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.sharding import local_gradient, local_part
-from graftwork_optim_core.subspace.state import arithmetic_dtype
-from graftwork_optim_core.subspace.transform import GradientTransform
+from graftwork_optim_core.subspace.plan import Plan
+from graftwork_optim_core.subspace.sharding import Rows, local_gradient, local_part, sharding_groups
+from graftwork_optim_core.subspace.site import Site
+from graftwork_optim_core.subspace.state import arithmetic_dtype, matrix_shape
 
 # Measured on a CPU from 2**16 to 2**21: with shorter runs the calls cost more than the work, with longer ones
 # what is computed from a run leaves the cache.
@@ -34,8 +35,9 @@ class Weight:
         parameter: as the optimizer holds it.
         values: its local part, ``[rows, width]``; a copy where the parameter's strides allow no view.
         gradient: likewise.
-        averages: of the host, each ``[rows, coarse]``, views of the state.
+        averages: the host's slots, local parts as matrices, views of the state.
         state: the optimizer's own, for ``step`` and ``previous_norm``.
+        site: as the host and the transform see it.
     """
 
     parameter: Tensor
@@ -43,16 +45,23 @@ class Weight:
     gradient: Tensor
     averages: tuple[Tensor, ...]
     state: dict[str, Any]
+    site: Site
 
     @classmethod
-    def of(cls, parameter: Tensor, gradient: Tensor, state: dict[str, Any], names: tuple[str, ...]) -> Weight:
-        """Take the local matrices of a parameter, its gradient and the averages of these names."""
+    def of(
+        cls, parameter: Tensor, gradient: Tensor, state: dict[str, Any], plan: Plan, index: int
+    ) -> Weight:
+        """Take the local matrices of a parameter, its gradient and its state."""
+        shape = matrix_shape(parameter)
+        coarse = plan.transform.coarse_shape(shape)
+        own = {key: as_matrix(local_part(state[key])) for key in plan.transform.slots(shape)}
         return cls(
             parameter,
             as_matrix(local_part(parameter)),
             as_matrix(local_gradient(parameter, gradient)),
-            tuple(as_matrix(local_part(state[name])) for name in names),
+            tuple(as_matrix(local_part(state[key])) for key in plan.host.slots(coarse)),
             state,
+            Site(shape, Rows(parameter), index, own),
         )
 
     def runs(self) -> Iterator[slice]:
@@ -84,38 +93,54 @@ class Batch:
     Args:
         weights: of one device and one dtype.
         options: of their parameter group.
-        transform: of their gradients.
+        plan: the rule that they follow.
         reads_scalars: whether scalars may be read back to the host.
-        scale: of their updates.
-        limited: whether the growth of their directions is limited.
         together: whether all weights are taken at once, or one after the other.
+        stacked: whether they are small, of one width, and taken as one matrix.
     """
 
     weights: list[Weight]
     options: Mapping[str, Any]
-    transform: GradientTransform
+    plan: Plan
     reads_scalars: bool
-    scale: float
-    limited: bool
     together: bool
+    stacked: bool = False
 
     @property
     def arithmetic(self) -> torch.dtype:
         """The dtype of everything computed."""
         return arithmetic_dtype(self.weights[0].values)
 
-    def gradient(self, index: int, rows: slice) -> Tensor:
+    @property
+    def awaits_sums(self) -> bool:
+        """Whether norms and verdicts must be summed over processes before a weight may move."""
+        weight = self.weights[0]
+        spread = bool(sharding_groups(weight.parameter))
+        return spread and self.plan.transform.keeps_rows(weight.site.shape)
+
+    def gradient(self, place: int, rows: slice = slice(None)) -> Tensor:
         """Return rows of a weight's gradient, as something to descend, in the arithmetic's dtype."""
-        gradient = self.weights[index].gradient[rows].to(self.arithmetic)
+        gradient = self.weights[place].gradient[rows].to(self.arithmetic)
         return gradient.neg() if self.options["maximize"] else gradient
 
     def pieces(self) -> list[list[Piece]]:
         """Compress all gradients; return lists of pieces, each list to be worked on at once."""
-        if self.together or not self.reads_scalars:
-            return [[self._piece(index, slice(None)) for index in range(len(self.weights))]]
+        whole = slice(None)
+        if self.together or not self.reads_scalars or not self.plan.row_wise:
+            return [[self._piece(place, whole) for place in range(len(self.weights))]]
         return [
-            [self._piece(index, rows)] for index, weight in enumerate(self.weights) for rows in weight.runs()
+            [self._piece(place, rows)] for place, weight in enumerate(self.weights) for rows in weight.runs()
         ]
 
-    def _piece(self, index: int, rows: slice) -> Piece:
-        return Piece(index, rows, self.transform.compress(self.gradient(index, rows)))
+    def _piece(self, place: int, rows: slice) -> Piece:
+        gradient = self.gradient(place, rows)
+        return Piece(place, rows, self.plan.transform.compress(gradient, self.weights[place].site))
+
+    def stored(self, pieces: list[Piece]) -> list[list[Tensor]]:
+        """Return the host's slots of some pieces, one list a slot."""
+        count = len(self.weights[0].averages)
+        return [[self.weights[p.place].averages[number][p.rows] for p in pieces] for number in range(count)]
+
+    def sites(self, pieces: list[Piece]) -> list[Site]:
+        """Return the sites of some pieces."""
+        return [self.weights[piece.place].site for piece in pieces]

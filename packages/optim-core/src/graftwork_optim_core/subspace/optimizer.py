@@ -2,101 +2,215 @@
 
 One step of a weight W with gradient G, in order:
 
-1. compress: ``A = transform(G)``; an inf or a NaN in G shows in A, and the weight makes no step.
-2. accumulate: the host takes A into its averages; its direction is ``u = numerator / denominator``.
-3. limit: ``q >= 1`` keeps the norm of u from growing by more than ``norm_growth_limit`` a step.
-4. expand: ``U = transform.expand(G, A, direction)``; ``W <- W - lr * scale / q * U``.
-5. decay: ``W <- W - lr * weight_decay * W``.
+1. refresh: a transform that learns its coordinates may take new ones from G.
+2. compress: ``A = transform(G)``; an inf or a NaN in G shows in A, and the weight makes no step.
+3. accumulate: the host takes A into its averages; its direction is ``u = numerator / denominator``.
+4. limit: ``q >= 1`` keeps the norm of u from growing by more than ``norm_growth_limit`` a step.
+5. expand: ``U = transform.expand(G, A, direction)``; ``W <- W - lr * scale / q * U``.
+6. decay: ``W <- W - lr * weight_decay * W``.
 
-Only the norm in 3 needs the whole weight. Where rows of weights lie in several processes, a first pass
+Only the norm in 4 needs the whole weight. Where rows of weights lie in several processes, a first pass
 computes the squares of all norms on copies of the averages, one all-reduce adds them up, and a second pass
-makes the step. The sum carries the verdict of 1 too, since a NaN in one process makes the sum NaN in all.
+makes the step. The sum carries the verdict of 2 too, since a NaN in one process makes the sum NaN in all.
 """
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from graftwork.errors import did_you_mean
+from graftwork_optim_core.selection import param_groups
 from graftwork_optim_core.subspace.batch import Batch, Weight
-from graftwork_optim_core.subspace.hosts import UpdateHost
-from graftwork_optim_core.subspace.options import check_common_options
+from graftwork_optim_core.subspace.in_backward import StepInBackward
+from graftwork_optim_core.subspace.options import COMMON_OPTIONS, check_common_options
+from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, options_of
+from graftwork_optim_core.subspace.plan import GroupPlans, Plan
 from graftwork_optim_core.subspace.scalars import Scalar
 from graftwork_optim_core.subspace.sharding import (
+    Rows,
     check_sharding,
     local_part,
     sharding_groups,
     sum_over_groups,
 )
+from graftwork_optim_core.subspace.site import Site
+from graftwork_optim_core.subspace.stacked import LARGEST, step_stacked
 from graftwork_optim_core.subspace.state import (
     check_loaded,
     copy_loaded,
     fresh_state,
-    is_limited,
+    matrix_shape,
     reads_scalars,
+    state_bytes_of,
 )
 from graftwork_optim_core.subspace.state_bytes import StateBytes, counted_state_bytes
-from graftwork_optim_core.subspace.step import local_squares, make_step
-from graftwork_optim_core.subspace.transform import GradientTransform
+from graftwork_optim_core.subspace.step import local_squares, make_step, refresh
+
+
+Sharded = dict[tuple[Any, ...], list[Tensor]]
+"""Parameters by the groups of processes that their parts are spread over."""
 
 
 class SubspaceOptimizer(torch.optim.Optimizer):
-    """An optimizer whose averages live in the coarse space of a gradient transform.
+    """Any update host in the coarse space of any gradient transform, both by their registered names.
 
-    A front like :class:`~graftwork_optim_core.GWTAdamW` names the host and makes the transform. All state is
-    made when a parameter is added, so that taking the state dict of a fresh optimizer runs no step.
+    The named fronts (:class:`~graftwork_optim_core.GWTAdamW`, :class:`~graftwork_optim_core.GaLoreAdamW`, ...)
+    are this class with published defaults. A parameter group may set every option for itself, another host or
+    transform too; ``plain=True`` makes it the host's own step without transform, scale and limiter. All state
+    is made when a parameter is added, so that taking the state dict of a fresh optimizer runs no step.
+
+    A weight whose gradient holds an inf or a NaN, or is so large that its squared norm overflows, makes no
+    step and keeps its state; :meth:`nonfinite_skips` counts such weights.
 
     Args:
-        params: as for any ``torch.optim.Optimizer``; named parameters let messages name them.
-        defaults: ``lr``, ``betas``, ``eps``, ``weight_decay``, ``scale``, ``norm_growth_limit``,
-            ``state_dtype``, ``maximize``, ``foreach``, ``capturable`` and the options of the transform.
+        params: parameters, named parameters or groups of either.
+        lr: learning rate, 0 or more; a tensor of one element is read at every step.
+        host: a registered ``optimizer-host``.
+        transform: a registered ``gradient-transform``.
+        host_options: of the host, by the names of its signature.
+        transform_options: of the transform, likewise.
+        plain_host: the host of plain groups and of parameters with too few dimensions; none for the same.
+        plain_host_options: of that one.
+        scale: multiplies the update of a transformed weight, greater than 0.
+        weight_decay: decoupled decay per unit of ``lr``, 0 or more, applied after the update.
+        norm_growth_limit: by what factor a direction's norm may grow from step to step, 1 or more; none lifts
+            the limit.
+        state_dtype: of the averages: "param" for the weight's own, "float32" or "bfloat16". The arithmetic is
+            float32 whatever it is, float64 for float64 weights.
+        plain: make the plain host's step.
+        maximize: climb instead of descend.
+        foreach: take all weights of a group in one batch, which saves calls and costs memory for their coarse
+            gradients; none means on accelerators, and for small weights on a CPU.
+        capturable: keep every scalar on the device, so that a step can be captured in a CUDA graph. Off a CPU
+            no step waits for the device in either case.
+
+    Raises:
+        ValueError: an option is unknown or out of its range, a parameter is complex, or a sharding cuts what
+            must lie in one process.
+        GraftworkError: no such host or transform.
+
+    >>> import torch
+    >>> weight = torch.nn.Parameter(torch.zeros(8, 32))
+    >>> optimizer = SubspaceOptimizer([weight], host="msgd", transform="svd", transform_options={"rank": 2})
+    >>> optimizer.state[weight]["momentum_buffer"].shape
+    torch.Size([2, 32])
     """
 
     closure: Literal["loss", "gradient"] | None = None
-    update_host: ClassVar[UpdateHost]
+    select_parameters = staticmethod(param_groups)
 
-    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
-        self.check_options(defaults)
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        *,
+        host: str = "adamw",
+        transform: str = "wavelet",
+        host_options: Mapping[str, Any] | None = None,
+        transform_options: Mapping[str, Any] | None = None,
+        plain_host: str | None = None,
+        plain_host_options: Mapping[str, Any] | None = None,
+        scale: float = 1.0,
+        weight_decay: float = 0.0,
+        norm_growth_limit: float | None = None,
+        state_dtype: Literal["param", "float32", "bfloat16"] = "param",
+        plain: bool = False,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "host": host,
+            "transform": transform,
+            "plain_host": plain_host,
+            "scale": scale,
+            "weight_decay": weight_decay,
+            "norm_growth_limit": norm_growth_limit,
+            "state_dtype": state_dtype,
+            "plain": plain,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+        }
+        for kind, name, given in (
+            (TRANSFORMS, transform, transform_options),
+            (HOSTS, plain_host or host, plain_host_options),
+            (HOSTS, host, host_options),
+        ):
+            defaults |= _known_options(kind, name, given or {}, defaults)
         self._skips: dict[torch.device, Tensor] = {}
+        self._in_backward: StepInBackward | None = None
+        self.check_options(defaults)
         super().__init__(params, defaults)
 
-    def transform_of(self, parameter: Tensor, options: Mapping[str, Any]) -> GradientTransform:
-        """Return the gradient transform of a parameter in a group with these options."""
-        raise NotImplementedError(f"{type(self).__name__} must define transform_of")
-
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Check a group's options; a front adds those of its transform.
+        """Check a group's options.
 
         Raises:
             ValueError: one is out of its range; the message states the range and the value.
         """
         check_common_options(options)
+        plans = GroupPlans.of(options)
+        if options["capturable"] and plans.transformed.transform.counts_calls and not options["plain"]:
+            raise ValueError(
+                f"capturable must be False with the transform {options['transform']!r}: when to refresh its "
+                "basis is decided by the host, which a captured step does not ask"
+            )
+
+    def plan_of(self, parameter: Tensor, options: Mapping[str, Any]) -> Plan:
+        """Return how a parameter is updated in a group with these options."""
+        return GroupPlans.of(options).plan_of(parameter)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and make its state; its parameters start at their own first step.
 
         Raises:
-            ValueError: an option is out of range, a parameter is complex, or a sharding cuts blocks of
-                columns.
+            ValueError: an option is out of range, a parameter is complex, or a sharding cuts what must lie in
+                one process.
         """
-        super().add_param_group(param_group)
+        super().add_param_group(self._with_own_defaults(param_group))
         group = self.param_groups[-1]
         try:
             self.check_options(group)
+            plans = GroupPlans.of(group)
+            named = _named(group, len(self.param_groups) - 1)
             # A frozen parameter gets its state if and when it gets a gradient.
             state = {
                 parameter: self._fresh_state(name, parameter, group)
-                for name, parameter in _named(group, len(self.param_groups) - 1)
+                for name, parameter in named
                 if parameter.requires_grad
             }
-        except ValueError:
+        except Exception:
             self.param_groups.pop()
             raise
         self.state.update(state)
+        if self.__dict__.get("_in_backward") is not None:
+            self._in_backward.attach(group["params"])
+        lacking = [name for name, parameter in named if 0 < parameter.ndim and plans.lacks_dimensions(parameter)]
+        if lacking and not plans.all_plain:
+            warnings.warn(
+                f"{len(lacking)} parameters of fewer than two dimensions ({lacking[0]!r} first) make the plain "
+                "step; param_groups(model) puts them into a group with plain=True",
+                stacklevel=2,
+            )
+
+    def _with_own_defaults(self, group: dict[str, Any]) -> dict[str, Any]:
+        """Give a group that names another host or transform that one's defaults, not this optimizer's."""
+        group = dict(group)
+        for kind, key in ((HOSTS, "host"), (HOSTS, "plain_host"), (TRANSFORMS, "transform")):
+            name = group.get(key)
+            if name is not None and name != self.defaults[key]:
+                for option, default in options_of(kind, name).items():
+                    group.setdefault(option, default)
+        return group
 
     def _fresh_state(self, name: str, parameter: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
         if not parameter.is_floating_point():
@@ -104,13 +218,14 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 f"parameter {name!r} must be of a real floating-point dtype, got {parameter.dtype}; "
                 "of a complex weight optimize the real and the imaginary part as two parameters"
             )
-        transform = self.transform_of(parameter, options)
-        check_sharding(name, parameter, transform.column_block)
-        return fresh_state(name, parameter, options, transform, self.update_host.average_names)
+        plan = self.plan_of(parameter, options)
+        check_sharding(name, parameter, plan.column_block)
+        return fresh_state(name, parameter, options, plan)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault("_skips", {})
+        self.__dict__.setdefault("_in_backward", None)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -135,67 +250,155 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        batches = list(self._batches())
-        totals = self._sum_over_shards(batches)
-        for batch in batches:
-            known = [totals[weight.parameter] for weight in batch.weights if weight.parameter in totals]
-            self._count_skips(
-                make_step(batch, self.update_host, known or None), batch.weights[0].values.device
-            )
+        if self._in_backward is not None:
+            self._in_backward.finish()
+        self._step_on(list(self._batches()), self._sharded_parameters())
+        if self._in_backward is not None:
+            self.zero_grad()
         return loss
 
+    @torch.no_grad()
+    def step_parameter(self, parameter: Tensor) -> None:
+        """Make the step of one parameter alone, with the gradient in its ``.grad``.
+
+        Raises:
+            ValueError: it is none of this optimizer's parameters, or its gradient is sparse.
+        """
+        index = 0
+        for number, group in enumerate(self.param_groups):
+            for name, candidate in _named(group, number):
+                if candidate is parameter:
+                    gradient = parameter.grad
+                    if gradient is None or parameter.numel() == 0:
+                        return
+                    plans = GroupPlans.of(group)
+                    batch = self._batch_of(name, parameter, gradient, group, plans, index)
+                    self._step_on([batch], self._sharded_parameters([parameter]))
+                    return
+                index += 1
+        raise ValueError(f"{type(self).__name__} has no such parameter, of shape {tuple(parameter.shape)}")
+
+    def step_in_backward(
+        self, micro_batches: int = 1, max_norm_each: float | None = None
+    ) -> StepInBackward:
+        """Let each weight step within the backward pass and free its gradient as soon as it is complete.
+
+        Call ``step()`` after the backward passes as always: it steps what is left (a weight that took part in
+        only some of them), and is what learning-rate schedulers count. Everything else stays as it is, state
+        and checkpoints too. Gradients cannot be clipped by their global norm, which nobody knows before the
+        last one is complete; clip each by its own. Of a module wrapped in ``DistributedDataParallel`` the
+        gradients would not have been averaged yet; ``fully_shard`` is right.
+
+        Args:
+            micro_batches: backward passes whose gradients one step sums, 1 or more.
+            max_norm_each: clip each weight's gradient to this norm; none clips nothing.
+
+        Returns:
+            A handle, whose ``remove()`` undoes it.
+
+        Raises:
+            ValueError: an option is out of its range, or it was called already.
+
+        >>> weight = torch.nn.Parameter(torch.ones(2, 4))
+        >>> optimizer = SubspaceOptimizer([weight], lr=0.1, transform="identity")
+        >>> handle = optimizer.step_in_backward()
+        >>> weight.sum().backward()
+        >>> weight.grad is None, bool((weight < 1).all())
+        (True, True)
+        """
+        if self._in_backward is not None:
+            raise ValueError("step_in_backward must be called once; remove() the handle before it is called anew")
+        self._in_backward = StepInBackward(self, micro_batches, max_norm_each)
+        return self._in_backward
+
+    def leave_backward(self, handle: StepInBackward) -> None:
+        """Forget a handle that was removed."""
+        if self._in_backward is handle:
+            self._in_backward = None
+
+    def _step_on(self, batches: list[Batch], sharded: Sharded) -> None:
+        for batch in batches:
+            refresh(batch)
+        totals = self._sum_over_shards(batches, sharded)
+        for batch in batches:
+            known = [totals[weight.parameter] for weight in batch.weights if weight.parameter in totals]
+            skips = step_stacked(batch) if batch.stacked else make_step(batch, known or None)
+            self._count_skips(skips, batch.weights[0].values.device)
+
     def _batches(self) -> Iterator[Batch]:
-        for index, group in enumerate(self.param_groups):
+        first = 0
+        for number, group in enumerate(self.param_groups):
+            plans = GroupPlans.of(group)
             alike: dict[object, Batch] = {}
-            for name, parameter in _named(group, index):
+            for place, (name, parameter) in enumerate(_named(group, number)):
                 gradient = parameter.grad
                 if gradient is None or parameter.numel() == 0:
                     continue
-                if gradient.layout != torch.strided:
-                    raise ValueError(
-                        f"parameter {name!r} has a gradient of layout {gradient.layout}, which "
-                        f"{type(self).__name__} does not take; make it dense (sparse=False in nn.Embedding)"
-                    )
-                if not self.state[parameter]:
-                    self.state[parameter] = self._fresh_state(name, parameter, group)
-                batch = self._batch_of(parameter, gradient, group)
-                if not batch.together:
+                batch = self._batch_of(name, parameter, gradient, group, plans, first + place)
+                if not batch.together and not batch.stacked:
                     yield batch
                     continue
+                values = batch.weights[0].values
                 sums = tuple(map(id, sharding_groups(parameter)))
-                key = (batch.weights[0].values.device, parameter.dtype, parameter.ndim == 0, sums)
+                width = values.shape[1] if batch.stacked else None
+                key = (values.device, parameter.dtype, id(batch.plan), sums, width)
                 if key in alike:
                     alike[key].weights.extend(batch.weights)
                 else:
                     alike[key] = batch
             yield from alike.values()
+            first += len(group["params"])
 
-    def _batch_of(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Batch:
+    def _batch_of(
+        self,
+        name: str,
+        parameter: Tensor,
+        gradient: Tensor,
+        group: dict[str, Any],
+        plans: GroupPlans,
+        index: int,
+    ) -> Batch:
+        if gradient.layout != torch.strided:
+            raise ValueError(
+                f"parameter {name!r} has a gradient of layout {gradient.layout}, which "
+                f"{type(self).__name__} does not take; make it dense (sparse=False in nn.Embedding)"
+            )
+        if not self.state[parameter]:
+            self.state[parameter] = self._fresh_state(name, parameter, group)
+        plan = plans.plan_of(parameter)
         on_host = reads_scalars(parameter, group)
+        foreach = group["foreach"]
+        small = parameter.numel() <= LARGEST and foreach is not False and not sharding_groups(parameter)
         return Batch(
-            [Weight.of(parameter, gradient, self.state[parameter], self.update_host.average_names)],
+            [Weight.of(parameter, gradient, self.state[parameter], plan, index)],
             group,
-            self.transform_of(parameter, group),
+            plan,
             reads_scalars=on_host,
-            scale=group["scale"] if parameter.ndim else 1.0,
-            limited=is_limited(parameter, group),
-            together=not on_host if group["foreach"] is None else bool(group["foreach"]),
+            together=plan.row_wise and (not on_host if foreach is None else bool(foreach)),
+            stacked=on_host and small and plan.stackable,
         )
 
-    def _sum_over_shards(self, batches: list[Batch]) -> dict[Tensor, Tensor]:
-        """Return every sharded parameter's squared norm of its direction, NaN where it must be skipped."""
-        sharded: dict[tuple[Any, ...], list[Tensor]] = {}
+    def _sharded_parameters(self, only: list[Tensor] | None = None) -> Sharded:
+        """Return the parameters whose norms are summed over processes, by the groups of processes."""
+        sharded: Sharded = {}
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if groups := sharding_groups(parameter):
-                    sharded.setdefault(groups, []).append(parameter)
+            found = [p for p in group["params"] if sharding_groups(p) and (only is None or any(p is o for o in only))]
+            plans = GroupPlans.of(group) if found else None
+            for parameter in found:
+                assert plans is not None
+                if plans.plan_of(parameter).transform.keeps_rows(matrix_shape(parameter)):
+                    sharded.setdefault(sharding_groups(parameter), []).append(parameter)
+        return sharded
+
+    def _sum_over_shards(self, batches: list[Batch], sharded: Sharded) -> dict[Tensor, Tensor]:
+        """Return every sharded parameter's squared norm of its direction, NaN where it must be skipped."""
         totals: dict[Tensor, Tensor] = {}
         if not sharded:
             return totals
         local: dict[Tensor, Tensor] = {}
         for batch in batches:
-            if sharding_groups(batch.weights[0].parameter):
-                squares = local_squares(batch, self.update_host)
+            if batch.awaits_sums:
+                squares = local_squares(batch)
                 local.update(zip((weight.parameter for weight in batch.weights), squares, strict=True))
         for groups, parameters in sharded.items():
             # A number for every parameter, with a gradient here or not: the processes' sums must line up.
@@ -275,7 +478,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 if saved or parameter.requires_grad:
                     fresh = self._fresh_state(name, parameter, group)
                     if saved:
-                        check_loaded(name, saved, fresh, self.transform_of(parameter, group))
+                        check_loaded(name, saved, fresh, self.plan_of(parameter, group))
                         copy_loaded(saved, fresh)
                     loaded[parameter] = fresh
         return loaded
@@ -283,6 +486,34 @@ class SubspaceOptimizer(torch.optim.Optimizer):
     def state_bytes(self) -> StateBytes:
         """Return the bytes of this process's state, by storage; exact already before the first step."""
         return counted_state_bytes(self.param_groups, self.state)
+
+    def predicted_state_bytes(self, parameter: Tensor, options: Mapping[str, Any], name: str = "") -> int:
+        """Return the bytes of state that a parameter would have in a group with these options.
+
+        Args:
+            parameter: on any device, the meta device too.
+            options: as in ``param_groups``.
+            name: the parameter's, for messages.
+        """
+        return state_bytes_of(name, parameter, options, self.plan_of(parameter, options))
+
+    def refresh_due(self) -> bool:
+        """Whether the next step takes new bases from its gradients.
+
+        A trainer may then accumulate more micro-batches into ``.grad`` before it steps: the basis, and that
+        one step, are of the larger batch (arXiv:2410.11289, large-batch GaLore).
+        """
+        for number, group in enumerate(self.param_groups):
+            plans = GroupPlans.of(group)
+            for _, parameter in _named(group, number):
+                plan = plans.plan_of(parameter)
+                if not plan.transform.row_wise and self.state.get(parameter):
+                    state = self.state[parameter]
+                    shape = matrix_shape(parameter)
+                    own = {key: local_part(state[key]) for key in plan.transform.slots(shape)}
+                    if plan.transform.is_due(Site(shape, Rows(parameter), state=own)):
+                        return True
+        return False
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -304,3 +535,21 @@ def _named(group: Mapping[str, Any], index: int) -> list[tuple[str, Tensor]]:
         f"group {index}, parameter {place}" for place in range(len(parameters))
     ]
     return list(zip(names, parameters, strict=True))
+
+
+def _known_options(
+    kind: str, name: str, given: Mapping[str, Any], others: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a host's or transform's options, those given and the defaults of the others."""
+    wanted = options_of(kind, name)
+    for key in given:
+        if key not in wanted:
+            raise ValueError(
+                f"{kind} {name!r} has no option {key!r}{did_you_mean(key, wanted)}; "
+                f"its options are {', '.join(wanted) or 'none'}"
+            )
+    clash = sorted(set(wanted) & set(others) & COMMON_OPTIONS)
+    if clash:
+        raise ValueError(f"{kind} {name!r} has an option {clash[0]!r}, which every optimizer of the family has")
+    options = {key: given.get(key, default) for key, default in wanted.items()}
+    return {key: value for key, value in options.items() if value is not inspect.Parameter.empty}

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+
+
+COMMON_OPTIONS = frozenset(
+    (
+        "lr",
+        "host",
+        "transform",
+        "plain_host",
+        "scale",
+        "weight_decay",
+        "norm_growth_limit",
+        "state_dtype",
+        "plain",
+        "maximize",
+        "foreach",
+        "capturable",
+    )
+)
+"""What every optimizer of the family has, so that no host or transform may call an option of its own so."""
 
 
 def check_common_options(options: Mapping[str, Any]) -> None:
@@ -22,28 +41,43 @@ def check_common_options(options: Mapping[str, Any]) -> None:
             )
     else:
         require(is_number(options["lr"]) and options["lr"] >= 0, "lr", "0 or more", options["lr"])
-    betas = options["betas"]
+    decay = options["weight_decay"]
+    require(is_number(decay) and decay >= 0, "weight_decay", "0 or more", decay)
+    require_positive("scale", options["scale"])
+    limit = options["norm_growth_limit"]
+    require(
+        limit is None or (is_number(limit) and limit >= 1), "norm_growth_limit", "None or 1 or more", limit
+    )
+    require_one_of("state_dtype", options["state_dtype"], ("param", "float32", "bfloat16"))
+
+
+def require_betas(betas: Sequence[float]) -> None:
+    """Raise a ``ValueError`` unless these are Adam's two decay rates."""
     require(
         len(betas) == 2 and all(is_number(beta) and 0 <= beta < 1 for beta in betas),
         "betas",
         "two numbers in [0, 1)",
         betas,
     )
-    require(is_number(options["eps"]) and options["eps"] > 0, "eps", "greater than 0", options["eps"])
-    decay = options["weight_decay"]
-    require(is_number(decay) and decay >= 0, "weight_decay", "0 or more", decay)
-    require(is_number(options["scale"]) and options["scale"] > 0, "scale", "greater than 0", options["scale"])
-    limit = options["norm_growth_limit"]
-    require(
-        limit is None or (is_number(limit) and limit >= 1), "norm_growth_limit", "None or 1 or more", limit
-    )
-    state_dtype = options["state_dtype"]
-    require(
-        state_dtype in ("param", "float32", "bfloat16"),
-        "state_dtype",
-        "'param', 'float32' or 'bfloat16'",
-        state_dtype,
-    )
+
+
+def require_positive(name: str, value: object) -> None:
+    """Raise a ``ValueError`` unless a value is a number greater than 0."""
+    require(isinstance(value, (int, float)) and is_number(value) and value > 0, name, "greater than 0", value)
+
+
+def require_whole(name: str, value: object, lowest: int, highest: int | None = None) -> None:
+    """Raise a ``ValueError`` unless a value is a whole number within a range."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    holds = whole and lowest <= value and (highest is None or value <= highest)  # type: ignore[operator]
+    allowed = f"a whole number in {lowest}..{highest}" if highest is not None else f"a whole number, {lowest} or more"
+    require(holds, name, allowed, value)
+
+
+def require_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Raise a ``ValueError`` unless a value is one of several words."""
+    words = [repr(word) for word in allowed]
+    require(value in allowed, name, f"{', '.join(words[:-1])} or {words[-1]}" if words[1:] else words[0], value)
 
 
 def is_number(value: object) -> bool:

@@ -7,6 +7,7 @@ locally. A shard of columns is exact where no block of columns is cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
@@ -55,13 +56,69 @@ def sharding_groups(tensor: Tensor) -> tuple[ProcessGroup, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Which rows of a weight this process holds, and how to reach the others.
+
+    Args:
+        parameter: the weight, whole or spread by its first axis.
+
+    >>> Rows(torch.zeros(4, 8)).sum(torch.ones(2))
+    tensor([1., 1.])
+    """
+
+    parameter: Tensor
+
+    @property
+    def spread(self) -> bool:
+        """Whether other processes hold other rows."""
+        return bool(sharding_groups(self.parameter))
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor over the processes that hold other rows; it may be written into."""
+        groups = sharding_groups(self.parameter)
+        if groups:
+            tensor = tensor.contiguous()
+        for group in groups:
+            torch.distributed.all_reduce(tensor, group=group)
+        return tensor
+
+    def gather(self, local: Tensor) -> Tensor:
+        """Return all rows of a matrix of which every process holds those that it holds of the weight."""
+        parameter = self.parameter
+        if not (is_sharded_type(parameter) and self.spread):
+            return local
+        from torch.distributed.tensor import DTensor
+
+        shape = torch.Size((parameter.shape[0], local.shape[1]))
+        whole: Tensor = DTensor.from_local(
+            local.contiguous(),
+            parameter.device_mesh,
+            parameter.placements,
+            shape=shape,
+            stride=(shape[1], 1),
+            run_check=False,
+        ).full_tensor()
+        return whole
+
+    def own(self, whole: Tensor) -> Tensor:
+        """Return the rows that this process holds of a matrix that all hold whole."""
+        parameter = self.parameter
+        if not (is_sharded_type(parameter) and self.spread):
+            return whole
+        from torch.distributed.tensor import distribute_tensor
+
+        placed = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
+        return placed.to_local()
+
+
 def check_sharding(name: str, parameter: Tensor, block: int) -> None:
     """Refuse a sharding that cuts blocks of columns.
 
     Args:
         name: the parameter's, for the message.
         parameter: the weight.
-        block: columns a block; 1 where every column stands alone.
+        block: columns a block; 1 where every column stands alone, 0 where they are all one block.
 
     Raises:
         ValueError: a block would lie in two processes, or the parameter is a flattened view of several.
@@ -78,6 +135,11 @@ def check_sharding(name: str, parameter: Tensor, block: int) -> None:
         if axis is None or parts == 1 or (axis == 0 and parameter.ndim > 1):
             continue
         local_width = -(-parameter.shape[axis] // parts)
+        if block == 0:
+            raise ValueError(
+                f"parameter {name!r} of shape {tuple(parameter.shape)} is sharded {placement} over {parts} "
+                "processes, but this optimizer needs whole rows of it in one process; shard its first axis"
+            )
         if parameter.ndim > 2 or type(placement).__name__ != "Shard" or local_width % block:
             raise ValueError(
                 f"parameter {name!r} of shape {tuple(parameter.shape)} is sharded {placement} over {parts} "

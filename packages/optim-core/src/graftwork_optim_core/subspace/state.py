@@ -1,7 +1,7 @@
 """The state of one weight: made before the first step, checked when it is loaded.
 
-Keys: the host's averages, each of the coarse shape and in the state's dtype; ``step``, a float32 scalar;
-``previous_norm``, a scalar in the arithmetic's dtype, where the norm's growth is limited.
+Keys: the slots of the host and of the transform; ``step``, a float32 scalar; ``previous_norm``, a scalar in
+the arithmetic's dtype, where the norm's growth is limited.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.subspace.plan import Plan
 from graftwork_optim_core.subspace.sharding import is_sharded_type, local_part, zeros_placed_like
-from graftwork_optim_core.subspace.transform import GradientTransform
+from graftwork_optim_core.subspace.site import Slot
 
-_STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def arithmetic_dtype(parameter: Tensor) -> torch.dtype:
@@ -29,7 +30,7 @@ def average_dtype(name: str, parameter: Tensor, state_dtype: str) -> torch.dtype
     Raises:
         ValueError: they would be float16, in which the square of a gradient of 1e-4 is zero.
     """
-    dtype = _STATE_DTYPES.get(state_dtype, parameter.dtype)
+    dtype = STATE_DTYPES.get(state_dtype, parameter.dtype)
     if dtype == torch.float16:
         raise ValueError(
             f"parameter {name!r} is float16, too narrow for squared gradients; "
@@ -38,54 +39,85 @@ def average_dtype(name: str, parameter: Tensor, state_dtype: str) -> torch.dtype
     return dtype
 
 
+def matrix_shape(tensor: Tensor) -> tuple[int, int]:
+    """Return ``[shape[0], everything else]``, or one row where there are fewer than two dimensions.
+
+    >>> matrix_shape(torch.zeros(64, 3, 3, 3)), matrix_shape(torch.zeros(5)), matrix_shape(torch.zeros(()))
+    ((64, 27), (1, 5), (1, 1))
+    """
+    return (1, tensor.numel()) if tensor.ndim < 2 else (tensor.shape[0], tensor.shape[1:].numel())
+
+
 def reads_scalars(parameter: Tensor, options: Mapping[str, Any]) -> bool:
     """Whether a weight's step may read scalars back to the host, which only a CPU does for free."""
     return parameter.device.type == "cpu" and not options["capturable"]
 
 
-def is_limited(parameter: Tensor, options: Mapping[str, Any]) -> bool:
-    """Whether the growth of a weight's direction is limited; a single number's is not."""
-    return options["norm_growth_limit"] is not None and parameter.ndim > 0
+def all_slots(parameter: Tensor, plan: Plan) -> dict[str, Slot]:
+    """Return the slots of a weight, of its host and of its transform."""
+    shape = matrix_shape(parameter)
+    return {**plan.host.slots(plan.transform.coarse_shape(shape)), **plan.transform.slots(shape)}
 
 
-def fresh_state(
-    name: str,
-    parameter: Tensor,
-    options: Mapping[str, Any],
-    transform: GradientTransform,
-    average_names: tuple[str, ...],
-) -> dict[str, Any]:
+def fresh_state(name: str, parameter: Tensor, options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     """Return the state of a weight that has made no step.
 
     Args:
         name: the parameter's, for messages.
         parameter: the weight; its shape, dtype, device and placement are what counts.
         options: of its parameter group.
-        transform: which says the coarse shape.
-        average_names: keys of the host's averages.
+        plan: which says what is kept.
     """
-    dtype = average_dtype(name, parameter, options["state_dtype"])
-    shape = transform.coarse_shape(tuple(parameter.shape))
-    local_shape = transform.coarse_shape(tuple(local_part(parameter).shape))
     device = torch.device("cpu") if reads_scalars(parameter, options) else local_part(parameter).device
     state: dict[str, Any] = {"step": torch.zeros((), dtype=torch.float32, device=device)}
-    for key in average_names:
-        state[key] = zeros_placed_like(parameter, local_shape, shape, dtype)
-    if is_limited(parameter, options):
+    for key, slot in all_slots(parameter, plan).items():
+        dtype = slot.dtype or average_dtype(name, parameter, options["state_dtype"])
+        if slot.follows_rows:
+            state[key] = zeros_placed_like(
+                parameter, _local_shape(parameter, slot, plan), _state_shape(parameter, slot.shape), dtype
+            )
+        else:
+            place = torch.device("cpu") if slot.on_host else local_part(parameter).device
+            state[key] = torch.zeros(slot.shape, dtype=dtype, device=place)
+    if plan.limited:
         state["previous_norm"] = torch.zeros((), dtype=arithmetic_dtype(parameter), device=device)
     return state
 
 
-def check_loaded(
-    name: str, saved: Mapping[str, Any], expected: Mapping[str, Any], transform: GradientTransform
-) -> None:
+def _state_shape(parameter: Tensor, shape: tuple[int, int]) -> tuple[int, ...]:
+    """A vector's state is a vector, a single number's a single number."""
+    if parameter.ndim >= 2:
+        return shape
+    return (shape[1],) if parameter.ndim else ()
+
+
+def _local_shape(parameter: Tensor, slot: Slot, plan: Plan) -> tuple[int, ...]:
+    local = local_part(parameter)
+    rows, width = matrix_shape(local)
+    if parameter.ndim >= 2 and width == matrix_shape(parameter)[1]:
+        return (rows, slot.shape[1])
+    block = max(1, plan.column_block)
+    return _state_shape(parameter, (slot.shape[0], -(-width // block)))
+
+
+def state_bytes_of(name: str, parameter: Tensor, options: Mapping[str, Any], plan: Plan) -> int:
+    """Return how many bytes the state of a weight takes in this process, without making it."""
+    total = torch.float32.itemsize
+    for slot in all_slots(parameter, plan).values():
+        dtype = slot.dtype or average_dtype(name, parameter, options["state_dtype"])
+        shape = _local_shape(parameter, slot, plan) if slot.follows_rows else slot.shape
+        total += torch.Size(shape).numel() * dtype.itemsize
+    return total + (arithmetic_dtype(parameter).itemsize if plan.limited else 0)
+
+
+def check_loaded(name: str, saved: Mapping[str, Any], expected: Mapping[str, Any], plan: Plan) -> None:
     """Check that a saved state fits a weight.
 
     Args:
         name: the parameter's, for messages.
         saved: what is to be loaded.
         expected: a fresh state of the weight.
-        transform: of the group that is to be loaded with it.
+        plan: of the group that is to be loaded with it.
 
     Raises:
         ValueError: something is missing or of another shape.
@@ -97,7 +129,7 @@ def check_loaded(
         if value.shape != fresh.shape:
             raise ValueError(
                 f"the saved {key!r} of parameter {name!r} has shape {tuple(value.shape)}, but "
-                f"{transform} needs {tuple(fresh.shape)}; was it saved with other options, or by another "
+                f"{plan.transform} needs {tuple(fresh.shape)}; was it saved with other options, or by another "
                 "optimizer?"
             )
         if is_sharded_type(fresh) != is_sharded_type(value):

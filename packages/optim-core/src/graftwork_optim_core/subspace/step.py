@@ -9,38 +9,68 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.batch import Batch, Piece
-from graftwork_optim_core.subspace.hosts import UpdateHost
+from graftwork_optim_core.subspace.batch import Batch, Piece, Weight
 from graftwork_optim_core.subspace.scalars import Scalar, limit_growth
-from graftwork_optim_core.subspace.transform import BiasCorrection
+from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
 
 
-def local_squares(batch: Batch, host: UpdateHost) -> list[Tensor]:
+def refresh(batch: Batch) -> None:
+    """Let transforms take new coordinates where it is time to, and averages follow them."""
+    host, transform = batch.plan.host, batch.plan.transform
+    if transform.row_wise:
+        return
+    for place, weight in enumerate(batch.weights):
+        change = transform.refresh(partial(batch.gradient, place), weight.site)
+        if change is None:
+            continue
+        if change.restarts:
+            for average in weight.averages:
+                average.zero_()
+            weight.state["step"].zero_()
+        elif host.linear and weight.averages:
+            stored = [[average] for average in weight.averages]
+            working = host.load(stored, batch.arithmetic, copy=True)
+            for number in host.linear:
+                working[number] = [change.carry(average) for average in working[number]]
+            host.store(working, stored, gates=None)
+
+
+def local_squares(batch: Batch) -> list[Tensor]:
     """Return the squared norm of every weight's next direction, of its local rows, and leave the state alone.
 
-    Zero where norms are not limited; NaN where a gradient is not finite, so that a sum over processes is NaN
+    Zero where norms are not needed; NaN where a gradient is not finite, so that a sum over processes is NaN
     too.
     """
-    lists = batch.pieces()
-    squares = _accumulate(batch, host, lists, gates=None, commit=False)
     device = batch.weights[0].values.device
+    squares: list[Scalar] = [0.0] * len(batch.weights)
+    if batch.plan.needs_norm:
+        lists = batch.pieces()
+        extents = _extents(batch, lists)
+        for pieces in lists:
+            working = batch.plan.host.load(batch.stored(pieces), batch.arithmetic, copy=True)
+            _accumulate(batch, pieces, working, _next_steps(batch))
+            _add_squares(batch, pieces, working, squares)
+    else:
+        # The whole gradient's norm costs one pass over it; compressing it twice may cost far more.
+        extents = [torch.linalg.vector_norm(batch.gradient(p)).square() for p in range(len(batch.weights))]
     result = []
-    for square, extent in zip(squares, _extents(batch, lists), strict=True):
+    for square, extent in zip(squares, extents, strict=True):
         verdict = torch.where(torch.isfinite(torch.as_tensor(extent, device=device)), 0.0, math.nan)
         result.append(verdict.double() + square)
     return result
 
 
-def make_step(batch: Batch, host: UpdateHost, totals: Sequence[Tensor] | None) -> Scalar:
+def make_step(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
     """Make one step of every weight of a batch.
 
     Args:
         batch: what to update.
-        host: the rule for its averages.
         totals: squared norms summed over processes, a weight each, where weights are sharded.
 
     Returns:
@@ -48,20 +78,90 @@ def make_step(batch: Batch, host: UpdateHost, totals: Sequence[Tensor] | None) -
     """
     lists = batch.pieces()
     extents = _extents(batch, lists) if totals is None else list(totals)
+    skipped: Scalar
     if batch.reads_scalars:
         finite = [math.isfinite(extent) for extent in extents]
         lists = [kept for pieces in lists if (kept := [piece for piece in pieces if finite[piece.place]])]
-        squares = _accumulate(batch, host, lists, gates=None, commit=True)
-        factors = _factors_on_host(batch, host, finite, [float(s) for s in totals or squares])
-        _write(batch, host, lists, factors, gates=None)
-        return float(finite.count(False))
-    gate = torch.isfinite(torch.stack([torch.as_tensor(extent) for extent in extents]))
-    gates = list(gate.unbind())
-    squares = _accumulate(batch, host, lists, gates, commit=True)
-    summed = torch.stack([torch.as_tensor(s) for s in totals or squares]) if batch.limited else None
-    factors = _factors_on_device(batch, host, gate, summed)
-    _write(batch, host, lists, factors, gates)
-    return gate.logical_not().sum()
+        steps: list[Scalar] = [
+            float(weight.state["step"].add_(1)) if moves else 0.0
+            for weight, moves in zip(batch.weights, finite, strict=True)
+        ]
+        gates, skipped = None, float(finite.count(False))
+    else:
+        gate = torch.isfinite(torch.stack([torch.as_tensor(extent) for extent in extents]))
+        counters = [weight.state["step"] for weight in batch.weights]
+        torch._foreach_add_(counters, list(gate.float().unbind()))
+        steps = list(torch.stack(counters).to(batch.arithmetic).unbind())
+        gates, skipped = list(gate.unbind()), gate.logical_not().sum()
+    held = _take_in(batch, lists, steps, gates, totals)
+    if held is not None:
+        squares, working = held
+        divisors = _divisors(batch, squares, gates)
+        for number, pieces in enumerate(lists):
+            averages = working[number] or batch.plan.host.load(
+                batch.stored(pieces), batch.arithmetic, copy=False
+            )
+            _write(batch, pieces, _directions(batch, pieces, averages), _factors(batch, steps, divisors), gates)
+    for weight in batch.weights:
+        weight.write_back()
+    return skipped
+
+
+Held = tuple[list[Scalar], list[list[list[Tensor]] | None]]
+
+
+def _take_in(
+    batch: Batch,
+    lists: list[list[Piece]],
+    steps: list[Scalar],
+    gates: list[Tensor] | None,
+    totals: Sequence[Tensor] | None,
+) -> Held | None:
+    """Take the coarse gradients into the averages; move the weights already, where no norm has to be known.
+
+    Returns:
+        Otherwise each weight's squared norm, and the averages of each list where they are still at hand.
+    """
+    host, plan = batch.plan.host, batch.plan
+    squares: list[Scalar] = [0.0] * len(batch.weights)
+    held: list[list[list[Tensor]] | None] = []
+    factors = None if plan.needs_norm else _factors(batch, steps, [1.0] * len(squares))
+    for pieces in lists:
+        stored = batch.stored(pieces)
+        working = host.load(stored, batch.arithmetic, copy=gates is not None)
+        _accumulate(batch, pieces, working, steps)
+        piece_gates = None if gates is None else [gates[piece.place] for piece in pieces]
+        host.store(working, stored, piece_gates)
+        if factors is not None:
+            _write(batch, pieces, _directions(batch, pieces, working), factors, gates)
+            continue
+        if totals is None:
+            _add_squares(batch, pieces, working, squares)
+        held.append(working if len(lists) == 1 else None)
+    if factors is not None:
+        return None
+    return (squares if totals is None else [_scalar(batch, total) for total in totals]), held
+
+
+def _scalar(batch: Batch, value: Tensor) -> Scalar:
+    return float(value) if batch.reads_scalars else value
+
+
+def _next_steps(batch: Batch) -> list[Scalar]:
+    steps = [weight.state["step"] + 1 for weight in batch.weights]
+    return [_scalar(batch, step) for step in steps]
+
+
+def _accumulate(
+    batch: Batch, pieces: list[Piece], working: list[list[Tensor]], steps: Sequence[Scalar]
+) -> None:
+    coarse = [piece.coarse for piece in pieces]
+    own_steps = [steps[piece.place] for piece in pieces]
+    batch.plan.host.accumulate(working, coarse, own_steps, batch.sites(pieces))
+
+
+def _directions(batch: Batch, pieces: list[Piece], working: list[list[Tensor]]) -> list[Direction]:
+    return batch.plan.host.direction(working, [piece.coarse for piece in pieces], batch.sites(pieces))
 
 
 def _extents(batch: Batch, lists: list[list[Piece]]) -> list[Scalar]:
@@ -76,120 +176,118 @@ def _extents(batch: Batch, lists: list[list[Piece]]) -> list[Scalar]:
     return extents
 
 
-def _accumulate(
-    batch: Batch, host: UpdateHost, lists: list[list[Piece]], gates: list[Tensor] | None, commit: bool
-) -> list[Scalar]:
-    """Take the coarse gradients into the averages, or into copies; return each direction's squared norm."""
-    squares: list[Scalar] = [0.0] * len(batch.weights)
-    options = batch.options
-    for pieces in lists:
-        coarse = [piece.coarse for piece in pieces]
-        stored = _averages(batch, pieces)
-        in_place = commit and gates is None and stored[0][0].dtype == batch.arithmetic
-        working = stored if in_place else [[t.to(batch.arithmetic, copy=True) for t in one] for one in stored]
-        host.accumulate(working, coarse, options)
-        if batch.limited:
-            directions = host.direction(working, options)
-            quotients = torch._foreach_div(
-                [direction.numerator for direction in directions],
-                [direction.denominator for direction in directions],
-            )
-            for piece, norm in zip(pieces, torch._foreach_norm(quotients), strict=True):
-                number = float(norm) if batch.reads_scalars else norm.to(batch.arithmetic)
-                squares[piece.place] = squares[piece.place] + number * number
-        if commit and not in_place:
-            for one, new in zip(stored, working, strict=True):
-                for position, (target, value) in enumerate(zip(one, new, strict=True)):
-                    gate = gates[pieces[position].place] if gates is not None else None
-                    target.copy_(value if gate is None else torch.where(gate, value, target.to(value.dtype)))
-    return squares
+def _add_squares(
+    batch: Batch, pieces: list[Piece], working: list[list[Tensor]], squares: list[Scalar]
+) -> None:
+    quotients = [direction.quotient() for direction in _directions(batch, pieces, working)]
+    for piece, norm in zip(pieces, torch._foreach_norm(quotients), strict=True):
+        number = float(norm) if batch.reads_scalars else norm.to(batch.arithmetic)
+        squares[piece.place] = squares[piece.place] + number * number
 
 
-def _averages(batch: Batch, pieces: list[Piece]) -> list[list[Tensor]]:
-    count = len(batch.weights[0].averages)
-    return [[batch.weights[p.place].averages[number][p.rows] for p in pieces] for number in range(count)]
+def _divisors(batch: Batch, squares: Sequence[Scalar], gates: list[Tensor] | None) -> list[Scalar]:
+    """Return by what to divide each weight's update, and remember the norms whose growth is limited."""
+    plan = batch.plan
+    norms = [s.sqrt() if isinstance(s, Tensor) else math.sqrt(s) if s >= 0 else math.nan for s in squares]
+    divisors: list[Scalar] = [1.0] * len(norms)
+    if plan.host.measures:
+        for place, weight in enumerate(batch.weights):
+            divisors[place] = plan.host.divisor(norms[place], _coarse_elements(batch, weight))
+            norms[place] = norms[place] / divisors[place]
+    limit = plan.norm_growth_limit
+    if limit is None:
+        return divisors
+    remembered = [weight.state["previous_norm"] for weight in batch.weights]
+    if gates is None:
+        for place, (norm, previous) in enumerate(zip(norms, remembered, strict=True)):
+            if math.isfinite(float(norm)):
+                limited, new = limit_growth(norm, float(previous), limit)
+                previous.fill_(new)
+                divisors[place] = divisors[place] * limited
+        return divisors
+    former = torch.stack(remembered)
+    stacked = torch.stack([torch.as_tensor(norm) for norm in norms]).to(former.dtype)
+    limited, new = limit_growth(stacked, former, limit)
+    torch._foreach_copy_(remembered, list(torch.where(torch.stack(gates), new, former).unbind()))
+    return [one * two for one, two in zip(divisors, torch.as_tensor(limited).unbind(), strict=True)]
 
 
-Factors = tuple[BiasCorrection, Scalar, Scalar | None]
-"""Of one weight: bias corrections, rate ``lr * scale / q``, and what decay leaves of it (None: all)."""
+def _coarse_elements(batch: Batch, weight: Weight) -> int:
+    rows, columns = batch.plan.transform.coarse_shape(weight.site.shape)
+    return rows * columns
 
 
-def _factors_on_host(
-    batch: Batch, host: UpdateHost, finite: list[bool], squares: list[float]
-) -> list[Factors | None]:
-    options = batch.options
-    lr = float(options["lr"])
-    kept = 1 - lr * options["weight_decay"] if options["weight_decay"] else None
-    factors: list[Factors | None] = []
-    for weight, moves, square in zip(batch.weights, finite, squares, strict=True):
-        if not moves:
-            factors.append(None)
+class Factors(NamedTuple):
+    """Numbers of one weight's step.
+
+    Args:
+        correction: of the averages' start at zero.
+        rate: what the update is multiplied by, ``lr * scale / divisor``.
+        kept: what decay leaves of the weight; None leaves all.
+    """
+
+    correction: BiasCorrection
+    rate: Scalar
+    kept: Scalar | None
+
+
+def _factors(batch: Batch, steps: Sequence[Scalar], divisors: Sequence[Scalar]) -> list[Factors]:
+    options, host, scale = batch.options, batch.plan.host, batch.plan.scale
+    lr, decay = options["lr"], options["weight_decay"]
+    if isinstance(lr, Tensor):
+        lr = float(lr) if batch.reads_scalars else lr.reshape(())
+    kept = 1 - lr * decay if decay else None
+    corrections = _corrections(batch, steps)
+    factors = []
+    for place, (weight, step, divisor) in enumerate(zip(batch.weights, steps, divisors, strict=True)):
+        if isinstance(step, float) and step == 0.0:
+            factors.append(Factors(BiasCorrection(), 0.0, None))
             continue
-        step = weight.state["step"].add_(1)
-        rate = lr * batch.scale
-        if batch.limited:
-            previous = weight.state["previous_norm"]
-            divisor, remembered = limit_growth(
-                math.sqrt(square), float(previous), options["norm_growth_limit"]
-            )
-            previous.fill_(remembered)
-            rate = rate / float(divisor)
-        factors.append((host.correction(float(step), options), rate, kept))
+        rate = host.rate(lr, step, weight.values, weight.site) * scale / divisor
+        factors.append(Factors(corrections[place], rate, kept))
     return factors
 
 
-def _factors_on_device(
-    batch: Batch, host: UpdateHost, gate: Tensor, squares: Tensor | None
-) -> list[Factors | None]:
-    options = batch.options
-    lr = options["lr"].reshape(()) if isinstance(options["lr"], Tensor) else options["lr"]
-    steps = [weight.state["step"] for weight in batch.weights]
-    torch._foreach_add_(steps, list(gate.float().unbind()))
-    corrections = host.correction(torch.stack(steps).to(batch.arithmetic), options)
-    rates = torch.ones_like(gate, dtype=batch.arithmetic) * (lr * batch.scale)
-    if squares is not None:
-        previous = [weight.state["previous_norm"] for weight in batch.weights]
-        former = torch.stack(previous)
-        divisors, remembered = limit_growth(
-            squares.sqrt().to(former.dtype), former, options["norm_growth_limit"]
-        )
-        torch._foreach_copy_(previous, list(torch.where(gate, remembered, former).unbind()))
-        rates = rates / divisors
-    kept: Sequence[Scalar | None] = [None] * len(steps)
-    if options["weight_decay"]:
-        kept = torch.where(gate, 1 - lr * options["weight_decay"], torch.ones_like(rates)).unbind()
-    means = torch.as_tensor(corrections.mean).expand_as(rates).unbind()
-    roots = torch.as_tensor(corrections.root).expand_as(rates).unbind()
-    return [
-        (BiasCorrection(mean, root), rate, keep)
-        for mean, root, rate, keep in zip(means, roots, rates.unbind(), kept, strict=True)
-    ]
+def _corrections(batch: Batch, steps: Sequence[Scalar]) -> list[BiasCorrection]:
+    host = batch.plan.host
+    if batch.reads_scalars:
+        return [host.correction(step) if step else BiasCorrection() for step in steps]
+    # All weights' at once: on an accelerator every operation on a scalar is a kernel.
+    stacked = torch.stack([torch.as_tensor(step) for step in steps])
+    both = host.correction(stacked)
+    means, roots = (torch.as_tensor(one).expand(len(steps)).unbind() for one in (both.mean, both.root))
+    return [BiasCorrection(mean, root) for mean, root in zip(means, roots, strict=True)]
 
 
 def _write(
     batch: Batch,
-    host: UpdateHost,
-    lists: list[list[Piece]],
-    factors: list[Factors | None],
+    pieces: list[Piece],
+    directions: list[Direction],
+    factors: list[Factors],
     gates: list[Tensor] | None,
 ) -> None:
-    options = batch.options
-    for pieces in lists:
-        stored = _averages(batch, pieces)
-        averages = [[t.to(batch.arithmetic) for t in one] for one in stored]
-        for piece, direction in zip(pieces, host.direction(averages, options), strict=True):
-            factor = factors[piece.place]
-            assert factor is not None
-            correction, rate, kept = factor
-            gradient = batch.gradient(piece.place, piece.rows)
-            update = batch.transform.expand(gradient, piece.coarse, direction, correction)
-            if isinstance(rate, Tensor):
-                update, rate = update.mul_(rate), 1.0
-            if gates is not None:
-                update = torch.where(gates[piece.place], update, 0.0)
-            _descend(batch.weights[piece.place].values[piece.rows], update, rate, kept)
-    for weight in batch.weights:
-        weight.write_back()
+    host, transform = batch.plan.host, batch.plan.transform
+    for piece, direction in zip(pieces, directions, strict=True):
+        correction, rate, kept = factors[piece.place]
+        weight = batch.weights[piece.place]
+        gradient, values = batch.gradient(piece.place, piece.rows), weight.values[piece.rows]
+        arguments = (gradient, piece.coarse, direction, correction, weight.site)
+        # A product added to the weight needs no update of the weight's size in between.
+        plain = gates is None and not host.finishes and values.dtype == batch.arithmetic
+        if plain and isinstance(rate, float) and transform.descend(values, *arguments, rate):
+            if kept is not None:
+                values.mul_(kept)
+            continue
+        update = transform.expand(*arguments)
+        if host.finishes:
+            update = host.finish(update, weight.site)
+        if isinstance(rate, Tensor):
+            update, rate = update.mul_(rate), 1.0
+        if gates is not None:
+            gate = gates[piece.place]
+            update = torch.where(gate, update, 0.0)
+            kept = None if kept is None else torch.where(gate, torch.as_tensor(kept, dtype=update.dtype), 1.0)
+        _descend(values, update, rate, kept)
 
 
 def _descend(values: Tensor, update: Tensor, rate: float, kept: Scalar | None) -> None:

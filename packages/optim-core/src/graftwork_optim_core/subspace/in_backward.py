@@ -1,0 +1,80 @@
+"""Per-parameter mode: each weight makes its step in the backward pass, and its gradient is freed at once.
+
+The gradients of the whole model then never exist together (as in the per-layer updates of GaLore,
+arXiv:2403.03507, section 4.3). With gradient accumulation they do until the last micro-batch, in which each
+weight steps as soon as its sum is complete.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from graftwork_optim_core.subspace.options import require_positive, require_whole
+
+if TYPE_CHECKING:
+    from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
+
+
+class StepInBackward:
+    """Hooks that let an optimizer's parameters step as soon as their gradients are complete.
+
+    Made by :meth:`~graftwork_optim_core.SubspaceOptimizer.step_in_backward`.
+
+    Args:
+        optimizer: whose parameters.
+        micro_batches: backward passes whose gradients one step sums, 1 or more.
+        max_norm_each: clip each weight's gradient to this norm; none clips nothing.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+
+    def __init__(
+        self, optimizer: SubspaceOptimizer, micro_batches: int = 1, max_norm_each: float | None = None
+    ) -> None:
+        require_whole("micro_batches", micro_batches, 1)
+        if max_norm_each is not None:
+            require_positive("max_norm_each", max_norm_each)
+        self.micro_batches, self.max_norm_each = micro_batches, max_norm_each
+        self._optimizer = optimizer
+        self._passes: dict[Tensor, int] = {}
+        self._handles: list[RemovableHandle] = []
+        for group in optimizer.param_groups:
+            self.attach(group["params"])
+
+    def attach(self, parameters: list[Tensor]) -> None:
+        """Let further parameters step in the backward pass; frozen ones are left alone."""
+        for parameter in parameters:
+            if parameter.requires_grad:
+                self._handles.append(parameter.register_post_accumulate_grad_hook(self._on_gradient))
+
+    def _on_gradient(self, parameter: Tensor) -> None:
+        self._passes[parameter] = self._passes.get(parameter, 0) + 1
+        if self._passes[parameter] == self.micro_batches:
+            self.clip(parameter)
+            self._optimizer.step_parameter(parameter)
+            parameter.grad = None
+
+    def clip(self, parameter: Tensor) -> None:
+        """Clip one gradient by its own norm."""
+        if self.max_norm_each is not None:
+            torch.nn.utils.clip_grad_norm_([parameter], self.max_norm_each)
+
+    def finish(self) -> None:
+        """End a step: weights that took no part in every backward pass have a gradient left to step with."""
+        for group in self._optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.clip(parameter)
+        self._passes.clear()
+
+    def remove(self) -> None:
+        """Go back to steps of the whole model in ``step()``."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._optimizer.leave_backward(self)

@@ -1,0 +1,58 @@
+"""Hosts and transforms by name: this package's own, then whatever plugins registered.
+
+A name without a plugin means this package's own where there is one; ``plugin:name`` means that plugin's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from graftwork_optim_core.plugin import HOSTS, TRANSFORMS, graftwork_components
+
+__all__ = ["HOSTS", "TRANSFORMS", "build", "class_named", "options_of"]
+
+
+@cache
+def class_named(kind: str, name: str) -> Any:
+    """Return what is registered under a name.
+
+    Raises:
+        GraftworkError: nothing is, or what is registered cannot be imported.
+
+    >>> class_named(HOSTS, "adamw").__name__
+    'AdamWHost'
+    """
+    for component in graftwork_components():
+        if (component.kind, component.name) == (kind, name):
+            module, _, attribute = component.target.partition(":")
+            return getattr(import_module(module), attribute)
+    # The registry reads the entry points of all distributions, which who names only ours need not pay for.
+    from graftwork import get_registry
+
+    registry = get_registry()
+    return registry.resolve(registry.find_in(kind, name))
+
+
+@cache
+def options_of(kind: str, name: str) -> dict[str, Any]:
+    """Return the options of a host or transform with their defaults; ``inspect.Parameter.empty`` for none."""
+    parameters = inspect.signature(class_named(kind, name)).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def build(kind: str, name: str, options: Mapping[str, Any]) -> Any:
+    """Build a host or transform with those of the options that are its own.
+
+    Raises:
+        ValueError: one that has no default is missing, or one is out of its range.
+        GraftworkError: no such host or transform.
+    """
+    wanted = options_of(kind, name)
+    missing = [key for key in wanted if key not in options]
+    if missing:
+        raise ValueError(f"{kind} {name!r} needs the option {missing[0]!r}, which is not given")
+    return class_named(kind, name)(**{key: options[key] for key in wanted})
