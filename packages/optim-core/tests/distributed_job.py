@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,44 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from graftwork_optim_core import GWTAdamW, param_groups
+from graftwork_optim_core import (
+    GaLoreAdafactor,
+    GaLoreAdamW,
+    GoLoreAdamW,
+    GoLoreMSGD,
+    GWTAdamW,
+    GWTMuon,
+    SubspaceOptimizer,
+    param_groups,
+)
+
+LOW_RANK: dict[str, Any] = {"rank": 3, "refresh_every": 3, "lr": 1e-2}
+# The head has two rows, no more than the rank: the identity, beside weights that are projected.
+FAMILY: dict[str, Callable[..., SubspaceOptimizer]] = {
+    "galore-right-gram": partial(GaLoreAdamW, **LOW_RANK, side="right", basis="gram"),
+    "galore-left-gram": partial(GaLoreAdamW, **LOW_RANK, side="left", basis="gram"),
+    "galore-std-svd": partial(GaLoreAdamW, **LOW_RANK, moments="project"),
+    "galore-full-svd": partial(GaLoreAdamW, **LOW_RANK, side="full"),
+    "galore-right-power": partial(GaLoreAdamW, **LOW_RANK, side="right", basis="power", stagger=True),
+    "galore-left-rsvd": partial(GaLoreAdamW, **LOW_RANK, side="left", basis="rsvd", moments="reset"),
+    "galore-adafactor": partial(GaLoreAdafactor, **LOW_RANK, side="right", basis="gram", beta1=0.9),
+    "golore-adamw": partial(GoLoreAdamW, **LOW_RANK, total_steps=8, random_last=0.5),
+    "golore-msgd": partial(GoLoreMSGD, **LOW_RANK, scale=1.0, random_last=1.0, moments="project"),
+    "gwt-muon": partial(GWTMuon, level=1, lr=1e-2),
+    "gwt-muon-coarse": partial(GWTMuon, level=1, lr=1e-2, orthogonalize="coarse"),
+    "gwt-db2": partial(GWTAdamW, level=1, lr=1e-2, basis="db2"),
+    "wavelet-adafactor": partial(
+        SubspaceOptimizer, host="adafactor", transform="wavelet", lr=1e-2, norm_growth_limit=1.01
+    ),
+    "wavelet-adam-mini": partial(SubspaceOptimizer, host="adam-mini", transform="wavelet", lr=1e-2),
+    "random-adam-mini": partial(
+        SubspaceOptimizer,
+        host="adam-mini",
+        transform="random",
+        transform_options={"rank": 3, "refresh_every": 3, "side": "left"},
+        lr=1e-2,
+    ),
+}
 
 
 class Model(nn.Module):
@@ -116,6 +155,88 @@ def check_fully_shard(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
     return found
 
 
+def check_family(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
+    """Every transform and every host, sharded, against one process; and a NaN in one process's rows."""
+    found: dict[str, Any] = {}
+    for name, make in FAMILY.items():
+        runs: list[tuple[Model, SubspaceOptimizer]] = []
+        for model in (make_model(), sharded(mesh)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # biases make the plain step
+                runs.append((model, make(model.named_parameters(), weight_decay=0.1)))
+        for step in range(8):
+            for model, optimizer in runs:
+                optimizer.zero_grad()
+                backward(model, step)
+                gradient = model.mlp[0].weight.grad
+                if step == 4 and (model is runs[0][0] or dist.get_rank() == 0):
+                    (gradient.to_local() if isinstance(gradient, DTensor) else gradient)[0, 0] = torch.nan
+                optimizer.step()
+        found[name] = largest_difference(runs[0][0], runs[1][0])
+        found[f"{name}_skips"] = runs[1][1].nonfinite_skips()
+    return found
+
+
+def check_family_checkpoints(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
+    """Bases and replicated averages: saved by all processes, loaded in two, and once more in one."""
+    found: dict[str, Any] = {}
+    pair = DeviceMesh("cpu", torch.tensor([0, 1]))
+    for name in ("galore-left-gram", "galore-right-power", "golore-adamw", "galore-adafactor"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = sharded(mesh)
+            optimizer = FAMILY[name](model.named_parameters())
+            train(model, optimizer, 0, 4)
+            state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
+            dcp.save(state, checkpoint_id=str(folder / name))
+            train(model, optimizer, 4, 8)
+            expected = [full(parameter.detach()) for parameter in model.parameters()]
+            if dist.get_rank() == 0:
+                torch.save(expected, folder / f"{name}.pt")
+            if dist.get_rank() > 1:
+                found[name] = 0.0
+                continue
+            fewer = sharded(pair)
+            fewer_optimizer = FAMILY[name](fewer.named_parameters())
+            state = {
+                "model": fewer.state_dict(),
+                "optimizer": get_optimizer_state_dict(fewer, fewer_optimizer),
+            }
+            dcp.load(state, checkpoint_id=str(folder / name), process_group=pair.get_group())
+            fewer.load_state_dict(state["model"])
+            set_optimizer_state_dict(fewer, fewer_optimizer, state["optimizer"])
+            train(fewer, fewer_optimizer, 4, 8)
+            pairs = zip(fewer.parameters(), expected, strict=True)
+            found[name] = max(float((full(one.detach()) - two).abs().max()) for one, two in pairs)
+    return found
+
+
+def check_in_backward(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
+    """Per-parameter mode under fully_shard: the same steps, and no gradient left after the backward pass."""
+    found: dict[str, Any] = {}
+    for name, make in {
+        "gwt": partial(GWTAdamW, lr=1e-2),
+        "galore": FAMILY["galore-left-gram"],
+    }.items():
+        runs = []
+        for early in (False, True):
+            model = sharded(mesh)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                optimizer = make(model.named_parameters())
+            if early:
+                optimizer.step_in_backward()
+            for step in range(6):
+                backward(model, step)
+                if early:
+                    found[f"{name}_freed"] = all(p.grad is None for p in model.parameters())
+                optimizer.step()
+                optimizer.zero_grad()
+            runs.append(model)
+        found[name] = largest_difference(*runs)
+    return found
+
+
 def check_non_finite(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
     """A NaN in one process's rows must stop the weight in all of them, and nothing else."""
     found: dict[str, Any] = {}
@@ -190,6 +311,9 @@ def check_columns(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
 
 CHECKS: dict[str, Callable[[DeviceMesh, Path], dict[str, Any]]] = {
     "fully_shard": check_fully_shard,
+    "family": check_family,
+    "family_checkpoints": check_family_checkpoints,
+    "in_backward": check_in_backward,
     "non_finite": check_non_finite,
     "checkpoint": check_checkpoint,
     "columns": check_columns,

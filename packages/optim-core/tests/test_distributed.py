@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,9 @@ def load_job() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+JOB_NAMES = list(load_job().FAMILY)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,40 @@ def found(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("mode", ["loop", "foreach", "capturable"])
 def test_p4_fully_sharded_equals_one_process(found: list[dict[str, Any]], mode: str) -> None:
     assert all(rank["fully_shard"][mode] < 1e-12 for rank in found)
+
+
+@pytest.mark.parametrize("name", JOB_NAMES)
+def test_sharded_rows_equal_one_process(found: list[dict[str, Any]], name: str) -> None:
+    for rank in found:
+        assert rank["family"][name] < 1e-12
+        assert rank["family"][f"{name}_skips"] == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["galore-left-gram", "galore-right-power", "golore-adamw", "galore-adafactor"]
+)
+def test_bases_saved_by_three_load_in_two_and_in_one(
+    found: list[dict[str, Any]], folder: Path, name: str
+) -> None:
+    assert all(rank["family_checkpoints"][name] < 1e-12 for rank in found)
+    job = load_job()
+    model = job.make_model()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        optimizer = job.FAMILY[name](model.named_parameters())
+    state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
+    dcp.load(state, checkpoint_id=str(folder / name), no_dist=True)
+    set_optimizer_state_dict(model, optimizer, state["optimizer"])
+    job.train(model, optimizer, 4, 8)
+    for ours, theirs in zip(model.parameters(), torch.load(folder / f"{name}.pt"), strict=True):
+        torch.testing.assert_close(ours.detach(), theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gwt", "galore"])
+def test_per_parameter_mode_under_fully_shard(found: list[dict[str, Any]], name: str) -> None:
+    for rank in found:
+        assert rank["in_backward"][name] < 1e-12
+        assert rank["in_backward"][f"{name}_freed"]
 
 
 def test_shards_are_uneven_and_one_is_empty(found: list[dict[str, Any]]) -> None:

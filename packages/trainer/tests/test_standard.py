@@ -103,6 +103,22 @@ def test_clipping_bounds_the_update(train):
     assert trained.lines()[0]["train/gradient_norm"] > 0.001  # recorded before clipping
 
 
+def test_stepping_in_the_backward_pass_takes_the_same_steps(train):
+    settings = ["optimizer.name=early", "trainer.accumulate=2", "trainer.clip_norm=none"]
+    late = train(*settings, directory="late")
+    early = train(*settings, "trainer.step_in_backward=true", directory="early")
+    assert_same_bits(weights(late), weights(early))
+    assert all(parameter.grad is None for parameter in early.model.parameters())
+    with pytest.raises(GraftworkError, match=r"trainer.step_in_backward: AdamW has no method"):
+        train("optimizer.name=adamw", "trainer.clip_norm=none", "trainer.step_in_backward=true", directory="no")
+
+
+def test_an_optimizer_that_asks_for_the_length_of_the_run_is_told(train):
+    assert train("optimizer.name=early", directory="a").optimizer.total_steps == 12
+    told = train("optimizer.name=early", "optimizer.total_steps=7", directory="b")
+    assert told.optimizer.total_steps == 7
+
+
 def test_the_schedule_drives_the_learning_rate(train):
     trained = train(
         "trainer.warmup_steps=4", "trainer.schedule=linear", "trainer.log_every=1", "optimizer.lr=1e-3"
@@ -177,6 +193,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_last_checkpoi
         ("trainer.steps=0", "steps must be at least 1, got 0"),
         ("trainer.warmup_steps=13", "warmup_steps must be at most steps = 12, got 13"),
         ("trainer.clip_norm=0.0", "clip_norm must be above 0"),
+        ("trainer.step_in_backward=true", "clip_norm must be none with step_in_backward"),
         ("trainer.final_lr_fraction=1.5", "final_lr_fraction must be in 0..1, got 1.5"),
         ("trainer.patience=0", "patience must be at least 1, got 0"),
         ("optimizer.lr=-1.0", "optimizer/adamw: Invalid learning rate: -1.0"),

@@ -155,6 +155,26 @@ class Twice(torch.optim.SGD):
         return loss
 
 
+class Early(torch.optim.SGD):
+    """Steps each weight as soon as its gradient is complete, if it is asked to; takes the length of the run."""
+
+    def __init__(self, params, lr: float = 0.1, total_steps: int | None = None) -> None:
+        super().__init__(params, lr=lr)
+        self.total_steps = total_steps
+
+    def step_in_backward(self, micro_batches):
+        self.left = {parameter: micro_batches for parameter in self.param_groups[0]["params"]}
+        self.micro_batches = micro_batches
+        for parameter in self.left:
+            parameter.register_post_accumulate_grad_hook(self._complete)
+
+    def _complete(self, parameter):
+        self.left[parameter] -= 1
+        if not self.left[parameter]:
+            parameter.data.sub_(parameter.grad, alpha=self.param_groups[0]["lr"])
+            parameter.grad, self.left[parameter] = None, self.micro_batches
+
+
 def reproduce(output, factor: float = 1.0):
     """A reproduction that is arithmetic."""
     (output / "figure.txt").write_text(str(factor))
@@ -169,4 +189,5 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "adamw", "torch.optim:AdamW", "torch's")
     yield Component(Kind.OPTIMIZER, "evolution", f"{here}:Evolution", "zeroth order")
     yield Component(Kind.OPTIMIZER, "twice", f"{here}:Twice", "two gradients a step")
+    yield Component(Kind.OPTIMIZER, "early", f"{here}:Early", "steps in the backward pass")
     yield Component(Kind.REPRODUCTION, "toy", f"{here}:reproduce", "for tests")

@@ -1,4 +1,4 @@
-"""Memory-efficient optimizers for any torch training loop; the first is GWT, Adam in a wavelet subspace."""
+"""Memory-efficient optimizers for any torch training loop: GWT, GaLore, GoLore, and what they are made of."""
 
 from __future__ import annotations
 
@@ -7,20 +7,46 @@ from typing import TYPE_CHECKING
 from graftwork.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from graftwork_optim_core.gwt import GWTAdamW
+    from graftwork_optim_core.galore import GaLoreAdafactor, GaLoreAdamW, GaLoreAdamW8bit
+    from graftwork_optim_core.golore import GoLoreAdamW, GoLoreMSGD
+    from graftwork_optim_core.gwt import GWTAdamW, GWTMuon
     from graftwork_optim_core.memory import predicted_state_bytes
     from graftwork_optim_core.selection import param_groups
+    from graftwork_optim_core.subspace.host import UpdateHost
     from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
     from graftwork_optim_core.subspace.state_bytes import StateBytes
+    from graftwork_optim_core.subspace.transform import GradientTransform
 
-__all__ = ["GWTAdamW", "param_groups", "predicted_state_bytes", "StateBytes", "SubspaceOptimizer"]
+__all__ = [
+    "GWTAdamW",
+    "GWTMuon",
+    "GaLoreAdamW",
+    "GaLoreAdamW8bit",
+    "GaLoreAdafactor",
+    "GoLoreAdamW",
+    "GoLoreMSGD",
+    "SubspaceOptimizer",
+    "UpdateHost",
+    "GradientTransform",
+    "param_groups",
+    "predicted_state_bytes",
+    "StateBytes",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "GWTAdamW": "gwt",
+        "GWTMuon": "gwt",
+        "GaLoreAdafactor": "galore",
+        "GaLoreAdamW": "galore",
+        "GaLoreAdamW8bit": "galore",
+        "GoLoreAdamW": "golore",
+        "GoLoreMSGD": "golore",
+        "GradientTransform": "subspace.transform",
         "StateBytes": "subspace.state_bytes",
         "SubspaceOptimizer": "subspace.optimizer",
+        "UpdateHost": "subspace.host",
         "param_groups": "selection",
         "predicted_state_bytes": "memory",
     },

@@ -140,6 +140,7 @@ class GaLoreAdamW8bit(_GaLore):
         align_signs: flip new directions towards the old.
         state_dtype: of the basis and of averages that stay unquantised.
         maximize: climb instead of descend.
+        foreach: take all plain weights of a group in one batch; none means on accelerators only.
 
     Raises:
         ValueError: an option is out of its range, a parameter is complex, or columns of a weight lie in
@@ -169,6 +170,7 @@ class GaLoreAdamW8bit(_GaLore):
         align_signs: bool = True,
         state_dtype: Literal["param", "float32", "bfloat16"] = "param",
         maximize: bool = False,
+        foreach: bool | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -181,6 +183,7 @@ class GaLoreAdamW8bit(_GaLore):
             weight_decay=weight_decay,
             state_dtype=state_dtype,
             maximize=maximize,
+            foreach=foreach,
         )
 
 
@@ -204,6 +207,7 @@ class GaLoreAdafactor(_GaLore):
         align_signs: flip new directions towards the old.
         state_dtype: of averages and basis: "param", "float32" or "bfloat16".
         maximize: climb instead of descend.
+        foreach: take all plain weights of a group in one batch; none means on accelerators only.
 
     Raises:
         ValueError: an option is out of its range, a parameter is complex, or columns of a weight lie in
@@ -232,6 +236,7 @@ class GaLoreAdafactor(_GaLore):
         align_signs: bool = True,
         state_dtype: Literal["param", "float32", "bfloat16"] = "param",
         maximize: bool = False,
+        foreach: bool | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -244,4 +249,5 @@ class GaLoreAdafactor(_GaLore):
             weight_decay=weight_decay,
             state_dtype=state_dtype,
             maximize=maximize,
+            foreach=foreach,
         )

@@ -112,3 +112,90 @@ class GWTAdamW(SubspaceOptimizer):
             foreach=foreach,
             capturable=capturable,
         )
+
+
+class GWTMuon(SubspaceOptimizer):
+    """Muon whose momentum lives in the low band of a wavelet transform of the gradient.
+
+    The paper (arXiv:2501.07237) says that GWT combines with Muon and gives no rule; this one is ours. Momentum is
+    kept of the coarse coefficients alone, ``2 ** -level`` of Muon's; the details of the current gradient join it,
+    and the whole is made orthogonal by Newton and Schulz's iteration. Parameters that are no matrices, and plain
+    groups, make Adam's step.
+
+    Args:
+        params: parameters, named parameters or groups of either. A group may set any of the options for
+            itself.
+        lr: learning rate, 0 or more; a tensor of one element is read at every step.
+        momentum: decay of the running mean of the coarse gradient, in [0, 1).
+        weight_decay: decoupled decay per unit of ``lr``, 0 or more, applied after the update.
+        nesterov: step along the running mean as it will be after the next like gradient.
+        ns_steps: iterations of Newton and Schulz, 1 or more.
+        adjust_lr_fn: how the rate depends on a weight's shape, as in ``torch.optim.Muon``: "match_rms_adamw",
+            so that one ``lr`` suits the parameters that make Adam's step too, or "original".
+        orthogonalize: "full" for the update of the weight's size, with its details; "coarse" for the momentum
+            alone, at ``2 ** -level`` of the cost and without details.
+        level: number of halvings, 0 to 16; 0 is Muon itself.
+        basis: an orthogonal wavelet by its name in PyWavelets.
+        boundary: how a basis other than Haar's continues a row beyond its ends.
+        scale: multiplies the update of a weight, greater than 0.
+        betas: Adam's decay rates, for those.
+        eps: Adam's, for those.
+        state_dtype: of the averages: "param" for the weight's own, "float32" or "bfloat16".
+        maximize: climb instead of descend.
+        foreach: take all plain weights of a group in one batch; none means on accelerators only.
+
+    Raises:
+        ValueError: an option is out of its range, a parameter is complex, or a sharding cuts a row.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.ModuleDict({"mlp": torch.nn.Linear(16, 4), "head": torch.nn.Linear(4, 1)})
+    >>> optimizer = GWTMuon(GWTMuon.select_parameters(model))
+    >>> optimizer.state[model["mlp"].weight]["momentum_buffer"].shape
+    torch.Size([4, 4])
+    >>> sorted(optimizer.state[model["head"].weight])
+    ['exp_avg', 'exp_avg_sq', 'step']
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | torch.Tensor = 1e-3,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        *,
+        nesterov: bool = True,
+        ns_steps: int = 5,
+        adjust_lr_fn: Literal["original", "match_rms_adamw"] = "match_rms_adamw",
+        orthogonalize: Literal["full", "coarse"] = "full",
+        level: int = 2,
+        basis: str = "haar",
+        boundary: Literal["zero", "constant", "reflect", "periodic", "symmetric"] = "zero",
+        scale: float = 1.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        state_dtype: Literal["param", "float32", "bfloat16"] = "param",
+        maximize: bool = False,
+        foreach: bool | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            host="muon",
+            transform="wavelet",
+            host_options={
+                "momentum": momentum,
+                "nesterov": nesterov,
+                "ns_steps": ns_steps,
+                "adjust_lr_fn": adjust_lr_fn,
+                "orthogonalize": orthogonalize,
+            },
+            transform_options={"basis": basis, "level": level, "boundary": boundary},
+            plain_host="adamw",
+            plain_host_options={"betas": betas, "eps": eps},
+            scale=scale,
+            weight_decay=weight_decay,
+            state_dtype=state_dtype,
+            maximize=maximize,
+            foreach=foreach,
+        )

@@ -83,11 +83,11 @@ def _transforms() -> Iterator[Component]:
     for name, target, summary, paper in (
         ("identity", "subspace.identity:IdentityTransform", "the gradient itself", None),
         ("wavelet", "wavelet.transform:WaveletTransform", "low band of a wavelet transform of each row", _GWT),
-        ("svd", "lowrank.transform:SVDTransform", "leading singular vectors, by a full SVD", _GALORE),
-        ("gram", "lowrank.transform:GramTransform", "the same by the smaller Gram matrix", _GALORE),
-        ("rsvd", "lowrank.transform:RandomizedSVDTransform", "nearly the same by a random sketch", "arXiv:0909.4061"),
-        ("power", "lowrank.transform:PowerTransform", "one power step from the previous basis", _GALORE),
-        ("random", "lowrank.transform:RandomTransform", "a uniformly random subspace", _GOLORE),
-        ("golore", "lowrank.transform:GoLoreTransform", "singular vectors first, random ones at last", _GOLORE),
+        ("svd", "lowrank.methods:SVDTransform", "leading singular vectors, by a full SVD", _GALORE),
+        ("gram", "lowrank.methods:GramTransform", "the same by the smaller Gram matrix", _GALORE),
+        ("rsvd", "lowrank.methods:RandomizedSVDTransform", "nearly the same by a random sketch", "arXiv:0909.4061"),
+        ("power", "lowrank.methods:PowerTransform", "one power step from the previous basis", _GALORE),
+        ("random", "lowrank.methods:RandomTransform", "a uniformly random subspace", _GOLORE),
+        ("golore", "lowrank.methods:GoLoreTransform", "singular vectors first, random ones at last", _GOLORE),
     ):
         yield Component(TRANSFORMS, name, f"{_PACKAGE}.{target}", summary, paper)

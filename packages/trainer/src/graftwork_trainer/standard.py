@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from graftwork import Choice, Task
+from graftwork import Choice, GraftworkError, Task
 from graftwork.resolution import Resolved
 from graftwork_trainer.batches import StepBatches
 from graftwork_trainer.loop import Training
@@ -31,6 +31,8 @@ class StandardTrainer:
         seed: of the initial weights, the order of the data and dropout.
         accumulate: micro-batches of every rank that make one step.
         clip_norm: largest global gradient norm; none for no clipping.
+        step_in_backward: let the optimizer step each weight within the backward pass and free its gradient at
+            once; for optimizers with a method ``step_in_backward``, without clip_norm and without DDP.
         schedule: of the learning rate after the warm-up.
         warmup_steps: steps of linear warm-up; the first of them already moves.
         final_lr_fraction: of the base learning rate, where linear and cosine schedules end.
@@ -57,6 +59,7 @@ class StandardTrainer:
         seed: int = 0,
         accumulate: int = 1,
         clip_norm: float | None = 1.0,
+        step_in_backward: bool = False,
         schedule: Schedule = "cosine",
         warmup_steps: int = 0,
         final_lr_fraction: float = 0.1,
@@ -88,6 +91,11 @@ class StandardTrainer:
             raise ValueError(f"warmup_steps must be at most steps = {steps}, got {warmup_steps}")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0, or none for no clipping, got {clip_norm}")
+        if step_in_backward and clip_norm is not None:
+            raise ValueError(
+                "clip_norm must be none with step_in_backward: the global norm is not known before the last "
+                f"gradient is complete, and by then the first is gone; got {clip_norm}"
+            )
         if not 0 <= final_lr_fraction <= 1:
             raise ValueError(f"final_lr_fraction must be in 0..1, got {final_lr_fraction}")
         self.optimizer = optimizer
@@ -95,6 +103,7 @@ class StandardTrainer:
         self.seed = seed
         self.accumulate = accumulate
         self.clip_norm = clip_norm
+        self.step_in_backward = step_in_backward
         self.schedule: Schedule = schedule
         self.warmup_steps = warmup_steps
         self.final_lr_fraction = final_lr_fraction
@@ -124,6 +133,8 @@ class StandardTrainer:
             model.compile()
         plain = unwrapped(model)
         optimizer: torch.optim.Optimizer = self.optimizer.for_model(plain, total_steps=self.steps)
+        if self.step_in_backward:
+            self._step_in_backward(optimizer, world)
         factor = lr_factor(
             self.schedule,
             steps=self.steps,
@@ -139,6 +150,19 @@ class StandardTrainer:
         scheduler.last_epoch = state.step
         batches = StepBatches(task, world, self.seed, self.accumulate, start=state.step)
         Training(self, task, run, world, model, optimizer, scheduler, batches, state).run_to_end()
+
+    def _step_in_backward(self, optimizer: Any, world: World) -> None:
+        if not hasattr(optimizer, "step_in_backward"):
+            raise GraftworkError(
+                f"trainer.step_in_backward: {type(optimizer).__name__} has no method step_in_backward"
+            )
+        if world.strategy == "ddp":
+            raise GraftworkError(
+                "trainer.step_in_backward: under DDP gradients are averaged after they are complete in each "
+                "process; choose trainer.parallel = 'fsdp'"
+            )
+        # A sharded gradient arrives once a step, summed over the micro-batches already.
+        optimizer.step_in_backward(1 if world.strategy == "fsdp" else self.accumulate)
 
 
 def _facts(task: Task) -> dict[str, Any]:

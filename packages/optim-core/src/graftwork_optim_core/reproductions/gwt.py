@@ -87,7 +87,7 @@ def state_gigabytes(shape: LlamaShape, level: int) -> float:
     >>> round(state_gigabytes(LLAMA["7B"], 2), 3)
     7.526
     """
-    plain = {"level": 0, "scale": 1.0, "norm_growth_limit": None}
+    plain = {"plain": True}
     transformed = {"params": shape.transformed(), **(plain if level == 0 else {"level": level})}
     groups = [transformed, {"params": shape.plain(), **plain}]
     return predicted_state_bytes(groups).total / 1e9

@@ -60,13 +60,13 @@ class FilterBank:
 
     # Sums of L slices of the two phases (odd and even columns). Measured on one CPU core, in float32 and
     # float64, on rows of 1376 columns, db2 to db8:
-    # - a strided convolution took 1.5 to 10 times as long; besides, on CUDA its float32 is TF32 unless a global
-    #   flag says otherwise, as a product with a banded matrix follows the matmul precision;
+    # - a strided convolution took 1.3 to 11 times as long; besides, on CUDA its float32 is TF32 unless a
+    #   global flag says otherwise, as a product with a banded matrix follows the matmul precision;
     # - the same sums over strided slices, without making the phases: a strided operand costs 2.5 times a
     #   contiguous one, and there are 2 L of them;
     # - one broadcast sum for both filters: as long, and the filters have to be on the device;
-    # - a lattice of L / 2 rotations, half as many multiply-adds: 10 to 25 % less time, but none gives back the
-    #   sym filters, or those beyond db12, to 1e-12.
+    # - a lattice of L / 2 rotations, half as many multiply-adds: up to 25 % less time, but none gives back
+    #   the sym filters, or those beyond db12, to 1e-12.
 
     name: str
     low: tuple[float, ...]
@@ -190,7 +190,8 @@ class FilterBank:
         Returns:
             For each of the details a tensor of its shape; the first is ``coarse`` itself.
 
-        >>> FilterBank.named("haar").spread(torch.tensor([[1.0, 2.0]]), [torch.zeros(1, 2), torch.zeros(1, 3)])
+        >>> details = [torch.zeros(1, 2), torch.zeros(1, 3)]
+        >>> FilterBank.named("haar").spread(torch.tensor([[1.0, 2.0]]), details)
         [tensor([[1., 2.]]), tensor([[1., 1., 2.]])]
         """
         parts: list[Tensor] = []
@@ -216,7 +217,7 @@ class FilterBank:
         taps: list[float] = []
         for part, its_taps in ((low, self.low), (high, self.high)):
             if part is not None:
-                kept = max(0, part.shape[1] - self._half_length + 1)
+                kept = part.shape[1] - self._half_length + 1
                 windows += [part[:, start : start + kept] for start in range(self._half_length)]
                 taps += its_taps
         if not windows:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -36,15 +36,12 @@ from graftwork_optim_core.subspace.options import require_one_of, require_whole
 from graftwork_optim_core.subspace.scalars import reciprocal_times
 from graftwork_optim_core.subspace.site import Site
 from graftwork_optim_core.subspace.transform import BiasCorrection, Direction, GradientTransform
+from graftwork_optim_core.wavelet.filter_bank import BOUNDARY_MODES, FilterBank
 from graftwork_optim_core.wavelet.haar import block_count, block_sums, spread_blocks
-
-if TYPE_CHECKING:
-    from graftwork_optim_core.wavelet.filter_bank import FilterBank
 
 DETAIL_BOUND = 3.0
 """How many times its block's root the guard lets a detail be; normal ones exceed it 3 times in 1000."""
 
-BOUNDARIES = ("zero", "constant", "reflect", "periodic", "symmetric")
 _DEEPEST = 16
 
 
@@ -78,9 +75,9 @@ class WaveletTransform(GradientTransform):
     def __post_init__(self) -> None:
         require_whole("level", self.level, 0, _DEEPEST)
         require_one_of("detail_guard", self.detail_guard, ("auto", "off"))
-        require_one_of("boundary", self.boundary, BOUNDARIES)
+        require_one_of("boundary", self.boundary, BOUNDARY_MODES)
         if not self.is_haar:
-            _ = self._bank
+            _ = self._bank  # refuses an unknown name now rather than at the first step
 
     @property
     def is_haar(self) -> bool:
@@ -89,9 +86,6 @@ class WaveletTransform(GradientTransform):
 
     @cached_property
     def _bank(self) -> FilterBank:
-        # PyWavelets, which knows the filters, is not needed for Haar's.
-        from graftwork_optim_core.wavelet.filter_bank import FilterBank
-
         return FilterBank.named(self.basis)
 
     @property

@@ -1,0 +1,1 @@
+"""Projections of gradients on a few orthonormal directions."""

@@ -1,0 +1,1 @@
+"""Number formats and matrix iterations that update hosts share."""
