@@ -54,6 +54,8 @@ class GWTAdamW(SubspaceOptimizer):
             their coarse gradients; none means on accelerators only.
         capturable: keep every scalar on the device, so that a step can be captured in a CUDA graph. Off a CPU
             no step waits for the device in either case.
+        fused: let a kernel make the whole step of a weight, on CUDA Triton's, on a CPU Numba's if it is installed
+            (``pip install graftwork-optim-core[numba]``); none means where foreach is none too.
 
     Raises:
         ValueError: an option is out of its range, a parameter is complex, or a sharding cuts blocks of
@@ -91,6 +93,7 @@ class GWTAdamW(SubspaceOptimizer):
         maximize: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,
+        fused: bool | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -111,6 +114,7 @@ class GWTAdamW(SubspaceOptimizer):
             maximize=maximize,
             foreach=foreach,
             capturable=capturable,
+            fused=fused,
         )
 
 

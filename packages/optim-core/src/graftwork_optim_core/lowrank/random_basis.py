@@ -2,8 +2,8 @@
 
 Source: GoLore, arXiv:2410.11289: the basis is uniform on the Stiefel manifold, all ``[size, rank]`` matrices
 with orthonormal columns, and independent of the gradient, so that ``E[P P^T] = (rank / size) I``. Here it is
-the orthonormal factor of a Gaussian matrix with the signs of the triangle's diagonal folded in (Mezzadri, "How
-to generate random matrices from the classical compact groups", arXiv:math-ph/0609050).
+the orthonormal factor of a Gaussian matrix with the signs of the triangle's diagonal folded in (Mezzadri,
+"How to generate random matrices from the classical compact groups", arXiv:math-ph/0609050).
 
 The stream is a function of (seed, weight's index, refreshes so far): every process makes the same basis
 without communication, and it can be made again.

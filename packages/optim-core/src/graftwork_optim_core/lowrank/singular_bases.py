@@ -125,7 +125,7 @@ def rsvd_basis(
     else:
         image = matrix.transposed_times(matrix.rows.own(span))
         gram = image.T @ image
-    # The product is orthonormal only as far as products are exact, and a user may have reduced their precision.
+    # The product is orthonormal only as far as products are exact, and a user may have reduced that.
     basis = orthonormal_columns(span @ leading_eigenvectors(gram, rank))
     return matrix.rows.own(basis) if side == "left" else basis
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ from graftwork_optim_core.subspace.state import arithmetic_dtype, matrix_shape
 # Measured on a CPU from 2**16 to 2**21: with shorter runs the calls cost more than the work, with longer ones
 # what is computed from a run leaves the cache.
 _RUN_ELEMENTS = 2**19
+
+
+Mode = Literal["alone", "together", "stacked", "fused"]
+"""How the weights of a batch are taken."""
 
 
 def as_matrix(tensor: Tensor) -> Tensor:
@@ -95,16 +99,15 @@ class Batch:
         options: of their parameter group.
         plan: the rule that they follow.
         reads_scalars: whether scalars may be read back to the host.
-        together: whether all weights are taken at once, or one after the other.
-        stacked: whether they are small, of one width, and taken as one matrix.
+        mode: "alone" for one weight; "together" for lists of them; "stacked" for small ones of one width that
+            are taken as one matrix; "fused" for those whose step a kernel makes.
     """
 
     weights: list[Weight]
     options: Mapping[str, Any]
     plan: Plan
     reads_scalars: bool
-    together: bool
-    stacked: bool = False
+    mode: Mode = "alone"
 
     @property
     def arithmetic(self) -> torch.dtype:
@@ -126,7 +129,7 @@ class Batch:
     def pieces(self) -> list[list[Piece]]:
         """Compress all gradients; return lists of pieces, each list to be worked on at once."""
         whole = slice(None)
-        if self.together or not self.reads_scalars or not self.plan.row_wise:
+        if self.mode == "together" or not self.reads_scalars or not self.plan.row_wise:
             return [[self._piece(place, whole) for place in range(len(self.weights))]]
         return [
             [self._piece(place, rows)] for place, weight in enumerate(self.weights) for rows in weight.runs()

@@ -27,7 +27,8 @@ from torch.optim.optimizer import ParamsT
 
 from graftwork.errors import did_you_mean
 from graftwork_optim_core.selection import param_groups
-from graftwork_optim_core.subspace.batch import Batch, Weight
+from graftwork_optim_core.subspace.batch import Batch, Mode, Weight
+from graftwork_optim_core.subspace.fused import step_fused, takes, usable_rows
 from graftwork_optim_core.subspace.in_backward import StepInBackward
 from graftwork_optim_core.subspace.options import COMMON_OPTIONS, check_common_options
 from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, options_of
@@ -90,6 +91,8 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             gradients; none means on accelerators, and for small weights on a CPU.
         capturable: keep every scalar on the device, so that a step can be captured in a CUDA graph. Off a CPU
             no step waits for the device in either case.
+        fused: let a kernel make the whole step of a weight where there is one: Adam in the Haar basis, on CUDA
+            by Triton, on a CPU by Numba if it is installed; none means where foreach is none too.
 
     Raises:
         ValueError: an option is unknown or out of its range, a parameter is complex, or a sharding cuts what
@@ -125,6 +128,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         maximize: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,
+        fused: bool | None = None,
     ) -> None:
         defaults: dict[str, Any] = {
             "lr": lr,
@@ -139,6 +143,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             "maximize": maximize,
             "foreach": foreach,
             "capturable": capturable,
+            "fused": fused,
         }
         for kind, name, given in (
             (TRANSFORMS, transform, transform_options),
@@ -322,7 +327,10 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         totals = self._sum_over_shards(batches, sharded)
         for batch in batches:
             known = [totals[weight.parameter] for weight in batch.weights if weight.parameter in totals]
-            skips = step_stacked(batch) if batch.stacked else make_step(batch, known or None)
+            if batch.mode == "fused":
+                skips = step_fused(batch, known or None)
+            else:
+                skips = step_stacked(batch) if batch.mode == "stacked" else make_step(batch, known or None)
             self._count_skips(skips, batch.weights[0].values.device)
 
     def _batches(self) -> Iterator[Batch]:
@@ -335,12 +343,12 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 if gradient is None or parameter.numel() == 0:
                     continue
                 batch = self._batch_of(name, parameter, gradient, group, plans, first + place)
-                if not batch.together and not batch.stacked:
+                if batch.mode == "alone":
                     yield batch
                     continue
                 values = batch.weights[0].values
                 sums = tuple(map(id, sharding_groups(parameter)))
-                width = values.shape[1] if batch.stacked else None
+                width = values.shape[1] if batch.mode == "stacked" else batch.mode
                 key = (values.device, parameter.dtype, id(batch.plan), sums, width)
                 if key in alike:
                     alike[key].weights.extend(batch.weights)
@@ -367,16 +375,9 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             self.state[parameter] = self._fresh_state(name, parameter, group)
         plan = plans.plan_of(parameter)
         on_host = reads_scalars(parameter, group)
-        foreach = group["foreach"]
-        small = parameter.numel() <= LARGEST and foreach is not False and not sharding_groups(parameter)
-        return Batch(
-            [Weight.of(parameter, gradient, self.state[parameter], plan, index)],
-            group,
-            plan,
-            reads_scalars=on_host,
-            together=plan.row_wise and (not on_host if foreach is None else bool(foreach)),
-            stacked=on_host and small and plan.stackable,
-        )
+        weight = Weight.of(parameter, gradient, self.state[parameter], plan, index)
+        mode = _mode_of(weight, group, plan, on_host)
+        return Batch([weight], group, plan, on_host, mode)
 
     def _sharded_parameters(self, only: list[Tensor] | None = None) -> Sharded:
         """Return the parameters whose norms are summed over processes, by the groups of processes."""
@@ -535,6 +536,20 @@ def _named(group: Mapping[str, Any], index: int) -> list[tuple[str, Tensor]]:
         f"group {index}, parameter {place}" for place in range(len(parameters))
     ]
     return list(zip(names, parameters, strict=True))
+
+
+def _mode_of(weight: Weight, options: Mapping[str, Any], plan: Plan, on_host: bool) -> Mode:
+    """Choose how a weight is taken, by itself or with others."""
+    parameter, foreach = weight.parameter, options["foreach"]
+    spread = bool(sharding_groups(parameter))
+    # On a CPU a kernel does all of a weight's step at once, the limiter too, and could not wait for a sum.
+    if takes(parameter, options, plan, on_host) and usable_rows(weight) and not (on_host and spread):
+        return "fused"
+    small = parameter.numel() <= LARGEST and foreach is not False and not spread
+    if on_host and small and plan.stackable:
+        return "stacked"
+    together = plan.row_wise and (not on_host if foreach is None else bool(foreach))
+    return "together" if together else "alone"
 
 
 def _known_options(

@@ -23,6 +23,7 @@ COMMON_OPTIONS = frozenset(
         "maximize",
         "foreach",
         "capturable",
+        "fused",
     )
 )
 """What every optimizer of the family has, so that no host or transform may call an option of its own so."""
