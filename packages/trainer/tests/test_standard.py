@@ -110,7 +110,9 @@ def test_stepping_in_the_backward_pass_takes_the_same_steps(train):
     assert_same_bits(weights(late), weights(early))
     assert all(parameter.grad is None for parameter in early.model.parameters())
     with pytest.raises(GraftworkError, match=r"trainer.step_in_backward: AdamW has no method"):
-        train("optimizer.name=adamw", "trainer.clip_norm=none", "trainer.step_in_backward=true", directory="no")
+        train(
+            "optimizer.name=adamw", "trainer.clip_norm=none", "trainer.step_in_backward=true", directory="no"
+        )
 
 
 def test_an_optimizer_that_asks_for_the_length_of_the_run_is_told(train):

@@ -156,14 +156,14 @@ class Twice(torch.optim.SGD):
 
 
 class Early(torch.optim.SGD):
-    """Steps each weight as soon as its gradient is complete, if it is asked to; takes the length of the run."""
+    """Steps each weight as soon as its gradient is complete, if asked to; takes the length of the run."""
 
     def __init__(self, params, lr: float = 0.1, total_steps: int | None = None) -> None:
         super().__init__(params, lr=lr)
         self.total_steps = total_steps
 
     def step_in_backward(self, micro_batches):
-        self.left = {parameter: micro_batches for parameter in self.param_groups[0]["params"]}
+        self.left = dict.fromkeys(self.param_groups[0]["params"], micro_batches)
         self.micro_batches = micro_batches
         for parameter in self.left:
             parameter.register_post_accumulate_grad_hook(self._complete)

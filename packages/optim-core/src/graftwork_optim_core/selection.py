@@ -69,7 +69,7 @@ def param_groups(
         print(message)
     elif report == "log":
         _LOGGER.info(message)
-    groups = [{"params": transformed}, {"params": plain, "plain": True}]
+    groups: list[dict[str, Any]] = [{"params": transformed}, {"params": plain, "plain": True}]
     return [group for group in groups if group["params"]]
 
 

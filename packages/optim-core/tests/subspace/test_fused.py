@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graftwork_optim_core import GWTAdamW, SubspaceOptimizer
-from graftwork_optim_core.subspace import fused, optimizer
+from graftwork_optim_core.subspace import batching, fused, optimizer
 from graftwork_optim_core.subspace.batch import Batch
 
 SHAPES = [(64, 172), (33, 13), (7,), (), (8, 3, 3, 3), (300, 700)]
@@ -41,7 +41,7 @@ def fused_options(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         options: dict[str, Any] = {"fused": True}
     else:
         monkeypatch.setattr(
-            optimizer, "takes", lambda p, o, plan, on_host: not on_host and fused.haar_of(plan) is not None
+            batching, "takes", lambda p, o, plan, on_host: not on_host and fused.haar_of(plan) is not None
         )
         options = {"capturable": True}
     made = fused.step_fused
@@ -57,7 +57,11 @@ def fused_options(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 def assert_same(
-    options: dict[str, Any], steps: int, dtype: torch.dtype = torch.float64, atol: float = 1e-12, **common: Any
+    options: dict[str, Any],
+    steps: int,
+    dtype: torch.dtype = torch.float64,
+    atol: float = 1e-12,
+    **common: Any,
 ) -> None:
     count = options["count"]
     own = {key: value for key, value in options.items() if key != "count"}
@@ -125,7 +129,7 @@ def test_when_a_kernel_takes_a_weight(
     weight = torch.nn.Parameter(torch.zeros(64, 64))
     made = GWTAdamW([weight], **options)
     weight.grad = torch.ones(64, 64)
-    (batch,) = made._batches()
+    (batch,) = batching.batches_of(made._members(), made.state)
     assert (batch.mode == "fused") is expected
 
 
@@ -134,5 +138,5 @@ def test_without_numba_the_step_is_eager(monkeypatch: pytest.MonkeyPatch) -> Non
     weight = torch.nn.Parameter(torch.zeros(64, 64))
     made = GWTAdamW([weight])
     weight.grad = torch.ones(64, 64)
-    (batch,) = made._batches()
+    (batch,) = batching.batches_of(made._members(), made.state)
     assert batch.mode == "stacked"

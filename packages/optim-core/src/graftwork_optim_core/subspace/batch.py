@@ -52,9 +52,7 @@ class Weight:
     site: Site
 
     @classmethod
-    def of(
-        cls, parameter: Tensor, gradient: Tensor, state: dict[str, Any], plan: Plan, index: int
-    ) -> Weight:
+    def of(cls, parameter: Tensor, gradient: Tensor, state: dict[str, Any], plan: Plan, index: int) -> Weight:
         """Take the local matrices of a parameter, its gradient and its state."""
         shape = matrix_shape(parameter)
         coarse = plan.transform.coarse_shape(shape)

@@ -101,6 +101,7 @@ def _step_on_host(batch: Batch) -> Scalar:
     assert haar is not None
     assert isinstance(host, AdamWHost)
     lr, limited = float(options["lr"]), batch.plan.limited
+    beta1, beta2 = host.betas
     rate, kept = lr * batch.plan.scale, 1 - lr * options["weight_decay"]
     counters = [weight.state["step"] for weight in batch.weights]
     steps = torch.stack(counters).add_(1).tolist()
@@ -113,7 +114,7 @@ def _step_on_host(batch: Batch) -> Scalar:
     outcomes = haar_adamw_steps(
         [(weight.values, _by_rows(weight.gradient), *weight.averages) for weight in batch.weights],
         numbers,
-        Settings(haar.level, haar.guard, tuple(host.betas), host.eps, bool(options["maximize"])),
+        Settings(haar.level, haar.guard, (beta1, beta2), host.eps, bool(options["maximize"])),
         batch.plan.norm_growth_limit,
     )
     moved = [outcome.moved for outcome in outcomes]
@@ -148,23 +149,33 @@ def _step_on_device(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
         rate = rate / _divisors(batch, torch.stack(list(totals)).sqrt(), gate)
     columns = (correction.mean * one, correction.root * one, rate, kept, gate.to(dtype))
     factors = list(torch.stack([torch.as_tensor(column) for column in columns], dim=1).unbind())
-    common = {
-        "level": haar.level,
-        "guard": haar.guard,
-        "eps": host.eps,
-        "maximize": bool(options["maximize"]),
-    }
+    level, guard, eps, maximize = haar.level, haar.guard, host.eps, bool(options["maximize"])
     beta1, beta2 = host.betas
-    squares = [
-        haar_adamw_step(
-            weight.values, gradient, *weight.averages, own, beta1=beta1, beta2=beta2, **common
+    squares = []
+    for weight, gradient, own in zip(weights, gradients, factors, strict=True):
+        mean, mean_square = weight.averages
+        squares.append(
+            haar_adamw_step(
+                *(weight.values, gradient, mean, mean_square, own),
+                level=level,
+                guard=guard,
+                beta1=beta1,
+                beta2=beta2,
+                eps=eps,
+                maximize=maximize,
+            )
         )
-        for weight, gradient, own in zip(weights, gradients, factors, strict=True)
-    ]
     if totals is None and plan.limited:
-        excess = 1 - 1 / _divisors(batch, torch.stack(squares).sqrt(), gate)
-        for weight, gradient, own, share in zip(weights, gradients, factors, excess.to(dtype), strict=True):
-            haar_adamw_correct(weight.values, gradient, *weight.averages, own, share, **common)
+        excesses = (1 - 1 / _divisors(batch, torch.stack(squares).sqrt(), gate)).to(dtype).unbind()
+        for weight, gradient, own, excess in zip(weights, gradients, factors, excesses, strict=True):
+            mean, mean_square = weight.averages
+            haar_adamw_correct(
+                *(weight.values, gradient, mean, mean_square, own, excess),
+                level=level,
+                guard=guard,
+                eps=eps,
+                maximize=maximize,
+            )
     return gate.logical_not().sum()
 
 

@@ -88,9 +88,7 @@ class UpdateHost(ABC):
         """
 
     @abstractmethod
-    def direction(
-        self, averages: Averages, coarse: list[Tensor], sites: Sequence[Site]
-    ) -> list[Direction]:
+    def direction(self, averages: Averages, coarse: list[Tensor], sites: Sequence[Site]) -> list[Direction]:
         """Return the direction that the averages give."""
 
     def correction(self, step: Scalar) -> BiasCorrection:

@@ -50,7 +50,8 @@ class StepInBackward:
         """Let further parameters step in the backward pass; frozen ones are left alone."""
         for parameter in parameters:
             if parameter.requires_grad:
-                self._handles.append(parameter.register_post_accumulate_grad_hook(self._on_gradient))
+                hook = parameter.register_post_accumulate_grad_hook(self._on_gradient)  # type: ignore[no-untyped-call]
+                self._handles.append(hook)
 
     def _on_gradient(self, parameter: Tensor) -> None:
         self._passes[parameter] = self._passes.get(parameter, 0) + 1

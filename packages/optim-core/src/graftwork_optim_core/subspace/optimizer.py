@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, overload
 
 import torch
@@ -27,36 +27,32 @@ from torch.optim.optimizer import ParamsT
 
 from graftwork.errors import did_you_mean
 from graftwork_optim_core.selection import param_groups
-from graftwork_optim_core.subspace.batch import Batch, Mode, Weight
-from graftwork_optim_core.subspace.fused import step_fused, takes, usable_rows
+from graftwork_optim_core.subspace.batching import (
+    Member,
+    batches_of,
+    members,
+    named_parameters,
+    sum_over_shards,
+)
+from graftwork_optim_core.subspace.fused import step_fused
 from graftwork_optim_core.subspace.in_backward import StepInBackward
 from graftwork_optim_core.subspace.options import COMMON_OPTIONS, check_common_options
 from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, options_of
 from graftwork_optim_core.subspace.plan import GroupPlans, Plan
 from graftwork_optim_core.subspace.scalars import Scalar
-from graftwork_optim_core.subspace.sharding import (
-    Rows,
-    check_sharding,
-    local_part,
-    sharding_groups,
-    sum_over_groups,
-)
+from graftwork_optim_core.subspace.sharding import Rows, check_sharding, local_part
 from graftwork_optim_core.subspace.site import Site
-from graftwork_optim_core.subspace.stacked import LARGEST, step_stacked
+from graftwork_optim_core.subspace.stacked import step_stacked
 from graftwork_optim_core.subspace.state import (
     check_loaded,
     copy_loaded,
     fresh_state,
     matrix_shape,
-    reads_scalars,
+    merged_groups,
     state_bytes_of,
 )
 from graftwork_optim_core.subspace.state_bytes import StateBytes, counted_state_bytes
-from graftwork_optim_core.subspace.step import local_squares, make_step, refresh
-
-
-Sharded = dict[tuple[Any, ...], list[Tensor]]
-"""Parameters by the groups of processes that their parts are spread over."""
+from graftwork_optim_core.subspace.step import make_step, refresh
 
 
 class SubspaceOptimizer(torch.optim.Optimizer):
@@ -186,7 +182,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         try:
             self.check_options(group)
             plans = GroupPlans.of(group)
-            named = _named(group, len(self.param_groups) - 1)
+            named = named_parameters(group, len(self.param_groups) - 1)
             # A frozen parameter gets its state if and when it gets a gradient.
             state = {
                 parameter: self._fresh_state(name, parameter, group)
@@ -197,9 +193,11 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             self.param_groups.pop()
             raise
         self.state.update(state)
-        if self.__dict__.get("_in_backward") is not None:
+        if self._in_backward is not None:
             self._in_backward.attach(group["params"])
-        lacking = [name for name, parameter in named if 0 < parameter.ndim and plans.lacks_dimensions(parameter)]
+        lacking = [
+            name for name, parameter in named if 0 < parameter.ndim and plans.lacks_dimensions(parameter)
+        ]
         if lacking and not plans.all_plain:
             warnings.warn(
                 f"{len(lacking)} parameters of fewer than two dimensions ({lacking[0]!r} first) make the plain "
@@ -257,7 +255,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 loss = closure()
         if self._in_backward is not None:
             self._in_backward.finish()
-        self._step_on(list(self._batches()), self._sharded_parameters())
+        self._step_on(self._members())
         if self._in_backward is not None:
             self.zero_grad()
         return loss
@@ -269,23 +267,13 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: it is none of this optimizer's parameters, or its gradient is sparse.
         """
-        index = 0
-        for number, group in enumerate(self.param_groups):
-            for name, candidate in _named(group, number):
-                if candidate is parameter:
-                    gradient = parameter.grad
-                    if gradient is None or parameter.numel() == 0:
-                        return
-                    plans = GroupPlans.of(group)
-                    batch = self._batch_of(name, parameter, gradient, group, plans, index)
-                    self._step_on([batch], self._sharded_parameters([parameter]))
-                    return
-                index += 1
+        for member in self._members():
+            if member.parameter is parameter:
+                self._step_on([member])
+                return
         raise ValueError(f"{type(self).__name__} has no such parameter, of shape {tuple(parameter.shape)}")
 
-    def step_in_backward(
-        self, micro_batches: int = 1, max_norm_each: float | None = None
-    ) -> StepInBackward:
+    def step_in_backward(self, micro_batches: int = 1, max_norm_each: float | None = None) -> StepInBackward:
         """Let each weight step within the backward pass and free its gradient as soon as it is complete.
 
         Call ``step()`` after the backward passes as always: it steps what is left (a weight that took part in
@@ -312,7 +300,9 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         (True, True)
         """
         if self._in_backward is not None:
-            raise ValueError("step_in_backward must be called once; remove() the handle before it is called anew")
+            raise ValueError(
+                "step_in_backward must be called once; remove() the handle before it is called anew"
+            )
         self._in_backward = StepInBackward(self, micro_batches, max_norm_each)
         return self._in_backward
 
@@ -321,10 +311,25 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         if self._in_backward is handle:
             self._in_backward = None
 
-    def _step_on(self, batches: list[Batch], sharded: Sharded) -> None:
+    def _members(self) -> list[Member]:
+        return list(members(self.param_groups))
+
+    def _step_on(self, chosen: list[Member]) -> None:
+        for member in chosen:
+            gradient = member.parameter.grad
+            if gradient is not None and gradient.layout != torch.strided:
+                raise ValueError(
+                    f"parameter {member.name!r} has a gradient of layout {gradient.layout}, which "
+                    f"{type(self).__name__} does not take; make it dense (sparse=False in nn.Embedding)"
+                )
+            if gradient is not None and not self.state[member.parameter]:
+                self.state[member.parameter] = self._fresh_state(
+                    member.name, member.parameter, member.options
+                )
+        batches = list(batches_of(chosen, self.state))
         for batch in batches:
             refresh(batch)
-        totals = self._sum_over_shards(batches, sharded)
+        totals = sum_over_shards(batches, chosen)
         for batch in batches:
             known = [totals[weight.parameter] for weight in batch.weights if weight.parameter in totals]
             if batch.mode == "fused":
@@ -332,81 +337,6 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             else:
                 skips = step_stacked(batch) if batch.mode == "stacked" else make_step(batch, known or None)
             self._count_skips(skips, batch.weights[0].values.device)
-
-    def _batches(self) -> Iterator[Batch]:
-        first = 0
-        for number, group in enumerate(self.param_groups):
-            plans = GroupPlans.of(group)
-            alike: dict[object, Batch] = {}
-            for place, (name, parameter) in enumerate(_named(group, number)):
-                gradient = parameter.grad
-                if gradient is None or parameter.numel() == 0:
-                    continue
-                batch = self._batch_of(name, parameter, gradient, group, plans, first + place)
-                if batch.mode == "alone":
-                    yield batch
-                    continue
-                values = batch.weights[0].values
-                sums = tuple(map(id, sharding_groups(parameter)))
-                width = values.shape[1] if batch.mode == "stacked" else batch.mode
-                key = (values.device, parameter.dtype, id(batch.plan), sums, width)
-                if key in alike:
-                    alike[key].weights.extend(batch.weights)
-                else:
-                    alike[key] = batch
-            yield from alike.values()
-            first += len(group["params"])
-
-    def _batch_of(
-        self,
-        name: str,
-        parameter: Tensor,
-        gradient: Tensor,
-        group: dict[str, Any],
-        plans: GroupPlans,
-        index: int,
-    ) -> Batch:
-        if gradient.layout != torch.strided:
-            raise ValueError(
-                f"parameter {name!r} has a gradient of layout {gradient.layout}, which "
-                f"{type(self).__name__} does not take; make it dense (sparse=False in nn.Embedding)"
-            )
-        if not self.state[parameter]:
-            self.state[parameter] = self._fresh_state(name, parameter, group)
-        plan = plans.plan_of(parameter)
-        on_host = reads_scalars(parameter, group)
-        weight = Weight.of(parameter, gradient, self.state[parameter], plan, index)
-        mode = _mode_of(weight, group, plan, on_host)
-        return Batch([weight], group, plan, on_host, mode)
-
-    def _sharded_parameters(self, only: list[Tensor] | None = None) -> Sharded:
-        """Return the parameters whose norms are summed over processes, by the groups of processes."""
-        sharded: Sharded = {}
-        for group in self.param_groups:
-            found = [p for p in group["params"] if sharding_groups(p) and (only is None or any(p is o for o in only))]
-            plans = GroupPlans.of(group) if found else None
-            for parameter in found:
-                assert plans is not None
-                if plans.plan_of(parameter).transform.keeps_rows(matrix_shape(parameter)):
-                    sharded.setdefault(sharding_groups(parameter), []).append(parameter)
-        return sharded
-
-    def _sum_over_shards(self, batches: list[Batch], sharded: Sharded) -> dict[Tensor, Tensor]:
-        """Return every sharded parameter's squared norm of its direction, NaN where it must be skipped."""
-        totals: dict[Tensor, Tensor] = {}
-        if not sharded:
-            return totals
-        local: dict[Tensor, Tensor] = {}
-        for batch in batches:
-            if batch.awaits_sums:
-                squares = local_squares(batch)
-                local.update(zip((weight.parameter for weight in batch.weights), squares, strict=True))
-        for groups, parameters in sharded.items():
-            # A number for every parameter, with a gradient here or not: the processes' sums must line up.
-            zero = torch.zeros((), dtype=torch.float64, device=local_part(parameters[0]).device)
-            sums = sum_over_groups([local.get(parameter, zero) for parameter in parameters], groups)
-            totals.update(zip(parameters, sums, strict=True))
-        return totals
 
     def _count_skips(self, skips: Scalar, device: torch.device) -> None:
         if isinstance(skips, Tensor) or skips:
@@ -435,7 +365,10 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         fresh: dict[Tensor, dict[str, Any]] = {}
 
         def take_state(_: torch.optim.Optimizer, incoming: dict[str, Any]) -> dict[str, Any]:
-            incoming = {**incoming, "param_groups": self._merged_groups(incoming["param_groups"])}
+            merged = merged_groups(self.param_groups, incoming["param_groups"])
+            for group in merged:
+                self.check_options(group)
+            incoming = {**incoming, "param_groups": merged}
             fresh.update(self._loaded_state(incoming))
             return {**incoming, "state": {}}
 
@@ -453,28 +386,10 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             before.remove()
             after.remove()
 
-    def _merged_groups(self, saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if len(saved) != len(self.param_groups):
-            raise ValueError(
-                f"the saved state has {len(saved)} parameter groups, this has {len(self.param_groups)}"
-            )
-        merged = []
-        for index, (own, group) in enumerate(zip(self.param_groups, saved, strict=True)):
-            if len(own["params"]) != len(group["params"]):
-                raise ValueError(
-                    f"parameter group {index} has {len(own['params'])} parameters, "
-                    f"the saved one {len(group['params'])}"
-                )
-            options = {**{key: value for key, value in own.items() if key != "params"}, **group}
-            options["state_dtype"] = own["state_dtype"]
-            self.check_options(options)
-            merged.append(options)
-        return merged
-
     def _loaded_state(self, incoming: dict[str, Any]) -> dict[Tensor, dict[str, Any]]:
         loaded: dict[Tensor, dict[str, Any]] = {}
         for index, (own, group) in enumerate(zip(self.param_groups, incoming["param_groups"], strict=True)):
-            for (name, parameter), key in zip(_named(own, index), group["params"], strict=True):
+            for (name, parameter), key in zip(named_parameters(own, index), group["params"], strict=True):
                 saved = incoming["state"].get(key)
                 if saved or parameter.requires_grad:
                     fresh = self._fresh_state(name, parameter, group)
@@ -504,16 +419,13 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         A trainer may then accumulate more micro-batches into ``.grad`` before it steps: the basis, and that
         one step, are of the larger batch (arXiv:2410.11289, large-batch GaLore).
         """
-        for number, group in enumerate(self.param_groups):
-            plans = GroupPlans.of(group)
-            for _, parameter in _named(group, number):
-                plan = plans.plan_of(parameter)
-                if not plan.transform.row_wise and self.state.get(parameter):
-                    state = self.state[parameter]
-                    shape = matrix_shape(parameter)
-                    own = {key: local_part(state[key]) for key in plan.transform.slots(shape)}
-                    if plan.transform.is_due(Site(shape, Rows(parameter), state=own)):
-                        return True
+        for member in self._members():
+            transform, state = member.plan.transform, self.state.get(member.parameter)
+            if state and not transform.row_wise:
+                shape = matrix_shape(member.parameter)
+                own = {key: local_part(state[key]) for key in transform.slots(shape)}
+                if transform.is_due(Site(shape, Rows(member.parameter), member.index, own)):
+                    return True
         return False
 
     def __repr__(self) -> str:
@@ -529,29 +441,6 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         return "\n".join([*lines, ")"])
 
 
-def _named(group: Mapping[str, Any], index: int) -> list[tuple[str, Tensor]]:
-    """Return a group's parameters with their names, or with their places where they have none."""
-    parameters = group["params"]
-    names = group.get("param_names") or [
-        f"group {index}, parameter {place}" for place in range(len(parameters))
-    ]
-    return list(zip(names, parameters, strict=True))
-
-
-def _mode_of(weight: Weight, options: Mapping[str, Any], plan: Plan, on_host: bool) -> Mode:
-    """Choose how a weight is taken, by itself or with others."""
-    parameter, foreach = weight.parameter, options["foreach"]
-    spread = bool(sharding_groups(parameter))
-    # On a CPU a kernel does all of a weight's step at once, the limiter too, and could not wait for a sum.
-    if takes(parameter, options, plan, on_host) and usable_rows(weight) and not (on_host and spread):
-        return "fused"
-    small = parameter.numel() <= LARGEST and foreach is not False and not spread
-    if on_host and small and plan.stackable:
-        return "stacked"
-    together = plan.row_wise and (not on_host if foreach is None else bool(foreach))
-    return "together" if together else "alone"
-
-
 def _known_options(
     kind: str, name: str, given: Mapping[str, Any], others: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -565,6 +454,8 @@ def _known_options(
             )
     clash = sorted(set(wanted) & set(others) & COMMON_OPTIONS)
     if clash:
-        raise ValueError(f"{kind} {name!r} has an option {clash[0]!r}, which every optimizer of the family has")
+        raise ValueError(
+            f"{kind} {name!r} has an option {clash[0]!r}, which every optimizer of the family has"
+        )
     options = {key: given.get(key, default) for key, default in wanted.items()}
     return {key: value for key, value in options.items() if value is not inspect.Parameter.empty}

@@ -71,14 +71,20 @@ def require_whole(name: str, value: object, lowest: int, highest: int | None = N
     """Raise a ``ValueError`` unless a value is a whole number within a range."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     holds = whole and lowest <= value and (highest is None or value <= highest)  # type: ignore[operator]
-    allowed = f"a whole number in {lowest}..{highest}" if highest is not None else f"a whole number, {lowest} or more"
+    allowed = (
+        f"a whole number in {lowest}..{highest}"
+        if highest is not None
+        else f"a whole number, {lowest} or more"
+    )
     require(holds, name, allowed, value)
 
 
 def require_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
     """Raise a ``ValueError`` unless a value is one of several words."""
     words = [repr(word) for word in allowed]
-    require(value in allowed, name, f"{', '.join(words[:-1])} or {words[-1]}" if words[1:] else words[0], value)
+    require(
+        value in allowed, name, f"{', '.join(words[:-1])} or {words[-1]}" if words[1:] else words[0], value
+    )
 
 
 def is_number(value: object) -> bool:

@@ -88,4 +88,4 @@ def _scatter(
 ) -> None:
     if kept is not None:
         new = torch.where(kept, new, old.to(new.dtype))
-    torch._foreach_copy_(targets, list(new.to(old.dtype).split(list(counts))))
+    torch._foreach_copy_(targets, list(torch.split(new.to(old.dtype), list(counts))))

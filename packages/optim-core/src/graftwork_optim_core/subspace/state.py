@@ -110,6 +110,29 @@ def state_bytes_of(name: str, parameter: Tensor, options: Mapping[str, Any], pla
     return total + (arithmetic_dtype(parameter).itemsize if plan.limited else 0)
 
 
+def merged_groups(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return saved parameter groups with an optimizer's own options where they have none.
+
+    ``state_dtype`` stays the optimizer's.
+
+    Raises:
+        ValueError: the numbers of groups or of their parameters differ.
+    """
+    if len(saved) != len(own):
+        raise ValueError(f"the saved state has {len(saved)} parameter groups, this has {len(own)}")
+    merged = []
+    for index, (mine, group) in enumerate(zip(own, saved, strict=True)):
+        if len(mine["params"]) != len(group["params"]):
+            raise ValueError(
+                f"parameter group {index} has {len(mine['params'])} parameters, the saved one "
+                f"{len(group['params'])}"
+            )
+        options = {**{key: value for key, value in mine.items() if key != "params"}, **group}
+        options["state_dtype"] = mine["state_dtype"]
+        merged.append(options)
+    return merged
+
+
 def check_loaded(name: str, saved: Mapping[str, Any], expected: Mapping[str, Any], plan: Plan) -> None:
     """Check that a saved state fits a weight.
 

@@ -101,7 +101,9 @@ def make_step(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
             averages = working[number] or batch.plan.host.load(
                 batch.stored(pieces), batch.arithmetic, copy=False
             )
-            _write(batch, pieces, _directions(batch, pieces, averages), _factors(batch, steps, divisors), gates)
+            _write(
+                batch, pieces, _directions(batch, pieces, averages), _factors(batch, steps, divisors), gates
+            )
     for weight in batch.weights:
         weight.write_back()
     return skipped

@@ -56,8 +56,10 @@ class BiasCorrection:
 class Refresh(Protocol):
     """What changed when a transform took new coordinates."""
 
-    restarts: bool
-    """Whether the averages start anew, at zero."""
+    @property
+    def restarts(self) -> bool:
+        """Whether the averages start anew, at zero."""
+        ...
 
     def carry(self, average: Tensor) -> Tensor:
         """Return an average that is linear in the gradient, in the new coordinates."""

@@ -1,0 +1,131 @@
+"""Which parameters are worked on together, and the sums over processes that their steps wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graftwork_optim_core.subspace.batch import Batch, Mode, Weight
+from graftwork_optim_core.subspace.fused import takes, usable_rows
+from graftwork_optim_core.subspace.plan import GroupPlans, Plan
+from graftwork_optim_core.subspace.sharding import local_part, sharding_groups, sum_over_groups
+from graftwork_optim_core.subspace.stacked import LARGEST
+from graftwork_optim_core.subspace.state import matrix_shape, reads_scalars
+from graftwork_optim_core.subspace.step import local_squares
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """One parameter of an optimizer, with or without a gradient.
+
+    Args:
+        name: or its place where it has none.
+        parameter: itself.
+        index: its place among all parameters of the optimizer.
+        options: of its group.
+        plan: how it is updated.
+    """
+
+    name: str
+    parameter: Tensor
+    index: int
+    options: dict[str, Any]
+    plan: Plan
+
+
+def named_parameters(group: Mapping[str, Any], number: int) -> list[tuple[str, Tensor]]:
+    """Return a group's parameters with their names, or with their places where they have none."""
+    parameters = group["params"]
+    names = group.get("param_names") or [
+        f"group {number}, parameter {place}" for place in range(len(parameters))
+    ]
+    return list(zip(names, parameters, strict=True))
+
+
+def members(groups: Sequence[dict[str, Any]]) -> Iterator[Member]:
+    """Yield all parameters of an optimizer's groups."""
+    first = 0
+    for number, group in enumerate(groups):
+        plans = GroupPlans.of(group)
+        for place, (name, parameter) in enumerate(named_parameters(group, number)):
+            yield Member(name, parameter, first + place, group, plans.plan_of(parameter))
+        first += len(group["params"])
+
+
+def batches_of(chosen: Sequence[Member], state: Mapping[Tensor, dict[str, Any]]) -> Iterator[Batch]:
+    """Yield batches of the parameters that have a gradient.
+
+    Args:
+        chosen: parameters whose gradients are dense.
+        state: of an optimizer, made for all of them.
+    """
+    alike: dict[object, Batch] = {}
+    for member in chosen:
+        parameter, options, plan = member.parameter, member.options, member.plan
+        gradient = parameter.grad
+        if gradient is None or parameter.numel() == 0:
+            continue
+        weight = Weight.of(parameter, gradient, state[parameter], plan, member.index)
+        on_host = reads_scalars(parameter, options)
+        mode = _mode_of(weight, options, plan, on_host)
+        batch = Batch([weight], options, plan, on_host, mode)
+        if mode == "alone":
+            yield batch
+            continue
+        sums = tuple(map(id, sharding_groups(parameter)))
+        width = weight.values.shape[1] if mode == "stacked" else mode
+        # The plan is made once a group, and again for its plain parameters.
+        key = (weight.values.device, parameter.dtype, id(plan), sums, width)
+        if key in alike:
+            alike[key].weights.extend(batch.weights)
+        else:
+            alike[key] = batch
+    yield from alike.values()
+
+
+def _mode_of(weight: Weight, options: Mapping[str, Any], plan: Plan, on_host: bool) -> Mode:
+    """Choose how a weight is taken, by itself or with others."""
+    parameter, foreach = weight.parameter, options["foreach"]
+    spread = bool(sharding_groups(parameter))
+    # On a CPU a kernel does all of a weight's step at once, the limiter too, and could not wait for a sum.
+    if takes(parameter, options, plan, on_host) and usable_rows(weight) and not (on_host and spread):
+        return "fused"
+    small = parameter.numel() <= LARGEST and foreach is not False and not spread
+    if on_host and small and plan.stackable:
+        return "stacked"
+    together = plan.row_wise and (not on_host if foreach is None else bool(foreach))
+    return "together" if together else "alone"
+
+
+def sum_over_shards(batches: Sequence[Batch], chosen: Sequence[Member]) -> dict[Tensor, Tensor]:
+    """Return every sharded parameter's squared norm of its direction, NaN where it must be skipped.
+
+    One all-reduce for all parameters that are spread over the same processes.
+
+    Args:
+        batches: to be stepped.
+        chosen: the parameters of the step, those without a gradient too.
+    """
+    sharded: dict[tuple[Any, ...], list[Tensor]] = {}
+    for member in chosen:
+        groups = sharding_groups(member.parameter)
+        if groups and member.plan.transform.keeps_rows(matrix_shape(member.parameter)):
+            sharded.setdefault(groups, []).append(member.parameter)
+    totals: dict[Tensor, Tensor] = {}
+    if not sharded:
+        return totals
+    local: dict[Tensor, Tensor] = {}
+    for batch in batches:
+        if batch.awaits_sums:
+            squares = local_squares(batch)
+            local.update(zip((weight.parameter for weight in batch.weights), squares, strict=True))
+    for groups, parameters in sharded.items():
+        # A number for every parameter, with a gradient here or not: the processes' sums must line up.
+        zero = torch.zeros((), dtype=torch.float64, device=local_part(parameters[0]).device)
+        sums = sum_over_groups([local.get(parameter, zero) for parameter in parameters], groups)
+        totals.update(zip(parameters, sums, strict=True))
+    return totals
