@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from itertools import pairwise
 from typing import Any
@@ -384,3 +385,43 @@ def test_repr_tells_the_options_and_no_names() -> None:
     assert "1 tensors, 32 parameters" in text
     assert "level: 3" in text
     assert "layer.weight" not in text
+
+
+def test_stochastic_rounding_keeps_updates_that_are_below_half_a_bfloat16_step() -> None:
+    def drift(stochastic: bool) -> float:
+        weight = torch.nn.Parameter(torch.ones(64, 64, dtype=torch.bfloat16))
+        optimizer = GWTAdamW(
+            [weight], lr=2e-4, scale=1.0, level=2, norm_growth_limit=None, stochastic_rounding=stochastic
+        )
+        for _ in range(50):
+            weight.grad = torch.ones(64, 64, dtype=torch.bfloat16)
+            optimizer.step()
+        return float(weight.float().mean())
+
+    # Fifty steps of 1e-4, half the rate in blocks of four; a bfloat16 step below 1 is 3.9e-3, of which nearest rounding sees nothing.
+    assert drift(False) == 1.0
+    assert drift(True) == pytest.approx(1 - 50e-4, abs=4e-4)
+
+
+def test_stochastic_rounding_resumes_exactly_and_leaves_skipped_weights() -> None:
+    torch.manual_seed(3)
+    start = torch.randn(8, 12).bfloat16()
+    gradients = [torch.randn(8, 12).bfloat16() for _ in range(6)]
+    gradients[4][0, 0] = torch.nan
+    options: dict[str, Any] = {"lr": 1e-3, "level": 1, "stochastic_rounding": True}
+    weight = torch.nn.Parameter(start.clone())
+    optimizer = GWTAdamW([weight], **options)
+    for step, gradient in enumerate(gradients):
+        if step == 3:
+            middle, state = weight.detach().clone(), copy.deepcopy(optimizer.state_dict())
+        before = weight.detach().clone()
+        weight.grad = gradient
+        optimizer.step()
+        assert torch.equal(weight, before) is (step == 4)
+    resumed = torch.nn.Parameter(middle)
+    other = GWTAdamW([resumed], **options)
+    other.load_state_dict(state)
+    for gradient in gradients[3:]:
+        resumed.grad = gradient
+        other.step()
+    assert torch.equal(resumed, weight)

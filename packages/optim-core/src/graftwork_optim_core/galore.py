@@ -66,6 +66,7 @@ class GaLoreAdamW(_GaLore):
             basis; "reset" both.
         align_signs: flip new directions so that each has a non-negative product with the old of its place.
         state_dtype: of moments and basis: "param" for the weight's own, "float32" or "bfloat16".
+        stochastic_rounding: round bfloat16 weights at random, so that small updates are kept on average.
         maximize: climb instead of descend.
         foreach: take all plain weights of a group in one batch; none means on accelerators only.
 
@@ -100,6 +101,7 @@ class GaLoreAdamW(_GaLore):
         moments: Literal["keep", "project", "reset"] = "keep",
         align_signs: bool = True,
         state_dtype: Literal["param", "float32", "bfloat16"] = "param",
+        stochastic_rounding: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
     ) -> None:
@@ -113,6 +115,7 @@ class GaLoreAdamW(_GaLore):
             scale=scale,
             weight_decay=weight_decay,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
             maximize=maximize,
             foreach=foreach,
         )
@@ -139,6 +142,7 @@ class GaLoreAdamW8bit(_GaLore):
         moments: "keep", "project" or "reset" at a refresh.
         align_signs: flip new directions towards the old.
         state_dtype: of the basis and of averages that stay unquantised.
+        stochastic_rounding: round bfloat16 weights at random, so that small updates are kept on average.
         maximize: climb instead of descend.
         foreach: take all plain weights of a group in one batch; none means on accelerators only.
 
@@ -169,6 +173,7 @@ class GaLoreAdamW8bit(_GaLore):
         moments: Literal["keep", "project", "reset"] = "keep",
         align_signs: bool = True,
         state_dtype: Literal["param", "float32", "bfloat16"] = "param",
+        stochastic_rounding: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
     ) -> None:
@@ -182,6 +187,7 @@ class GaLoreAdamW8bit(_GaLore):
             scale=scale,
             weight_decay=weight_decay,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
             maximize=maximize,
             foreach=foreach,
         )
@@ -206,6 +212,7 @@ class GaLoreAdafactor(_GaLore):
         moments: "keep", "project" or "reset" at a refresh.
         align_signs: flip new directions towards the old.
         state_dtype: of averages and basis: "param", "float32" or "bfloat16".
+        stochastic_rounding: round bfloat16 weights at random, so that small updates are kept on average.
         maximize: climb instead of descend.
         foreach: take all plain weights of a group in one batch; none means on accelerators only.
 
@@ -235,6 +242,7 @@ class GaLoreAdafactor(_GaLore):
         moments: Literal["keep", "project", "reset"] = "keep",
         align_signs: bool = True,
         state_dtype: Literal["param", "float32", "bfloat16"] = "param",
+        stochastic_rounding: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
     ) -> None:
@@ -248,6 +256,7 @@ class GaLoreAdafactor(_GaLore):
             scale=scale,
             weight_decay=weight_decay,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
             maximize=maximize,
             foreach=foreach,
         )

@@ -67,6 +67,7 @@ class GoLoreAdamW(_GoLore):
             they are or "reset" both.
         seed: of the random bases, with the parameter's place and the number of its bases so far.
         state_dtype: of moments and basis: "param" for the weight's own, "float32" or "bfloat16".
+        stochastic_rounding: round bfloat16 weights at random, so that small updates are kept on average.
         maximize: climb instead of descend.
         foreach: take all plain weights of a group in one batch; none means on accelerators only.
 
@@ -102,6 +103,7 @@ class GoLoreAdamW(_GoLore):
         moments: Literal["keep", "project", "reset"] = "project",
         seed: int = 0,
         state_dtype: Literal["param", "float32", "bfloat16"] = "param",
+        stochastic_rounding: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
     ) -> None:
@@ -117,6 +119,7 @@ class GoLoreAdamW(_GoLore):
             scale=scale,
             weight_decay=weight_decay,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
             maximize=maximize,
             foreach=foreach,
         )
@@ -149,6 +152,7 @@ class GoLoreMSGD(_GoLore):
             or "reset" it.
         seed: of the random bases, with the parameter's place and the number of its bases so far.
         state_dtype: of momentum and basis: "param" for the weight's own, "float32" or "bfloat16".
+        stochastic_rounding: round bfloat16 weights at random, so that small updates are kept on average.
         maximize: climb instead of descend.
         foreach: take all plain weights of a group in one batch; none means on accelerators only.
 
@@ -182,6 +186,7 @@ class GoLoreMSGD(_GoLore):
         moments: Literal["keep", "project", "reset"] = "project",
         seed: int = 0,
         state_dtype: Literal["param", "float32", "bfloat16"] = "param",
+        stochastic_rounding: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
     ) -> None:
@@ -197,6 +202,7 @@ class GoLoreMSGD(_GoLore):
             scale=scale,
             weight_decay=weight_decay,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
             maximize=maximize,
             foreach=foreach,
         )

@@ -49,6 +49,7 @@ class GWTAdamW(SubspaceOptimizer):
             the limit.
         state_dtype: of the moments: "param" for the weight's own, "float32" or "bfloat16". The arithmetic is
             float32 whatever it is, float64 for float64 weights.
+        stochastic_rounding: round bfloat16 weights at random, so that small updates are kept on average.
         maximize: climb instead of descend.
         foreach: take all weights of a group in one batch, which saves kernel launches and costs memory for
             their coarse gradients; none means on accelerators only.
@@ -90,6 +91,7 @@ class GWTAdamW(SubspaceOptimizer):
         boundary: Literal["zero", "constant", "reflect", "periodic", "symmetric"] = "zero",
         norm_growth_limit: float | None = 1.01,
         state_dtype: Literal["param", "float32", "bfloat16"] = "param",
+        stochastic_rounding: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
         capturable: bool = False,
@@ -111,6 +113,7 @@ class GWTAdamW(SubspaceOptimizer):
             weight_decay=weight_decay,
             norm_growth_limit=norm_growth_limit,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
             maximize=maximize,
             foreach=foreach,
             capturable=capturable,
@@ -145,6 +148,7 @@ class GWTMuon(SubspaceOptimizer):
         betas: Adam's decay rates, for those.
         eps: Adam's, for those.
         state_dtype: of the averages: "param" for the weight's own, "float32" or "bfloat16".
+        stochastic_rounding: round bfloat16 weights at random, so that small updates are kept on average.
         maximize: climb instead of descend.
         foreach: take all plain weights of a group in one batch; none means on accelerators only.
 
@@ -179,6 +183,7 @@ class GWTMuon(SubspaceOptimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-6,
         state_dtype: Literal["param", "float32", "bfloat16"] = "param",
+        stochastic_rounding: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
     ) -> None:
@@ -200,6 +205,7 @@ class GWTMuon(SubspaceOptimizer):
             scale=scale,
             weight_decay=weight_decay,
             state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
             maximize=maximize,
             foreach=foreach,
         )

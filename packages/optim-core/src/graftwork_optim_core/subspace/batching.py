@@ -91,6 +91,8 @@ def _mode_of(weight: Weight, options: Mapping[str, Any], plan: Plan, on_host: bo
     """Choose how a weight is taken, by itself or with others."""
     parameter, foreach = weight.parameter, options["foreach"]
     spread = bool(sharding_groups(parameter))
+    if options["stochastic_rounding"] and parameter.dtype == torch.bfloat16:
+        return "together" if plan.row_wise and not on_host else "alone"
     # On a CPU a kernel does all of a weight's step at once, the limiter too, and could not wait for a sum.
     if takes(parameter, options, plan, on_host) and usable_rows(weight) and not (on_host and spread):
         return "fused"

@@ -89,6 +89,8 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             no step waits for the device in either case.
         fused: let a kernel make the whole step of a weight where there is one: Adam in the Haar basis, on CUDA
             by Triton, on a CPU by Numba if it is installed; none means where foreach is none too.
+        stochastic_rounding: round bfloat16 weights up or down at random so that small updates are kept on
+            average; the numbers follow from the step and the parameter's place, so that runs resume exactly.
 
     Raises:
         ValueError: an option is unknown or out of its range, a parameter is complex, or a sharding cuts what
@@ -125,6 +127,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         foreach: bool | None = None,
         capturable: bool = False,
         fused: bool | None = None,
+        stochastic_rounding: bool = False,
     ) -> None:
         defaults: dict[str, Any] = {
             "lr": lr,
@@ -140,6 +143,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             "foreach": foreach,
             "capturable": capturable,
             "fused": fused,
+            "stochastic_rounding": stochastic_rounding,
         }
         for kind, name, given in (
             (TRANSFORMS, transform, transform_options),

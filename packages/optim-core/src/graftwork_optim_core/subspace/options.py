@@ -24,6 +24,7 @@ COMMON_OPTIONS = frozenset(
         "foreach",
         "capturable",
         "fused",
+        "stochastic_rounding",
     )
 )
 """What every optimizer of the family has, so that no host or transform may call an option of its own so."""

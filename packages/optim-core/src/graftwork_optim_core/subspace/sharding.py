@@ -74,6 +74,15 @@ class Rows:
         """Whether other processes hold other rows."""
         return bool(sharding_groups(self.parameter))
 
+    @property
+    def part(self) -> tuple[int, ...]:
+        """Which of the parts this process holds, a number for each way in which the weight is cut."""
+        if not is_sharded_type(self.parameter):
+            return ()
+        mesh, placements = self.parameter.device_mesh, self.parameter.placements
+        cut = [d for d, placed in enumerate(placements) if _sharded_axis(placed, self.parameter.ndim) is not None]
+        return tuple(mesh.get_local_rank(dimension) for dimension in cut)
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum a tensor over the processes that hold other rows; it may be written into."""
         groups = sharding_groups(self.parameter)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.numerics.stochastic_rounding import round_stochastically
 from graftwork_optim_core.subspace.batch import Batch, Piece, Weight
 from graftwork_optim_core.subspace.scalars import Scalar, limit_growth
 from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
@@ -289,7 +290,22 @@ def _write(
             gate = gates[piece.place]
             update = torch.where(gate, update, 0.0)
             kept = None if kept is None else torch.where(gate, torch.as_tensor(kept, dtype=update.dtype), 1.0)
-        _descend(values, update, rate, kept)
+        if batch.options["stochastic_rounding"] and values.dtype == torch.bfloat16:
+            moved = values.to(update.dtype).sub_(update, alpha=rate).mul_(1.0 if kept is None else kept)
+            _round_stochastically(batch, piece, moved)
+        else:
+            _descend(values, update, rate, kept)
+
+
+def _round_stochastically(batch: Batch, piece: Piece, moved: Tensor) -> None:
+    """Write values into a bfloat16 weight so that their expectation is kept.
+
+    A weight that was skipped is written as it is: a bfloat16 number rounds to itself.
+    """
+    weight = batch.weights[piece.place]
+    first_index = (piece.rows.start or 0) * moved.shape[1]
+    seed = (weight.site.index, *weight.site.rows.part, weight.state["step"])
+    weight.values[piece.rows].copy_(round_stochastically(moved, seed, first_index))
 
 
 def _descend(values: Tensor, update: Tensor, rate: float, kept: Scalar | None) -> None:
