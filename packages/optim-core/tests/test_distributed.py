@@ -6,7 +6,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,30 +31,45 @@ def load_job() -> ModuleType:
 JOB_NAMES = list(load_job().FAMILY)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("job")
+def run_job(folder: Path, world: int, *checks: str) -> list[dict[str, Any]]:
+    """Run checks, all by default, in processes of their own; return what each process found."""
     processes = [
         subprocess.Popen(
-            [sys.executable, str(JOB), str(rank), str(WORLD), str(folder)],
+            [sys.executable, str(JOB), str(rank), str(world), str(folder), *checks],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank in range(WORLD)
+        for rank in range(world)
     ]
     try:
-        outputs = [process.communicate(timeout=240)[0] for process in processes]
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0] * WORLD, "\n".join(outputs)
+    assert [process.returncode for process in processes] == [0] * world, "\n".join(outputs)
+    return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(world)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("job")
+    run_job(folder, WORLD)
     return folder
 
 
 @pytest.fixture(scope="module")
 def found(folder: Path) -> list[dict[str, Any]]:
     return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_fewer_processes_equal_one_as_well(tmp_path: Path, world: int) -> None:
+    for rank in run_job(tmp_path, world, "fully_shard", "family"):
+        assert all(rank["fully_shard"][mode] < 1e-12 for mode in ("loop", "foreach", "capturable"))
+        assert rank["fully_shard"]["all_reduces_a_step"] == (1 if world > 1 else 0)
+        assert all(rank["family"][name] < 1e-12 for name in JOB_NAMES)
+        assert all(rank["family"][f"{name}_skips"] == 1 for name in JOB_NAMES)
 
 
 @pytest.mark.parametrize("mode", ["loop", "foreach", "capturable"])
@@ -79,9 +93,7 @@ def test_bases_saved_by_three_load_in_two_and_in_one(
     assert all(rank["family_checkpoints"][name] < 1e-12 for rank in found)
     job = load_job()
     model = job.make_model()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        optimizer = job.FAMILY[name](model.named_parameters())
+    optimizer = job.FAMILY[name](job.selected(model))
     state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
     dcp.load(state, checkpoint_id=str(folder / name), no_dist=True)
     set_optimizer_state_dict(model, optimizer, state["optimizer"])

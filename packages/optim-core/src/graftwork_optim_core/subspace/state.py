@@ -7,6 +7,7 @@ the arithmetic's dtype, where the norm's growth is limited.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -56,7 +57,10 @@ def reads_scalars(parameter: Tensor, options: Mapping[str, Any]) -> bool:
 def all_slots(parameter: Tensor, plan: Plan) -> dict[str, Slot]:
     """Return the slots of a weight, of its host and of its transform."""
     shape = matrix_shape(parameter)
-    return {**plan.host.slots(plan.transform.coarse_shape(shape)), **plan.transform.slots(shape)}
+    averages = plan.host.slots(plan.transform.coarse_shape(shape))
+    if not plan.transform.keeps_rows(shape):
+        averages = {key: replace(slot, follows_rows=False) for key, slot in averages.items()}
+    return {**averages, **plan.transform.slots(shape)}
 
 
 def fresh_state(name: str, parameter: Tensor, options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
