@@ -337,7 +337,9 @@ def test_the_dtype_of_the_state_survives_loading(make: Callable[..., torch.optim
     narrow = make(small(torch.bfloat16).parameters(), state_dtype="param")
     narrow.load_state_dict(through_a_file(optimizer.state_dict()))
     for state in narrow.state.values():
-        assert all(state[key].dtype == torch.bfloat16 for key in ("exp_avg", "momentum_buffer") if key in state)
+        assert all(
+            state[key].dtype == torch.bfloat16 for key in ("exp_avg", "momentum_buffer") if key in state
+        )
 
 
 @ours

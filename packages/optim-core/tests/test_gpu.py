@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from graftwork_optim_core import GWTAdamW
+from graftwork_optim_core import GaLoreAdamW, GoLoreAdamW, GoLoreMSGD, GWTAdamW, GWTMuon, SubspaceOptimizer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -39,6 +41,46 @@ def test_cuda_agrees_with_cpu_in_float64(level: int, guard: str, foreach: bool) 
     theirs, _ = run("cpu", 10, torch.float64, **options)
     for one, two in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+@pytest.mark.parametrize("guard", ["auto", "off"])
+def test_the_triton_kernels_agree_with_cpu_in_float64(level: int, guard: str) -> None:
+    options = {"level": level, "detail_guard": guard}
+    ours, _ = run("cuda", 10, torch.float64, fused=True, **options)
+    theirs, _ = run("cpu", 10, torch.float64, foreach=False, **options)
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-10)
+
+
+LOW_RANK: dict[str, Any] = {"rank": 5, "refresh_every": 4, "lr": 1e-2}
+FAMILY: dict[str, Callable[..., SubspaceOptimizer]] = {
+    "galore-svd": partial(GaLoreAdamW, **LOW_RANK, moments="project"),
+    "galore-gram": partial(GaLoreAdamW, **LOW_RANK, basis="gram", side="right"),
+    "galore-power": partial(GaLoreAdamW, **LOW_RANK, basis="power", side="full"),
+    "golore-adamw": partial(GoLoreAdamW, **LOW_RANK, total_steps=10, random_last=0.5),
+    "golore-msgd": partial(GoLoreMSGD, **LOW_RANK, random_last=1.0, scale=1.0),
+    "gwt-db2": partial(GWTAdamW, basis="db2", level=2, lr=1e-2),
+    "gwt-muon": partial(GWTMuon, lr=1e-2, orthogonalize="coarse"),
+    "adafactor": partial(SubspaceOptimizer, host="adafactor", transform="wavelet", lr=1e-2),
+    "adam-mini": partial(SubspaceOptimizer, host="adam-mini", transform="wavelet", lr=1e-2),
+}
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_host_and_transform_agrees_with_cpu(name: str) -> None:
+    finals = []
+    for device in ("cuda", "cpu"):
+        generator = torch.Generator().manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(33, 24, generator=generator).double().to(device))
+        optimizer = FAMILY[name]([weight], weight_decay=0.1)
+        for _ in range(10):
+            weight.grad = torch.randn(33, 24, generator=generator).double().to(device)
+            optimizer.step()
+        finals.append(weight.detach().cpu())
+    # Newton and Schulz's iteration runs in bfloat16.
+    tolerance = 2e-2 if name == "gwt-muon" else 1e-7
+    torch.testing.assert_close(finals[0], finals[1], rtol=tolerance, atol=tolerance)
 
 
 def test_cuda_agrees_with_cpu_in_bfloat16() -> None:

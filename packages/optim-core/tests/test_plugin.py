@@ -14,13 +14,57 @@ from graftwork_optim_core.plugin import graftwork_components
 COMPONENTS = {component.reference: component for component in graftwork_components()}
 
 
+OPTIMIZERS = [
+    "adamw",
+    "sgd",
+    "subspace",
+    "gwt-adamw",
+    "gwt-muon",
+    "galore-adamw",
+    "galore-adamw8bit",
+    "galore-adafactor",
+    "golore-adamw",
+    "golore-msgd",
+]
+HOSTS = ["adamw", "msgd", "adam8bit", "adafactor", "muon", "adam-mini"]
+TRANSFORMS = ["identity", "wavelet", "svd", "gram", "rsvd", "power", "random", "golore"]
+
+
 def test_what_is_registered() -> None:
-    assert {reference: component.target for reference, component in COMPONENTS.items()} == {
-        "optimizer/adamw": "torch.optim:AdamW",
-        "optimizer/sgd": "torch.optim:SGD",
-        "optimizer/gwt-adamw": "graftwork_optim_core.gwt:GWTAdamW",
-        "reproduction/gwt": "graftwork_optim_core.reproductions.gwt:reproduce",
-    }
+    assert list(COMPONENTS) == [
+        *(f"optimizer/{name}" for name in OPTIMIZERS),
+        *(f"optimizer-host/{name}" for name in HOSTS),
+        *(f"gradient-transform/{name}" for name in TRANSFORMS),
+        "reproduction/gwt",
+        "reproduction/golore",
+    ]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_every_host_meets_every_transform(host: str, transform: str) -> None:
+    import torch
+
+    options = {} if transform in ("identity", "wavelet") else {"rank": 3, "refresh_every": 2}
+    if transform == "golore":
+        options["total_steps"] = 4
+    weight = torch.nn.Parameter(torch.randn(6, 16))
+    before = weight.detach().clone()
+    optimizer = graftwork_optim_core.SubspaceOptimizer(
+        [weight], lr=1e-2, host=host, transform=transform, transform_options=options
+    )
+    for _ in range(4):
+        weight.grad = torch.randn(6, 16)
+        optimizer.step()
+    assert torch.isfinite(weight).all()
+    assert not torch.equal(weight, before)
+    assert optimizer.state_bytes() == graftwork_optim_core.predicted_state_bytes(
+        [weight],
+        graftwork_optim_core.SubspaceOptimizer,
+        host=host,
+        transform=transform,
+        transform_options=options,
+    )
 
 
 def test_neither_the_package_nor_its_plugin_imports_torch() -> None:
@@ -53,7 +97,7 @@ def test_every_option_has_a_type_that_a_recipe_can_check(reference: str) -> None
     options = options_of(getattr(import_module(module), attribute), kind)
     assert "lr" in options
     assert "params" not in options
-    if reference == "optimizer/gwt-adamw":
-        assert {"match", "exclude", "level", "detail_guard"} <= options.keys()
+    if reference not in ("optimizer/adamw", "optimizer/sgd"):
+        assert {"match", "exclude", "convolutions"} <= options.keys()
         assert [name for name, option in options.items() if not option.meaning] == []
         assert [name for name, option in options.items() if option.type_text == "anything"] == []

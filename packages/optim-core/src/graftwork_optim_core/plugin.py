@@ -42,6 +42,13 @@ def graftwork_components() -> Iterator[Component]:
         "GWT's optimizer-state sizes for LLaMA 60M to 7B, and two steps by hand",
         _GWT,
     )
+    yield Component(
+        Kind.REPRODUCTION,
+        "golore",
+        f"{_PACKAGE}.reproductions.golore:reproduce",
+        "a problem on which GaLore stalls and GoLore does not",
+        _GOLORE,
+    )
 
 
 def _optimizers() -> Iterator[Component]:
@@ -51,9 +58,19 @@ def _optimizers() -> Iterator[Component]:
     )
     for name, target, summary, paper in (
         ("subspace", "subspace.optimizer:SubspaceOptimizer", "any host in the space of any transform", None),
-        ("gwt-adamw", "gwt:GWTAdamW", "AdamW whose moments live in the low band of a wavelet transform", _GWT),
+        (
+            "gwt-adamw",
+            "gwt:GWTAdamW",
+            "AdamW whose moments live in the low band of a wavelet transform",
+            _GWT,
+        ),
         ("gwt-muon", "gwt:GWTMuon", "Muon whose momentum lives in the low band of a wavelet transform", _GWT),
-        ("galore-adamw", "galore:GaLoreAdamW", "AdamW in the gradient's leading singular directions", _GALORE),
+        (
+            "galore-adamw",
+            "galore:GaLoreAdamW",
+            "AdamW in the gradient's leading singular directions",
+            _GALORE,
+        ),
         (
             "galore-adamw8bit",
             "galore:GaLoreAdamW8bit",
@@ -62,7 +79,12 @@ def _optimizers() -> Iterator[Component]:
         ),
         ("galore-adafactor", "galore:GaLoreAdafactor", "Adafactor in the same directions", _GALORE),
         ("golore-adamw", "golore:GoLoreAdamW", "GaLore whose last bases are random, with AdamW", _GOLORE),
-        ("golore-msgd", "golore:GoLoreMSGD", "GaLore whose last bases are random, with momentum SGD", _GOLORE),
+        (
+            "golore-msgd",
+            "golore:GoLoreMSGD",
+            "GaLore whose last bases are random, with momentum SGD",
+            _GOLORE,
+        ),
     ):
         yield Component(Kind.OPTIMIZER, name, f"{_PACKAGE}.{target}", summary, paper)
 
@@ -71,7 +93,12 @@ def _hosts() -> Iterator[Component]:
     for name, target, summary, paper in (
         ("adamw", "adamw:AdamWHost", "Adam's two averages", "arXiv:1412.6980"),
         ("msgd", "msgd:MSGDHost", "momentum of stochastic gradient descent", None),
-        ("adam8bit", "adam8bit:Adam8bitHost", "Adam's averages in blocks of 8-bit numbers", "arXiv:2110.02861"),
+        (
+            "adam8bit",
+            "adam8bit:Adam8bitHost",
+            "Adam's averages in blocks of 8-bit numbers",
+            "arXiv:2110.02861",
+        ),
         ("adafactor", "adafactor:AdafactorHost", "mean squares as rows times columns", "arXiv:1804.04235"),
         ("muon", "muon:MuonHost", "momentum made orthogonal", "https://kellerjordan.github.io/posts/muon"),
         ("adam-mini", "adam_mini:AdamMiniHost", "one mean square a row", "arXiv:2406.16793"),
@@ -82,10 +109,20 @@ def _hosts() -> Iterator[Component]:
 def _transforms() -> Iterator[Component]:
     for name, target, summary, paper in (
         ("identity", "subspace.identity:IdentityTransform", "the gradient itself", None),
-        ("wavelet", "wavelet.transform:WaveletTransform", "low band of a wavelet transform of each row", _GWT),
+        (
+            "wavelet",
+            "wavelet.transform:WaveletTransform",
+            "low band of a wavelet transform of each row",
+            _GWT,
+        ),
         ("svd", "lowrank.methods:SVDTransform", "leading singular vectors, by a full SVD", _GALORE),
         ("gram", "lowrank.methods:GramTransform", "the same by the smaller Gram matrix", _GALORE),
-        ("rsvd", "lowrank.methods:RandomizedSVDTransform", "nearly the same by a random sketch", "arXiv:0909.4061"),
+        (
+            "rsvd",
+            "lowrank.methods:RandomizedSVDTransform",
+            "nearly the same by a random sketch",
+            "arXiv:0909.4061",
+        ),
         ("power", "lowrank.methods:PowerTransform", "one power step from the previous basis", _GALORE),
         ("random", "lowrank.methods:RandomTransform", "a uniformly random subspace", _GOLORE),
         ("golore", "lowrank.methods:GoLoreTransform", "singular vectors first, random ones at last", _GOLORE),
