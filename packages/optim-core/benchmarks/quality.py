@@ -1,10 +1,10 @@
 """Held-out loss after equal steps, each optimizer at its best learning rate of one stated grid.
 
-GWT's and GaLore's recipes move the weights of attention and MLP by a quarter of the rate that embeddings, head
-and norms move by. One contender has the same two rates and no transform (GWT at level 0, whose moments are
-Adam's), so that a reader sees which of them made a difference. A rank is a quarter of the model's width, as in
-the published runs; bases are refreshed every 50 steps, since these runs have 600 where the published had 10 000
-and more. APOLLO is the peer's, of the package pytorch_optimizer.
+GWT's and GaLore's recipes move the weights of attention and MLP by a quarter of the rate that embeddings,
+head and norms move by. One contender has the same two rates and no transform (GWT at level 0, whose moments
+are Adam's), so that a reader sees which of them made a difference. A rank is a quarter of the model's width,
+as in the published runs; bases are refreshed every 50 steps, since these runs have 600 where the published
+had 10 000 and more. APOLLO is the peer's, of the package pytorch_optimizer.
 
 The grid is searched with a seed that the comparison does not use; then all train with three others. Needs
 graftwork-trainer beside this package, and pytorch_optimizer for APOLLO. Figures go into OUT/quality.json, a
@@ -145,9 +145,7 @@ def train(out: Path, contender: Contender, settings: list[str]) -> None:
 def grid_losses(out: Path, contender: Contender) -> dict[str, float]:
     """The loss of every rate of the grid."""
     losses = final(out / f"{contender.name}-grid", "loss")
-    return {
-        rate: losses.get(f"lr-{float(rate)}-seed{TUNING_SEED}", float("inf")) for rate in contender.rates
-    }
+    return {rate: losses.get(f"lr-{float(rate)}-seed{TUNING_SEED}", float("inf")) for rate in contender.rates}
 
 
 def report_of(out: Path, contender: Contender) -> dict[str, Any]:
@@ -167,10 +165,14 @@ def show(name: str, found: dict[str, Any]) -> None:
     tried = ", ".join(f"{rate}: {loss:.4f}" for rate, loss in found["grid"].items())
     rates = list(found["grid"])
     edge = " (at the edge of the grid)" if found["best"] in (rates[0], rates[-1]) else ""
-    print(f"{name}: loss by lr {tried}; best {found['best']}{edge}; state {found['state_bytes'] / 2**20:.3f} MiB")
+    print(
+        f"{name}: loss by lr {tried}; best {found['best']}{edge}; state {found['state_bytes'] / 2**20:.3f} MiB"
+    )
     for metric in METRICS:
         values = found[metric]
-        print(f"  {metric:<14} {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f} of {len(values)}")
+        print(
+            f"  {metric:<14} {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f} of {len(values)}"
+        )
 
 
 def plot(report: dict[str, dict[str, Any]], path: Path) -> None:

@@ -42,7 +42,8 @@ class GaLoreAdamW(_GaLore):
     groups that :func:`~graftwork_optim_core.param_groups` makes: embeddings, head, norms and biases are for
     plain Adam.
 
-    A weight whose gradient holds an inf or a NaN makes no step, and keeps its basis if it was to be refreshed.
+    A weight whose gradient holds an inf or a NaN makes no step, and keeps its basis if it was to be
+    refreshed.
 
     Args:
         params: parameters, named parameters or groups of either. A group may set any of the options for
@@ -56,11 +57,11 @@ class GaLoreAdamW(_GaLore):
             more rows or columns than that makes Adam's own step.
         refresh_every: steps between bases, 1 or more.
         scale: multiplies the update of a weight, greater than 0.
-        side: "std" projects the shorter axis, as published; "reverse_std" the longer; "left" the rows, "right"
-            the columns, "full" both.
-        basis: how a basis is found: "svd" as published; "gram" by the eigenvectors of the smaller Gram matrix,
-            the same directions several times faster; "rsvd" by a random sketch; "power" by one step of power
-            iteration from the previous basis, the fastest.
+        side: "std" projects the shorter axis, as published; "reverse_std" the longer; "left" the rows,
+            "right" the columns, "full" both.
+        basis: how a basis is found: "svd" as published; "gram" by the eigenvectors of the smaller Gram
+            matrix, the same directions several times faster; "rsvd" by a random sketch; "power" by one step
+            of power iteration from the previous basis, the fastest.
         stagger: refresh weights at different steps, so that after the first no step pays for all.
         moments: at a refresh "keep" the moments as they are, as published; "project" the first into the new
             basis; "reset" both.
@@ -80,8 +81,9 @@ class GaLoreAdamW(_GaLore):
     >>> optimizer = GaLoreAdamW(GaLoreAdamW.select_parameters(model), lr=1e-2, rank=4)
     >>> model["head"](model["mlp"](torch.randn(2, 16))).square().mean().backward()
     >>> optimizer.step()
-    >>> {key: tuple(value.shape) for key, value in optimizer.state[model["mlp"].weight].items() if value.numel() > 1}
-    {'exp_avg': (4, 16), 'exp_avg_sq': (4, 16), 'basis_left': (8, 4)}
+    >>> state = optimizer.state[model["mlp"].weight]
+    >>> [tuple(state[key].shape) for key in ("exp_avg", "exp_avg_sq", "basis_left")]
+    [(4, 16), (4, 16), (8, 4)]
     """
 
     def __init__(

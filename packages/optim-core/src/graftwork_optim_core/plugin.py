@@ -23,8 +23,8 @@ def graftwork_kinds() -> Iterator[Kind]:
     )
     yield Kind(
         TRANSFORMS,
-        "target(**options) -> GradientTransform (graftwork_optim_core.subspace.transform): maps gradients to a "
-        "smaller space and directions back.",
+        "target(**options) -> GradientTransform (graftwork_optim_core.subspace.transform): maps gradients to "
+        "a smaller space and directions back.",
         attributes=("coarse_shape", "compress", "expand"),
     )
 

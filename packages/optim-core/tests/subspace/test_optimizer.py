@@ -50,9 +50,7 @@ def columns(monkeypatch: pytest.MonkeyPatch) -> None:
     pairing.options_of.cache_clear()
 
 
-@pytest.mark.parametrize(
-    "modes", [{}, {"foreach": True}, {"foreach": False}, {"capturable": True}], ids=str
-)
+@pytest.mark.parametrize("modes", [{}, {"foreach": True}, {"foreach": False}, {"capturable": True}], ids=str)
 def test_another_transform_meets_the_host(columns: None, modes: dict[str, bool]) -> None:
     weight = torch.randn(4, 6, dtype=torch.float64)
     gradients = [torch.randn(4, 6, dtype=torch.float64) for _ in range(5)]

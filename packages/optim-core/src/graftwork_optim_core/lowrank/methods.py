@@ -80,8 +80,8 @@ class GramTransform(_ByMethod):
 
     Args: those of :class:`~graftwork_optim_core.lowrank.transform.LowRankTransform`, and
 
-        gram_in_float64: square and decompose in float64. In float32 directions with less than some 3e-4 of the
-            largest singular value drown in rounding.
+        gram_in_float64: square and decompose in float64. In float32 directions with less than some 3e-4 of
+            the largest singular value drown in rounding.
     """
 
     gram_in_float64: bool = False
@@ -176,7 +176,7 @@ class GoLoreTransform(RandomTransform):
     >>> GoLoreTransform(random_last=0.2)
     Traceback (most recent call last):
     ...
-    ValueError: total_steps must be given with random_last=0.2: which part of the run is the last 20 %?
+    ValueError: total_steps must be given with random_last=0.2: of how many steps are the last 20 % random?
     """
 
     early_basis: Literal["svd", "gram", "rsvd", "power"] = "svd"
@@ -192,8 +192,8 @@ class GoLoreTransform(RandomTransform):
             require_whole("total_steps", self.total_steps, 1)
         elif 0 < self.random_last < 1:
             raise ValueError(
-                f"total_steps must be given with random_last={self.random_last}: which part of the run is the "
-                f"last {self.random_last:.0%}?".replace("%?", " %?")
+                f"total_steps must be given with random_last={self.random_last}: of how many steps are the "
+                f"last {100 * self.random_last:g} % random?"
             )
 
     @property

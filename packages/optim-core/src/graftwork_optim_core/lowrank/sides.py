@@ -1,7 +1,7 @@
 """On which side of a gradient a basis acts, and the projection there and back.
 
-With G ``[rows, width]`` and orthonormal columns in P: on the left R = P^T G and back P N, on the right R = G P
-and back N P^T, on both R = P^T G Q and back P N Q^T (arXiv:2403.03507, section 4). Rows of G and of a left
+With G ``[rows, width]`` and orthonormal columns in P: on the left R = P^T G and back P N, on the right R = G
+P and back N P^T, on both R = P^T G Q and back P N Q^T (arXiv:2403.03507, section 4). Rows of G and of a left
 basis may be spread over processes; what a left basis makes is summed over them, and then all of them have it.
 """
 

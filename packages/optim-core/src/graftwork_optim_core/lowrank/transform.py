@@ -39,8 +39,8 @@ class LowRankTransform(GradientTransform):
 
     Args:
         rank: directions kept, 1 or more.
-        side: "std" projects the shorter axis, as published; "reverse_std" the longer; "left" the rows, "right"
-            the columns, "full" both. Where rows are spread over processes a right basis costs no
+        side: "std" projects the shorter axis, as published; "reverse_std" the longer; "left" the rows,
+            "right" the columns, "full" both. Where rows are spread over processes a right basis costs no
             communication in an ordinary step, and never more memory than "std".
         refresh_every: steps of a weight between refreshes, 1 or more.
         stagger: refresh weights at different steps, so that after the first no step pays for all.
@@ -101,7 +101,9 @@ class LowRankTransform(GradientTransform):
         if self.is_identity(shape):
             return shape
         bases = bases_of(self.side, shape)
-        rows, columns = (self.rank if name in bases else size for name, size in zip(_BASES, shape, strict=True))
+        rows, columns = (
+            self.rank if name in bases else size for name, size in zip(_BASES, shape, strict=True)
+        )
         return rows, columns
 
     def keeps_rows(self, shape: tuple[int, int]) -> bool:
@@ -144,9 +146,8 @@ class LowRankTransform(GradientTransform):
         old = {name: None if first else site.state[name] for name in names}
         new = {name: self.find(gradient, name, old[name], site) for name in names}
         maps: dict[str, Tensor] = {}
-        for name, basis in new.items():
-            if basis is None:
-                return None
+        if any(basis is None for basis in new.values()):
+            return None
         for name, basis in new.items():
             previous = old[name]
             assert basis is not None

@@ -58,10 +58,11 @@ from graftwork_optim_core.subspace.step import make_step, refresh
 class SubspaceOptimizer(torch.optim.Optimizer):
     """Any update host in the coarse space of any gradient transform, both by their registered names.
 
-    The named fronts (:class:`~graftwork_optim_core.GWTAdamW`, :class:`~graftwork_optim_core.GaLoreAdamW`, ...)
-    are this class with published defaults. A parameter group may set every option for itself, another host or
-    transform too; ``plain=True`` makes it the host's own step without transform, scale and limiter. All state
-    is made when a parameter is added, so that taking the state dict of a fresh optimizer runs no step.
+    The named fronts (:class:`~graftwork_optim_core.GWTAdamW`, :class:`~graftwork_optim_core.GaLoreAdamW`,
+    ...) are this class with published defaults. A parameter group may set every option for itself, another
+    host or transform too; ``plain=True`` makes it the host's own step without transform, scale and limiter.
+    All state is made when a parameter is added, so that taking the state dict of a fresh optimizer runs no
+    step.
 
     A weight whose gradient holds an inf or a NaN, or is so large that its squared norm overflows, makes no
     step and keeps its state; :meth:`nonfinite_skips` counts such weights.
@@ -87,8 +88,8 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             gradients; none means on accelerators, and for small weights on a CPU.
         capturable: keep every scalar on the device, so that a step can be captured in a CUDA graph. Off a CPU
             no step waits for the device in either case.
-        fused: let a kernel make the whole step of a weight where there is one: Adam in the Haar basis, on CUDA
-            by Triton, on a CPU by Numba if it is installed; none means where foreach is none too.
+        fused: let a kernel make the whole step of a weight where there is one: Adam in the Haar basis, on
+            CUDA by Triton, on a CPU by Numba if it is installed; none means where foreach is none too.
         stochastic_rounding: round bfloat16 weights up or down at random so that small updates are kept on
             average; the numbers follow from the step and the parameter's place, so that runs resume exactly.
 
@@ -200,7 +201,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         if self._in_backward is not None:
             self._in_backward.attach(group["params"])
         lacking = [
-            name for name, parameter in named if 0 < parameter.ndim and plans.lacks_dimensions(parameter)
+            name for name, parameter in named if parameter.ndim > 0 and plans.lacks_dimensions(parameter)
         ]
         if lacking and not plans.all_plain:
             warnings.warn(

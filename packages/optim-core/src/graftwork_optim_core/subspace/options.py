@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-
 COMMON_OPTIONS = frozenset(
     (
         "lr",

@@ -80,7 +80,9 @@ class Rows:
         if not is_sharded_type(self.parameter):
             return ()
         mesh, placements = self.parameter.device_mesh, self.parameter.placements
-        cut = [d for d, placed in enumerate(placements) if _sharded_axis(placed, self.parameter.ndim) is not None]
+        cut = [
+            d for d, placed in enumerate(placements) if _sharded_axis(placed, self.parameter.ndim) is not None
+        ]
         return tuple(mesh.get_local_rank(dimension) for dimension in cut)
 
     def sum(self, tensor: Tensor) -> Tensor:

@@ -92,7 +92,8 @@ class GradientTransform(ABC):
         """Return the shape of the coarse gradient of a matrix of this shape."""
 
     def keeps_rows(self, shape: tuple[int, int]) -> bool:
-        """Whether row i of the coarse gradient comes from row i alone; otherwise each process has all of it."""
+        """Whether row i of the coarse gradient comes from row i alone; otherwise each process has all of
+        it."""
         return True
 
     def slots(self, shape: tuple[int, int]) -> dict[str, Slot]:
@@ -122,7 +123,8 @@ class GradientTransform(ABC):
     def expand(
         self, gradient: Tensor, coarse: Tensor, direction: Direction, correction: BiasCorrection, site: Site
     ) -> Tensor:
-        """Return the update ``[rows, width]``, a fresh tensor, to be multiplied by the rate and subtracted."""
+        """Return the update ``[rows, width]``, a fresh tensor, to be multiplied by the rate and
+        subtracted."""
 
     def descend(
         self,

@@ -63,8 +63,8 @@ class WaveletTransform(GradientTransform):
     Raises:
         ValueError: an option is out of its range, or no such orthogonal wavelet.
 
-    >>> WaveletTransform(level=2).coarse_shape((512, 1376)), WaveletTransform("db2", 2).coarse_shape((512, 1376))
-    ((512, 344), (512, 346))
+    >>> [WaveletTransform(basis, level=2).coarse_shape((512, 1376)) for basis in ("haar", "db2")]
+    [(512, 344), (512, 346)]
     """
 
     basis: str = "haar"
