@@ -166,7 +166,8 @@ def show(name: str, found: dict[str, Any]) -> None:
     rates = list(found["grid"])
     edge = " (at the edge of the grid)" if found["best"] in (rates[0], rates[-1]) else ""
     print(
-        f"{name}: loss by lr {tried}; best {found['best']}{edge}; state {found['state_bytes'] / 2**20:.3f} MiB"
+        f"{name}: loss by lr {tried}; best {found['best']}{edge}; "
+        f"state {found['state_bytes'] / 2**20:.3f} MiB"
     )
     for metric in METRICS:
         values = found[metric]

@@ -1,4 +1,4 @@
-"""What every process of the distributed tests runs: ``python distributed_job.py RANK WORLD FOLDER [CHECK ...]``.
+"""What every process of the distributed tests runs: ``distributed_job.py RANK WORLD FOLDER [CHECK ...]``.
 
 Each check compares a sharded run with the same run in this process alone, and writes what it found as JSON;
 the assertions are in test_distributed.py.

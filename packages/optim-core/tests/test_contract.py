@@ -380,7 +380,7 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(
         optimizer.load_state_dict(through_a_file(foreign.state_dict()))
     out_of_range = copy.deepcopy(before)
     out_of_range["param_groups"][0]["scale"] = -1.0
-    with pytest.raises(ValueError, match="scale must be greater than 0, got -1.0"):
+    with pytest.raises(ValueError, match=r"scale must be greater than 0, got -1\.0"):
         optimizer.load_state_dict(out_of_range)
     lacking = copy.deepcopy(before)
     del lacking["state"][2]["step"]

@@ -398,7 +398,8 @@ def test_stochastic_rounding_keeps_updates_that_are_below_half_a_bfloat16_step()
             optimizer.step()
         return float(weight.float().mean())
 
-    # Fifty steps of 1e-4, half the rate in blocks of four; a bfloat16 step below 1 is 3.9e-3, of which nearest rounding sees nothing.
+    # Fifty steps of 1e-4, half the rate in blocks of four; a bfloat16 step below 1 is 3.9e-3, and nearest
+    # rounding sees nothing of them.
     assert drift(False) == 1.0
     assert drift(True) == pytest.approx(1 - 50e-4, abs=4e-4)
 

@@ -1,4 +1,4 @@
-"""The fused step against the eager one: Numba's on this CPU, and the device's with its reference in Triton's place."""
+"""The fused step against the eager one: Numba's on this CPU; the device's with a reference for Triton."""
 
 from __future__ import annotations
 

@@ -205,8 +205,8 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         ]
         if lacking and not plans.all_plain:
             warnings.warn(
-                f"{len(lacking)} parameters of fewer than two dimensions ({lacking[0]!r} first) make the plain "
-                "step; param_groups(model) puts them into a group with plain=True",
+                f"{len(lacking)} parameters of fewer than two dimensions ({lacking[0]!r} first) make the "
+                "plain step; param_groups(model) puts them into a group with plain=True",
                 stacklevel=2,
             )
 

@@ -156,8 +156,8 @@ def check_loaded(name: str, saved: Mapping[str, Any], expected: Mapping[str, Any
         if value.shape != fresh.shape:
             raise ValueError(
                 f"the saved {key!r} of parameter {name!r} has shape {tuple(value.shape)}, but "
-                f"{plan.transform} needs {tuple(fresh.shape)}; was it saved with other options, or by another "
-                "optimizer?"
+                f"{plan.transform} needs {tuple(fresh.shape)}; was it saved with other options, or by "
+                "another optimizer?"
             )
         if is_sharded_type(fresh) != is_sharded_type(value):
             kinds = ("sharded", "a plain tensor") if is_sharded_type(value) else ("a plain tensor", "sharded")
