@@ -79,6 +79,7 @@ class GaLoreAdamW(_GaLore):
     >>> _ = torch.manual_seed(0)
     >>> model = torch.nn.ModuleDict({"mlp": torch.nn.Linear(16, 8), "head": torch.nn.Linear(8, 1)})
     >>> optimizer = GaLoreAdamW(GaLoreAdamW.select_parameters(model), lr=1e-2, rank=4)
+    1 of 4 tensors transformed: 128 of 145 parameters (88.3%)
     >>> model["head"](model["mlp"](torch.randn(2, 16))).square().mean().backward()
     >>> optimizer.step()
     >>> state = optimizer.state[model["mlp"].weight]

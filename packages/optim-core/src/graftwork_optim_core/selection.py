@@ -7,6 +7,7 @@ import re
 import warnings
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 _LOGGER = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ def param_groups(
     match: tuple[str, ...] | str = ("attn", "mlp"),
     exclude: tuple[str, ...] | str = (),
     convolutions: bool = False,
-    report: Literal["log", "print", "off"] = "log",
+    report: Literal["print", "log", "off"] = "print",
 ) -> list[dict[str, Any]]:
     """Split a model's trainable parameters into those to transform and those for the plain host.
 
@@ -32,22 +33,24 @@ def param_groups(
             in the name, and "all-linear" matches every linear module.
         exclude: in the same form as match (parts of names, or a regular expression); takes modules out again.
         convolutions: also transform the weights of matching convolutions, each as (out, in * kernel size).
-        report: where to say how many parameters are transformed: "log" (level INFO), "print" or "off".
+        report: where to say how many parameters are transformed: "print" (of several processes the first),
+            "log" (level INFO) or "off".
 
     Returns:
-        At most two groups of named parameters in the model's order: the transformed ones, then the others with
-        ``plain=True``.
+        At most two groups of named parameters in the model's order: the transformed ones, then the others
+        with ``plain=True``.
 
     Raises:
         ValueError: nothing matches.
 
     >>> model = nn.ModuleDict({"mlp": nn.Linear(8, 4), "head": nn.Linear(4, 2)})
     >>> transformed, plain = param_groups(model)
+    1 of 4 tensors transformed: 32 of 46 parameters (69.6%)
     >>> [name for name, _ in transformed["params"]], [name for name, _ in plain["params"]]
     (['mlp.weight'], ['mlp.bias', 'head.weight', 'head.bias'])
     """
-    if report not in ("log", "print", "off"):
-        raise ValueError(f"report must be 'log', 'print' or 'off', got {report!r}")
+    if report not in ("print", "log", "off"):
+        raise ValueError(f"report must be 'print', 'log' or 'off', got {report!r}")
     wanted: tuple[type[nn.Module], ...] = (nn.Linear, *_CONVOLUTIONS) if convolutions else (nn.Linear,)
     chosen = _chosen_weights(model, match, exclude, wanted)
     transformed: list[tuple[str, nn.Parameter]] = []
@@ -63,14 +66,20 @@ def param_groups(
     count = sum(parameter.numel() for _, parameter in transformed)
     total = count + sum(parameter.numel() for _, parameter in plain)
     message = (
-        f"{len(transformed)} weights transformed: {count:,} of {total:,} parameters ({count / total:.1%})"
+        f"{len(transformed)} of {len(transformed) + len(plain)} tensors transformed: "
+        f"{count:,} of {total:,} parameters ({count / total:.1%})"
     )
-    if report == "print":
+    if report == "print" and _is_first_process():
         print(message)
     elif report == "log":
         _LOGGER.info(message)
     groups: list[dict[str, Any]] = [{"params": transformed}, {"params": plain, "plain": True}]
     return [group for group in groups if group["params"]]
+
+
+def _is_first_process() -> bool:
+    initialized = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not initialized or torch.distributed.get_rank() == 0
 
 
 def _chosen_weights(
