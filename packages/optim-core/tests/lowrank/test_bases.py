@@ -1,4 +1,6 @@
-"""Bases are orthonormal whatever the gradient, span what they should, and do not depend on who holds which rows."""
+"""Bases are orthonormal whatever the gradient, span what they should, and do not depend on who holds which
+rows.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from graftwork_optim_core.lowrank import bases
 from graftwork_optim_core.lowrank.bases import Outcome, align_signs, basis_of, overlap
@@ -34,8 +37,8 @@ def power_law(rows: int, width: int, exponent: float = -0.7) -> Tensor:
     return with_singular_values(rows, width, torch.arange(1, min(rows, width) + 1).double() ** exponent)
 
 
-def found(method: str, gradient: Tensor, rank: int, side: str, **options: Any) -> Tensor:
-    result = basis_of(method, gradient, rank, side, **options)  # type: ignore[arg-type]
+def found(method: Any, gradient: Tensor, rank: int, side: Any, **options: Any) -> Tensor:
+    result = basis_of(method, gradient, rank, side, **options)
     assert result.outcome is Outcome.FOUND
     assert result.basis is not None
     return result.basis
@@ -64,6 +67,20 @@ def start(gradient: Tensor, rank: int, side: str) -> Tensor:
 
 def size_of(shape: tuple[int, int], side: str) -> int:
     return shape[0] if side == "left" else shape[1]
+
+
+class BFloat16Products(TorchDispatchMode):
+    """Rounds the factors of matrix products, as some devices do if a user allows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.mm.default:
+            self.count += 1
+            args = tuple(factor.bfloat16().to(factor.dtype) for factor in args)
+        return func(*args, **(kwargs or {}))
 
 
 # --- one process ----------------------------------------------------------------------------------------
@@ -125,12 +142,18 @@ def test_g2_span_of_gram_is_that_of_svd(shape: tuple[int, int], side: str, optio
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("shape", [(96, 40), (40, 96)])
 def test_gram_in_float64_keeps_directions_that_float32_loses(shape: tuple[int, int], side: str) -> None:
-    # Singular values from 1 down to 1e-5, then a gap: their squares go below float32's rounding.
-    values = torch.cat([torch.logspace(0, -5, 8).double(), torch.full((32,), 1e-7).double()])
-    exact = with_singular_values(*shape, values)
-    wanted = found("svd", exact, 8, side)
-    assert span_distance(found("gram", exact.float(), 8, side, gram_in_float64=True), wanted) < 0.05
-    assert span_distance(found("gram", exact.float(), 8, side), wanted) > 0.5
+    # Eight singular values from 1 down to 1e-4, the others a tenth of the last: squares below 1e-8, which
+    # float32 does not resolve.
+    values = torch.cat([torch.logspace(0, -4, 8).double(), torch.full((32,), 1e-5).double()])
+    distances = {True: 0.0, False: 0.0}
+    for seed in range(3):
+        exact = with_singular_values(*shape, values, seed)
+        wanted = found("svd", exact, 8, side)
+        for in_float64 in distances:
+            basis = found("gram", exact.float(), 8, side, gram_in_float64=in_float64)
+            distances[in_float64] = max(distances[in_float64], span_distance(basis, wanted))
+    assert distances[True] < 1e-3
+    assert distances[False] > 0.3
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -164,18 +187,21 @@ def test_rsvd_is_exact_where_the_sketch_is_the_whole_space(side: str) -> None:
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("shape", [(256, 688), (688, 256)])
-def test_g2_power_captures_97_percent_after_two_warm_refreshes(shape: tuple[int, int], side: str) -> None:
-    rank, drift = 64, 0.02
+def test_g2_power_follows_a_drifting_gradient(shape: tuple[int, int], side: str) -> None:
+    rank, drift = 64, 0.3
     gradient = power_law(*shape)
     noise = float(gradient.norm()) * drift / math.sqrt(gradient.numel())
-    basis = None
-    stale = None
-    for _ in range(3):
-        basis = found("power", gradient.float(), rank, side, previous=basis)
-        stale = basis if stale is None else stale
+    first = found("power", gradient.float(), rank, side)
+    warm, cold = first, start(gradient, rank, side)
+    for _ in range(4):
         gradient = gradient + noise * torch.randn(shape, dtype=torch.float64)
+        warm = found("power", gradient.float(), rank, side, previous=warm)
+        cold = found("power", gradient.float(), rank, side, previous=cold)
     optimum = captured_energy(gradient, found("svd", gradient, rank, side), side)
-    assert captured_energy(gradient, basis, side) >= 0.97 * optimum
+    assert captured_energy(gradient, warm, side) >= 0.99 * optimum
+    assert captured_energy(gradient, cold, side) >= 0.97 * optimum
+    # What was good four refreshes ago is so no more: the bounds ask for following.
+    assert captured_energy(gradient, first, side) < 0.97 * optimum
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -227,10 +253,10 @@ def test_g9_a_gradient_that_is_not_finite_has_no_basis(
 ) -> None:
     gradient = torch.randn(6, 5).to(dtype)
     gradient[3, 2] = bad
-    result = basis_of(method, gradient, 2, side, previous=start(gradient, 2, side))  # type: ignore[arg-type]
+    result = basis_of(method, gradient, 2, side, previous=start(gradient, 2, side))
     assert result.basis is None
     assert result.outcome is Outcome.NOT_FINITE
-    everywhere = basis_of(method, torch.full_like(gradient, bad), 2, side)  # type: ignore[arg-type]
+    everywhere = basis_of(method, torch.full_like(gradient, bad), 2, side)
     assert everywhere.outcome is Outcome.NOT_FINITE
 
 
@@ -238,7 +264,7 @@ def test_g9_a_gradient_that_is_not_finite_has_no_basis(
 @pytest.mark.parametrize("method", DATA_METHODS)
 @pytest.mark.parametrize("shape", [(6, 5), (1, 1)])
 def test_g9_a_gradient_of_zeros_has_no_basis(method: str, side: str, shape: tuple[int, int]) -> None:
-    result = basis_of(method, torch.zeros(shape), 1, side)  # type: ignore[arg-type]
+    result = basis_of(method, torch.zeros(shape), 1, side)
     assert result.basis is None
     assert result.outcome is Outcome.ZERO
 
@@ -285,7 +311,7 @@ def test_g9_a_decomposition_that_fails_gives_way_to_the_next(
     monkeypatch.setattr(bases, "gram_basis", fail)
     assert torch.equal(found(method, gradient, 2, side, previous=previous), svd)
     monkeypatch.setattr(bases, "svd_basis", fail)
-    result = basis_of(method, gradient, 2, side, previous=previous)  # type: ignore[arg-type]
+    result = basis_of(method, gradient, 2, side, previous=previous)
     assert (result.basis, result.outcome) == (None, Outcome.FAILED)
 
 
@@ -369,11 +395,9 @@ def test_half_precision_is_computed_in_float32_and_float64_stays(
 @pytest.mark.parametrize("method", METHODS)
 def test_g2_orthonormal_under_a_reduced_matmul_precision(method: str, side: str) -> None:
     gradient = torch.randn(96, 160)
-    torch.set_float32_matmul_precision("medium")
-    try:
+    with BFloat16Products() as products:
         basis = found(method, gradient, 32, side, previous=start(gradient, 32, side))
-    finally:
-        torch.set_float32_matmul_precision("highest")
+    assert products.count > 0 or method in ("svd", "random")
     assert_orthonormal(basis, size_of((96, 160), side), 32)
 
 
@@ -391,7 +415,6 @@ def assert_uniform(sample: Tensor) -> None:
     """Check moments that the uniform distribution has exactly, each by its own exact standard error."""
     projections = sample @ sample.mT
     ratio = RANK / SIZE
-    on = 2 * RANK * (SIZE - RANK) / (SIZE**2 * (SIZE + 2) * DRAWS)
     # The diagonal of a projection is Beta(r/2, (m-r)/2); each row's squares sum to its diagonal entry.
     on = 2 * ratio * (1 - ratio) / ((SIZE + 2) * DRAWS)
     off = RANK * (SIZE - RANK) / (SIZE * (SIZE + 2) * (SIZE - 1) * DRAWS)
@@ -414,8 +437,8 @@ def test_g3_mean_projection_and_moments_of_random_bases(draws: Tensor) -> None:
 
 
 def test_g3_moments_do_not_change_under_a_fixed_rotation(draws: Tensor) -> None:
-    rotation = torch.linalg.qr(torch.randn(SIZE, SIZE, dtype=torch.float64))[0]
-    turn = torch.linalg.qr(torch.randn(RANK, RANK, dtype=torch.float64))[0]
+    rotation = random_basis(SIZE, SIZE, (1, 1, 1), torch.float64)
+    turn = random_basis(RANK, RANK, (1, 1, 1), torch.float64)
     assert_uniform(rotation @ draws)
     assert_uniform(draws @ turn)
 
@@ -433,21 +456,21 @@ def test_g3_the_same_integers_give_the_same_basis_and_others_another() -> None:
     for triple, basis in made.items():
         assert torch.equal(random_basis(16, 4, triple), basis)
     for (_, one), (_, other) in itertools.combinations(made.items(), 2):
-        # Independent 16 x 4 bases: no entry of the overlap is near 1.
+        # Independent directions of 16 dimensions: one in millions of pairs would come so near.
         assert (one.T @ other).abs().max() < 0.97
 
 
 def test_g3_seeds_are_mixed_down_to_the_bits_that_the_generator_reads() -> None:
     grid = itertools.product(range(8), range(64), range(64))
     lower = {mixed_seed(triple) & 0xFFFFFFFF for triple in grid}
-    # 32,768 of 2 ** 32: a tenth of a pair is expected to meet.
+    # 32,768 of 2 ** 32: one pair in eight such grids is expected to meet.
     assert len(lower) >= 32_768 - 2
-    assert all(0 <= mixed_seed((-1, 2**70, 5)) < 2**64 for _ in range(1))
+    assert 0 <= mixed_seed((-1, 2**70, 5)) < 2**64
 
 
 def test_splitmix64_as_published() -> None:
-    # The first outputs of the reference generator started at 0 are those of its counter's multiples.
-    assert mixed_seed((0,)) == 0xE220A8397B1DCDAF  # type: ignore[arg-type]
+    # The first output of the published generator started at 0.
+    assert mixed_seed((0,)) == 0xE220A8397B1DCDAF
 
 
 # --- old and new ----------------------------------------------------------------------------------------
@@ -569,11 +592,11 @@ def spread_basis(
         if side == "left" and previous is not None:
             own = previous.split(list(sizes))[place]
         shape = (gradient.shape[0], gradient.shape[1])
-        result = basis_of(  # type: ignore[call-overload, unused-ignore]
-            method,  # type: ignore[arg-type]
+        result = basis_of(
+            method,
             parts[place],
             rank,
-            side,  # type: ignore[arg-type]
+            side,
             shape=shape,
             rows=rows,
             previous=own,
@@ -638,7 +661,7 @@ def test_power_from_an_unusable_basis_gives_way_in_all_processes(side: str) -> N
     gradient[:3, :3] = torch.diag(torch.tensor([3.0, 2.0, 1.0]))
     previous = torch.eye(size_of((12, 7), side), dtype=torch.float64)[:, -2:]
     results, _ = spread_basis("power", gradient, (5, 4, 3), 2, side, previous)
-    together = torch.cat([r.basis for r in results]) if side == "left" else results[0].basis  # type: ignore[misc]
+    together = torch.cat([r.basis for r in results]) if side == "left" else results[0].basis
     assert span_distance(together, found("svd", gradient, 2, side)) < 1e-12
 
 
