@@ -125,3 +125,29 @@ def test_sharded_training_killed_and_resumed_ends_with_the_same_bits(
     assert len(found) > 40
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
     assert read_losses(parts) == read_losses(whole)
+
+
+def test_golore_stepping_in_the_backward_pass_of_sharded_weights_trains_like_one_process(
+    environment_here: Callable[..., Any],
+    small: Callable[..., list[str]],
+    read_losses: Callable[[Path], list[float]],
+    tmp_path: Path,
+) -> None:
+    here = environment_here(tmp_path)
+    golore = {
+        "optimizer__name": "golore-adamw",
+        "optimizer__rank": 8,
+        "optimizer__refresh_every": 2,
+        "optimizer__random_last": 0.5,
+        "optimizer__side": "right",
+        "trainer__clip_norm": "none",
+    }
+    for out, ranks, changes in (
+        ("one", 1, {}),
+        ("two", 2, {"trainer__parallel": "fsdp", "trainer__step_in_backward": "true"}),
+    ):
+        options = small(**golore, **changes, task__batch_size=SEQUENCES_PER_STEP // ranks)
+        launcher = {} if ranks == 1 else {"launcher": TORCHRUN}
+        result = here.command("train", "lm-pretrain", "--no-report", "--out", out, *options, **launcher)
+        assert result.returncode == 0, result.stderr
+    assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), rel=1e-4)

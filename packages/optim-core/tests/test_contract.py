@@ -255,8 +255,9 @@ def test_empty_parameters_are_left_alone(make: Callable[..., torch.optim.Optimiz
 @every
 def test_a_group_added_later_starts_at_its_own_first_step(make: Callable[..., torch.optim.Optimizer]) -> None:
     gradient = torch.randn(4, 8)
-    alone = nn.Parameter(torch.zeros(4, 8))
-    optimizer = make([alone], lr=1e-2)
+    # Random bases follow a parameter's place, so that it must be the second in both.
+    idle, alone = nn.Parameter(torch.zeros(4, 8)), nn.Parameter(torch.zeros(4, 8))
+    optimizer = make([idle, alone], lr=1e-2)
     alone.grad = gradient.clone()
     optimizer.step()
     first, later = nn.Parameter(torch.zeros(4, 8)), nn.Parameter(torch.zeros(4, 8))

@@ -1,8 +1,8 @@
 """GoLore: GaLore that takes its last bases at random, which makes it converge under gradient noise.
 
-Source: Yutong He, Pengrui Li, Yipeng Hu, Chuyan Chen, Kun Yuan, Subspace Optimization for Large Language Models
-with Convergence Guarantees, ICML 2025, arXiv:2410.11289. "GoLore@20%" is ``random_last=0.2``: random in the
-last fifth of the run. The published gains over GaLore are small; what is large is the guarantee.
+Source: Yutong He, Pengrui Li, Yipeng Hu, Chuyan Chen, Kun Yuan, Subspace Optimization for Large Language
+Models with Convergence Guarantees, ICML 2025, arXiv:2410.11289. "GoLore@20%" is ``random_last=0.2``: random
+in the last fifth of the run. The published gains over GaLore are small; what is large is the guarantee.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class GoLoreAdamW(_GoLore):
         foreach: take all plain weights of a group in one batch; none means on accelerators only.
 
     Raises:
-        ValueError: an option is out of its range or total_steps is missing, a parameter is complex, or columns
-            of a weight lie in several processes.
+        ValueError: an option is out of its range or total_steps is missing, a parameter is complex, or
+            columns of a weight lie in several processes.
 
     >>> import torch
     >>> weight = torch.nn.Parameter(torch.zeros(8, 16))
@@ -157,8 +157,8 @@ class GoLoreMSGD(_GoLore):
         foreach: take all plain weights of a group in one batch; none means on accelerators only.
 
     Raises:
-        ValueError: an option is out of its range or total_steps is missing, a parameter is complex, or columns
-            of a weight lie in several processes.
+        ValueError: an option is out of its range or total_steps is missing, a parameter is complex, or
+            columns of a weight lie in several processes.
 
     >>> import torch
     >>> weight = torch.nn.Parameter(torch.zeros(8, 16))

@@ -173,7 +173,11 @@ def test_the_general_path_and_the_closed_form_agree_on_haar() -> None:
                     numerator, denominator = torch.randn_like(coarse), torch.rand_like(coarse) * 0.2 + 0.1
                     updates.append(
                         transform.expand(
-                            gradient, coarse, Direction(numerator, denominator), BiasCorrection(10.0, 0.7), SITE
+                            gradient,
+                            coarse,
+                            Direction(numerator, denominator),
+                            BiasCorrection(10.0, 0.7),
+                            SITE,
                         )
                     )
                 torch.testing.assert_close(updates[0], updates[1], rtol=1e-12, atol=1e-12)

@@ -56,9 +56,7 @@ class AdamWHost(UpdateHost):
         torch._foreach_mul_(mean_square, beta2)
         torch._foreach_addcmul_(mean_square, coarse, coarse, value=1 - beta2)
 
-    def direction(
-        self, averages: Averages, coarse: list[Tensor], sites: Sequence[Site]
-    ) -> list[Direction]:
+    def direction(self, averages: Averages, coarse: list[Tensor], sites: Sequence[Site]) -> list[Direction]:
         """Return ``m`` over ``sqrt(v) + eps``."""
         mean, mean_square = averages
         root = torch._foreach_sqrt(mean_square)

@@ -75,9 +75,7 @@ class MSGDHost(UpdateHost):
             else:
                 buffer.add_(gradient, alpha=1.0 if step == 1 else 1 - self.dampening)
 
-    def direction(
-        self, averages: Averages, coarse: list[Tensor], sites: Sequence[Site]
-    ) -> list[Direction]:
+    def direction(self, averages: Averages, coarse: list[Tensor], sites: Sequence[Site]) -> list[Direction]:
         """Return the buffer, or what Nesterov makes of it; nothing divides it."""
         if not self.momentum:
             return [Direction(gradient, None) for gradient in coarse]

@@ -30,7 +30,8 @@ class StepInBackward:
         max_norm_each: clip each weight's gradient to this norm; none clips nothing.
 
     Raises:
-        ValueError: an option is out of its range.
+        ValueError: an option is out of its range; or, in a backward pass, it is one too many since the last
+            ``step()``.
     """
 
     def __init__(
@@ -55,6 +56,13 @@ class StepInBackward:
 
     def _on_gradient(self, parameter: Tensor) -> None:
         self._passes[parameter] = self._passes.get(parameter, 0) + 1
+        if self._passes[parameter] > self.micro_batches:
+            # Its step is made: this gradient would be added to the next one's, or make a second step.
+            raise ValueError(
+                f"a weight of shape {tuple(parameter.shape)} got a gradient from more backward passes than "
+                f"micro_batches={self.micro_batches}: call step() after so many of them, or give their "
+                "number to step_in_backward"
+            )
         if self._passes[parameter] == self.micro_batches:
             self.clip(parameter)
             self._optimizer.step_parameter(parameter)

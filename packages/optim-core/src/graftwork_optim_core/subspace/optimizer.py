@@ -227,7 +227,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 "of a complex weight optimize the real and the imaginary part as two parameters"
             )
         plan = self.plan_of(parameter, options)
-        check_sharding(name, parameter, plan.column_block)
+        check_sharding(name, parameter, plan.column_block(parameter))
         return fresh_state(name, parameter, options, plan)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -52,10 +52,13 @@ class Plan:
         own_rate = host.rate is not UpdateHost.rate or self.host.finishes
         return self.row_wise and not self.host.measures and not own_rate and host.load is UpdateHost.load
 
-    @property
-    def column_block(self) -> int:
-        """How many columns must lie in one process; 0 if all."""
-        return self.transform.column_block if self.host.elementwise else 0
+    def column_block(self, parameter: Tensor) -> int:
+        """How many columns of a parameter must lie in one process; 0 if all.
+
+        Of a vector every host keeps an average an element, and what it sums it sums over processes.
+        """
+        apart = self.host.elementwise or parameter.ndim < 2
+        return self.transform.column_block if apart else 0
 
 
 class GroupPlans(NamedTuple):

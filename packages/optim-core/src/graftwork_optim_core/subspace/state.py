@@ -100,7 +100,7 @@ def _local_shape(parameter: Tensor, slot: Slot, plan: Plan) -> tuple[int, ...]:
     rows, width = matrix_shape(local)
     if parameter.ndim >= 2 and width == matrix_shape(parameter)[1]:
         return (rows, slot.shape[1])
-    block = max(1, plan.column_block)
+    block = max(1, plan.column_block(parameter))
     return _state_shape(parameter, (slot.shape[0], -(-width // block)))
 
 

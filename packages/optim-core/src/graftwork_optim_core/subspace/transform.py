@@ -28,10 +28,12 @@ class Direction:
         numerator: ``[rows, coarse]``; it may be the host's own average, so it is not to be written into.
         denominator: ``[rows, coarse]``, positive and fresh; what any other gradient of the same block is
             divided by too. None divides by nothing.
+        details: whether what the coarse gradient left out takes part in the update.
     """
 
     numerator: Tensor
     denominator: Tensor | None
+    details: bool = True
 
     def quotient(self) -> Tensor:
         """Return the direction itself; the numerator where nothing divides it."""

@@ -117,11 +117,19 @@ class WaveletTransform(GradientTransform):
         """Return ``U`` ``[rows, width]``; consumes ``direction.denominator``."""
         if self.level == 0:
             return corrected_quotient(direction, correction)
+        if not direction.details:
+            return self._expand_smooth(corrected_quotient(direction, correction), gradient.shape[1])
         if direction.denominator is None:
             return self._expand_undivided(gradient, coarse, direction.numerator, correction)
         if self.is_haar:
             return self._expand_haar(gradient, coarse, direction.numerator, direction.denominator, correction)
         return self._expand_in_bank(gradient, direction.numerator, direction.denominator, correction)
+
+    def _expand_smooth(self, coefficients: Tensor, width: int) -> Tensor:
+        """Return the inverse of coarse coefficients alone, all details zero."""
+        if self.is_haar:
+            return spread_blocks(coefficients.mul_(self._coarse_unit), self.level, width)
+        return self._bank.synthesize([coefficients, *[None] * self.level], width)
 
     def _expand_undivided(
         self, gradient: Tensor, coarse: Tensor, numerator: Tensor, correction: BiasCorrection
