@@ -95,13 +95,12 @@ def step_fused(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
 
 
 def _step_on_host(batch: Batch) -> Scalar:
-    from graftwork_optim_core.kernels.haar_adamw_numba import Numbers, Settings, haar_adamw_steps
+    from graftwork_optim_core.kernels.haar_adamw_numba import Numbers, haar_adamw_steps
 
     haar, host, options = haar_of(batch.plan), batch.plan.host, batch.options
     assert haar is not None
     assert isinstance(host, AdamWHost)
     lr, limited = float(options["lr"]), batch.plan.limited
-    beta1, beta2 = host.betas
     rate, kept = lr * batch.plan.scale, 1 - lr * options["weight_decay"]
     counters = [weight.state["step"] for weight in batch.weights]
     steps = torch.stack(counters).add_(1).tolist()
@@ -114,11 +113,16 @@ def _step_on_host(batch: Batch) -> Scalar:
     outcomes = haar_adamw_steps(
         [(weight.values, _by_rows(weight.gradient), *weight.averages) for weight in batch.weights],
         numbers,
-        Settings(haar.level, haar.guard, (beta1, beta2), host.eps, bool(options["maximize"])),
-        batch.plan.norm_growth_limit,
+        level=haar.level,
+        guard=haar.guard,
+        betas=host.betas,
+        eps=host.eps,
+        maximize=bool(options["maximize"]),
+        norm_growth_limit=batch.plan.norm_growth_limit,
     )
     moved = [outcome.moved for outcome in outcomes]
-    torch._foreach_add_([counter for counter, moves in zip(counters, moved, strict=True) if moves] or [], 1)
+    if any(moved):
+        torch._foreach_add_([one for one, moves in zip(counters, moved, strict=True) if moves], 1)
     if limited:
         for weight, outcome in zip(batch.weights, outcomes, strict=True):
             weight.state["previous_norm"].fill_(outcome.norm)
