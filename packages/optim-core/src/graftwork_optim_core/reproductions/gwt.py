@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from graftwork import Finding
 from torch import Tensor
 
+from graftwork import Finding
 from graftwork_optim_core.gwt import GWTAdamW
 from graftwork_optim_core.memory import predicted_state_bytes
 
@@ -101,9 +101,7 @@ def reproduce(output: Path) -> list[Finding]:
             ``state_sizes.png``; made if need be.
     """
     output.mkdir(parents=True, exist_ok=True)
-    measured = {
-        name: [state_gigabytes(shape, level) for level in range(5)] for name, shape in LLAMA.items()
-    }
+    measured = {name: [state_gigabytes(shape, level) for level in range(5)] for name, shape in LLAMA.items()}
     findings = [
         Finding(f"state of {_optimizer(level)} at {name}, GB", SIZES_IN_GB[name][level], size, _FROM_SHAPES)
         for name, sizes in measured.items()

@@ -76,7 +76,8 @@ class StallingProblem:
     def singular_values(self) -> Tensor:
         """Those of the true gradient at the start, largest first; ``[top]``."""
         top = len(self.slope)
-        return torch.linalg.svdvals(self.slope + self.start[:top, :top])
+        values: Tensor = torch.linalg.svdvals(self.slope + self.start[:top, :top])
+        return values
 
     @property
     def stall_level(self) -> float:
