@@ -50,8 +50,9 @@ _MOST_STEPS = 99
 class MuonHost(UpdateHost):
     """Muon in the coarse space.
 
-    Without a transform and without weight decay its steps are those of ``torch.optim.Muon``. Vectors are for
-    another ``plain_host``; of a vector Muon makes its normalized momentum.
+    Without a transform and without weight decay its steps are those of ``torch.optim.Muon``, which takes no
+    vectors. Here a vector is a matrix of one row, whose momentum is made about as long as 1; ``plain_host``
+    names another rule for them.
 
     Args:
         momentum: decay of the running mean, in [0, 1).
@@ -130,6 +131,8 @@ class MuonHost(UpdateHost):
         return self.orthogonalize == "full"
 
     def _orthogonalized(self, local: Tensor, site: Site) -> Tensor:
+        if site.rows.parameter.ndim < 2:
+            return self._orthogonalized_vector(local, site)
         whole = newton_schulz(
             site.rows.gather(local),
             self.ns_steps,
@@ -138,3 +141,14 @@ class MuonHost(UpdateHost):
             getattr(torch, self.newton_schulz_dtype),
         )
         return site.rows.own(whole.to(local.dtype))
+
+    def _orthogonalized_vector(self, local: Tensor, site: Site) -> Tensor:
+        """Return what the iteration makes of one row, whose elements may lie in several processes."""
+        square = site.rows.sum(torch.linalg.vector_norm(local).square())
+        divisor = square.sqrt().clamp(min=self.ns_eps)
+        factor, remaining = 1 / divisor, square / divisor.square()
+        a, b, c = self.ns_coefficients
+        for _ in range(self.ns_steps):
+            slope = a + b * remaining + c * remaining.square()
+            factor, remaining = factor * slope, remaining * slope.square()
+        return local * factor

@@ -28,6 +28,7 @@ at any stride. Raises ``ValueError`` where they are not, and ``ImportError`` at 
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -35,15 +36,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-import numba  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import numpy as np
 import torch
-from numba.core import types  # type: ignore[import-not-found,import-untyped,unused-ignore]
-from numba.extending import intrinsic  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from torch import Tensor
 
 from graftwork_optim_core.wavelet.haar import block_count
 from graftwork_optim_core.wavelet.transform import DETAIL_BOUND
+
+# By name: what is compiled has types of its own, and a checker must not need numba.
+numba: Any = importlib.import_module("numba")
+_extending: Any = importlib.import_module("numba.extending")
 
 _TILE, _DEEP_TILE = 512, 1024
 """Columns a tile, up to level 2 and deeper.
@@ -150,14 +152,14 @@ def _entry(function: _Function) -> _Function:
     return compiled
 
 
-@intrinsic
+@_extending.intrinsic  # type: ignore[untyped-decorator]
 def _pointer(_: Any, address: Any, like: Any) -> Any:
     """Take an address for that of numbers of the type of ``like``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
-    return types.CPointer(like)(address, like), generate
+    return numba.types.CPointer(like)(address, like), generate
 
 
 @_inner()
@@ -473,7 +475,7 @@ def _work_on_parts(
     last: int,
     sums: Any,
 ) -> None:
-    """Do one of the six things to some parts of the first weight; the results go to ``sums`` ``[parts, 2]``."""
+    """Do one of the six things to some parts of the first weight; results go to ``sums`` ``[parts, 2]``."""
     for part in range(first, last):
         sums[part] = _work(jobs[0], settings, scratch, rate, kept, level, guard, climb, mode, part)
 
@@ -529,7 +531,7 @@ def _advance(
 
 
 def haar_adamw_steps(
-    weights: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]],
+    weights: Sequence[tuple[Tensor, ...]],
     numbers: Sequence[Numbers],
     *,
     level: int,
@@ -707,7 +709,7 @@ def haar_adamw_step(
     ...     values, gradient, mean, mean_square, **options, **numbers, measure_norm=True
     ... )
     >>> round(square, 6), values
-    (0.5, tensor([[-0.1250, -0.1250, -0.1250, -0.1250]]))
+    (0.5, tensor([[-0.0625, -0.0625, -0.0625, -0.0625]]))
     """
     settings = _settings(values.dtype, level, betas, eps)
     jobs = _one_job((values, gradient, mean, mean_square), level, mean_correction, root_correction)
@@ -865,7 +867,7 @@ def _scratch(settings: Any, level: int) -> Any:
 
 
 def _one_job(
-    weight: tuple[Tensor, Tensor, Tensor, Tensor],
+    weight: tuple[Tensor, ...],
     level: int,
     mean_correction: float = 1.0,
     root_correction: float = 1.0,
