@@ -15,6 +15,7 @@ from graftwork.overrides import Override, parse_set
 from graftwork.recipe import Recipe, build_recipe, load_recipe
 from graftwork.registry import Registry, get_registry
 from graftwork.reproduction import Finding
+from graftwork.resolution import choose
 
 __all__ = [
     "Component",
@@ -24,6 +25,7 @@ __all__ = [
     "Registry",
     "get_registry",
     "Choice",
+    "choose",
     "Recipe",
     "load_recipe",
     "build_recipe",

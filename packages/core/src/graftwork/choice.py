@@ -61,6 +61,19 @@ class Choice:
             )
         return built
 
+    def parameters_of(self, model: Any) -> list[Any]:
+        """What an optimizer takes of a model: groups by its own ``select_parameters``, or else all trainable
+        parameters.
+
+        Args:
+            model: a ``torch.nn.Module``.
+        """
+        select = companion_of(self.target, self.kind)
+        if select is None:
+            return [parameter for parameter in model.parameters() if parameter.requires_grad]
+        with self._naming_itself():
+            return list(select(model, **self.companion_options))
+
     def for_model(self, model: Any, **facts: Any) -> Any:
         """Build an optimizer over a model's trainable parameters.
 
@@ -71,15 +84,9 @@ class Choice:
             **facts: what the caller knows of the run (``total_steps``), for those parameters of the optimizer
                 that the recipe left open.
         """
-        select = companion_of(self.target, self.kind)
-        if select is None:
-            groups = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        else:
-            with self._naming_itself():
-                groups = select(model, **self.companion_options)
         known = inspect.signature(self.target).parameters
         open_facts = {name for name in facts if name in known and self.options.get(name) is None}
-        return self(groups, **{name: facts[name] for name in open_facts})
+        return self(self.parameters_of(model), **{name: facts[name] for name in open_facts})
 
     @contextmanager
     def _naming_itself(self) -> Iterator[None]:

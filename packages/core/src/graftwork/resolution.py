@@ -12,7 +12,7 @@ from graftwork.choice import Choice
 from graftwork.component import Kind
 from graftwork.errors import GraftworkError, RecipeError, did_you_mean
 from graftwork.recipe import Recipe
-from graftwork.registry import Registry
+from graftwork.registry import Registry, get_registry
 from graftwork.schema import NONE, NotAccepted, Option, check, options_of, unwrap
 from graftwork.toml import dumps
 
@@ -36,6 +36,38 @@ class Resolved:
     def to_toml(self) -> str:
         """The recipe with nothing left to defaults."""
         return dumps(self.sections)
+
+
+def choose(
+    kind: str,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    registry: Registry | None = None,
+) -> Choice:
+    """Look a component up and check options for it, where there is no recipe.
+
+    Args:
+        kind: its kind, "optimizer" for instance.
+        name: ``name``, ``plugin:name`` or ``kind/plugin:name``.
+        options: for the component and its companion, as a recipe would give them.
+        defaults: for those of its options that ``options`` leaves open; what it does not have is passed over.
+        registry: the installed plugins unless given.
+
+    Raises:
+        GraftworkError: the name is unknown or claimed twice, or its target cannot be imported.
+        RecipeError: every wrong option, a line each.
+
+    >>> choose("optimizer", "adamw", {"lr": 0.5}, defaults={"lr": 0.1, "eps": 1e-9, "level": 2}).options
+    {'lr': 0.5, 'eps': 1e-09}
+    """
+    registry = registry or get_registry()
+    entry = registry.find_in(kind, name)
+    known = options_of(registry.resolve(entry), registry.kinds[kind])
+    open_defaults = {key: value for key, value in (defaults or {}).items() if key in known}
+    table = {**open_defaults, **(options or {}), "name": name}
+    return Resolution(Recipe(name, entry.component.reference, {kind: table}), registry).run_one(kind)
 
 
 class Resolution:
@@ -62,6 +94,13 @@ class Resolution:
             raise RecipeError(self._recipe.source, list(dict.fromkeys(self._mistakes)))
         ordered = {section: self._sections[section] for section in self._recipe.sections}
         return Resolved(self._recipe, task, trainer, ordered)
+
+    def run_one(self, section: str) -> Choice:
+        """Resolve one section, named after its kind."""
+        choice = self._choose_section(section, section)
+        if self._mistakes or choice is None:
+            raise RecipeError(self._recipe.source, list(dict.fromkeys(self._mistakes)))
+        return choice
 
     def _choose_section(self, section: str, kind: str) -> Choice | None:
         self._sections.setdefault(section, {})

@@ -11,9 +11,8 @@ import torch
 from torch import nn
 from torch.optim.optimizer import ParamsT
 
-from graftwork import GraftworkError, Kind
+from graftwork import GraftworkError, Kind, choose
 from graftwork.schema import companion_of
-from graftwork_lightning.choosing import choose
 
 # They flatten weights and cut them up.
 _FLATTENING_STRATEGIES = ("FSDPStrategy", "DeepSpeedStrategy")

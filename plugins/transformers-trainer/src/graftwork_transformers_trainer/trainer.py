@@ -9,9 +9,7 @@ import torch
 from torch import nn
 from transformers import Trainer
 
-from graftwork import Choice, GraftworkError, Kind
-from graftwork.schema import companion_of
-from graftwork_transformers_trainer.choosing import choose
+from graftwork import Choice, GraftworkError, Kind, choose
 
 
 class GraftworkTrainer(Trainer):
@@ -93,16 +91,16 @@ class GraftworkTrainer(Trainer):
         return known | ({"total_steps": total_steps} if total_steps > 0 else {})
 
     def _build(self, choice: Choice, model: nn.Module) -> torch.optim.Optimizer:
-        groups = _parameter_groups(choice, model)
+        groups = choice.parameters_of(model)
         if "weight_decay" in choice.options:
             groups = list(self._split_by_decay(groups, model))
         optimizer: torch.optim.Optimizer = choice(groups)
         return optimizer
 
-    def _split_by_decay(self, groups: Iterable[dict[str, Any]], model: nn.Module) -> Iterator[dict[str, Any]]:
+    def _split_by_decay(self, groups: Iterable[Any], model: nn.Module) -> Iterator[dict[str, Any]]:
         decaying_names = set(self.get_decay_parameter_names(model))
         decaying = {id(weight) for name, weight in model.named_parameters() if name in decaying_names}
-        for group in groups:
+        for group in _as_groups(groups):
             parts: tuple[list[Any], list[Any]] = ([], [])
             for item in group["params"]:
                 weight = item[1] if isinstance(item, tuple) else item
@@ -134,12 +132,6 @@ class GraftworkTrainer(Trainer):
             )
 
 
-def _parameter_groups(choice: Choice, model: nn.Module) -> list[dict[str, Any]]:
-    select = companion_of(choice.target, choice.kind)
-    if select is None:
-        return [{"params": [weight for weight in model.parameters() if weight.requires_grad]}]
-    try:
-        groups: list[dict[str, Any]] = select(model, **choice.companion_options)
-    except ValueError as error:
-        raise GraftworkError(f"optimizer/{choice.name}: {error}") from error
-    return groups
+def _as_groups(parameters: Iterable[Any]) -> list[dict[str, Any]]:
+    listed = list(parameters)
+    return listed if listed and isinstance(listed[0], dict) else [{"params": listed}]
