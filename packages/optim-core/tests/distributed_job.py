@@ -47,6 +47,24 @@ FAMILY: dict[str, Callable[..., SubspaceOptimizer]] = {
     "golore-msgd": partial(GoLoreMSGD, **LOW_RANK, scale=1.0, random_last=1.0, moments="project"),
     "gwt-muon": partial(GWTMuon, level=1, lr=1e-2),
     "gwt-muon-coarse": partial(GWTMuon, level=1, lr=1e-2, orthogonalize="coarse"),
+    "muon-left-coarse": partial(
+        SubspaceOptimizer,
+        host="muon",
+        transform="gram",
+        host_options={"orthogonalize": "coarse"},
+        transform_options={"rank": 3, "refresh_every": 3, "side": "left"},
+        lr=1e-2,
+    ),
+    "adafactor-full": partial(
+        SubspaceOptimizer,
+        host="adafactor",
+        transform="gram",
+        transform_options={"rank": 3, "refresh_every": 3, "side": "full"},
+        lr=1e-2,
+    ),
+    "wavelet-adam8bit": partial(
+        SubspaceOptimizer, host="adam8bit", transform="wavelet", foreach=True, lr=1e-2
+    ),
     "gwt-db2": partial(GWTAdamW, level=1, lr=1e-2, basis="db2"),
     "wavelet-adafactor": partial(
         SubspaceOptimizer, host="adafactor", transform="wavelet", lr=1e-2, norm_growth_limit=1.01

@@ -113,7 +113,7 @@ class MuonHost(UpdateHost):
         if self.orthogonalize == "full":
             return [Direction(one, None) for one in ahead]
         return [
-            Direction(self._orthogonalized(one, site), None, details=False)
+            Direction(self._orthogonalized(one, site, whole=site.mixes_rows), None, details=False)
             for one, site in zip(ahead, sites, strict=True)
         ]
 
@@ -130,17 +130,18 @@ class MuonHost(UpdateHost):
         """Whether the update is orthogonalized at full size."""
         return self.orthogonalize == "full"
 
-    def _orthogonalized(self, local: Tensor, site: Site) -> Tensor:
+    def _orthogonalized(self, local: Tensor, site: Site, whole: bool = False) -> Tensor:
         if site.rows.parameter.ndim < 2:
             return self._orthogonalized_vector(local, site)
-        whole = newton_schulz(
-            site.rows.gather(local),
+        factor = newton_schulz(
+            local if whole else site.rows.gather(local),
             self.ns_steps,
             self.ns_coefficients,
             self.ns_eps,
             getattr(torch, self.newton_schulz_dtype),
         )
-        return site.rows.own(whole.to(local.dtype))
+        factor = factor.to(local.dtype)
+        return factor if whole else site.rows.own(factor)
 
     def _orthogonalized_vector(self, local: Tensor, site: Site) -> Tensor:
         """Return what the iteration makes of one row, whose elements may lie in several processes."""

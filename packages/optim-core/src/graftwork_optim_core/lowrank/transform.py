@@ -131,6 +131,10 @@ class LowRankTransform(GradientTransform):
         offset = int(site.index * _GOLDEN % 1 * self.refresh_every) if self.stagger else 0
         return (int(site.state["calls"]) + offset) % self.refresh_every == 0
 
+    def has_begun(self, site: Site) -> bool:
+        """Whether a gradient has arrived for the weight yet."""
+        return not self.is_identity(site.shape) and int(site.state["calls"]) > 0
+
     def refresh(self, gradient: Callable[[], Tensor], site: Site) -> Change | None:
         """Take new bases if it is time to."""
         if self.is_identity(site.shape):

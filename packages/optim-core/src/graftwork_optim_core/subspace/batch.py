@@ -63,7 +63,7 @@ class Weight:
             as_matrix(local_gradient(parameter, gradient)),
             tuple(as_matrix(local_part(state[key])) for key in plan.host.slots(coarse)),
             state,
-            Site(shape, Rows(parameter), index, own),
+            Site(shape, Rows(parameter), index, own, not plan.transform.keeps_rows(shape)),
         )
 
     def runs(self) -> Iterator[slice]:

@@ -46,6 +46,15 @@ def named_parameters(group: Mapping[str, Any], number: int) -> list[tuple[str, T
     return list(zip(names, parameters, strict=True))
 
 
+def places(groups: Sequence[dict[str, Any]]) -> dict[Tensor, tuple[int, str, int]]:
+    """Return of every parameter the number of its group, its name, and its place among all parameters."""
+    found: dict[Tensor, tuple[int, str, int]] = {}
+    for number, group in enumerate(groups):
+        for name, parameter in named_parameters(group, number):
+            found[parameter] = (number, name, len(found))
+    return found
+
+
 def members(groups: Sequence[dict[str, Any]]) -> Iterator[Member]:
     """Yield all parameters of an optimizer's groups."""
     first = 0
@@ -77,9 +86,11 @@ def batches_of(chosen: Sequence[Member], state: Mapping[Tensor, dict[str, Any]])
             yield batch
             continue
         sums = tuple(map(id, sharding_groups(parameter)))
-        width = weight.values.shape[1] if mode == "stacked" else mode
+        # Weights of one rule may keep other slots, or of another width: only alike ones make one batch.
+        slots = tuple(average.shape[1] for average in weight.averages)
+        layout = (weight.values.shape[1], slots) if mode == "stacked" else (mode, len(slots))
         # The plan is made once a group, and again for its plain parameters.
-        key = (weight.values.device, parameter.dtype, id(plan), sums, width)
+        key = (weight.values.device, parameter.dtype, id(plan), sums, layout)
         if key in alike:
             alike[key].weights.extend(batch.weights)
         else:

@@ -32,6 +32,7 @@ from graftwork_optim_core.subspace.batching import (
     batches_of,
     members,
     named_parameters,
+    places,
     sum_over_shards,
 )
 from graftwork_optim_core.subspace.fused import step_fused
@@ -154,6 +155,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             defaults |= _known_options(kind, name, given or {}, defaults)
         self._skips: dict[torch.device, Tensor] = {}
         self._in_backward: StepInBackward | None = None
+        self._places: dict[Tensor, tuple[int, str, int]] = {}
         self.check_options(defaults)
         super().__init__(params, defaults)
 
@@ -183,6 +185,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 one process.
         """
         super().add_param_group(self._with_own_defaults(param_group))
+        self._places = {}
         group = self.param_groups[-1]
         try:
             self.check_options(group)
@@ -234,6 +237,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self.__dict__.setdefault("_skips", {})
         self.__dict__.setdefault("_in_backward", None)
+        self._places = {}
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -272,10 +276,14 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: it is none of this optimizer's parameters, or its gradient is sparse.
         """
-        for member in self._members():
-            if member.parameter is parameter:
-                self._step_on([member])
-                return
+        if not self._places:
+            self._places = places(self.param_groups)
+        if parameter in self._places:
+            number, name, index = self._places[parameter]
+            options = self.param_groups[number]
+            plan = GroupPlans.of(options).plan_of(parameter)
+            self._step_on([Member(name, parameter, index, options, plan)])
+            return
         raise ValueError(f"{type(self).__name__} has no such parameter, of shape {tuple(parameter.shape)}")
 
     def step_in_backward(self, micro_batches: int = 1, max_norm_each: float | None = None) -> StepInBackward:
@@ -424,14 +432,17 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         A trainer may then accumulate more micro-batches into ``.grad`` before it steps: the basis, and that
         one step, are of the larger batch (arXiv:2410.11289, large-batch GaLore).
         """
+        asked: list[tuple[bool, bool]] = []
         for member in self._members():
             transform, state = member.plan.transform, self.state.get(member.parameter)
             if state and not transform.row_wise:
                 shape = matrix_shape(member.parameter)
                 own = {key: local_part(state[key]) for key in transform.slots(shape)}
-                if transform.is_due(Site(shape, Rows(member.parameter), member.index, own)):
-                    return True
-        return False
+                site = Site(shape, Rows(member.parameter), member.index, own)
+                asked.append((transform.is_due(site), transform.has_begun(site)))
+        # A weight that was left out of the steps so far is not waited for.
+        started = any(begun for _, begun in asked)
+        return any(due and (begun or not started) for due, begun in asked)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

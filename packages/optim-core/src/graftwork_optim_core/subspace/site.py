@@ -38,9 +38,11 @@ class Site:
         rows: which of its rows this process holds, and how to reach the others.
         index: the weight's place among all parameters of the optimizer, the same in every process.
         state: the transform's own tensors, local parts as matrices, under the names of its slots.
+        mixes_rows: whether rows of the coarse gradient mix the weight's, so that every process holds all.
     """
 
     shape: tuple[int, int]
     rows: Rows
     index: int = 0
     state: Mapping[str, Tensor] = field(default_factory=dict)
+    mixes_rows: bool = False

@@ -117,6 +117,10 @@ class GradientTransform(ABC):
         """Whether the next step will take new coordinates from its gradient."""
         return False
 
+    def has_begun(self, site: Site) -> bool:
+        """Whether a gradient has arrived for the weight yet."""
+        return True
+
     @abstractmethod
     def compress(self, gradient: Tensor, site: Site) -> Tensor:
         """Return the coarse gradient ``[rows, coarse]``; any inf or NaN of the gradient must show in it."""
