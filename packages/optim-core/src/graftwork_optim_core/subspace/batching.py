@@ -12,7 +12,8 @@ from torch import Tensor
 from graftwork_optim_core.subspace.batch import Batch, Mode, Weight
 from graftwork_optim_core.subspace.fused import takes, usable_rows
 from graftwork_optim_core.subspace.plan import GroupPlans, Plan
-from graftwork_optim_core.subspace.sharding import local_part, sharding_groups, sum_over_groups
+from graftwork_optim_core.subspace.sharding import Rows, local_part, sharding_groups, sum_over_groups
+from graftwork_optim_core.subspace.site import Site
 from graftwork_optim_core.subspace.stacked import LARGEST
 from graftwork_optim_core.subspace.state import matrix_shape, reads_scalars
 from graftwork_optim_core.subspace.step import local_squares
@@ -142,3 +143,23 @@ def sum_over_shards(batches: Sequence[Batch], chosen: Sequence[Member]) -> dict[
         sums = sum_over_groups([local.get(parameter, zero) for parameter in parameters], groups)
         totals.update(zip(parameters, sums, strict=True))
     return totals
+
+
+def refresh_due(chosen: Sequence[Member], state: Mapping[Tensor, dict[str, Any]]) -> bool:
+    """Whether the next step takes new coordinates for a weight from its gradient.
+
+    Args:
+        chosen: the parameters of the step.
+        state: of the optimizer.
+    """
+    asked: list[tuple[bool, bool]] = []
+    for member in chosen:
+        transform, own = member.plan.transform, state.get(member.parameter)
+        if own and not transform.row_wise:
+            shape = matrix_shape(member.parameter)
+            slots = {key: local_part(own[key]) for key in transform.slots(shape)}
+            site = Site(shape, Rows(member.parameter), member.index, slots)
+            asked.append((transform.is_due(site), transform.has_begun(site)))
+    # A weight that was left out of the steps so far is not waited for.
+    started = any(begun for _, begun in asked)
+    return any(due and (begun or not started) for due, begun in asked)

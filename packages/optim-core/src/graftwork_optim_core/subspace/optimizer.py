@@ -12,11 +12,12 @@ One step of a weight W with gradient G, in order:
 Only the norm in 4 needs the whole weight. Where rows of weights lie in several processes, a first pass
 computes the squares of all norms on copies of the averages, one all-reduce adds them up, and a second pass
 makes the step. The sum carries the verdict of 2 too, since a NaN in one process makes the sum NaN in all.
+
+Longer than other files here: what torch.optim.Optimizer promises is kept by one class.
 """
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, overload
@@ -25,7 +26,6 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from graftwork.errors import did_you_mean
 from graftwork_optim_core.selection import param_groups
 from graftwork_optim_core.subspace.batching import (
     Member,
@@ -33,22 +33,21 @@ from graftwork_optim_core.subspace.batching import (
     members,
     named_parameters,
     places,
+    refresh_due,
     sum_over_shards,
 )
 from graftwork_optim_core.subspace.fused import step_fused
 from graftwork_optim_core.subspace.in_backward import StepInBackward
-from graftwork_optim_core.subspace.options import COMMON_OPTIONS, check_common_options
-from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, options_of
+from graftwork_optim_core.subspace.options import check_common_options
+from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, known_options, options_of
 from graftwork_optim_core.subspace.plan import GroupPlans, Plan
 from graftwork_optim_core.subspace.scalars import Scalar
-from graftwork_optim_core.subspace.sharding import Rows, check_sharding, local_part
-from graftwork_optim_core.subspace.site import Site
+from graftwork_optim_core.subspace.sharding import check_sharding
 from graftwork_optim_core.subspace.stacked import step_stacked
 from graftwork_optim_core.subspace.state import (
     check_loaded,
     copy_loaded,
     fresh_state,
-    matrix_shape,
     merged_groups,
     state_bytes_of,
 )
@@ -152,7 +151,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             (HOSTS, plain_host or host, plain_host_options),
             (HOSTS, host, host_options),
         ):
-            defaults |= _known_options(kind, name, given or {}, defaults)
+            defaults |= known_options(kind, name, given or {}, defaults)
         self._skips: dict[torch.device, Tensor] = {}
         self._in_backward: StepInBackward | None = None
         self._places: dict[Tensor, tuple[int, str, int]] = {}
@@ -432,17 +431,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         A trainer may then accumulate more micro-batches into ``.grad`` before it steps: the basis, and that
         one step, are of the larger batch (arXiv:2410.11289, large-batch GaLore).
         """
-        asked: list[tuple[bool, bool]] = []
-        for member in self._members():
-            transform, state = member.plan.transform, self.state.get(member.parameter)
-            if state and not transform.row_wise:
-                shape = matrix_shape(member.parameter)
-                own = {key: local_part(state[key]) for key in transform.slots(shape)}
-                site = Site(shape, Rows(member.parameter), member.index, own)
-                asked.append((transform.is_due(site), transform.has_begun(site)))
-        # A weight that was left out of the steps so far is not waited for.
-        started = any(begun for _, begun in asked)
-        return any(due and (begun or not started) for due, begun in asked)
+        return refresh_due(self._members(), self.state)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -455,23 +444,3 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 if key not in ("params", "param_names")
             ]
         return "\n".join([*lines, ")"])
-
-
-def _known_options(
-    kind: str, name: str, given: Mapping[str, Any], others: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return a host's or transform's options, those given and the defaults of the others."""
-    wanted = options_of(kind, name)
-    for key in given:
-        if key not in wanted:
-            raise ValueError(
-                f"{kind} {name!r} has no option {key!r}{did_you_mean(key, wanted)}; "
-                f"its options are {', '.join(wanted) or 'none'}"
-            )
-    clash = sorted(set(wanted) & set(others) & COMMON_OPTIONS)
-    if clash:
-        raise ValueError(
-            f"{kind} {name!r} has an option {clash[0]!r}, which every optimizer of the family has"
-        )
-    options = {key: given.get(key, default) for key, default in wanted.items()}
-    return {key: value for key, value in options.items() if value is not inspect.Parameter.empty}

@@ -11,9 +11,11 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from graftwork.errors import did_you_mean
 from graftwork_optim_core.plugin import HOSTS, TRANSFORMS, graftwork_components
+from graftwork_optim_core.subspace.options import COMMON_OPTIONS
 
-__all__ = ["HOSTS", "TRANSFORMS", "build", "class_named", "options_of"]
+__all__ = ["HOSTS", "TRANSFORMS", "build", "class_named", "known_options", "options_of"]
 
 
 @cache
@@ -56,3 +58,33 @@ def build(kind: str, name: str, options: Mapping[str, Any]) -> Any:
     if missing:
         raise ValueError(f"{kind} {name!r} needs the option {missing[0]!r}, which is not given")
     return class_named(kind, name)(**{key: options[key] for key in wanted})
+
+
+def known_options(
+    kind: str, name: str, given: Mapping[str, Any], others: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a host's or transform's options, those given and the defaults of the others.
+
+    Args:
+        kind: which of the two.
+        name: registered.
+        given: by the names of its signature.
+        others: options of the optimizer, whose names it may not have.
+
+    Raises:
+        ValueError: it has no such option, or one that every optimizer of the family has.
+    """
+    wanted = options_of(kind, name)
+    for key in given:
+        if key not in wanted:
+            raise ValueError(
+                f"{kind} {name!r} has no option {key!r}{did_you_mean(key, wanted)}; "
+                f"its options are {', '.join(wanted) or 'none'}"
+            )
+    clash = sorted(set(wanted) & set(others) & COMMON_OPTIONS)
+    if clash:
+        raise ValueError(
+            f"{kind} {name!r} has an option {clash[0]!r}, which every optimizer of the family has"
+        )
+    options = {key: given.get(key, default) for key, default in wanted.items()}
+    return {key: value for key, value in options.items() if value is not inspect.Parameter.empty}
