@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from graftwork_optim_core.subspace.plan import Plan
-from graftwork_optim_core.subspace.sharding import Rows, local_gradient, local_part, sharding_groups
+from graftwork_optim_core.subspace.sharding import (
+    Rows,
+    is_sharded_type,
+    local_gradient,
+    local_part,
+    sharding_groups,
+)
 from graftwork_optim_core.subspace.site import Site
 from graftwork_optim_core.subspace.state import arithmetic_dtype, matrix_shape
 
@@ -28,7 +34,32 @@ def as_matrix(tensor: Tensor) -> Tensor:
 
     A copy where its strides allow no view.
     """
+    if tensor.ndim == 2:
+        return tensor
     return tensor.reshape(1, tensor.numel()) if tensor.ndim < 2 else tensor.flatten(1)
+
+
+class Kind(NamedTuple):
+    """What weights of one shape and one rule have in common.
+
+    Args:
+        shape: as a matrix, of the whole weight.
+        host: names of the host's slots.
+        transform: names of the transform's.
+        mixes_rows: whether the coarse gradient of a row comes from other rows too.
+    """
+
+    shape: tuple[int, int]
+    host: tuple[str, ...]
+    transform: tuple[str, ...]
+    mixes_rows: bool
+
+    @classmethod
+    def of(cls, parameter: Tensor, plan: Plan) -> Kind:
+        """Ask a weight's host and transform."""
+        shape, transform = matrix_shape(parameter), plan.transform
+        slots = plan.host.slots(transform.coarse_shape(shape))
+        return cls(shape, tuple(slots), tuple(transform.slots(shape)), not transform.keeps_rows(shape))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,18 +83,23 @@ class Weight:
     site: Site
 
     @classmethod
-    def of(cls, parameter: Tensor, gradient: Tensor, state: dict[str, Any], plan: Plan, index: int) -> Weight:
+    def of(cls, parameter: Tensor, gradient: Tensor, state: dict[str, Any], index: int, kind: Kind) -> Weight:
         """Take the local matrices of a parameter, its gradient and its state."""
-        shape = matrix_shape(parameter)
-        coarse = plan.transform.coarse_shape(shape)
-        own = {key: as_matrix(local_part(state[key])) for key in plan.transform.slots(shape)}
+        if is_sharded_type(parameter):
+            values, gradient = local_part(parameter), local_gradient(parameter, gradient)
+            averages = tuple([as_matrix(local_part(state[key])) for key in kind.host])
+            own = {key: as_matrix(local_part(state[key])) for key in kind.transform}
+        else:
+            values = parameter
+            averages = tuple([as_matrix(state[key]) for key in kind.host])
+            own = {key: as_matrix(state[key]) for key in kind.transform}
         return cls(
             parameter,
-            as_matrix(local_part(parameter)),
-            as_matrix(local_gradient(parameter, gradient)),
-            tuple(as_matrix(local_part(state[key])) for key in plan.host.slots(coarse)),
+            as_matrix(values),
+            as_matrix(gradient),
+            averages,
             state,
-            Site(shape, Rows(parameter), index, own, not plan.transform.keeps_rows(shape)),
+            Site(kind.shape, Rows(parameter), index, own, kind.mixes_rows),
         )
 
     def runs(self) -> Iterator[slice]:
@@ -75,6 +111,8 @@ class Weight:
 
     def write_back(self) -> None:
         """Put the values into the parameter, where they are a copy."""
+        if self.values is self.parameter:
+            return
         target = local_part(self.parameter)
         if target.data_ptr() != self.values.data_ptr():
             target.copy_(self.values.view(target.shape))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.batch import Batch, Mode, Weight
+from graftwork_optim_core.subspace.batch import Batch, Kind, Mode, Weight
 from graftwork_optim_core.subspace.fused import takes, usable_rows
 from graftwork_optim_core.subspace.plan import GroupPlans, Plan
 from graftwork_optim_core.subspace.sharding import Rows, local_part, sharding_groups, sum_over_groups
@@ -74,17 +74,21 @@ def batches_of(chosen: Sequence[Member], state: Mapping[Tensor, dict[str, Any]])
         state: of an optimizer, made for all of them.
     """
     alike: dict[object, Batch] = {}
+    kinds: dict[object, Kind] = {}
     for member in chosen:
         parameter, options, plan = member.parameter, member.options, member.plan
         gradient = parameter.grad
         if gradient is None or parameter.numel() == 0:
             continue
-        weight = Weight.of(parameter, gradient, state[parameter], plan, member.index)
+        # A plan lives as long as its member, so that no other has its identity.
+        alike_in = (id(plan), parameter.shape)
+        if alike_in not in kinds:
+            kinds[alike_in] = Kind.of(parameter, plan)
+        weight = Weight.of(parameter, gradient, state[parameter], member.index, kinds[alike_in])
         on_host = reads_scalars(parameter, options)
         mode = _mode_of(weight, options, plan, on_host)
-        batch = Batch([weight], options, plan, on_host, mode)
         if mode == "alone":
-            yield batch
+            yield Batch([weight], options, plan, on_host, mode)
             continue
         sums = tuple(map(id, sharding_groups(parameter)))
         # Weights of one rule may keep other slots, or of another width: only alike ones make one batch.
@@ -93,9 +97,9 @@ def batches_of(chosen: Sequence[Member], state: Mapping[Tensor, dict[str, Any]])
         # The plan is made once a group, and again for its plain parameters.
         key = (weight.values.device, parameter.dtype, id(plan), sums, layout)
         if key in alike:
-            alike[key].weights.extend(batch.weights)
+            alike[key].weights.append(weight)
         else:
-            alike[key] = batch
+            alike[key] = Batch([weight], options, plan, on_host, mode)
     yield from alike.values()
 
 

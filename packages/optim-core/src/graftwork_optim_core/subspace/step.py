@@ -99,18 +99,17 @@ def make_step(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
         squares, working = held
         divisors = _divisors(batch, squares, gates)
         for number, pieces in enumerate(lists):
-            averages = working[number] or batch.plan.host.load(
-                batch.stored(pieces), batch.arithmetic, copy=False
-            )
-            _write(
-                batch, pieces, _directions(batch, pieces, averages), _factors(batch, steps, divisors), gates
-            )
+            directions = working[number]
+            if directions is None:
+                averages = batch.plan.host.load(batch.stored(pieces), batch.arithmetic, copy=False)
+                directions = _directions(batch, pieces, averages)
+            _write(batch, pieces, directions, _factors(batch, steps, divisors), gates)
     for weight in batch.weights:
         weight.write_back()
     return skipped
 
 
-Held = tuple[list[Scalar], list[list[list[Tensor]] | None]]
+Held = tuple[list[Scalar], list[list[Direction] | None]]
 
 
 def _take_in(
@@ -127,7 +126,7 @@ def _take_in(
     """
     host, plan = batch.plan.host, batch.plan
     squares: list[Scalar] = [0.0] * len(batch.weights)
-    held: list[list[list[Tensor]] | None] = []
+    held: list[list[Direction] | None] = []
     factors = None if plan.needs_norm else _factors(batch, steps, [1.0] * len(squares))
     for pieces in lists:
         stored = batch.stored(pieces)
@@ -139,8 +138,9 @@ def _take_in(
             _write(batch, pieces, _directions(batch, pieces, working), factors, gates)
             continue
         if totals is None:
-            _add_squares(batch, pieces, working, squares)
-        held.append(working if len(lists) == 1 else None)
+            held.append(_add_squares(batch, pieces, working, squares))
+        else:
+            held.append(_directions(batch, pieces, working) if len(lists) == 1 else None)
     if factors is not None:
         return None
     return (squares if totals is None else [_scalar(batch, total) for total in totals]), held
@@ -181,11 +181,13 @@ def _extents(batch: Batch, lists: list[list[Piece]]) -> list[Scalar]:
 
 def _add_squares(
     batch: Batch, pieces: list[Piece], working: list[list[Tensor]], squares: list[Scalar]
-) -> None:
-    quotients = [direction.quotient() for direction in _directions(batch, pieces, working)]
+) -> list[Direction]:
+    directions = _directions(batch, pieces, working)
+    quotients = [direction.quotient() for direction in directions]
     for piece, norm in zip(pieces, torch._foreach_norm(quotients), strict=True):
         number = float(norm) if batch.reads_scalars else norm.to(batch.arithmetic)
         squares[piece.place] = squares[piece.place] + number * number
+    return directions
 
 
 def _divisors(batch: Batch, squares: Sequence[Scalar], gates: list[Tensor] | None) -> list[Scalar]:

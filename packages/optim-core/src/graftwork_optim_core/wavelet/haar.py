@@ -66,7 +66,13 @@ def spread_blocks(blocks: Tensor, level: int, width: int) -> Tensor:
     if blocks.device.type == "cpu":
         # torch.complex(x, x) is the one vectorized interleave of two contiguous tensors, twice as fast as a
         # copy from an expanded view.
-        for _ in range(level):
+        remaining = level
+        if remaining > 1 and blocks.dtype == torch.float32:
+            # Nothing is computed with them, so that two equal numbers may be moved as one of twice the width.
+            pairs = torch.complex(blocks, blocks).view(torch.float64)
+            blocks = torch.view_as_real(torch.complex(pairs, pairs)).view(torch.float32).flatten(-2)
+            remaining -= 2
+        for _ in range(remaining):
             blocks = torch.view_as_real(torch.complex(blocks, blocks)).flatten(-2)
     else:
         blocks = blocks.unsqueeze(-1).expand(*blocks.shape, 2**level).flatten(-2)
