@@ -167,10 +167,17 @@ def reproduce(session: nox.Session) -> None:
 @nox.session(python=THIS_PYTHON, default=False)
 @per_package
 def bench(session: nox.Session, package: str) -> None:
-    """One package's benchmarks, side by side with peers, as ratios."""
-    sync(session, "--all-packages")
-    for script in sorted((ROOT / "packages" / package / "benchmarks").glob("*.py")):
+    """One package's timings, side by side with peers, as ratios; peers that are not installed are named."""
+    sync(session, "--all-packages", "--group", "bench")
+    for script in sorted((ROOT / "packages" / package / "benchmarks").glob("*_*.py")):
         session.run("python", str(script), *session.posargs)
+
+
+@nox.session(python=THIS_PYTHON, default=False)
+def quality(session: nox.Session) -> None:
+    """What optimizers reach in equal steps: hours on two cores. ``nox -s quality -- OUT``."""
+    sync(session, "--all-packages", "--group", "bench")
+    session.run("python", "packages/optim-core/benchmarks/quality.py", *(session.posargs or ["runs/quality"]))
 
 
 @nox.session(python=THIS_PYTHON, default=False)

@@ -304,9 +304,13 @@ def test_a_forked_process_makes_its_steps_too(with_threads: Callable[[int], None
     steps([expected], 2, 1.01)
     child = os.fork()
     if child == 0:
-        # Nothing but the step: other libraries' threads are gone as well.
-        outcome = steps([weight], 2, 1.01)[0]
-        os._exit(0 if outcome.moved and weight[0].numpy().tobytes() == expected[0].numpy().tobytes() else 1)
+        # Nothing but the step: other libraries' threads are gone as well. And never back into pytest.
+        same = False
+        try:
+            moved = steps([weight], 2, 1.01)[0].moved
+            same = moved and weight[0].numpy().tobytes() == expected[0].numpy().tobytes()
+        finally:
+            os._exit(0 if same else 1)
     killer = threading.Timer(60, os.kill, (child, 9))
     killer.start()
     _, status = os.waitpid(child, 0)
