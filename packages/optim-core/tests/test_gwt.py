@@ -426,3 +426,37 @@ def test_stochastic_rounding_resumes_exactly_and_leaves_skipped_weights() -> Non
         resumed.grad = gradient
         other.step()
     assert torch.equal(resumed, weight)
+
+
+def test_a_state_saved_by_the_first_release_loads() -> None:
+    """Its groups knew fewer options, and made plain groups by level 0."""
+    old = ("lr", "betas", "eps", "weight_decay", "level", "scale", "detail_guard", "norm_growth_limit")
+    old += ("state_dtype", "maximize", "foreach", "capturable", "params")
+    gradients = [(torch.randn(8, 16), torch.randn(4, 8)) for _ in range(4)]
+
+    def parameters() -> list[torch.nn.Parameter]:
+        torch.manual_seed(1)
+        return [torch.nn.Parameter(torch.randn(8, 16)), torch.nn.Parameter(torch.randn(4, 8))]
+
+    def step(weights: list[torch.nn.Parameter], optimizer: GWTAdamW, number: int) -> None:
+        for weight, gradient in zip(weights, gradients[number], strict=True):
+            weight.grad = gradient.clone()
+        optimizer.step()
+
+    weights = parameters()
+    optimizer = GWTAdamW([{"params": [weights[0]]}, {"params": [weights[1]], **PLAIN}], lr=1e-2)
+    step(weights, optimizer, 0)
+    step(weights, optimizer, 1)
+    saved = optimizer.state_dict()
+    saved = {
+        "state": {key: dict(value) for key, value in saved["state"].items()},
+        "param_groups": [{key: group[key] for key in old} for group in saved["param_groups"]],
+    }
+    others = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
+    resumed = GWTAdamW([{"params": [others[0]]}, {"params": [others[1]], "plain": True}], lr=1.0)
+    resumed.load_state_dict(saved)
+    for number in (2, 3):
+        step(weights, optimizer, number)
+        step(others, resumed, number)
+    for one, two in zip(weights, others, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-7)

@@ -24,6 +24,8 @@ pass must find out first whether the gradient is finite. To move first and take 
 Shapes: values and gradient ``[rows, width]``, averages ``[rows, blocks]`` with ``blocks = ceil(width / B)``;
 the last block of a row may be short. All four in float32 or all in float64, rows contiguous in themselves,
 at any stride. Raises ``ValueError`` where they are not, and ``ImportError`` at import without numba.
+
+One long file, since numba's cache on disk notices changes of the file of an entry alone.
 """
 
 from __future__ import annotations
