@@ -77,7 +77,12 @@ def _optimizers() -> Iterator[Component]:
             "AdamW with 8-bit moments in the gradient's leading singular directions",
             _GALORE,
         ),
-        ("galore-adafactor", "galore:GaLoreAdafactor", "Adafactor in the gradient's leading singular directions", _GALORE),
+        (
+            "galore-adafactor",
+            "galore:GaLoreAdafactor",
+            "Adafactor in the gradient's leading singular directions",
+            _GALORE,
+        ),
         ("golore-adamw", "golore:GoLoreAdamW", "GaLore whose last bases are random, with AdamW", _GOLORE),
         (
             "golore-msgd",
