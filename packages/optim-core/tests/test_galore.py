@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from graftwork_optim_core import (
+    GaLoreAdafactor,
     GaLoreAdamW,
+    GaLoreAdamW8bit,
     GoLoreAdamW,
     GoLoreMSGD,
     SubspaceOptimizer,
@@ -246,6 +248,46 @@ def test_defaults_are_as_published() -> None:
     assert (galore["basis"], galore["moments"], galore["align_signs"]) == ("svd", "keep", True)
     assert golore["early_basis"] == msgd["early_basis"] == "svd"
     assert golore["moments"] == msgd["moments"] == "project"
+
+
+OTHER_THAN_DEFAULT: dict[str, Any] = {
+    "lr": 0.3,
+    "betas": (0.8, 0.99),
+    "eps": 1e-3,
+    "weight_decay": 0.2,
+    "momentum": 0.7,
+    "dampening": 0.1,
+    "beta1": 0.6,
+    "rank": 2,
+    "refresh_every": 11,
+    "scale": 0.75,
+    "side": "full",
+    "basis": "gram",
+    "early_basis": "rsvd",
+    "random_last": 0.4,
+    "total_steps": 77,
+    "stagger": True,
+    "moments": "reset",
+    "align_signs": False,
+    "seed": 9,
+    "state_dtype": "float32",
+    "stochastic_rounding": True,
+    "maximize": True,
+    "foreach": False,
+}
+
+
+@pytest.mark.parametrize("front", [GaLoreAdamW, GaLoreAdamW8bit, GaLoreAdafactor, GoLoreAdamW, GoLoreMSGD])
+def test_every_option_of_a_front_arrives(front: type[SubspaceOptimizer]) -> None:
+    defaults = defaults_of(front)
+    given = {name: value for name, value in OTHER_THAN_DEFAULT.items() if name in defaults}
+    # Nesterov's step needs dampening 0.
+    assert defaults.keys() - given.keys() <= {"params", "nesterov"}
+    assert all(value != defaults[name] for name, value in given.items())
+    (group,) = front([nn.Parameter(torch.zeros(8, 8))], **given).param_groups
+    if "basis" in given:
+        given["transform"] = given.pop("basis")
+    assert {name: group[name] for name in given} == given
 
 
 @pytest.mark.parametrize("front", [GoLoreAdamW, GoLoreMSGD])

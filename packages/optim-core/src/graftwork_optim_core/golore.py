@@ -55,7 +55,8 @@ class GoLoreAdamW(_GoLore):
         betas: decay of the running mean and of the running mean square, each in [0, 1).
         eps: added to the root before its bias correction, greater than 0.
         weight_decay: decoupled decay per unit of ``lr``, 0 or more, applied after the update.
-        rank: directions kept, 1 or more.
+        rank: directions kept, 1 or more. A weight with no more rows or columns than that makes the host's own
+            step.
         refresh_every: steps between bases, 1 or more.
         scale: multiplies the update of a weight, greater than 0.
         random_last: fraction of the run, at its end, whose bases are random, in [0, 1].
@@ -140,7 +141,8 @@ class GoLoreMSGD(_GoLore):
             makes the running sum the running mean of the theory.
         weight_decay: decoupled decay per unit of ``lr``, 0 or more, applied after the update.
         nesterov: step along ``R + momentum * M``; needs dampening 0.
-        rank: directions kept, 1 or more.
+        rank: directions kept, 1 or more. A weight with no more rows or columns than that makes the host's own
+            step.
         refresh_every: steps between bases, 1 or more.
         scale: multiplies the update of a weight, greater than 0; 4 as published for LLaMA-2-7B.
         random_last: fraction of the run, at its end, whose bases are random, in [0, 1].

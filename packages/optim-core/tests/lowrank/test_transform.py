@@ -161,7 +161,7 @@ def test_g1_a_rank_of_the_smaller_dimension_is_the_host_itself(
     hosts = trajectory(
         start,
         gradients,
-        lambda p: SubspaceOptimizer(p, 0.1, host=host, transform="identity", scale=0.3, foreach=False),
+        lambda p: SubspaceOptimizer(p, 0.1, host=host, transform="identity", scale=0.3),
     )
     assert largest_difference(ours, hosts) == 0.0
     if host == "msgd":

@@ -54,6 +54,7 @@ class LowRankTransform(GradientTransform):
 
     row_wise: ClassVar[bool] = False
     matrices_only: ClassVar[bool] = True
+    needs_gradient: ClassVar[bool] = False
     counts_calls: ClassVar[bool] = True
 
     rank: int = 128

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graftwork_optim_core.subspace.plan import Plan
+from graftwork_optim_core.subspace.shapes import matrix_shape
 from graftwork_optim_core.subspace.sharding import (
     Rows,
     is_sharded_type,
@@ -18,7 +19,7 @@ from graftwork_optim_core.subspace.sharding import (
     sharding_groups,
 )
 from graftwork_optim_core.subspace.site import Site
-from graftwork_optim_core.subspace.state import arithmetic_dtype, matrix_shape
+from graftwork_optim_core.subspace.state import arithmetic_dtype
 
 # Measured on a CPU from 2**16 to 2**21: with shorter runs the calls cost more than the work, with longer ones
 # what is computed from a run leaves the cache.

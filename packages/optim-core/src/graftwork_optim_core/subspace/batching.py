@@ -12,10 +12,11 @@ from torch import Tensor
 from graftwork_optim_core.subspace.batch import Batch, Kind, Mode, Weight
 from graftwork_optim_core.subspace.fused import takes, usable_rows
 from graftwork_optim_core.subspace.plan import GroupPlans, Plan
+from graftwork_optim_core.subspace.shapes import matrix_shape
 from graftwork_optim_core.subspace.sharding import Rows, local_part, sharding_groups, sum_over_groups
 from graftwork_optim_core.subspace.site import Site
 from graftwork_optim_core.subspace.stacked import LARGEST
-from graftwork_optim_core.subspace.state import matrix_shape, reads_scalars
+from graftwork_optim_core.subspace.state import reads_scalars
 from graftwork_optim_core.subspace.step import local_squares
 
 

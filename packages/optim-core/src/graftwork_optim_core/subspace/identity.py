@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,8 @@ class IdentityTransform(GradientTransform):
     >>> IdentityTransform().coarse_shape((512, 1376))
     (512, 1376)
     """
+
+    needs_gradient: ClassVar[bool] = False
 
     def coarse_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Return the shape itself."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from graftwork_optim_core.subspace.host import UpdateHost
 from graftwork_optim_core.subspace.identity import IdentityTransform
 from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, build
+from graftwork_optim_core.subspace.shapes import matrix_shape
 from graftwork_optim_core.subspace.transform import GradientTransform
 
 
@@ -65,6 +66,7 @@ class GroupPlans(NamedTuple):
     """The rules of one parameter group."""
 
     transformed: Plan
+    untransformed: Plan
     plain: Plan
     all_plain: bool
 
@@ -81,11 +83,16 @@ class GroupPlans(NamedTuple):
         plain_host: UpdateHost = host if named is None else build(HOSTS, named, options)
         transform: GradientTransform = build(TRANSFORMS, options["transform"], options)
         transformed = Plan(host, transform, options["scale"], options["norm_growth_limit"])
-        return cls(transformed, Plan(plain_host, IdentityTransform()), bool(options["plain"]))
+        identity = IdentityTransform()
+        untransformed = Plan(host, identity, transformed.scale, transformed.norm_growth_limit)
+        return cls(transformed, untransformed, Plan(plain_host, identity), bool(options["plain"]))
 
     def plan_of(self, parameter: Tensor) -> Plan:
         """Return the rule for a parameter; what must be a matrix and is none makes the plain step."""
-        return self.plain if self.all_plain or self.lacks_dimensions(parameter) else self.transformed
+        if self.all_plain or self.lacks_dimensions(parameter):
+            return self.plain
+        whole = self.transformed.transform.is_identity(matrix_shape(parameter))
+        return self.untransformed if whole else self.transformed
 
     def lacks_dimensions(self, parameter: Tensor) -> bool:
         """Whether a parameter has fewer dimensions than the transformed rule needs."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from graftwork_optim_core.subspace.plan import Plan
+from graftwork_optim_core.subspace.shapes import matrix_shape
 from graftwork_optim_core.subspace.sharding import is_sharded_type, local_part, zeros_placed_like
 from graftwork_optim_core.subspace.site import Slot
 
@@ -38,15 +39,6 @@ def average_dtype(name: str, parameter: Tensor, state_dtype: str) -> torch.dtype
             "state_dtype must be 'float32' or 'bfloat16' for it, got 'param'"
         )
     return dtype
-
-
-def matrix_shape(tensor: Tensor) -> tuple[int, int]:
-    """Return ``[shape[0], everything else]``, or one row where there are fewer than two dimensions.
-
-    >>> matrix_shape(torch.zeros(64, 3, 3, 3)), matrix_shape(torch.zeros(5)), matrix_shape(torch.zeros(()))
-    ((64, 27), (1, 5), (1, 1))
-    """
-    return (1, tensor.numel()) if tensor.ndim < 2 else (tensor.shape[0], tensor.shape[1:].numel())
 
 
 def reads_scalars(parameter: Tensor, options: Mapping[str, Any]) -> bool:

@@ -275,7 +275,8 @@ def _write(
     for piece, direction in zip(pieces, directions, strict=True):
         correction, rate, kept = factors[piece.place]
         weight = batch.weights[piece.place]
-        gradient, values = batch.gradient(piece.place, piece.rows), weight.values[piece.rows]
+        values = weight.values[piece.rows]
+        gradient = batch.gradient(piece.place, piece.rows) if transform.needs_gradient else piece.coarse
         arguments = (gradient, piece.coarse, direction, correction, weight.site)
         # A product added to the weight needs no update of the weight's size in between.
         plain = gates is None and not host.finishes and values.dtype == batch.arithmetic

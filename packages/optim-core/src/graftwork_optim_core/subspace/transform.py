@@ -81,6 +81,9 @@ class GradientTransform(ABC):
     matrices_only: ClassVar[bool] = False
     """Whether a weight must have two dimensions; others make the plain step of the optimizer."""
 
+    needs_gradient: ClassVar[bool] = True
+    """Whether :meth:`expand` looks at the gradient, or at the direction alone."""
+
     counts_calls: ClassVar[bool] = False
     """Whether the host must decide by the number of steps, which a captured step cannot."""
 
@@ -88,6 +91,10 @@ class GradientTransform(ABC):
     def column_block(self) -> int:
         """How many columns are taken together, so that they must lie in one process; 0 if all."""
         return 1
+
+    def is_identity(self, shape: tuple[int, int]) -> bool:
+        """Whether a matrix of this shape is not transformed at all; its step is then the host's own."""
+        return False
 
     @abstractmethod
     def coarse_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
