@@ -219,3 +219,23 @@ def test_resuming_a_run_that_ended_keeps_its_result(train):
     assert again.result() == first
     longer = train("trainer.steps=14", resume=True)
     assert (longer.result()["steps"], longer.result()["status"]) == (14, "finished")
+
+
+def test_a_request_to_stop_that_comes_after_the_records_is_saved_a_step_later(train, monkeypatch):
+    import signal
+
+    from graftwork_trainer.loop import Training
+
+    keep = Training._keep_records
+
+    def keep_and_interrupt(self, progress, *, last):
+        keep(self, progress, last=last)
+        if self.state.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Training, "_keep_records", keep_and_interrupt)
+    with pytest.raises(GraftworkError, match="stopped at step 4 and saved"):
+        train("trainer.checkpoint_every=0", directory="stopped")
+    monkeypatch.undo()
+    whole, rest = train(directory="whole"), train(directory="stopped", resume=True)
+    assert_same_bits(weights(whole), weights(rest))

@@ -25,7 +25,7 @@ BETAS, EPS = (0.9, 0.99), 1e-6
 NUMBERS = kernel.Numbers(mean_correction=2.5, root_correction=0.3, rate=0.02, kept=0.9)
 SMALLEST = 0.02
 LEVELS = [0, 1, 2, 3, 4, 5, 6, 7]
-# A tile is 512 columns, a part 32768: shapes below, between and beyond, with and without a short last block.
+# A tile is 1024 columns, a part 32768: shapes below, between and beyond, with and without a short last block.
 SHAPES = [(1, 1), (3, 5), (4, 64), (2, 171), (1, 1037), (3, 2049), (70, 512), (40, 1003)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -81,15 +80,18 @@ class Training:
         with self.run.progress(state.step, steps, self.unit) as progress, stop_requests() as stop_requested:
             self.model.train()
             self.interval.restart()
-            while not self._ended() and not stop_requested():
+            # Asked once a step: a request that came after the records were kept would end it unsaved.
+            stopping = False
+            while not self._ended() and not stopping:
                 with self.step_watch:
                     outcome = self.take_step(self.batches.next_step())
                     self.scheduler.step()
                 state.step += 1
                 self.interval.add(outcome, self.batches.units)
                 progress.advance()
-                self._keep_records(progress, last=state.step == steps or stop_requested())
-            self._finish(stop_requested)
+                stopping = stop_requested()
+                self._keep_records(progress, last=state.step == steps or stopping)
+            self._finish(stopping)
 
     def _ended(self) -> bool:
         patience = self.options.patience
@@ -136,12 +138,12 @@ class Training:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         progress.say(f"step {self.state.step}: validation {shown}")
 
-    def _finish(self, stop_requested: Callable[[], bool]) -> None:
+    def _finish(self, stopping: bool) -> None:
         if self.state.step >= self.options.steps:
             self.run.finish("finished", self._result())
         elif self._ended():
             self.run.finish("stopped-early", self._result())
-        elif stop_requested():
+        elif stopping:
             self.run.finish("interrupted", self._result())
             raise GraftworkError(
                 f"stopped at step {self.state.step} and saved; continue with "

@@ -49,11 +49,8 @@ from graftwork_optim_core.wavelet.transform import DETAIL_BOUND
 numba: Any = importlib.import_module("numba")
 _extending: Any = importlib.import_module("numba.extending")
 
-_TILE, _DEEP_TILE = 512, 1024
-"""Columns a tile, up to level 2 and deeper.
-
-With fewer the loops are too short; with more the processor has nothing to compute while it waits for memory.
-"""
+_TILE = 1024
+"""Columns a tile; with fewer the loops are too short, with more less of a tile's work hides waits for memory."""
 
 _PART = 1 << 15
 """Columns a part, the unit that threads share and sums are taken over."""
@@ -865,7 +862,7 @@ def _largest(settings: Any) -> float:
 
 
 def _scratch(settings: Any, level: int) -> Any:
-    return np.empty(6 * max(_TILE if level <= 2 else _DEEP_TILE, 1 << level), settings.dtype)
+    return np.empty(6 * max(_TILE, 1 << level), settings.dtype)
 
 
 def _one_job(
