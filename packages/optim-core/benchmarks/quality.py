@@ -53,13 +53,13 @@ CONTENDERS = (
         ("optimizer.name=gwt-adamw", "optimizer.level=0"),
         ("2.5e-3", "5e-3", "1e-2", "2e-2"),
     ),
-    Contender("muon", ("optimizer.name=gwt-muon", "optimizer.level=0"), ADAM_RATES),
+    Contender("muon", ("optimizer.name=gwt-muon", "optimizer.level=0"), ADAM_RATES[:3]),
     Contender("galore-adamw", ("optimizer.name=galore-adamw", *RANK), TWO_RATES),
     Contender("golore-adamw", ("optimizer.name=golore-adamw", "optimizer.scale=0.25", *RANK), TWO_RATES),
     Contender("gwt-adamw-1", ("optimizer.name=gwt-adamw", "optimizer.level=1"), TWO_RATES),
     Contender("gwt-adamw", ("optimizer.name=gwt-adamw",), TWO_RATES),
     Contender("gwt-adamw-3", ("optimizer.name=gwt-adamw", "optimizer.level=3"), TWO_RATES),
-    Contender("apollo", ("optimizer.name=apollo",), TWO_RATES),
+    Contender("apollo", ("optimizer.name=apollo",), TWO_RATES[1:]),
 )
 
 APOLLO = '''

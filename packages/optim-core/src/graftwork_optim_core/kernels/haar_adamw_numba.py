@@ -50,7 +50,7 @@ numba: Any = importlib.import_module("numba")
 _extending: Any = importlib.import_module("numba.extending")
 
 _TILE = 1024
-"""Columns a tile; with fewer the loops are too short, with more less of a tile's work hides waits for memory."""
+"""Columns a tile: with fewer the loops are too short, with more less of the work hides waits for memory."""
 
 _PART = 1 << 15
 """Columns a part, the unit that threads share and sums are taken over."""

@@ -3,9 +3,10 @@
 The kernels stand in :mod:`graftwork_optim_core.kernels`; here is decided which weights they take, and the few
 scalars around them are computed: on a CPU as numbers, elsewhere as tensors that are never read.
 
-A kernel moves the weight as if its direction's norm had not grown too fast, measures the norm on the way, and
-a second one, which seldom has anything to do, takes back what was too much. Where the norms come from a sum
-over processes they are known before, and the first kernel does it all.
+On CUDA a kernel moves the weight as if its direction's norm had not grown too fast and measures the norm on
+the way; a second one, which seldom has anything to do, takes back what was too much. Where the norms come
+from a sum over processes they are known before, and the first kernel does it all. On a CPU, where some pass
+must find out first whether the gradient is finite, that pass measures the norm as well.
 """
 
 from __future__ import annotations
