@@ -20,12 +20,13 @@ from sybil.example import Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 ROOT = Path(__file__).resolve().parent.parent
+# The pages of adapters are run by the adapters' own tests, where the library is that they adapt.
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/*.md"),
         *ROOT.glob("packages/*/README.md"),
-        *ROOT.glob("plugins/*/README.md"),
+        *ROOT.glob("plugins/template/README.md"),
     ]
 )
 
