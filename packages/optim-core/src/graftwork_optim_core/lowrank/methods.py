@@ -7,6 +7,7 @@ arXiv:2410.11289 (``random``, and ``golore`` which goes from one to the other).
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,9 +25,9 @@ from graftwork_optim_core.subspace.site import Site
 class _ByMethod(LowRankTransform):
     """A projection whose bases come from :func:`~graftwork_optim_core.lowrank.bases.basis_of`."""
 
+    @abstractmethod
     def method(self, site: Site) -> BasisMethod:
         """Return which method finds the next basis."""
-        raise NotImplementedError
 
     def method_options(self) -> dict[str, Any]:
         """Return further options of the method."""
