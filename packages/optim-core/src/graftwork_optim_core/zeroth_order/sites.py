@@ -1,0 +1,175 @@
+"""How each weight is perturbed: which directions it has, under which key they are drawn, where they lie.
+
+A direction of a matrix X ``[rows, columns]`` is ``U V^T`` with ``U [rows, rank]`` and ``V [columns, rank]``
+(LOZO, arXiv:2410.07698). A vector, and a matrix so narrow that a direction of rank r would save little
+(``min(rows, columns) <= 4 * rank``), has one of its own shape (MeZO, arXiv:2305.17333); where that is large it
+is streamed: drawn piece by piece whenever it is needed, and never held.
+
+Random numbers follow from a weight's name where it has one, so that neither the order of the parameters nor
+their division into groups matters; from its place otherwise.
+
+Raises ValueError for weights of a dtype, layout or sharding that cannot be perturbed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from graftwork_optim_core.subspace.batching import named_parameters
+from graftwork_optim_core.subspace.shapes import matrix_shape
+from graftwork_optim_core.subspace.sharding import is_sharded_type, local_part
+
+Form = Literal["low-rank", "vector", "streamed"]
+
+LARGEST_HELD = 1 << 16
+"""Elements of a direction of the weight's own shape that is held rather than streamed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """A weight and its directions.
+
+    Args:
+        name: for messages.
+        parameter: the weight.
+        group: its parameter group.
+        key: of its random numbers, 32 bits.
+        form: low-rank; vector, of the weight's own shape; or streamed, the same but never held.
+        rows: of the part in this process.
+        columns: of the weight as a matrix.
+        first_row: where this process's rows begin in the whole.
+        rank: columns of U and of V; 0 where the direction is of the weight's own shape.
+        additive: the weight is never written; what it moved stays beside it.
+    """
+
+    name: str
+    parameter: Tensor
+    group: dict[str, Any]
+    key: int
+    form: Form
+    rows: int
+    columns: int
+    first_row: int
+    rank: int
+    additive: bool
+
+    @property
+    def matrix(self) -> Tensor:
+        """The local part of the weight, ``[rows, columns]``, sharing its memory."""
+        local = local_part(self.parameter).detach()
+        return local if local.ndim == 2 else local.view(self.rows, self.columns)
+
+    @property
+    def direction_count(self) -> int:
+        """Numbers that one direction takes in this process."""
+        return self.rows * (self.rank or self.columns)
+
+    @property
+    def first_element(self) -> int:
+        """Index of this process's first number in the whole direction."""
+        return self.first_row * (self.rank or self.columns)
+
+    @property
+    def scale(self) -> float:
+        """The factor ``1 / rank`` that makes the estimate of the gradient unbiased, or 1."""
+        return 1 / self.rank if self.rank and self.group["scale"] == "paper" else 1.0
+
+
+def sites_of(param_groups: Iterable[dict[str, Any]]) -> list[Site]:
+    """Return the sites of all trainable weights, those of a group together.
+
+    Raises:
+        ValueError: a weight cannot be perturbed; the message names it.
+    """
+    sites: list[Site] = []
+    keys: set[int] = set()
+    place = 0
+    for number, group in enumerate(param_groups):
+        named = "param_names" in group
+        for name, parameter in named_parameters(group, number):
+            if parameter.requires_grad or group["additive"]:
+                key = zlib.crc32(name.encode()) if named else place
+                while key in keys:
+                    key = (key + 1) % (1 << 32)
+                keys.add(key)
+                sites.append(_site(name, parameter, group, key))
+            place += 1
+    return sites
+
+
+def _site(name: str, parameter: Tensor, group: dict[str, Any], key: int) -> Site:
+    if not parameter.is_floating_point() and not group["additive"]:
+        raise ValueError(
+            f"parameter {name!r} must be of a real floating-point dtype, got {parameter.dtype}; a quantized "
+            "weight belongs in a group with additive=True"
+        )
+    whole_rows, columns = matrix_shape(parameter)
+    rows, first_row = _local_rows(name, parameter, whole_rows)
+    if parameter.ndim == 1 and is_sharded_type(parameter):
+        # A sharded vector is cut along its only axis: each of its elements is a row.
+        rows, columns = rows, 1
+    local = local_part(parameter)
+    in_rows = local.stride(1) == 1 or local.shape[1] < 2 if local.ndim == 2 else local.is_contiguous()
+    if not in_rows and not group["additive"]:
+        raise ValueError(f"parameter {name!r} must have contiguous rows, got strides {local.stride()}")
+    rank = int(group["rank"])
+    low_rank = parameter.ndim > 1 and rank > 0 and (group["additive"] or min(whole_rows, columns) > 4 * rank)
+    if group["additive"] and not low_rank:
+        raise ValueError(f"parameter {name!r} must be a matrix to be perturbed without being written")
+    form: Form = "low-rank" if low_rank else "vector" if parameter.numel() <= LARGEST_HELD else "streamed"
+    return Site(
+        name,
+        parameter,
+        group,
+        key,
+        form,
+        rows,
+        columns,
+        first_row,
+        rank if low_rank else 0,
+        bool(group["additive"]),
+    )
+
+
+def _local_rows(name: str, parameter: Tensor, whole_rows: int) -> tuple[int, int]:
+    """Return how many rows lie in this process, and the first of them; an element of a vector is a row."""
+    if not is_sharded_type(parameter):
+        return whole_rows, 0
+    mesh = parameter.device_mesh
+    cut = [
+        (dimension, placement)
+        for dimension, placement in enumerate(parameter.placements)
+        if not placement.is_replicate() and mesh.size(dimension) > 1
+    ]
+    extent = parameter.shape[0] if parameter.ndim else 1
+    if not cut:
+        return (extent if parameter.ndim == 1 else whole_rows), 0
+    if len(cut) > 1 or not cut[0][1].is_shard(0):
+        raise ValueError(
+            f"parameter {name!r} of shape {tuple(parameter.shape)} is placed {tuple(parameter.placements)}; "
+            "a perturbation needs whole rows of it in one process: shard its first axis, over one dimension "
+            "of the mesh"
+        )
+    dimension = cut[0][0]
+    chunk = -(-extent // mesh.size(dimension))
+    first = min(mesh.get_local_rank(dimension) * chunk, extent)
+    return min(chunk, extent - first), first
+
+
+def describe(sites: Iterable[Site]) -> Mapping[Form, int]:
+    """Count parameters by the form of their directions.
+
+    >>> import torch
+    >>> group = {"params": [torch.nn.Parameter(torch.zeros(64, 32))], "rank": 2, "additive": False}
+    >>> describe(sites_of([group]))
+    {'low-rank': 2048, 'vector': 0, 'streamed': 0}
+    """
+    counts: dict[Form, int] = {"low-rank": 0, "vector": 0, "streamed": 0}
+    for site in sites:
+        counts[site.form] += site.parameter.numel()
+    return counts
