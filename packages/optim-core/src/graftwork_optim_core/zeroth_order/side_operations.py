@@ -16,13 +16,14 @@ end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graftwork_optim_core.numerics.outer_products import add_product_
 from graftwork_optim_core.zeroth_order.side_path import NotDoubled, SidePath, SideWeight
 
 
@@ -30,14 +31,14 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1, tensor.shape[-1])
 
 
-def _add_halves(path: SidePath, result: Tensor, parts: Tensor, lefts: Callable[[int], Tensor]) -> None:
-    """Add ``parts lefts^T`` to a result's rows, with the lefts of each half's end."""
+def _ends(path: SidePath, *tensors: Tensor) -> Iterator[tuple[int, list[Tensor]]]:
+    """Yield every end that is evaluated, with the rows of each tensor that belong to it."""
     if path.doubled is None:
-        result.addmm_(parts, lefts(path.end).t())
+        yield path.end, list(tensors)
         return
-    half = result.shape[0] // 2
-    result[:half].addmm_(parts[:half], lefts(0).t())
-    result[half:].addmm_(parts[half:], lefts(1).t())
+    for end in (0, 1):
+        halves = [len(tensor) // 2 for tensor in tensors]
+        yield end, [t[:half] if end == 0 else t[half:] for t, half in zip(tensors, halves, strict=True)]
 
 
 def _scaled(weight: SideWeight, input: Tensor) -> Tensor:
@@ -45,11 +46,10 @@ def _scaled(weight: SideWeight, input: Tensor) -> Tensor:
 
 
 def _bias(path: SidePath, bias: Any) -> tuple[Any, SideWeight | None]:
-    """Return a bias at the end evaluated; with both, as it is and what each end adds to it."""
+    """Return a bias at the end evaluated; where there are two, none, and what has its values at both."""
     if path.doubled is None or not path.perturbs(bias):
         return path.value(bias), None
-    weight = path.weights[id(bias)]
-    return _scaled(weight, bias), weight
+    return None, path.weights[id(bias)]
 
 
 def linear(path: SidePath, function: Any, input: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
@@ -94,27 +94,18 @@ def add_path(
     *,
     transposed: bool = True,
 ) -> None:
-    """Add to a product its side path, and what each of two ends adds to the bias."""
+    """Add to a product its side path, and to each half of a doubled batch its bias."""
     rows, into, dtype = _rows(input), result.view(-1, result.shape[-1]), result.dtype
-    if transposed:
-        parts = (rows @ side.right_as(rows.dtype)).to(dtype)
+    parts = F.linear(rows, side.right_as(rows.dtype)) if transposed else rows
+    for end, (part, half) in _ends(path, parts, into):
+        left = side.ends[end]
+        if transposed:
+            add_product_(half, part.to(dtype), left.to(dtype))
+        else:
+            projected = F.linear(part, left.t().to(part.dtype).contiguous())
+            add_product_(half, projected.to(dtype), side.right_as(dtype).t())
         if bias is not None:
-            parts = torch.cat([parts, parts.new_ones(len(parts), 1)], 1)
-
-        def lefts(end: int) -> Tensor:
-            left = side.ends[end]
-            return (left if bias is None else torch.cat([left, bias.ends[end].view(-1, 1)], 1)).to(dtype)
-
-        _add_halves(path, into, parts, lefts)
-        return
-    half = len(rows) // 2 if path.doubled is not None else len(rows)
-    ends = (0, 1) if path.doubled is not None else (path.end,)
-    for place, end in enumerate(ends):
-        part = slice(place * half, place * half + half)
-        projected = rows[part] @ side.ends[end].to(rows.dtype)
-        into[part].addmm_(projected.to(dtype), side.right_as(dtype).t())
-        if bias is not None:
-            into[part].add_(bias.ends[end].view(-1).to(dtype))
+            half.add_(path.value_at(bias, end).to(dtype))
 
 
 def _biased(path: SidePath, function: Any, input: Tensor, weight: Tensor, bias: Any) -> Tensor:
@@ -123,8 +114,8 @@ def _biased(path: SidePath, function: Any, input: Tensor, weight: Tensor, bias: 
     plain, added = _bias(path, bias)
     result: Tensor = function(input, weight, plain)
     if added is not None:
-        for half, end in zip(result.chunk(2), added.ends, strict=True):
-            half.add_(end.view(-1).to(half.dtype))
+        for end, (half,) in _ends(path, result):
+            half.add_(path.value_at(added, end).to(result.dtype))
     return result
 
 
@@ -137,8 +128,9 @@ def addmm(path: SidePath, function: Any, bias: Tensor, input: Tensor, weight: Te
     found = side or transposed
     assert found is not None
 
-    def product(rows: Tensor, matrix: Tensor, added: Tensor) -> Tensor:
-        return function(added, rows, matrix)  # type: ignore[no-any-return]
+    def product(rows: Tensor, matrix: Tensor, added: Tensor | None = None) -> Tensor:
+        product: Tensor = rows @ matrix if added is None else function(added, rows, matrix)
+        return product
 
     return _product(path, product, input, weight, found, bias, transposed=side is None)
 
@@ -187,13 +179,10 @@ def embedding(
     result: Tensor = function(input, weight, padding_idx, max_norm, *others, **options)
     if side.decay != 1.0:
         result.mul_(side.decay)
-    into, ids, right = result.view(-1, result.shape[-1]), input.reshape(-1), side.right_as(result.dtype)
-    if path.doubled is None:
-        into.addmm_(F.embedding(ids, side.ends[path.end]).to(result.dtype), right.t())
-        return result
-    half = len(ids) // 2
-    for part, end in ((slice(0, half), 0), (slice(half, None), 1)):
-        into[part].addmm_(F.embedding(ids[part], side.ends[end]).to(result.dtype), right.t())
+    into, ids = result.view(-1, result.shape[-1]), input.reshape(-1)
+    right = side.right_as(result.dtype).t()
+    for end, (half, chosen) in _ends(path, into, ids):
+        add_product_(half, F.embedding(chosen, side.ends[end]).to(result.dtype), right)
     return result
 
 
@@ -298,14 +287,13 @@ def convolution(
     input = path.note(input)
     plain, added = _bias(path, bias)
     result: Tensor = function(_scaled(side, input), weight, plain, *settings)
-    kernel = side.right_as(input.dtype).t().reshape(side.site.rank, *weight.shape[1:])
+    kernel = side.right_as(input.dtype).view(side.site.rank, *weight.shape[1:])
     parts = function(input, kernel, None, *settings).to(result.dtype)
     point = [1] * (weight.ndim - 2)
-    ends = (0, 1) if path.doubled is not None else (path.end,)
-    for into, part, end in zip(result.chunk(len(ends)), parts.chunk(len(ends)), ends, strict=True):
+    for end, (into, part) in _ends(path, result, parts):
         into.add_(function(part, side.ends[end].to(part.dtype).view(*side.ends[end].shape, *point)))
         if added is not None:
-            into.add_(added.ends[end].view(-1, *point).to(into.dtype))
+            into.add_(path.value_at(added, end).view(-1, *point).to(into.dtype))
     return result
 
 

@@ -57,12 +57,10 @@ class SideWeight:
         return float(self.site.group["pending_decay"])
 
     def right_as(self, dtype: torch.dtype) -> Tensor:
-        """Return V in the dtype of what it is multiplied with."""
-        assert self.right is not None
-        if dtype == self.right.dtype:
-            return self.right
+        """Return ``V^T [rank, columns]``, contiguous, in the dtype of what it is multiplied with."""
         if dtype not in self._casts:
-            self._casts[dtype] = self.right.to(dtype)
+            assert self.right is not None
+            self._casts[dtype] = self.right.t().to(dtype).contiguous()
         return self._casts[dtype]
 
     def forget_casts(self) -> None:
