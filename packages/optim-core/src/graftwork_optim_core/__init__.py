@@ -10,12 +10,16 @@ if TYPE_CHECKING:
     from graftwork_optim_core.galore import GaLoreAdafactor, GaLoreAdamW, GaLoreAdamW8bit
     from graftwork_optim_core.golore import GoLoreAdamW, GoLoreMSGD
     from graftwork_optim_core.gwt import GWTAdamW, GWTMuon
+    from graftwork_optim_core.lozo import LOZO, LOZOM
     from graftwork_optim_core.memory import predicted_state_bytes
+    from graftwork_optim_core.mezo import MeZO
     from graftwork_optim_core.selection import param_groups
     from graftwork_optim_core.subspace.host import UpdateHost
     from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
     from graftwork_optim_core.subspace.state_bytes import StateBytes
     from graftwork_optim_core.subspace.transform import GradientTransform
+    from graftwork_optim_core.zeroth_order.log import RunLog, read_log
+    from graftwork_optim_core.zeroth_order.optimizer import ZerothOrderOptimizer
 
 __all__ = [
     "GWTAdamW",
@@ -26,6 +30,12 @@ __all__ = [
     "GoLoreAdamW",
     "GoLoreMSGD",
     "SubspaceOptimizer",
+    "LOZO",
+    "LOZOM",
+    "MeZO",
+    "ZerothOrderOptimizer",
+    "RunLog",
+    "read_log",
     "UpdateHost",
     "GradientTransform",
     "param_groups",
@@ -44,6 +54,12 @@ __getattr__, __dir__ = lazy_names(
         "GoLoreAdamW": "golore",
         "GoLoreMSGD": "golore",
         "GradientTransform": "subspace.transform",
+        "LOZO": "lozo",
+        "LOZOM": "lozo",
+        "MeZO": "mezo",
+        "RunLog": "zeroth_order.log",
+        "read_log": "zeroth_order.log",
+        "ZerothOrderOptimizer": "zeroth_order.optimizer",
         "StateBytes": "subspace.state_bytes",
         "SubspaceOptimizer": "subspace.optimizer",
         "UpdateHost": "subspace.host",

@@ -1,8 +1,8 @@
 """Loading a checkpoint into an optimizer whose state is made when it is made.
 
-``torch.optim.Optimizer.load_state_dict`` casts averages to the dtype of their parameters and takes whatever shape
-it is given. Here a saved state is checked first, then copied into a fresh one, so that dtype, device and
-placement stay and nothing changes where something does not fit.
+``torch.optim.Optimizer.load_state_dict`` casts averages to the dtype of their parameters and takes whatever
+shape it is given. Here a saved state is checked first, then copied into a fresh one, so that dtype, device
+and placement stay and nothing changes where something does not fit.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """LOZO and LOZO-M: zeroth-order fine-tuning along low-rank directions.
 
 Source: Chen, Zhang, Cao, Yuan, Wen, "Enhancing Zeroth-order Fine-tuning for Language Models with Low-rank
-Structures", ICLR 2025, arXiv:2410.07698. The step stands in :mod:`graftwork_optim_core.zeroth_order.optimizer`;
-``U [rows, rank]`` is new every step, ``V [columns, rank]`` every ``interval`` steps.
+Structures", ICLR 2025, arXiv:2410.07698. The step stands in
+:mod:`graftwork_optim_core.zeroth_order.optimizer`; ``U [rows, rank]`` is new every step, ``V [columns,
+rank]`` every ``interval`` steps.
 
-Against the published code: updates are divided by the rank, as in the paper (``scale="reference"`` is the code's,
-so that ``lr`` there is ``lr / rank`` here); the direction of the update is always that of the perturbation, also
-in the steps in which V changes; LOZO-M's momentum is carried over with ``interval=1`` too.
+Against the published code: updates are divided by the rank, as in the paper (``scale="reference"`` is the
+code's, so that ``lr`` there is ``lr / rank`` here); the direction of the update is always that of the
+perturbation, also in the steps in which V changes; LOZO-M's momentum is carried over with ``interval=1`` too.
 
-The second moment of the estimate is that of MeZO: low rank makes the perturbation and the momentum cheap, it does
-not make a step less noisy. While V stays, the loss falls no further than its subspace allows, so that small ranks
-want small learning rates or short intervals.
+The second moment of the estimate is that of MeZO: low rank makes the perturbation and the momentum cheap, it
+does not make a step less noisy. While V stays, the loss falls no further than its subspace allows, so that
+small ranks want small learning rates or short intervals.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class LOZO(ZerothOrderOptimizer):
 
     Args:
         params: parameters, named parameters or groups of either. Random numbers follow the names.
-        lr: learning rate in the paper's units, 0 or more; published code divides by ``rank``: its 1e-6 is 2e-6 here
-            at rank 2.
+        lr: learning rate in the paper's units, 0 or more; published code divides by ``rank``: its 1e-6 is
+            2e-6 here at rank 2.
         rank: columns of U and V, 1 or more. Published: 1 or 2 for OPT, 4 for RoBERTa.
         interval: steps between two V, 1 or more. Published: 50 or 100.
         eps: how far the weights are perturbed, greater than 0. Published: 1e-3.
@@ -47,7 +48,8 @@ class LOZO(ZerothOrderOptimizer):
         additive: never write the weights; for quantized ones.
         maximize: climb instead of descend.
         stochastic_rounding: of movement that is written into bfloat16 matrices.
-        data_parallel: "none", "average" (one number a step is exchanged) or "probes" (one direction a process).
+        data_parallel: "none", "average" (one number a step is exchanged) or "probes" (one direction a
+            process).
         check_every: steps between checks that all processes hold the same weights; 0 never checks.
         log_file: where to append the slopes of every step, from which the run can be replayed.
 

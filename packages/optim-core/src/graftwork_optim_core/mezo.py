@@ -1,9 +1,10 @@
 """MeZO: zeroth-order fine-tuning along directions of the weights' own shape.
 
-Source: Malladi et al., "Fine-Tuning Language Models with Just Forward Passes", NeurIPS 2023, arXiv:2305.17333. In
-each step ``z ~ N(0, I)``, ``c = (F(X + eps z) - F(X - eps z)) / (2 eps)`` and ``X <- X - lr c z``. The step stands
-in :mod:`graftwork_optim_core.zeroth_order.optimizer`; z is drawn anew, piece by piece, whenever it is needed, so
-that nothing as large as a weight is held.
+Source: Malladi et al., "Fine-Tuning Language Models with Just Forward Passes", NeurIPS 2023,
+    arXiv:2305.17333. In
+each step ``z ~ N(0, I)``, ``c = (F(X + eps z) - F(X - eps z)) / (2 eps)`` and ``X <- X - lr c z``. The step
+stands in :mod:`graftwork_optim_core.zeroth_order.optimizer`; z is drawn anew, piece by piece, whenever it is
+needed, so that nothing as large as a weight is held.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ class MeZO(ZerothOrderOptimizer):
     Args:
         params: parameters, named parameters or groups of either. Random numbers follow the names.
         lr: learning rate, 0 or more.
-        eps: how far the weights are perturbed, greater than 0. Published: 1e-3; 1e-2 for LoRA, 1e-1 for prefixes.
+        eps: how far the weights are perturbed, greater than 0. Published: 1e-3; 1e-2 for LoRA, 1e-1 for
+            prefixes.
         momentum: decay of the average of ``c z``, in [0, 1); anything but 0 keeps as much as the weights.
         weight_decay: decoupled decay per unit of lr, 0 or more.
         probes: directions a step, whose estimates are averaged.
         seed: of all random numbers.
         maximize: climb instead of descend.
-        data_parallel: "none", "average" (one number a step is exchanged) or "probes" (one direction a process).
+        data_parallel: "none", "average" (one number a step is exchanged) or "probes" (one direction a
+            process).
         check_every: steps between checks that all processes hold the same weights; 0 never checks.
         log_file: where to append the slopes of every step, from which the run can be replayed.
 

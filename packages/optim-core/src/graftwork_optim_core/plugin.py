@@ -9,6 +9,7 @@ from graftwork import Component, Kind, hookimpl
 HOSTS = "optimizer-host"
 TRANSFORMS = "gradient-transform"
 _GWT, _GALORE, _GOLORE = "arXiv:2501.07237", "arXiv:2403.03507", "arXiv:2410.11289"
+_LOZO, _MEZO, _NSGDC = "arXiv:2410.07698", "arXiv:2305.17333", "arXiv:2410.16561"
 _PACKAGE = "graftwork_optim_core"
 
 
@@ -90,6 +91,9 @@ def _optimizers() -> Iterator[Component]:
             "GaLore whose last bases are random, with momentum SGD",
             _GOLORE,
         ),
+        ("lozo", "lozo:LOZO", "forward passes only, along low-rank directions", _LOZO),
+        ("lozo-m", "lozo:LOZOM", "LOZO with momentum of the left factors", _LOZO),
+        ("mezo", "mezo:MeZO", "forward passes only, along directions of full rank", _MEZO),
     ):
         yield Component(Kind.OPTIMIZER, name, f"{_PACKAGE}.{target}", summary, paper)
 

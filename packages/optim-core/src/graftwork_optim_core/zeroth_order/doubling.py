@@ -1,15 +1,15 @@
 """Both ends of a difference in one forward pass over a batch of twice the size.
 
-While the closure runs for the first end, the root module's forward pass repeats its inputs along the first axis,
-runs once with a side path of which the first half of the batch takes one end and the second half the other,
-hands out the first half of its outputs and keeps the second for when the closure runs for the second end. What
-the closure does around the model, its loss say, runs twice as always.
+While the closure runs for the first end, the root module's forward pass repeats its inputs along the first
+axis, runs once with a side path of which the first half of the batch takes one end and the second half the
+other, hands out the first half of its outputs and keeps the second for when the closure runs for the second
+end. What the closure does around the model, its loss say, runs twice as always.
 
 Which tensors follow the batch is not guessed: a batch of a new shape is passed singly first, and the shape of
-every function's input is recorded; in a doubled batch it must be the double of what was recorded, or, for inputs
-that are the same for all samples (positions), equal to it. Where that fails, where an output of floating numbers
-does not follow the batch, or where the model draws random numbers, the two ends are evaluated one after the other
-from then on, for batches of that shape.
+every function's input is recorded; in a doubled batch it must be the double of what was recorded, or, for
+inputs that are the same for all samples (positions), equal to it. Where that fails, where an output of
+floating numbers does not follow the batch, or where the model draws random numbers, the two ends are
+evaluated one after the other from then on, for batches of that shape.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from graftwork_optim_core.zeroth_order.random_state import RandomState
-from graftwork_optim_core.zeroth_order.side_path import NotDoubled, Record, SidePath
+from graftwork_optim_core.zeroth_order.side_path import NotDoubledError, Record, SidePath
 
 _SINGLY = object()
 Signature = tuple[Any, ...]
@@ -96,7 +96,7 @@ class Doubling:
                 with self.path.both_ends(record.shapes, 2 * samples):
                     output = forward(*again_args, **again_kwargs)
                 first, second = _halves(output, output_shapes)
-            except NotDoubled as reason:
+            except NotDoubledError as reason:
                 self._give_up(signature, str(reason))
             else:
                 self._second_halves.append(second)
@@ -142,9 +142,7 @@ class Doubling:
         self._records[signature] = None
         if not self._told:
             self._told = True
-            warnings.warn(
-                f"the two ends of a step are evaluated one after the other: {reason}", stacklevel=2
-            )
+            warnings.warn(f"the two ends of a step are evaluated one after the other: {reason}", stacklevel=2)
 
 
 def _shape_of(leaf: Any) -> Any:
@@ -160,11 +158,11 @@ def _halves(output: Any, shapes: list[Any]) -> tuple[Any, Any]:
     """Divide every tensor of an output that follows the batch.
 
     Raises:
-        NotDoubled: a tensor of floating numbers has not twice the samples that were recorded.
+        NotDoubledError: a tensor of floating numbers has not twice the samples that were recorded.
     """
     leaves, structure = pytree.tree_flatten(output)
     if len(leaves) != len(shapes):
-        raise NotDoubled("the model returned something else")
+        raise NotDoubledError("the model returned something else")
     halves: tuple[list[Any], list[Any]] = ([], [])
     for leaf, recorded in zip(leaves, shapes, strict=True):
         pieces = (leaf, leaf)
@@ -174,7 +172,7 @@ def _halves(output: Any, shapes: list[Any]) -> tuple[Any, Any]:
                 first, second = leaf.chunk(2)
                 pieces = (first, second)
             elif leaf.is_floating_point() or tuple(leaf.shape) != shape:
-                raise NotDoubled(f"an output of shape {tuple(leaf.shape)} does not follow the batch")
+                raise NotDoubledError(f"an output of shape {tuple(leaf.shape)} does not follow the batch")
         halves[0].append(pieces[0])
         halves[1].append(pieces[1])
     return pytree.tree_unflatten(halves[0], structure), pytree.tree_unflatten(halves[1], structure)

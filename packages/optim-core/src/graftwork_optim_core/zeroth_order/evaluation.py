@@ -22,7 +22,6 @@ from graftwork_optim_core.zeroth_order.pool import Pool
 from graftwork_optim_core.zeroth_order.random_state import RandomState
 from graftwork_optim_core.zeroth_order.side_operations import OPERATIONS, add_path
 from graftwork_optim_core.zeroth_order.side_path import Record, SidePath, SideWeight
-from graftwork_optim_core.zeroth_order.sites import Site
 from graftwork_optim_core.zeroth_order.weights import Weights
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,8 +36,8 @@ class Evaluation:
 
     Args:
         weights: of the optimizer.
-        backend: as chosen by the user, or before: "inplace", "sidepath" or "dual"; "auto" is decided by the first
-            pass.
+        backend: as chosen by the user, or before: "inplace", "sidepath" or "dual"; "auto" is decided by the
+            first pass.
         root: the module that the closure calls, if known.
     """
 

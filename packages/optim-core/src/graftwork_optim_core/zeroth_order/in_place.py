@@ -1,8 +1,8 @@
 """Perturbing weights in place, restoring them, and writing movement into them.
 
 ``X <- X + coefficient * U V^T`` and its like, by the grouped kernels of
-:mod:`graftwork_optim_core.kernels.low_rank_update`: no tensor as large as a weight is made. A streamed weight's
-direction is drawn piece by piece within the kernel, each time anew from the same random numbers.
+:mod:`graftwork_optim_core.kernels.low_rank_update`: no tensor as large as a weight is made. A streamed
+weight's direction is drawn piece by piece within the kernel, each time anew from the same random numbers.
 """
 
 from __future__ import annotations

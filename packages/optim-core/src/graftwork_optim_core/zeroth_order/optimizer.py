@@ -1,7 +1,7 @@
 """The optimizer that the zeroth-order methods share.
 
-One step at the weights X_t, with ``direction`` U V^T of a matrix or z of a vector (arXiv:2410.07698, Algorithms 1
-and 2; arXiv:2305.17333, Algorithm 1):
+One step at the weights X_t, with ``direction`` U V^T of a matrix or z of a vector (arXiv:2410.07698,
+Algorithms 1 and 2; arXiv:2305.17333, Algorithm 1):
 
 1. every ``interval`` steps V is drawn anew; momentum N becomes ``N (V_old^T V_new) / columns``.
 2. U and z are drawn.
@@ -9,8 +9,8 @@ and 2; arXiv:2305.17333, Algorithm 1):
 4. ``N <- beta N + (1 - beta) c U``, at a weight's first step ``N = c U``; without momentum ``N = c U``.
 5. ``X <- (1 - lr weight_decay) X - lr N V^T / rank``; for a vector ``N`` itself instead of ``N V^T / rank``.
 
-With several probes 2 and 3 are repeated and ``c U`` is their mean. Where F is linear, step 3 is exact for every
-eps; where it is cubic its error falls with the square of eps.
+With several probes 2 and 3 are repeated and ``c U`` is their mean. Where F is linear, step 3 is exact for
+every eps; where it is cubic its error falls with the square of eps.
 
 Longer than other files here: what torch.optim.Optimizer promises is kept by one class.
 """
@@ -50,19 +50,21 @@ DataParallel = Literal["none", "average", "probes"]
 class ZerothOrderOptimizer(torch.optim.Optimizer):
     """Moves along random directions by the slopes of the loss along them.
 
-    ``step`` needs a closure that returns the loss of one batch at the current weights, a tensor of one element or
-    a number: no backward pass, no ``zero_grad``. It is called twice a probe, without gradients, each time with
-    the same states of torch's generators, and must be a function of the weights alone; it may average over
-    micro-batches, and the loss need not be differentiable. ``.grad`` is neither read nor written.
+    ``step`` needs a closure that returns the loss of one batch at the current weights, a tensor of one
+    element or a number: no backward pass, no ``zero_grad``. It is called twice a probe, without gradients,
+    each time with the same states of torch's generators, and must be a function of the weights alone; it may
+    average over micro-batches, and the loss need not be differentiable. ``.grad`` is neither read nor
+    written.
 
     Where the difference of the two losses is not finite the weights stay and the step is counted
     (:meth:`nonfinite_skips`); decay and the drawing of random numbers go on.
 
     The backends compute the same. ``inplace`` writes the weights three times a step and suits every module;
-    ``sidepath`` leaves them alone and adds the perturbation beside every use of them, so that they are written
-    once in ``interval`` steps; ``dual`` does so for both losses in one pass over a batch of twice the size and
-    needs :meth:`attach`. With the latter two the movement since the last refresh lies beside the weights: call
-    :meth:`eval` before the model is evaluated and :meth:`train` after that, and :meth:`merge` before its weights
+    ``sidepath`` leaves them alone and adds the perturbation beside every use of them, so that they are
+    written once in ``interval`` steps; ``dual`` does so for both losses in one pass over a batch of twice the
+    size and needs :meth:`attach`. With the latter two the movement since the last refresh lies beside the
+    weights: call :meth:`eval` before the model is evaluated and :meth:`train` after that, and :meth:`merge`
+        before its weights
     are exported. Weights used by functions that have no side path are perturbed in place.
 
     Args:
@@ -74,20 +76,21 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         eps: how far the weights are perturbed, greater than 0.
         momentum: beta, in [0, 1).
         weight_decay: decoupled decay per unit of lr, 0 or more.
-        scale: "paper" divides the update of matrices by the rank; "reference" does not, as the published code.
+        scale: "paper" divides the update of matrices by the rank; "reference" does not, as the published
+            code.
         probes: directions a step, 1 to 255.
-        backend: "inplace", "sidepath", "dual" or "auto": sidepath for half-precision and additive weights, dual
-            for batches of few tokens, and sidepath otherwise, where none of these is kept from it.
+        backend: "inplace", "sidepath", "dual" or "auto": sidepath for half-precision and additive weights,
+            dual for batches of few tokens, and sidepath otherwise, where none of these is kept from it.
         seed: of all random numbers, from 0 below 2**64.
         accumulate_dtype: least precision of movement and momentum.
         additive: never write the weights; their movement stays beside them, in one V for the whole run. For
             quantized weights, which may be frozen.
         maximize: climb instead of descend.
-        stochastic_rounding: round movement at random where it is written into bfloat16 matrices, so that small
-            movement is kept on average.
-        data_parallel: "average": all processes draw the same directions, each evaluates its own batch, and the
-            mean of the difference of the losses is all they exchange. "probes": all evaluate the same batch, each
-            with directions of its own. None is "none".
+        stochastic_rounding: round movement at random where it is written into bfloat16 matrices, so that
+            small movement is kept on average.
+        data_parallel: "average": all processes draw the same directions, each evaluates its own batch, and
+            the mean of the difference of the losses is all they exchange. "probes": all evaluate the same
+            batch, each with directions of its own. None is "none".
         check_every: steps between checks that all processes hold the same weights; 0 never checks.
         log_file: file to which every step appends its slopes, four bytes each; see
             :class:`~graftwork_optim_core.zeroth_order.log.RunLog`.
@@ -167,8 +170,8 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         """Add a group and make its state; its momentum starts at its own first step.
 
         Raises:
-            ValueError: an option is out of its range or another than in the other groups, or a weight cannot be
-                perturbed.
+            ValueError: an option is out of its range or another than in the other groups, or a weight cannot
+                be perturbed.
         """
         super().add_param_group(param_group)
         try:
@@ -224,7 +227,8 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         return Ranks(self.data_parallel, self.process_group)
 
     def attach(self, model: nn.Module) -> None:
-        """Name the module that the closure calls: for ``dual``, for ``fully_shard`` and for quantized modules."""
+        """Name the module that the closure calls: for ``dual``, for ``fully_shard`` and for quantized
+        modules."""
         if self._evaluation is not None:
             self._evaluation.close()
         self._root, self._evaluation = model, None
@@ -237,8 +241,8 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
             closure: returns the loss at the current weights; see the class.
 
         Returns:
-            The mean of the losses at the two ends, over probes, of this process's batch; on the device, and not
-            waited for.
+            The mean of the losses at the two ends, over probes, of this process's batch; on the device, and
+            not waited for.
 
         Raises:
             RuntimeError: there is no closure, or :meth:`eval` was called and not :meth:`train`.

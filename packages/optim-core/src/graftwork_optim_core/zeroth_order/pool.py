@@ -1,13 +1,15 @@
-"""What a zeroth-order optimizer remembers, laid out so that a step is a few calls whatever the number of weights.
+"""What a zeroth-order optimizer remembers, laid out so that a step is a few calls whatever the number of
+weights.
 
-Weights of one device and one dtype of arithmetic share a pool. In it stand, each as one flat tensor with a view
-for every weight: the current direction (U of a matrix, z of a vector), the movement that is not yet written into
-the weights (``moved``), and the momentum. Weights of one group and one factor ``scale`` lie side by side, so that
-``moved <- moved - lr * scale * c * direction`` is one call for all of them.
+Weights of one device and one dtype of arithmetic share a pool. In it stand, each as one flat tensor with a
+view for every weight: the current direction (U of a matrix, z of a vector), the movement that is not yet
+written into the weights (``moved``), and the momentum. Weights of one group and one factor ``scale`` lie side
+by side, so that ``moved <- moved - lr * scale * c * direction`` is one call for all of them.
 
 The views of ``moved`` and ``momentum``, and the right factors V, are the optimizer's state.
 
-Shapes: directions, ``moved`` and ``momentum`` of a matrix ``[rows, rank]``, of a vector its own; V ``[columns,
+Shapes: directions, ``moved`` and ``momentum`` of a matrix ``[rows, rank]``, of a vector its own; V
+    ``[columns,
 rank]``.
 """
 
@@ -76,7 +78,7 @@ class Pool:
         self._rights = NormalBatch(
             [(site.key, 0, site.columns * site.rank) for site in self.matrices], device=self.device
         )
-        self.offsets = [numbers.storage_offset() for numbers in self._lefts.draw(0, 0, LEFT)]
+        self.offsets = [int(numbers.storage_offset()) for numbers in self._lefts.draw(0, 0, LEFT)]
         self.direction = torch.zeros(self._lefts.flat_size, dtype=self.dtype, device=self.device)
         self.moved = torch.zeros_like(self.direction) if self.keeps_moved else None
         remembers = any(site.group["momentum"] > 0 for site in self.sites)
@@ -89,7 +91,8 @@ class Pool:
         return [site for site in self.sites if site.form == "low-rank"]
 
     def view(self, flat: Tensor, index: int) -> Tensor:
-        """Return the numbers of the site of that index: ``[rows, rank]``, or ``[rows, columns]`` of a vector."""
+        """Return the numbers of the site of that index: ``[rows, rank]``, or ``[rows, columns]`` of a
+        vector."""
         site, start = self.sites[index], self.offsets[index]
         return flat[start : start + site.direction_count].view(site.rows, site.rank or site.columns)
 
@@ -163,7 +166,8 @@ def state_of(pool: Pool, index: int, right: Tensor | None) -> dict[str, Tensor]:
 
 
 def placed(site: Site, local: Tensor) -> Tensor:
-    """Return a tensor over this process's rows as part of one over all rows, of which it shares the memory."""
+    """Return a tensor over this process's rows as part of one over all rows, of which it shares the
+    memory."""
     parameter = site.parameter
     if not is_sharded_type(parameter):
         return local if site.rank or parameter.ndim == 2 else local.view(parameter.shape)

@@ -1,4 +1,5 @@
-"""The state of torch's global generators, so that a loss can be evaluated again with the same random numbers."""
+"""The state of torch's global generators, so that a loss can be evaluated again with the same random
+numbers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What the processes of a zeroth-order optimizer tell each other: one number a step.
 
 ``average``: all processes perturb along the same directions and each evaluates its own batch; the mean of the
-differences of the losses makes every process take the same step. ``probes``: all evaluate the same batch, each
-along directions of its own; every process then takes the steps of all.
+differences of the losses makes every process take the same step. ``probes``: all evaluate the same batch,
+each along directions of its own; every process then takes the steps of all.
 
 Raises GraftworkError where processes turn out to hold different weights.
 """
@@ -84,8 +84,8 @@ class Ranks:
         different = [rank for rank, other in enumerate(digests) if other != digests[0]]
         if different:
             raise GraftworkError(
-                f"after step {step} the weights of processes {different} differ from those of process 0: they "
-                "must start equal and take every step together"
+                f"after step {step} the weights of processes {different} differ from those of process 0: "
+                "they must start equal and take every step together"
             )
 
 

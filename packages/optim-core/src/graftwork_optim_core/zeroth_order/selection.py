@@ -10,8 +10,8 @@ from torch import nn
 def named_groups(model: nn.Module) -> list[dict[str, Any]]:
     """Return a model's trainable parameters with their names; quantized weights in a group of their own.
 
-    A frozen weight counts as quantized if it is of a tensor type of its own, as those of torchao and bitsandbytes
-    are, and belongs to a module with ``in_features``.
+    A frozen weight counts as quantized if it is of a tensor type of its own, as those of torchao and
+    bitsandbytes are, and belongs to a module with ``in_features``.
 
     Raises:
         ValueError: there is nothing to train.

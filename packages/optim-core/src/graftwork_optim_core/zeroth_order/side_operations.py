@@ -9,9 +9,9 @@ For a matrix X with the addition ``L V^T``, at one end or at both:
 ``conv(x, X, b)``    ``conv(x, X) + conv_1x1(conv(x, V), L) + b``
 ===================  =================================
 
-Every addition is made in place on the function's own result. With both ends at once the first half of the rows
-takes L of the first end, the second half that of the second. Vectors (biases, gains) take their values at each
-end.
+Every addition is made in place on the function's own result. With both ends at once the first half of the
+rows takes L of the first end, the second half that of the second. Vectors (biases, gains) take their values
+at each end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graftwork_optim_core.numerics.outer_products import add_product_
-from graftwork_optim_core.zeroth_order.side_path import NotDoubled, SidePath, SideWeight
+from graftwork_optim_core.zeroth_order.side_path import NotDoubledError, SidePath, SideWeight
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ def _at_both_ends(path: SidePath, vector: Any, ndim: int) -> Any:
         return vector
     values = torch.stack([path.value_at(weight, 0), path.value_at(weight, 1)])
     if vector.ndim > ndim or (vector.ndim == ndim and vector.shape[0] != 1):
-        raise NotDoubled("a vector is as long as the batch")
+        raise NotDoubledError("a vector is as long as the batch")
     return values.view(2, *[1] * (ndim - vector.ndim), *vector.shape)
 
 
@@ -279,7 +279,8 @@ def convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    """``torch.nn.functional.conv1d``, ``conv2d`` and ``conv3d``; of grouped ones the weight has no side path."""
+    """``torch.nn.functional.conv1d``, ``conv2d`` and ``conv3d``; of grouped ones the weight has no side
+    path."""
     side = path.find(weight)
     settings = (stride, padding, dilation, groups)
     if side is None or groups != 1 or input.ndim != weight.ndim:

@@ -1,19 +1,19 @@
 """The loss at perturbed weights without writing the weights.
 
 ``(X + L V^T) x = X x + L (V^T x)``: beside every use of a matrix runs a path of rank r. While
-:class:`SidePath` is active it sees each torch function that is called, by whatever module or function, and where
-an argument is one of its weights it adds that weight's path
-(:mod:`graftwork_optim_core.zeroth_order.side_operations`). A weight that modules share is one weight here too. A
-vector is replaced by its perturbed value, which costs a vector. Weights are recognized by identity, so that no
-module needs to be known.
+:class:`SidePath` is active it sees each torch function that is called, by whatever module or function, and
+where an argument is one of its weights it adds that weight's path
+(:mod:`graftwork_optim_core.zeroth_order.side_operations`). A weight that modules share is one weight here
+too. A vector is replaced by its perturbed value, which costs a vector. Weights are recognized by identity, so
+that no module needs to be known.
 
-Two ends of a difference are evaluated one after the other, or both at once on a batch of twice the size, of which
-the first half belongs to the first end (:mod:`graftwork_optim_core.zeroth_order.doubling`).
+Two ends of a difference are evaluated one after the other, or both at once on a batch of twice the size, of
+which the first half belongs to the first end (:mod:`graftwork_optim_core.zeroth_order.doubling`).
 
 Shapes: L ``[rows, rank]``, V ``[columns, rank]``.
 
-Raises NotDoubled inside a doubled batch where a function mixes samples or is not known, and RuntimeError where
-a matrix is used by an unknown function after the first step.
+Raises NotDoubledError inside a doubled batch where a function mixes samples or is not known, and RuntimeError
+where a matrix is used by an unknown function after the first step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torch.overrides import TorchFunctionMode
 from graftwork_optim_core.zeroth_order.sites import Site
 
 
-class NotDoubled(Exception):
+class NotDoubledError(Exception):
     """The two ends cannot share a batch here."""
 
 
@@ -66,12 +66,6 @@ class SideWeight:
     def forget_casts(self) -> None:
         """Forget copies of V, which has changed."""
         self._casts.clear()
-
-    def value(self, end: int) -> Tensor:
-        """Return a perturbed vector."""
-        parameter = self.site.parameter
-        base = parameter.detach() if self.decay == 1.0 else parameter.detach() * self.decay
-        return (base + self.ends[end].view(parameter.shape)).to(parameter.dtype)
 
 
 @dataclass(slots=True)
@@ -113,17 +107,22 @@ class SidePath(TorchFunctionMode):
         self.record: Record | None = None
         self.samples = 0
         self._position = 0
-        self._values: dict[tuple[int, int], Tensor] = {}
+        self._values: dict[int, dict[int, Tensor]] = {}
+        self._vectors = {key: weight for key, weight in weights.items() if weight.right is None}
+        self._additions = [
+            tuple(end.view(weight.site.parameter.shape) for end in weight.ends)
+            for weight in self._vectors.values()
+        ]
         # Views such as weight.t(), with the weight that they show; held so that identities stay theirs.
         self._transposed: dict[int, tuple[SideWeight, Tensor]] = {}
 
     def __enter__(self) -> SidePath:
         SidePath.active = self
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
         SidePath.active = None
 
     def at(self, end: int, record: Record | None = None) -> None:
@@ -190,10 +189,22 @@ class SidePath(TorchFunctionMode):
 
     def value_at(self, weight: SideWeight, end: int) -> Tensor:
         """Return a vector's value at an end."""
-        key = (id(weight), end)
-        if key not in self._values:
-            self._values[key] = weight.value(end)
-        return self._values[key]
+        values = self._values.get(end)
+        if values is None:
+            values = self._values[end] = dict(zip(self._vectors, self._all_values(end), strict=True))
+        return values[id(weight.site.parameter)]
+
+    def _all_values(self, end: int) -> list[Tensor]:
+        """Return all vectors at an end, in few calls."""
+        weights = list(self._vectors.values())
+        bases = [weight.site.parameter.detach() for weight in weights]
+        if any(weight.decay != 1.0 for weight in weights):
+            bases = [base * weight.decay for base, weight in zip(bases, weights, strict=True)]
+        sums = torch._foreach_add(bases, [views[end] for views in self._additions])
+        return [
+            value if value.dtype == base.dtype else value.to(base.dtype)
+            for value, base in zip(sums, bases, strict=True)
+        ]
 
     def perturbs(self, *tensors: Any) -> bool:
         """Whether any of these is a weight of this path."""
@@ -203,7 +214,8 @@ class SidePath(TorchFunctionMode):
         """Record the input of a function that uses a weight, or make it ready for both ends.
 
         Returns:
-            The input, repeated for both ends if they are evaluated at once and it is the same for all samples.
+            The input, repeated for both ends if they are evaluated at once and it is the same for all
+            samples.
         """
         shape = tuple(input.shape)
         if self.record is not None:
@@ -212,7 +224,7 @@ class SidePath(TorchFunctionMode):
         if self.doubled is None:
             return input
         if self._position >= len(self.doubled):
-            raise NotDoubled("the doubled batch took another way through the model")
+            raise NotDoubledError("the doubled batch took another way through the model")
         expected = self.doubled[self._position]
         self._position += 1
         if expected and shape == (2 * expected[0], *expected[1:]):
@@ -221,14 +233,14 @@ class SidePath(TorchFunctionMode):
             return input.expand(self.samples, *shape[1:])
         if shape == expected and input.ndim == 1 and not input.is_floating_point():
             return input.expand(self.samples, *shape)
-        raise NotDoubled(f"an input of shape {shape} does not follow the batch")
+        raise NotDoubledError(f"an input of shape {shape} does not follow the batch")
 
     def refuse_doubled(self, reason: str) -> None:
         """Say that samples of a batch depend on each other, or that a function is not known."""
         if self.record is not None:
             self.record.mixes = self.record.mixes or reason
         if self.doubled is not None:
-            raise NotDoubled(reason)
+            raise NotDoubledError(reason)
 
     def without_path(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a function that has no side path: vectors by value; matrices only if nothing is computed."""
@@ -240,8 +252,8 @@ class SidePath(TorchFunctionMode):
                 continue
             if self.record is None:
                 raise RuntimeError(
-                    f"parameter {weight.site.name!r} is used by {name}, which it was not in the first step and "
-                    "has no side path; choose backend='inplace'"
+                    f"parameter {weight.site.name!r} is used by {name}, which it was not in the first step "
+                    "and has no side path; choose backend='inplace'"
                 )
             self.record.unknown[weight.site.name] = name
         substituted = self._substituted(args)
@@ -274,6 +286,8 @@ _METHODS = (
     "data_ptr storage_offset untyped_storage get_device ndimension __len__ __hash__ __repr__ is_signed "
     "is_pinned is_shared requires_grad_ is_same_size"
 )
-_HARMLESS = {getattr(torch.Tensor, name).__get__ for name in _PROPERTIES.split() if hasattr(torch.Tensor, name)}
+_HARMLESS = {
+    getattr(torch.Tensor, name).__get__ for name in _PROPERTIES.split() if hasattr(torch.Tensor, name)
+}
 _HARMLESS |= {getattr(torch.Tensor, name) for name in _METHODS.split() if hasattr(torch.Tensor, name)}
 _HARMLESS |= {torch.is_floating_point, torch.is_complex, torch.is_tensor, torch.numel}

@@ -2,8 +2,8 @@
 
 A direction of a matrix X ``[rows, columns]`` is ``U V^T`` with ``U [rows, rank]`` and ``V [columns, rank]``
 (LOZO, arXiv:2410.07698). A vector, and a matrix so narrow that a direction of rank r would save little
-(``min(rows, columns) <= 4 * rank``), has one of its own shape (MeZO, arXiv:2305.17333); where that is large it
-is streamed: drawn piece by piece whenever it is needed, and never held.
+(``min(rows, columns) <= 4 * rank``), has one of its own shape (MeZO, arXiv:2305.17333); where that is large
+it is streamed: drawn piece by piece whenever it is needed, and never held.
 
 Random numbers follow from a weight's name where it has one, so that neither the order of the parameters nor
 their division into groups matters; from its place otherwise.

@@ -1,8 +1,8 @@
 """The step itself: from slopes to movement.
 
-With ``G`` the mean over probes of ``c`` times the direction: ``N <- beta N + (1 - beta) G``, at a group's first
-step ``N = G``; ``X <- (1 - lr weight_decay) X - lr scale N V^T``. Slopes stay on their device. A step that is
-skipped leaves N and the weights; decay it does not skip.
+With ``G`` the mean over probes of ``c`` times the direction: ``N <- beta N + (1 - beta) G``, at a group's
+first step ``N = G``; ``X <- (1 - lr weight_decay) X - lr scale N V^T``. Slopes stay on their device. A step
+that is skipped leaves N and the weights; decay it does not skip.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""All weights of a zeroth-order optimizer: their pools, their right factors, and the state that shows them."""
+"""All weights of a zeroth-order optimizer: their pools, their right factors, and the state that shows
+them."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ class Weights:
         self.streamed = [site for site in self.sites if site.form == "streamed" and site.direction_count]
         self.steps = [torch.zeros(()) for _ in self.groups]
         self.streamed_momentum = {
-            id(site): torch.zeros_like(site.matrix, dtype=torch.promote_types(site.matrix.dtype, torch.float32))
+            id(site): torch.zeros_like(
+                site.matrix, dtype=torch.promote_types(site.matrix.dtype, torch.float32)
+            )
             for site in self.streamed
             if site.group["momentum"] > 0
         }
