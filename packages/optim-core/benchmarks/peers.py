@@ -251,7 +251,12 @@ def print_bars(seconds: Seconds, bars: Sequence[Bar]) -> None:
 
 
 def step_peak(optimizer: Optimizer) -> int:
-    """Return by how many bytes torch's allocator grows at most within one step.
+    """Return by how many bytes torch's allocator grows at most within one step."""
+    return call_peak(optimizer.step)
+
+
+def call_peak(call: Callable[[], object]) -> int:
+    """Return by how many bytes torch's allocator grows at most within a call.
 
     What libraries take around it is not seen: scratch of BLAS, and the few kilobytes a thread of numba's.
     """
@@ -260,7 +265,7 @@ def step_peak(optimizer: Optimizer) -> int:
         with torch.profiler.profile(
             activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
         ) as profile:
-            optimizer.step()
+            call()
         profile.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text())["traceEvents"]
     changes = [
