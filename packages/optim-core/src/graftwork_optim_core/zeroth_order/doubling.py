@@ -7,9 +7,14 @@ end. What the closure does around the model, its loss say, runs twice as always.
 
 Which tensors follow the batch is not guessed: a batch of a new shape is passed singly first, and the shape of
 every function's input is recorded; in a doubled batch it must be the double of what was recorded, or, for
-inputs that are the same for all samples (positions), equal to it. Where that fails, where an output of
+inputs that are the same for all samples (positions), equal to it. The halves of the doubled batch's outputs
+are then compared with those of each end alone, which shows what shapes do not: samples that depend on each
+other or on their place in the batch, or rows in another order. Where any of that fails, where an output of
 floating numbers does not follow the batch, or where the model draws random numbers, the two ends are
 evaluated one after the other from then on, for batches of that shape.
+
+A step with a batch of a new shape thus takes twice as long. Its losses are those of the doubled batch all the
+same, so that a run which is resumed, and meets its shapes anew, takes the same steps bit for bit.
 """
 
 from __future__ import annotations
@@ -28,6 +33,8 @@ from graftwork_optim_core.zeroth_order.random_state import RandomState
 from graftwork_optim_core.zeroth_order.side_path import NotDoubledError, Record, SidePath
 
 _SINGLY = object()
+_ROUNDINGS = 32
+_LEAKAGE = 0.05
 Signature = tuple[Any, ...]
 
 
@@ -85,8 +92,9 @@ class Doubling:
         leaves, structure = pytree.tree_flatten((args, kwargs))
         samples = next((leaf.shape[0] for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), 0)
         signature = (structure, *(_shape_of(leaf) for leaf in leaves), torch.is_autocast_enabled("cpu"))
+        single = None
         if signature not in self._records:
-            return self._recorded(signature, forward, args, kwargs)
+            single = self._recorded(signature, forward, args, kwargs)
         known = self._records[signature]
         if known is not None:
             record, output_shapes = known
@@ -96,13 +104,16 @@ class Doubling:
                 with self.path.both_ends(record.shapes, 2 * samples):
                     output = forward(*again_args, **again_kwargs)
                 first, second = _halves(output, output_shapes)
-            except NotDoubledError as reason:
+                if single is not None:
+                    _compare(single, first, second)
+            # Whatever a doubled batch runs into: if it lies in the model, the single pass meets it again.
+            except Exception as reason:
                 self._give_up(signature, str(reason))
             else:
-                self._second_halves.append(second)
+                self._second_halves.append((second, None if single is None else (first, signature)))
                 return first
         self._second_halves.append(_SINGLY)
-        return forward(*args, **kwargs)
+        return forward(*args, **kwargs) if single is None else single
 
     def _second(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if not self._second_halves:
@@ -111,7 +122,19 @@ class Doubling:
                 "function of the parameters alone"
             )
         kept = self._second_halves.popleft()
-        return forward(*args, **kwargs) if kept is _SINGLY else kept
+        if kept is _SINGLY:
+            return forward(*args, **kwargs)
+        second, unchecked = kept
+        if unchecked is None:
+            return second
+        first, signature = unchecked
+        single = forward(*args, **kwargs)
+        try:
+            _compare(single, second, first)
+        except NotDoubledError as reason:
+            self._give_up(signature, str(reason))
+            return single
+        return second
 
     def _recorded(
         self, signature: Signature, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
@@ -121,12 +144,8 @@ class Doubling:
         before = RandomState.capture(self.path_device)
         output = forward(*args, **kwargs)
         self.path.record = None
-        self._second_halves.append(_SINGLY)
         if record.mixes is None and before != RandomState.capture(self.path_device):
             record.mixes = "the model draws random numbers"
-        if record.unknown:
-            name, function = next(iter(record.unknown.items()))
-            record.mixes = f"parameter {name!r} is used by {function}"
         if record.mixes is None:
             self._records[signature] = (record, [_shape_of(leaf) for leaf in pytree.tree_leaves(output)])
         else:
@@ -176,3 +195,21 @@ def _halves(output: Any, shapes: list[Any]) -> tuple[Any, Any]:
         halves[0].append(pieces[0])
         halves[1].append(pieces[1])
     return pytree.tree_unflatten(halves[0], structure), pytree.tree_unflatten(halves[1], structure)
+
+
+def _compare(single: Any, half: Any, other: Any) -> None:
+    """Check that a half of a doubled batch's outputs is what its end alone gave.
+
+    Samples of the other end that have leaked in show as a share of the difference between the halves.
+
+    Raises:
+        NotDoubledError: an output differs by more than rounding.
+    """
+    leaves = (pytree.tree_leaves(output) for output in (single, half, other))
+    for alone, one, two in zip(*leaves, strict=True):
+        if not isinstance(alone, Tensor) or not alone.is_floating_point() or alone.numel() == 0:
+            continue
+        rounding = _ROUNDINGS * torch.finfo(alone.dtype).eps * alone.abs().max()
+        allowed = rounding + _LEAKAGE * (one - two).abs().max()
+        if (one - alone).abs().max() > allowed:
+            raise NotDoubledError("samples depend on each other, on their place, or are not in order")

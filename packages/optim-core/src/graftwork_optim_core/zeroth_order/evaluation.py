@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from graftwork_optim_core.subspace.sharding import is_sharded_type
 from graftwork_optim_core.zeroth_order.doubling import Doubling
-from graftwork_optim_core.zeroth_order.in_place import Moment, add_streamed, add_to_weights
+from graftwork_optim_core.zeroth_order.in_place import Moment, add_streamed, perturb
 from graftwork_optim_core.zeroth_order.pool import Pool
 from graftwork_optim_core.zeroth_order.random_state import RandomState
 from graftwork_optim_core.zeroth_order.side_operations import OPERATIONS, add_path
@@ -83,23 +83,31 @@ class Evaluation:
         Raises:
             ValueError: the backend that was asked for is not possible.
         """
-        self.recorded = True
-        if self.backend == "inplace":
-            return
-        self._set_ends(0.0)
-        record = Record()
-        with self.path:
-            self.path.at(0, record)
-            state.restore()
-            closure()
-        if record.unknown:
-            self._take_out(record)
-        self._decide(record)
+        if self.backend != "inplace":
+            self._set_ends(0.0)
+            record = Record()
+            with self.path:
+                self.path.at(0, record)
+                state.restore()
+                closure()
+            if record.unknown:
+                self._take_out(record)
+            self._decide(record)
+        # Only now: of a pass that the closure broke off nothing is known.
+        self.recorded = self.path.strict = True
+
+    def names_in_place(self) -> list[str]:
+        """Return the names of weights that could have had a side path and are perturbed in place."""
+        return [pool.sites[index].name for pool in self.weights.pools for index in self.in_place(pool)]
+
+    def take_out(self, names: Collection[str]) -> None:
+        """Perturb weights in place."""
+        for key, side in list(self._sides.items()):
+            if side.site.name in names:
+                del self._sides[key]
 
     def _take_out(self, record: Record) -> None:
-        for key, side in list(self._sides.items()):
-            if side.site.name in record.unknown:
-                del self._sides[key]
+        self.take_out(record.unknown)
         named = ", ".join(f"{name} (by {function})" for name, function in list(record.unknown.items())[:3])
         _LOGGER.info(
             "%d weights are used by functions without a side path and are perturbed in place: %s",
@@ -152,8 +160,26 @@ class Evaluation:
         self.offset += by
         for pool, rights in zip(self.weights.pools, self.weights.rights, strict=True):
             if indices := self.in_place(pool):
-                add_to_weights(pool, indices, pool.direction, rights, by * eps)
+                perturb(pool, indices, rights, by * eps, moment)
         add_streamed(self.weights.streamed, by * eps, moment)
+
+    @property
+    def writes(self) -> bool:
+        """Whether some weights are perturbed in place."""
+        return bool(self.weights.streamed) or any(self.in_place(pool) for pool in self.weights.pools)
+
+    def walk(self, moment: Moment, eps: float, *, back: bool) -> None:
+        """Move weights perturbed in place as :meth:`losses` does, without evaluating: the same roundings.
+
+        Args:
+            moment: of the directions.
+            eps: how far.
+            back: whether they return from the second end.
+        """
+        for by in (1.0 - self.offset, -2.0):
+            self.shift(by, moment, eps)
+        if back:
+            self.shift(-self.offset, moment, eps)
 
     def _loss(self, closure: Loss, end: int, state: RandomState) -> Tensor:
         with ExitStack() as stack:

@@ -13,7 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.kernels.low_rank_update import merge_low_rank, perturb_full
+from graftwork_optim_core.kernels.low_rank_update import (
+    merge_low_rank,
+    perturb_full,
+    perturb_low_rank,
+)
 from graftwork_optim_core.zeroth_order.pool import LEFT, PROBE_BITS, Pool
 from graftwork_optim_core.zeroth_order.sites import Site
 
@@ -68,6 +72,40 @@ def add_to_weights(
             decay=decay,
             rounding=rounding if dtype == torch.bfloat16 else None,
             parameter_indices=[pool.sites[index].key for index in members],
+            first_rows=[pool.sites[index].first_row for index in members],
+        )
+
+
+def perturb(
+    pool: Pool,
+    indices: Sequence[int],
+    rights: Sequence[Tensor | None],
+    coefficient: float,
+    moment: Moment,
+) -> None:
+    """Add ``coefficient * direction`` to the weights of some sites of a pool, which holds those directions.
+
+    On an accelerator the left factors of matrices are drawn once more within the kernel, which costs less than
+    reading them.
+    """
+    if pool.device.type == "cpu":
+        add_to_weights(pool, indices, pool.direction, rights, coefficient)
+        return
+    by_rank: dict[int, list[int]] = {}
+    for index in indices:
+        by_rank.setdefault(pool.sites[index].rank, []).append(index)
+    add_to_weights(pool, by_rank.pop(0, []), pool.direction, rights, coefficient)
+    for rank, members in by_rank.items():
+        chosen = [rights[index] for index in members]
+        perturb_low_rank(
+            [pool.sites[index].matrix for index in members],
+            [right for right in chosen if right is not None],
+            coefficient,
+            seed=moment.seed,
+            moment=moment.step,
+            parameter_indices=[pool.sites[index].key for index in members],
+            role=LEFT | moment.probe << PROBE_BITS,
+            rank=rank,
             first_rows=[pool.sites[index].first_row for index in members],
         )
 

@@ -58,7 +58,8 @@ class RunLog:
             slopes: of all probes.
             groups: with the learning rates that the step used.
         """
-        if self._next is None:
+        if self._next != step:
+            self.flush()
             self._begin(step, slopes)
         rates = [float(group["lr"]) for group in groups]
         if not self._rates or self._rates[-1][1] != rates:
@@ -91,7 +92,7 @@ class RunLog:
         earlier = read_log(self.path)
         if len(earlier.slopes) < step:
             raise GraftworkError(
-                f"log_file {self.path} ends at step {len(earlier.slopes)}, and the run goes on at step {step}; "
+                f"log_file {self.path} ends at step {len(earlier.slopes)}, the run goes on at step {step}; "
                 "give the log of that run, or another name"
             )
         with self.path.open("r+b") as file:
@@ -117,6 +118,11 @@ class RunLog:
             "slopes_a_step": probes * (ranks.size if ranks.mode == "probes" else 1),
             "accumulate_dtype": optimizer.accumulate_dtype,
             "backend": optimizer.evaluation.backend,
+            "in_place": optimizer.evaluation.names_in_place(),
+            "rate_dtypes": [
+                str(rate.dtype).removeprefix("torch.") if isinstance(rate, Tensor) else None
+                for rate in (group["lr"] for group in optimizer.param_groups)
+            ],
             "groups": groups,
             "rates": self._rates,
         }
@@ -155,10 +161,14 @@ class RecordedRun:
             GraftworkError: the model's parameters are others.
         """
         optimizer = self._optimizer(model)
+        optimizer.evaluation.take_out(self.rest["in_place"])
         changes = dict(self.rates)
         for step, slopes in enumerate(self.slopes[:steps].unbind()):
             for group, rate in zip(optimizer.param_groups, changes.get(step, ()), strict=False):
                 group["lr"] = rate
+            for group, dtype in zip(optimizer.param_groups, self.rest["rate_dtypes"], strict=True):
+                if dtype is not None:
+                    group["lr"] = torch.tensor(float(group["lr"]), dtype=getattr(torch, dtype))
             optimizer.step_with_slopes(slopes.clone())
         optimizer.merge()
         return optimizer

@@ -201,6 +201,11 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
                 copy_loaded({key: saved.get(key, value) for key, value in state.items()}, state)
             self.state[site.parameter] = state
         self._weights = weights
+        self._forget_evaluation()
+
+    def _forget_evaluation(self) -> None:
+        if self._evaluation is not None:
+            self._evaluation.close()
         self._evaluation = None
 
     def _shared(self, name: str) -> Any:
@@ -229,9 +234,8 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
     def attach(self, model: nn.Module) -> None:
         """Name the module that the closure calls: for ``dual``, for ``fully_shard`` and for quantized
         modules."""
-        if self._evaluation is not None:
-            self._evaluation.close()
-        self._root, self._evaluation = model, None
+        self._forget_evaluation()
+        self._root = model
 
     @torch.no_grad()
     def step(self, closure: Loss | None = None) -> Tensor:  # type: ignore[override]
@@ -263,12 +267,19 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         self._refresh(step)
         ranks, probes, eps = self.ranks, self._shared("probes"), self._shared("eps")
         first_probe = ranks.rank * probes if ranks.mode == "probes" else 0
+        total = probes * (ranks.size if ranks.mode == "probes" else 1)
+        own = range(first_probe, first_probe + probes)
         slopes, losses = [], []
-        for probe in range(first_probe, first_probe + probes):
+        # Weights perturbed in place are rounded on the way: to stay equal in all processes they go every
+        # process's way.
+        for probe in range(total) if evaluation.writes else own:
             moment = self._draw(step, probe)
-            # What is left of the last probe is undone with the last probe's numbers, drawn before.
+            if probe not in own:
+                evaluation.walk(moment, eps, back=True)
+                continue
             plus, minus = evaluation.losses(closure, moment, eps, start)
-            if probes > 1 or ranks.mode == "probes":
+            # The next probe draws other numbers: what these have moved is undone before.
+            if total > 1:
                 evaluation.shift(-evaluation.offset, moment, eps)
             slopes.append((plus - minus) / (2 * eps))
             losses.append((plus + minus) / 2)
@@ -288,11 +299,7 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         self._refresh(step)
         # Weights perturbed in place are rounded on the way there and back; the same way is gone again.
         for probe in range(len(slopes)):
-            moment = self._draw(step, probe)
-            for by in (1.0 - evaluation.offset, -2.0):
-                evaluation.shift(by, moment, eps)
-            if len(slopes) > 1:
-                evaluation.shift(-evaluation.offset, moment, eps)
+            evaluation.walk(self._draw(step, probe), eps, back=len(slopes) > 1)
         self._finish(slopes, step)
 
     def _refresh(self, step: int) -> None:
@@ -332,7 +339,7 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
     def merge(self) -> None:
         """Write the movement that lies beside the weights into them; that of additive weights stays there."""
         rounding = (self._shared("seed"), self.weights.step) if self._shared("stochastic_rounding") else None
-        self.weights.merge(rounding)
+        self.weights.merge(rounding, self.evaluation.in_place)
 
     def eval(self) -> None:
         """Let forward passes of the model see all movement, until :meth:`train`. Writes nothing."""
@@ -346,6 +353,13 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
             viewing, self._viewing = self._viewing, None
             viewing.__exit__(None, None, None)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state. What was logged up to here is written out first, for whoever resumes from it."""
+        if self.log is not None:
+            self.log.flush()
+        state: dict[str, Any] = super().state_dict()
+        return state
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, keeping dtype, device and placement.
 
@@ -358,7 +372,7 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         loaded: State = {}
 
         def take(incoming: dict[str, Any]) -> tuple[list[dict[str, Any]], State]:
-            groups = merged_groups(self.param_groups, incoming["param_groups"])
+            groups = _merged(self.param_groups, incoming["param_groups"])
             for group in groups:
                 check_options(group)
             check_shared(groups)
@@ -406,3 +420,12 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
     def state_bytes(self) -> StateBytes:
         """Return the bytes of this process's state, by storage; exact already before the first step."""
         return counted_state_bytes(self.param_groups, self.state)
+
+
+def _merged(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return saved groups with an optimizer's own options where they have none."""
+    # The dtype of the state is no option here, as it is of the optimizers that share this function.
+    merged = merged_groups([{**group, "state_dtype": None} for group in own], saved)
+    for group in merged:
+        del group["state_dtype"]
+    return merged

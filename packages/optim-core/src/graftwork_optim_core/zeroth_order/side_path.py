@@ -106,6 +106,8 @@ class SidePath(TorchFunctionMode):
         self.doubled: Sequence[tuple[int, ...]] | None = None
         self.record: Record | None = None
         self.samples = 0
+        # Until a first pass was recorded, matrices without a side path have nothing beside them.
+        self.strict = False
         self._position = 0
         self._values: dict[int, dict[int, Tensor]] = {}
         self._vectors = {key: weight for key, weight in weights.items() if weight.right is None}
@@ -250,12 +252,13 @@ class SidePath(TorchFunctionMode):
         for weight in self._matrices((args, tuple(kwargs.values()))):
             if weight.site.additive:
                 continue
-            if self.record is None:
+            if self.strict:
                 raise RuntimeError(
                     f"parameter {weight.site.name!r} is used by {name}, which it was not in the first step "
                     "and has no side path; choose backend='inplace'"
                 )
-            self.record.unknown[weight.site.name] = name
+            if self.record is not None:
+                self.record.unknown[weight.site.name] = name
         substituted = self._substituted(args)
         if substituted is not args:
             self.refuse_doubled(f"{name} uses a perturbed vector")

@@ -2,8 +2,8 @@
 
 A direction of a matrix X ``[rows, columns]`` is ``U V^T`` with ``U [rows, rank]`` and ``V [columns, rank]``
 (LOZO, arXiv:2410.07698). A vector, and a matrix so narrow that a direction of rank r would save little
-(``min(rows, columns) <= 4 * rank``), has one of its own shape (MeZO, arXiv:2305.17333); where that is large
-it is streamed: drawn piece by piece whenever it is needed, and never held.
+(``min(rows, columns) <= NARROW * rank``), has one of its own shape (MeZO, arXiv:2305.17333); where that is
+large it is streamed: drawn piece by piece whenever it is needed, and never held.
 
 Random numbers follow from a weight's name where it has one, so that neither the order of the parameters nor
 their division into groups matters; from its place otherwise.
@@ -26,6 +26,8 @@ from graftwork_optim_core.subspace.sharding import is_sharded_type, local_part
 
 Form = Literal["low-rank", "vector", "streamed"]
 
+NARROW = 4
+"""A matrix of at most so many rows or columns a rank has directions of its own shape."""
 LARGEST_HELD = 1 << 16
 """Elements of a direction of the weight's own shape that is held rather than streamed."""
 
@@ -118,7 +120,8 @@ def _site(name: str, parameter: Tensor, group: dict[str, Any], key: int) -> Site
     if not in_rows and not group["additive"]:
         raise ValueError(f"parameter {name!r} must have contiguous rows, got strides {local.stride()}")
     rank = int(group["rank"])
-    low_rank = parameter.ndim > 1 and rank > 0 and (group["additive"] or min(whole_rows, columns) > 4 * rank)
+    narrow = min(whole_rows, columns) <= NARROW * rank
+    low_rank = parameter.ndim > 1 and rank > 0 and (group["additive"] or not narrow)
     if group["additive"] and not low_rank:
         raise ValueError(f"parameter {name!r} must be a matrix to be perturbed without being written")
     form: Form = "low-rank" if low_rank else "vector" if parameter.numel() <= LARGEST_HELD else "streamed"

@@ -17,6 +17,9 @@ from graftwork_optim_core.zeroth_order.in_place import Moment, add_to_weights, s
 from graftwork_optim_core.zeroth_order.pool import Pool, Segment
 from graftwork_optim_core.zeroth_order.weights import Weights
 
+PIECE = 1 << 16
+"""Elements that are converted from one dtype to another at once."""
+
 
 def update(
     weights: Weights,
@@ -161,7 +164,17 @@ def _streamed(
             stream(targets, sites, coefficient.float(), Moment(seed, step, probe))
         if beta:
             for matrix, momentum in zip(matrices, targets, strict=True):
-                matrix.add_(momentum * (gate * -rate).to(momentum.dtype))
+                _add_scaled(matrix, momentum, (gate * -rate).to(momentum.dtype))
+
+
+def _add_scaled(matrix: Tensor, momentum: Tensor, coefficient: Tensor) -> None:
+    """Add a multiple of a momentum as large as the weight without making a third such tensor."""
+    if matrix.dtype == momentum.dtype:
+        matrix.addcmul_(momentum, coefficient)
+        return
+    rows = max(1, PIECE // max(1, matrix.shape[1]))
+    for piece, part in zip(torch.split(matrix, rows), torch.split(momentum, rows), strict=True):
+        piece.add_(part * coefficient)
 
 
 def _rate(group: dict[str, Any]) -> float | Tensor:

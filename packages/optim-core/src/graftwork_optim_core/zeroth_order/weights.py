@@ -3,7 +3,7 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,21 +106,27 @@ class Weights:
                     continue
                 if pool.momentum is not None and site.group["momentum"] > 0:
                     momentum = pool.view(pool.momentum, index)
-                    momentum.copy_(momentum @ ((right.t() @ drawn) / site.columns))
+                    carried = (right.t() @ drawn) / site.columns
+                    # A step that its closure broke off has taken the new factors already.
+                    taken = (right == drawn).all()
+                    carried = torch.where(taken, torch.eye(site.rank).to(carried), carried)
+                    momentum.copy_(momentum @ carried)
                 right.copy_(drawn)
 
-    def merge(self, rounding: tuple[int, int] | None) -> None:
+    def merge(self, rounding: tuple[int, int] | None, in_place: Callable[[Pool], Sequence[int]]) -> None:
         """Write what lies beside the weights into them; of additive ones it stays.
 
         Args:
             rounding: seed of stochastic rounding; none rounds to nearest.
+            in_place: indices of a pool's sites that hold all their movement and decay already.
         """
         for pool, rights in zip(self.pools, self.rights, strict=True):
             if pool.moved is None:
                 continue
             by_decay: dict[float, list[int]] = {}
+            done = set(in_place(pool))
             for index, site in enumerate(pool.sites):
-                if not site.additive:
+                if not site.additive and index not in done:
                     by_decay.setdefault(float(site.group["pending_decay"]), []).append(index)
             for decay, indices in by_decay.items():
                 add_to_weights(pool, indices, pool.moved, rights, 1.0, decay=decay, rounding=rounding)
