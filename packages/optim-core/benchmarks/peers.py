@@ -15,11 +15,9 @@ import argparse
 import contextlib
 import importlib
 import io
-import json
 import platform
 import statistics
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -248,36 +246,6 @@ def print_bars(seconds: Seconds, bars: Sequence[Bar]) -> None:
             verdict = "met, and the stretch"
         stretch = "" if bar.stretch is None else f", stretch {bar.stretch}"
         print(f"  {bar.contestant} / {bar.base}: {ratio}; at most {bar.most:.3g}{stretch}: {verdict}")
-
-
-def step_peak(optimizer: Optimizer) -> int:
-    """Return by how many bytes torch's allocator grows at most within one step."""
-    return call_peak(optimizer.step)
-
-
-def call_peak(call: Callable[[], object]) -> int:
-    """Return by how many bytes torch's allocator grows at most within a call.
-
-    What libraries take around it is not seen: scratch of BLAS, and the few kilobytes a thread of numba's.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        with torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-        ) as profile:
-            call()
-        profile.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text())["traceEvents"]
-    changes = [
-        (event["ts"], number, event["args"]["Bytes"])
-        for number, event in enumerate(events)
-        if event.get("name") == "[memory]"
-    ]
-    extra = most = 0
-    for _, _, change in sorted(changes):
-        extra += change
-        most = max(most, extra)
-    return most
 
 
 def state_bytes(optimizer: Optimizer) -> int:

@@ -39,13 +39,13 @@ from peers import (
     print_table,
     require,
     state_bytes,
-    step_peak,
     take_turns,
 )
 from torch import Tensor
 from torch.optim import Optimizer
 
 from graftwork_optim_core import GaLoreAdamW, GaLoreAdamW8bit, GoLoreAdamW, GWTAdamW, SubspaceOptimizer
+from graftwork_optim_core.reproductions.allocation import peak_allocation
 from graftwork_optim_core.subspace.fused import has_numba
 
 LEVELS = (1, 2, 3)
@@ -247,7 +247,9 @@ def measure(threads: int, rounds: int, maker: WeightMaker, builders: dict[str, B
     seconds = take_turns({name: one.step for name, one in optimizers.items()}, rounds, clock)
     columns = {
         "state, MiB": {name: mebibytes(state_bytes(one)) for name, one in optimizers.items()},
-        "extra in a step, MiB": {name: mebibytes(step_peak(one)) for name, one in optimizers.items()},
+        "extra in a step, MiB": {
+            name: mebibytes(peak_allocation(one.step)) for name, one in optimizers.items()
+        },
     }
     title = f"{threads} thread{'s' * (threads > 1)}, {rounds} rounds"
     print_table(title, seconds, "AdamW fused", columns)

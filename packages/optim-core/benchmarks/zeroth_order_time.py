@@ -26,7 +26,6 @@ import torch
 from peers import (
     Bar,
     arguments_of,
-    call_peak,
     clock_of,
     mebibytes,
     print_bars,
@@ -38,6 +37,7 @@ from peers import (
 from torch import Tensor, nn
 
 from graftwork_optim_core import LOZO, LOZOM, MeZO
+from graftwork_optim_core.reproductions.allocation import peak_allocation
 
 BARE = "two forward passes"
 BATCHES = ((1, 32), (4, 32), (16, 32))
@@ -212,7 +212,7 @@ def print_memory(model: nn.Module, clones: dict[str, Path]) -> None:
     """Print what a step takes beyond the weights, at 16 x 64 tokens."""
     batch = batch_of(16, 64)
     with torch.no_grad():
-        base = call_peak(partial(loss_of, model, batch))
+        base = peak_allocation(partial(loss_of, model, batch))
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     print(
         f"\npeak beyond the weights ({mebibytes(weights)} MiB) at 16 x 64 tokens, MiB and over one forward pass"
@@ -225,7 +225,7 @@ def print_memory(model: nn.Module, clones: dict[str, Path]) -> None:
     for name, step in steps.items():
         if "backward" not in name:
             step()
-        peak = call_peak(step)
+        peak = peak_allocation(step)
         print(f"  {name:24} {mebibytes(peak):>8}  {peak / base:.2f}")
         if name == "LOZO sidepath":
             verdict = "met" if peak <= 1.4 * base else "MISSED"
