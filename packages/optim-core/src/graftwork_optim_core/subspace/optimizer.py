@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from graftwork_optim_core.loading import State, check_fits, load_checked
 from graftwork_optim_core.selection import param_groups
 from graftwork_optim_core.subspace.batching import (
     Member,
@@ -45,7 +46,6 @@ from graftwork_optim_core.subspace.scalars import Scalar
 from graftwork_optim_core.subspace.sharding import check_sharding
 from graftwork_optim_core.subspace.stacked import step_stacked
 from graftwork_optim_core.subspace.state import (
-    check_loaded,
     copy_loaded,
     fresh_state,
     merged_groups,
@@ -374,39 +374,24 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             ValueError: an option is out of range or a saved tensor does not fit its parameter; nothing is
                 changed.
         """
-        fresh: dict[Tensor, dict[str, Any]] = {}
 
-        def take_state(_: torch.optim.Optimizer, incoming: dict[str, Any]) -> dict[str, Any]:
-            merged = merged_groups(self.param_groups, incoming["param_groups"])
-            for group in merged:
+        def take(incoming: dict[str, Any]) -> tuple[list[dict[str, Any]], State]:
+            groups = merged_groups(self.param_groups, incoming["param_groups"])
+            for group in groups:
                 self.check_options(group)
-            incoming = {**incoming, "param_groups": merged}
-            fresh.update(self._loaded_state(incoming))
-            return {**incoming, "state": {}}
+            return groups, self._loaded_state({**incoming, "param_groups": groups})
 
-        def put_state(_: torch.optim.Optimizer) -> None:
-            self.state.update(fresh)
+        load_checked(self, state_dict, super().load_state_dict, take)
 
-        # The base class would cast the averages to the parameters' dtype. Its own hooks take them out of its
-        # hands: last before it loads and first afterwards, so that hooks of others see what they would see
-        # anyway.
-        before = self.register_load_state_dict_pre_hook(take_state)
-        after = self.register_load_state_dict_post_hook(put_state, prepend=True)
-        try:
-            super().load_state_dict(state_dict)
-        finally:
-            before.remove()
-            after.remove()
-
-    def _loaded_state(self, incoming: dict[str, Any]) -> dict[Tensor, dict[str, Any]]:
-        loaded: dict[Tensor, dict[str, Any]] = {}
+    def _loaded_state(self, incoming: dict[str, Any]) -> State:
+        loaded: State = {}
         for index, (own, group) in enumerate(zip(self.param_groups, incoming["param_groups"], strict=True)):
             for (name, parameter), key in zip(named_parameters(own, index), group["params"], strict=True):
                 saved = incoming["state"].get(key)
                 if saved or parameter.requires_grad:
                     fresh = self._fresh_state(name, parameter, group)
                     if saved:
-                        check_loaded(name, saved, fresh, self.plan_of(parameter, group))
+                        check_fits(name, saved, fresh, self.plan_of(parameter, group).transform)
                         copy_loaded(saved, fresh)
                     loaded[parameter] = fresh
         return loaded

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from graftwork_optim_core.subspace.plan import Plan
 from graftwork_optim_core.subspace.shapes import matrix_shape
-from graftwork_optim_core.subspace.sharding import is_sharded_type, local_part, zeros_placed_like
+from graftwork_optim_core.subspace.sharding import local_part, zeros_placed_like
 from graftwork_optim_core.subspace.site import Slot
 
 STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -127,36 +127,6 @@ def merged_groups(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> lis
         options["state_dtype"] = mine["state_dtype"]
         merged.append(options)
     return merged
-
-
-def check_loaded(name: str, saved: Mapping[str, Any], expected: Mapping[str, Any], plan: Plan) -> None:
-    """Check that a saved state fits a weight.
-
-    Args:
-        name: the parameter's, for messages.
-        saved: what is to be loaded.
-        expected: a fresh state of the weight.
-        plan: of the group that is to be loaded with it.
-
-    Raises:
-        ValueError: something is missing or of another shape.
-    """
-    for key, fresh in expected.items():
-        if key not in saved:
-            raise ValueError(f"the saved state of parameter {name!r} lacks {key!r}; it holds {sorted(saved)}")
-        value = torch.as_tensor(saved[key])
-        if value.shape != fresh.shape:
-            raise ValueError(
-                f"the saved {key!r} of parameter {name!r} has shape {tuple(value.shape)}, but "
-                f"{plan.transform} needs {tuple(fresh.shape)}; was it saved with other options, or by "
-                "another optimizer?"
-            )
-        if is_sharded_type(fresh) != is_sharded_type(value):
-            kinds = ("sharded", "a plain tensor") if is_sharded_type(value) else ("a plain tensor", "sharded")
-            raise ValueError(
-                f"the saved {key!r} of parameter {name!r} is {kinds[0]} and must be {kinds[1]} like the "
-                "parameter; torch.distributed.checkpoint.state_dict.set_optimizer_state_dict converts it"
-            )
 
 
 def copy_loaded(saved: Mapping[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
