@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from graftwork_optim_core.lozo import LOZO, LOZOM
     from graftwork_optim_core.memory import predicted_state_bytes
     from graftwork_optim_core.mezo import MeZO
+    from graftwork_optim_core.normalized.accelerated import ANSGDC
+    from graftwork_optim_core.normalized.nsgdc import NSGDC
+    from graftwork_optim_core.normalized.schedules import nsgdc_schedule
+    from graftwork_optim_core.normalized.variance_reduced import NSGDCVR
     from graftwork_optim_core.selection import param_groups
     from graftwork_optim_core.subspace.host import UpdateHost
     from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
@@ -36,6 +40,10 @@ __all__ = [
     "ZerothOrderOptimizer",
     "RunLog",
     "read_log",
+    "NSGDC",
+    "NSGDCVR",
+    "ANSGDC",
+    "nsgdc_schedule",
     "UpdateHost",
     "GradientTransform",
     "param_groups",
@@ -57,6 +65,10 @@ __getattr__, __dir__ = lazy_names(
         "LOZO": "lozo",
         "LOZOM": "lozo",
         "MeZO": "mezo",
+        "ANSGDC": "normalized.accelerated",
+        "NSGDC": "normalized.nsgdc",
+        "NSGDCVR": "normalized.variance_reduced",
+        "nsgdc_schedule": "normalized.schedules",
         "RunLog": "zeroth_order.log",
         "read_log": "zeroth_order.log",
         "ZerothOrderOptimizer": "zeroth_order.optimizer",

@@ -50,6 +50,13 @@ def graftwork_components() -> Iterator[Component]:
         "a problem on which GaLore stalls and GoLore does not",
         _GOLORE,
     )
+    yield Component(
+        Kind.REPRODUCTION,
+        "lozo",
+        f"{_PACKAGE}.reproductions.lozo:reproduce",
+        "a pretrained encoder fine-tuned with forward passes alone, and with gradients",
+        _LOZO,
+    )
 
 
 def _optimizers() -> Iterator[Component]:
@@ -94,6 +101,19 @@ def _optimizers() -> Iterator[Component]:
         ("lozo", "lozo:LOZO", "forward passes only, along low-rank directions", _LOZO),
         ("lozo-m", "lozo:LOZOM", "LOZO with momentum of the left factors", _LOZO),
         ("mezo", "mezo:MeZO", "forward passes only, along directions of full rank", _MEZO),
+        ("nsgdc", "normalized.nsgdc:NSGDC", "momentum SGD whose moves have one length, clipped or not", _NSGDC),
+        (
+            "nsgdc-vr",
+            "normalized.variance_reduced:NSGDCVR",
+            "the same with recursive momentum: two gradients of one sample a step",
+            _NSGDC,
+        ),
+        (
+            "a-nsgdc",
+            "normalized.accelerated:ANSGDC",
+            "the same with gradients taken ahead of the weights",
+            _NSGDC,
+        ),
     ):
         yield Component(Kind.OPTIMIZER, name, f"{_PACKAGE}.{target}", summary, paper)
 

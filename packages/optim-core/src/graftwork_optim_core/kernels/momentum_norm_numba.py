@@ -7,7 +7,8 @@ costs no pass of its own. Squares are summed up in the dtype of the values withi
 float64. A tensor is cut into parts of fixed size, whose sums are added in their order, so that no number of
 threads changes a bit.
 
-Shapes: m and g of one shape, both float32 or both float64, contiguous, on the CPU; the functions return None, and
+Shapes: m and g of one shape, both float32 or both float64, contiguous, on the CPU; the functions return
+    None, and
 have done nothing, where they are not. Raises ``ImportError`` at import without numba.
 
 One file, since numba's cache on disk notices changes of the file of an entry alone.
@@ -20,6 +21,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -43,7 +45,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _inner(*fastmath: str) -> Callable[[_Function], _Function]:
-    """Compile a part, never with a flag that lets LLVM assume that there is no NaN: to find them is a purpose."""
+    """Compile a part, never with a flag that lets LLVM assume no NaN: to find them is a purpose."""
     compiled: Callable[[_Function], _Function] = numba.njit(
         fastmath=set(fastmath), nogil=True, error_model="numpy"
     )
@@ -182,7 +184,7 @@ def _totals(parts: Any, sums: Any, count: int) -> Any:
 
 
 def sums_of_squares(tensors: Sequence[Tensor]) -> list[float] | None:
-    """Return the sum of the squares of each: no finite number if a value is not finite, or if the sum overflows.
+    """Return the sum of the squares of each; it is not finite if a value is not, or if it overflows.
 
     >>> sums_of_squares([torch.tensor([3.0, 4.0])])
     [25.0]
@@ -244,10 +246,7 @@ def _over_parts(jobs: Any, work: Callable[..., None]) -> list[float]:
     bounds = (
         [len(parts) * number // threads for number in range(threads + 1)] if threads > 1 else [0, len(parts)]
     )
-    futures = [
-        _pool().submit(work, parts, first, stop, sums)
-        for first, stop in zip(bounds[1:-1], bounds[2:], strict=True)
-    ]
+    futures = [_pool().submit(work, parts, first, stop, sums) for first, stop in pairwise(bounds[1:])]
     work(parts, bounds[0], bounds[1], sums)
     for future in futures:
         future.result()

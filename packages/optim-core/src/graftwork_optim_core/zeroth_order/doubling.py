@@ -106,8 +106,11 @@ class Doubling:
                 first, second = _halves(output, output_shapes)
                 if single is not None:
                     _compare(single, first, second)
-            # Whatever a doubled batch runs into: if it lies in the model, the single pass meets it again.
+            except NotDoubledError as reason:
+                self._give_up(signature, str(reason))
             except Exception as reason:
+                # If it lies in the model or its inputs, the single pass meets it too, and it is the caller's.
+                single = forward(*args, **kwargs)
                 self._give_up(signature, str(reason))
             else:
                 self._second_halves.append((second, None if single is None else (first, signature)))

@@ -183,7 +183,7 @@ class Evaluation:
 
     def _loss(self, closure: Loss, end: int, state: RandomState) -> Tensor:
         with ExitStack() as stack:
-            self.prepare_sharded()
+            self.let_go_of_gathered()
             if self._sides:
                 stack.enter_context(self.path)
                 self.path.at(end)
@@ -193,8 +193,8 @@ class Evaluation:
             loss = closure()
         return as_loss(loss, self.device)
 
-    def prepare_sharded(self) -> None:
-        """Let a module sharded by ``fully_shard`` gather its weights anew, since they have changed."""
+    def let_go_of_gathered(self) -> None:
+        """Let a module sharded by ``fully_shard`` forget weights that it has gathered and that have changed."""
         if self.root is not None and any(is_sharded_type(site.parameter) for site in self.weights.sites):
             from torch.distributed.fsdp import FSDPModule
 

@@ -179,6 +179,9 @@ class RecordedRun:
         named = dict(model.named_parameters())
         unnamed = iter(named.items())
         groups = []
+        count = sum(len(recorded["shapes"]) for recorded in self.rest["groups"])
+        if len(named) < count:
+            raise GraftworkError(f"the model has {len(named)} parameters, the log {count}")
         for number, recorded in enumerate(self.rest["groups"]):
             names = recorded["names"]
             if missing := [name for name in names if name not in named]:

@@ -317,11 +317,12 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         finite = slopes.isfinite().all()
         used = torch.where(finite, slopes, torch.zeros_like(slopes))
         if self.log is not None:
-            self.log.append(step, used, self.param_groups)
+            self.log.append(step, slopes, self.param_groups)
         self._count_skip(finite)
         update(self.weights, self.evaluation, used, finite, self._shared("seed"), step, self._shared("eps"))
         for count in self.weights.steps:
             count.add_(1)
+        self.evaluation.let_go_of_gathered()
 
     def _count_skip(self, finite: Tensor) -> None:
         skipped = (~finite).to(torch.int64)

@@ -110,7 +110,7 @@ def _site(name: str, parameter: Tensor, group: dict[str, Any], key: int) -> Site
             f"parameter {name!r} must be of a real floating-point dtype, got {parameter.dtype}; a quantized "
             "weight belongs in a group with additive=True"
         )
-    whole_rows, columns = matrix_shape(parameter)
+    whole_rows, columns = _packed_shape(parameter) or matrix_shape(parameter)
     rows, first_row = _local_rows(name, parameter, whole_rows)
     if parameter.ndim == 1 and is_sharded_type(parameter):
         # A sharded vector is cut along its only axis: each of its elements is a row.
@@ -137,6 +137,13 @@ def _site(name: str, parameter: Tensor, group: dict[str, Any], key: int) -> Site
         rank if low_rank else 0,
         bool(group["additive"]),
     )
+
+
+def _packed_shape(parameter: Tensor) -> tuple[int, int] | None:
+    """Return the shape of a weight that bitsandbytes has packed to 4 bits, of which the tensor itself shows
+    nothing."""
+    shape = getattr(getattr(parameter, "quant_state", None), "shape", None)
+    return (int(shape[0]), int(shape[1])) if shape is not None and len(shape) == 2 else None
 
 
 def _local_rows(name: str, parameter: Tensor, whole_rows: int) -> tuple[int, int]:

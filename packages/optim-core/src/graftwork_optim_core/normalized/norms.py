@@ -1,0 +1,150 @@
+"""Euclidean norms over all parameters together, or of each, wherever their parts are.
+
+Of a parameter that is spread over processes the squares are summed over those; one that every process holds
+counts once. All sums over the same processes are one all-reduce, in which every process takes part whatever
+gradients it has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from graftwork_optim_core.subspace.scalars import Scalar
+from graftwork_optim_core.subspace.sharding import local_part, sharding_groups, sum_over_groups
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+_BLOCK = 4096
+"""Elements summed up in float32: of 8 million the CPU's norm would be wrong by two parts in ten thousand."""
+
+
+def norm_of(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor's norm, a scalar of the given dtype, or of the tensor's own where that is wider.
+
+    >>> float(norm_of(torch.full((4, 4096), 2.0), torch.float32))
+    256.0
+    """
+    dtype = torch.promote_types(tensor.dtype, dtype)
+    if tensor.device.type != "cpu" or tensor.numel() <= _BLOCK or not tensor.is_contiguous():
+        whole: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype)
+        return whole
+    flat = tensor.view(-1)
+    size = flat.numel() // _BLOCK * _BLOCK
+    blocks = torch.linalg.vector_norm(flat[:size].view(-1, _BLOCK), dim=1, dtype=dtype)
+    rest = torch.linalg.vector_norm(flat[size:], dtype=dtype)
+    joint: Tensor = torch.linalg.vector_norm(torch.cat((blocks, rest.view(1))))
+    return joint
+
+
+def norms_of(tensors: Sequence[Tensor], dtype: torch.dtype, foreach: bool) -> list[Tensor]:
+    """Return the norm of every tensor.
+
+    Args:
+        tensors: of any dtypes and devices.
+        dtype: of the sums, at least.
+        foreach: take all neighbours of one dtype and device in one call.
+    """
+    if not foreach:
+        return [norm_of(tensor, dtype) for tensor in tensors]
+    norms: list[Tensor] = []
+    for _, run in groupby(tensors, key=lambda tensor: (tensor.device, tensor.dtype)):
+        alike = list(run)
+        if alike[0].device.type == "cpu":
+            norms += [norm_of(tensor, dtype) for tensor in alike]
+        else:
+            norms += torch._foreach_norm(alike, 2, torch.promote_types(alike[0].dtype, dtype))
+    return norms
+
+
+class Shards:
+    """How the parameters of an optimizer are spread over processes.
+
+    Args:
+        parameters: all of them, in the same order in every process.
+        per_tensor: give each parameter its own norm instead of one for all.
+
+    >>> shards = Shards([torch.zeros(2), torch.zeros(3)])
+    >>> shards.joined([0, 1], [[3.0, 4.0]])
+    [[5.0]]
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], per_tensor: bool = False) -> None:
+        self.per_tensor = per_tensor
+        self._device = torch.device("cpu")
+        self._spread: dict[tuple[ProcessGroup, ...], list[int]] = {}
+        for place, parameter in enumerate(parameters):
+            if groups := sharding_groups(parameter):
+                self._device = local_part(parameter).device
+                self._spread.setdefault(groups, []).append(place)
+
+    @property
+    def spread(self) -> bool:
+        """Whether other processes hold parts of a parameter."""
+        return bool(self._spread)
+
+    def joined(self, places: Sequence[int], kinds: Sequence[Sequence[Scalar]]) -> list[list[Scalar]]:
+        """Join local norms to norms of whole parameters, or of all parameters.
+
+        Args:
+            places: of the parameters that have a norm; read only if some parameter is spread.
+            kinds: of each kind of norm a list, by place; all numbers or all tensors.
+
+        Returns:
+            Of each kind one norm for all parameters, or as many as there are places; numbers for numbers.
+        """
+        if not self._spread:
+            return [list(kind) if self.per_tensor else [_joint(kind)] for kind in kinds]
+        everything = [norm for kind in kinds for norm in kind]
+        numbers = not any(isinstance(norm, Tensor) for norm in everything)
+        device = next((norm.device for norm in everything if isinstance(norm, Tensor)), self._device)
+        squares = [
+            [torch.as_tensor(norm, dtype=torch.float64, device=device).square() for norm in kind]
+            for kind in kinds
+        ]
+        zero = torch.zeros((), dtype=torch.float64, device=device)
+        if self.per_tensor:
+            sums = self._each(places, squares, zero)
+        else:
+            sums = [[total] for total in self._all(places, squares, zero)]
+        roots = [[total.sqrt() for total in kind] for kind in sums]
+        return (
+            [[float(root) for root in kind] for kind in roots] if numbers else [list(kind) for kind in roots]
+        )
+
+    def _all(self, places: Sequence[int], kinds: list[list[Tensor]], zero: Tensor) -> list[Tensor]:
+        spread = {place for members in self._spread.values() for place in members}
+        alone = [n for n, place in enumerate(places) if place not in spread]
+        totals = [sum((kind[n] for n in alone), start=zero) for kind in kinds]
+        for groups, members in self._spread.items():
+            here = [n for n, place in enumerate(places) if place in members]
+            sums = sum_over_groups([sum((kind[n] for n in here), start=zero) for kind in kinds], groups)
+            totals = [total + one for total, one in zip(totals, sums, strict=True)]
+        return totals
+
+    def _each(self, places: Sequence[int], kinds: list[list[Tensor]], zero: Tensor) -> list[list[Tensor]]:
+        index = {place: n for n, place in enumerate(places)}
+        for groups, members in self._spread.items():
+            # One whose gradient is missing here takes part with nothing.
+            own = [kind[index[place]] if place in index else zero for kind in kinds for place in members]
+            sums = iter(sum_over_groups(own, groups))
+            for kind in kinds:
+                for place in members:
+                    total = next(sums)
+                    if place in index:
+                        kind[index[place]] = total
+        return kinds
+
+
+def _joint(norms: Sequence[Scalar]) -> Scalar:
+    tensors = [norm for norm in norms if isinstance(norm, Tensor)]
+    if not tensors:
+        return math.hypot(*(norm for norm in norms if not isinstance(norm, Tensor)))
+    joint: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(tensors[0].device) for norm in tensors]))
+    return joint

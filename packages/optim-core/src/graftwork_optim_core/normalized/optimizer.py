@@ -1,0 +1,438 @@
+"""What the normalized optimizers share: one step of all parameters w with gradients g, in this order:
+
+1. measure: ``||g||`` over all parameters. Where it is not finite nothing changes but a counter.
+2. clip: ``g <- g min(1, clip / ||g||)``.
+3. momentum: a rule takes g into m; at a parameter's first step ``m = g``.
+4. move: ``w <- (1 - lr weight_decay) w - lr m / ||m||``, and no move where ``m = 0``.
+
+Source: Sun, Liu, Yuan, arXiv:2410.16561; JMLR 26(237), 2025. The norms are over all parameters of all groups
+together, those included of which other processes hold parts: m and its norm take two all-reduces of one
+number each. Everything of the model is read or written seven times an element: once for 1, thrice each for 3
+and 4.
+
+On a CPU the norms are numbers. Elsewhere, and with ``capturable``, they stay tensors that nobody reads.
+
+Longer than other files here: what torch.optim.Optimizer promises is kept by one class.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, Literal, NamedTuple, overload
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
+
+from graftwork_optim_core.loading import Saved, State, check_fits, load_checked
+from graftwork_optim_core.normalized.arithmetic import average, move_all
+from graftwork_optim_core.normalized.members import Member, member_of, with_gradients
+from graftwork_optim_core.normalized.norms import Shards, norm_of, norms_of
+from graftwork_optim_core.normalized.options import check_options, check_shared
+from graftwork_optim_core.subspace.batching import named_parameters
+from graftwork_optim_core.subspace.scalars import Scalar
+from graftwork_optim_core.subspace.sharding import (
+    check_sharding,
+    is_sharded_type,
+    local_part,
+    zeros_placed_like,
+)
+from graftwork_optim_core.subspace.state import (
+    STATE_DTYPES,
+    arithmetic_dtype,
+    copy_loaded,
+    merged_groups,
+)
+from graftwork_optim_core.subspace.state_bytes import StateBytes, counted_state_bytes
+
+
+class Sample(NamedTuple):
+    """The gradients of a step and what is known of them.
+
+    Args:
+        members: the parameters that have a gradient.
+        on_host: whether scalars are numbers.
+        factors: what clipping leaves of each gradient; None for all of it.
+        finite: on the device, whether the step is made; None where it is known to be.
+    """
+
+    members: Sequence[Member]
+    on_host: bool
+    factors: Sequence[Scalar | None]
+    finite: Tensor | None
+
+    def verdict(self, tensor: Tensor) -> Tensor | None:
+        """Return whether the step is made, on the device of a tensor; None where it is known to be."""
+        return None if self.finite is None else self.finite.to(tensor.device)
+
+
+class NormalizedOptimizer(torch.optim.Optimizer):
+    """Gradient descent whose moves have one length, over all parameters together.
+
+    Use one of the classes that say how momentum is taken: :class:`~.nsgdc.NSGDC`,
+    :class:`~.variance_reduced.NSGDCVR` or :class:`~.accelerated.ANSGDC`.
+    """
+
+    closure: Literal["loss", "gradient"] | None = None
+
+    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
+        self._skips: dict[torch.device, Tensor] = {}
+        self._shards: Shards | None = None
+        self._model: nn.Module | None = None
+        check_options(defaults)
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group and make its state; its parameters start at their own first step.
+
+        Raises:
+            ValueError: an option is out of range or not that of the other groups, a parameter is complex, or
+                it is a flattened view of several.
+        """
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            check_options(group)
+            check_shared(self.param_groups)
+            # A frozen parameter gets its state if and when it gets a gradient.
+            state = {
+                parameter: self._fresh_state(name, parameter, group)
+                for name, parameter in named_parameters(group, len(self.param_groups) - 1)
+                if parameter.requires_grad
+            }
+        except Exception:
+            self.param_groups.pop()
+            raise
+        self.state.update(state)
+        self._shards = None
+        for parameter in group["params"]:
+            device = local_part(parameter).device
+            # Made now, since a captured step may make nothing that outlives it.
+            self._skips.setdefault(device, torch.zeros((), dtype=torch.int64, device=device))
+
+    def _fresh_state(self, name: str, parameter: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the state of a parameter that has made no step."""
+        if not parameter.is_floating_point():
+            raise ValueError(
+                f"parameter {name!r} must be of a real floating-point dtype, got {parameter.dtype}; "
+                "of a complex weight optimize the real and the imaginary part as two parameters"
+            )
+        check_sharding(name, parameter, block=1)
+        dtype = STATE_DTYPES.get(options["state_dtype"], parameter.dtype)
+        return {
+            "step": self._scalar(parameter, options, torch.float32),
+            "momentum_buffer": _like(parameter, dtype),
+        }
+
+    @staticmethod
+    def _scalar(parameter: Tensor, options: Mapping[str, Any], dtype: torch.dtype) -> Tensor:
+        return torch.zeros((), dtype=dtype, device=local_part(parameter).device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_skips": self._skips, "_model": self._model}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__.setdefault("_skips", {})
+        self.__dict__.setdefault("_model", None)
+        self._shards = None
+
+    def attach(self, model: nn.Module) -> None:
+        """Name the module whose parameters these are: its buffers, and what ``fully_shard`` has gathered."""
+        self._model = model
+
+    def _reshard(self) -> None:
+        """Let go of gathered parameters, which would be used for the next forward pass whatever they are."""
+        if self._model is None or not any(map(is_sharded_type, self._parameters())):
+            return
+        from torch.distributed.fsdp import FSDPModule
+
+        for module in self._model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Make one step with the gradients in ``.grad``.
+
+        Args:
+            closure: evaluates the model again and returns the loss; called once, with gradients enabled.
+
+        Returns:
+            The closure's loss, or None.
+
+        Raises:
+            ValueError: a gradient is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._step_on(self._members())
+        return loss
+
+    def _members(self) -> list[Member]:
+        members = []
+        for name, parameter, gradient, group in with_gradients(self.param_groups):
+            if not self.state[parameter]:
+                self.state[parameter] = self._fresh_state(name, parameter, group)
+            members.append(member_of(name, parameter, gradient, self.state[parameter], group))
+        return members
+
+    def _step_on(self, members: list[Member], *further: Sequence[Tensor]) -> None:
+        """Make the step; ``further`` are lists of other gradients, by member, which must be finite too."""
+        # Every process takes part in the sums, even one of whose parameters none has a gradient.
+        shards = self._sharding()
+        if not members and not shards.spread:
+            return
+        on_host = self._on_host(members)
+        places = self._places(members) if shards.spread else []
+        lists = [[member.gradient for member in members], *further]
+        norms = shards.joined(places, [self._norms(one, members, on_host) for one in lists])
+        finite = _all_finite([norm for kind in norms for norm in kind])
+        if finite is False:
+            self._count_skip(torch.ones((), dtype=torch.int64))
+            return
+        verdict = finite if isinstance(finite, Tensor) else None
+        factors = [self._factors(norm, members) for norm in norms]
+        sample = Sample(members, on_host, factors[0], verdict)
+        self._prepare(sample)
+        local = self._take(sample, factors[1:], *further)
+        (lengths,) = shards.joined(places, [local])
+        self._move(sample, lengths)
+        if verdict is not None:
+            self._count_skip((~verdict).to(torch.int64))
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def _places(self, members: Sequence[Member]) -> list[int]:
+        numbers = {parameter: place for place, parameter in enumerate(self._parameters())}
+        return [numbers[member.parameter] for member in members]
+
+    def _sharding(self) -> Shards:
+        if self._shards is None:
+            self._shards = Shards(self._parameters(), self._shared("norm") == "per_tensor")
+        return self._shards
+
+    def _shared(self, name: str) -> Any:
+        return self.param_groups[0][name]
+
+    def _on_host(self, members: Sequence[Member]) -> bool:
+        if torch.compiler.is_compiling():
+            return False
+        return all(
+            member.values.device.type == "cpu" and not member.options["capturable"] for member in members
+        )
+
+    def _foreach(self, member: Member, on_host: bool) -> bool:
+        wanted = member.options["foreach"]
+        return bool(wanted) if wanted is not None else not on_host
+
+    def _norms(self, tensors: Sequence[Tensor], members: Sequence[Member], on_host: bool) -> list[Scalar]:
+        dtype = getattr(torch, self._shared("norm_dtype"))
+        if not on_host:
+            foreach = bool(members) and self._foreach(members[0], on_host)
+            return list(norms_of(tensors, dtype, foreach))
+        kernel = self._kernel(members)
+        squares = kernel.sums_of_squares(tensors) if kernel is not None else None
+        if squares is not None:
+            return [math.sqrt(square) for square in squares]
+        return [float(norm_of(tensor, dtype)) for tensor in tensors]
+
+    def _kernel(self, members: Sequence[Member]) -> Any:
+        """Return the kernel for CPUs where all want it and there is one, else None."""
+        if self._shared("norm_dtype") != "float32":
+            return None
+        for member in members:
+            fused = member.options["fused"]
+            if not (fused or (fused is None and member.options["foreach"] is None)):
+                return None
+        return _compiled_kernel()
+
+    def _factors(self, norms: Sequence[Scalar], members: Sequence[Member]) -> list[Scalar | None]:
+        """Return what clipping leaves of each gradient; None for all of it."""
+        clip = self._shared("clip")
+        if clip is None:
+            return [None] * len(members)
+        factors: list[Scalar | None] = []
+        for number, member in enumerate(members):
+            norm = norms[number if len(norms) > 1 else 0]
+            if isinstance(norm, Tensor):
+                factors.append((clip / norm).clamp(max=1.0).to(member.values.device))
+            else:
+                factors.append(clip / norm if norm > clip else None)
+        return factors
+
+    def _prepare(self, sample: Sample) -> None:
+        """Do what must be done before the momentum changes."""
+
+    def _take(
+        self, sample: Sample, factors: Sequence[Sequence[Scalar | None]], *further: Sequence[Tensor]
+    ) -> list[Scalar]:
+        """Take the gradients into the momentum, and return its local norms."""
+        members, on_host = sample.members, sample.on_host
+        weights = [member.weight(on_host) for member in members]
+        if not on_host:
+            for member, weight, factor in zip(members, weights, sample.factors, strict=True):
+                average(member.momentum, member.gradient, weight, factor, sample.verdict(member.values))
+            return self._norms([member.momentum for member in members], members, on_host)
+        if members and self._foreach(members[0], on_host) and self._alike(sample, weights):
+            torch._foreach_lerp_(
+                [member.momentum for member in members],
+                [member.gradient for member in members],
+                float(weights[0]),
+            )
+            return self._norms([member.momentum for member in members], members, on_host)
+        momenta, gradients = [one.momentum for one in members], [one.gradient for one in members]
+        kernel = self._kernel(members)
+        if kernel is not None:
+            scales = [1.0 if factor is None else factor for factor in sample.factors]
+            squares = kernel.average_and_square(momenta, gradients, weights, scales)
+            if squares is not None:
+                return [math.sqrt(square) for square in squares]
+        norms: list[Scalar] = [0.0] * len(members)
+        # From the last on, since it is the last gradients read that a cache still holds.
+        for number in reversed(range(len(members))):
+            average(momenta[number], gradients[number], weights[number], sample.factors[number], None)
+            (norms[number],) = self._norms([momenta[number]], [members[number]], on_host)
+        return norms
+
+    @staticmethod
+    def _alike(sample: Sample, weights: Sequence[Scalar]) -> bool:
+        return len(set(weights)) == 1 and all(
+            factor is None and member.momentum.dtype == member.gradient.dtype
+            for member, factor in zip(sample.members, sample.factors, strict=True)
+        )
+
+    def _lengths(self, sample: Sample, norms: Sequence[Scalar]) -> list[Scalar]:
+        """Return by what each momentum is multiplied: the learning rate over the norm, with its sign."""
+        known: dict[object, Scalar] = {}
+        lengths: list[Scalar] = []
+        for number, member in enumerate(sample.members):
+            place = number if len(norms) > 1 else 0
+            # One object for all that move alike, so that they can be taken in one call.
+            alike = (id(member.options), place, member.values.device, arithmetic_dtype(member.parameter))
+            if alike not in known:
+                known[alike] = self._length(sample, member, norms[place])
+            lengths.append(known[alike])
+        return lengths
+
+    @staticmethod
+    def _length(sample: Sample, member: Member, norm: Scalar) -> Scalar:
+        rate = member.rate(sample.on_host)
+        if not isinstance(norm, Tensor):
+            return rate / norm if norm > 0 else 0.0
+        norm, finite = norm.to(member.values.device), sample.verdict(member.values)
+        moves = norm > 0 if finite is None else (norm > 0) & finite
+        return torch.where(moves, rate / norm, torch.zeros_like(norm)).to(arithmetic_dtype(member.parameter))
+
+    def _move(self, sample: Sample, norms: Sequence[Scalar]) -> None:
+        """Move the values along the momentum, and count the step."""
+        members = sample.members
+        lengths = self._lengths(sample, norms)
+        for member in members:
+            if member.options["weight_decay"]:
+                member.values.mul_(self._kept(sample, member))
+        foreach = bool(members) and self._foreach(members[0], sample.on_host)
+        foreach = foreach or (sample.on_host and self._kernel(members) is not None)
+        move_all(
+            [member.values for member in members], [member.momentum for member in members], lengths, foreach
+        )
+        self._count_steps(sample)
+
+    @staticmethod
+    def _kept(sample: Sample, member: Member) -> Scalar:
+        kept, finite = member.kept(member.rate(sample.on_host)), sample.verdict(member.values)
+        if finite is None:
+            return kept
+        kept = torch.as_tensor(kept, dtype=arithmetic_dtype(member.parameter), device=member.values.device)
+        return torch.where(finite, kept, torch.ones_like(kept))
+
+    @staticmethod
+    def _count_steps(sample: Sample) -> None:
+        counts = [member.state["step"] for member in sample.members]
+        if sample.finite is None:
+            torch._foreach_add_(counts, 1)
+            return
+        for count in counts:
+            count.add_(sample.finite.to(count))
+
+    def _count_skip(self, skipped: Tensor) -> None:
+        former = self._skips.get(skipped.device)
+        # In place, so that a captured step counts when it is replayed.
+        self._skips[skipped.device] = skipped if former is None else former.add_(skipped)
+
+    def nonfinite_skips(self) -> int:
+        """Return how many steps were not made because a gradient was not finite, or its square overflowed.
+
+        Counted since this object was made; waits for the device.
+        """
+        return sum(int(count) for count in self._skips.values())
+
+    def load_state_dict(self, state_dict: Saved) -> None:
+        """Load a state, keeping the momentum's dtype, device and placement.
+
+        As with any torch optimizer the saved options take the place of this one's, except ``state_dtype``.
+        Parameters without a saved state begin anew.
+
+        Raises:
+            ValueError: an option is out of range or a saved tensor does not fit its parameter; nothing is
+                changed.
+        """
+        load_checked(self, state_dict, super().load_state_dict, self._taken, self._loaded)
+
+    def _taken(self, incoming: Saved) -> tuple[list[dict[str, Any]], State]:
+        groups = merged_groups(self.param_groups, incoming["param_groups"])
+        for group in groups:
+            check_options(group)
+        check_shared(groups)
+        states: State = {}
+        for index, (own, group) in enumerate(zip(self.param_groups, groups, strict=True)):
+            for (name, parameter), key in zip(named_parameters(own, index), group["params"], strict=True):
+                saved = incoming["state"].get(key)
+                if saved or parameter.requires_grad:
+                    fresh = self._fresh_state(name, parameter, group)
+                    if saved:
+                        check_fits(name, saved, fresh, type(self).__name__)
+                        copy_loaded(saved, fresh)
+                    states[parameter] = fresh
+        return groups, states
+
+    def _loaded(self) -> None:
+        self._shards = None
+
+    def state_bytes(self) -> StateBytes:
+        """Return the bytes of this process's state, by storage; exact already before the first step."""
+        return counted_state_bytes(self.param_groups, self.state)
+
+
+def _like(parameter: Tensor, dtype: torch.dtype) -> Tensor:
+    """Zeros of a parameter's shape, strides, device and placement."""
+    if is_sharded_type(parameter):
+        return zeros_placed_like(parameter, local_part(parameter).shape, parameter.shape, dtype)
+    return torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
+
+
+def _all_finite(norms: Sequence[Scalar]) -> bool | Tensor:
+    tensors = [norm for norm in norms if isinstance(norm, Tensor)]
+    if not tensors:
+        return all(math.isfinite(norm) for norm in norms if not isinstance(norm, Tensor))
+    return torch.stack([norm.isfinite().to(tensors[0].device) for norm in tensors]).all()
+
+
+@cache
+def _compiled_kernel() -> Any:
+    """The kernel for CPUs, or None without numba."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    return importlib.import_module("graftwork_optim_core.kernels.momentum_norm_numba")
