@@ -2,8 +2,8 @@
 
     python contract_job.py RANK WORLD FOLDER
 
-Writes ``FOLDER/found-RANK.json``: for every optimizer by how much its weights differ from those of one process
-that saw the whole batch.
+Writes ``FOLDER/found-RANK.json``: for every optimizer by how much its weights differ from those of one
+process that saw the whole batch.
 """
 
 from __future__ import annotations

@@ -25,7 +25,14 @@ OPTIMIZERS = [
     "galore-adafactor",
     "golore-adamw",
     "golore-msgd",
+    "lozo",
+    "lozo-m",
+    "mezo",
+    "nsgdc",
+    "nsgdc-vr",
+    "a-nsgdc",
 ]
+OF_SELECTED_WEIGHTS = OPTIMIZERS[2:10]
 HOSTS = ["adamw", "msgd", "adam8bit", "adafactor", "muon", "adam-mini"]
 TRANSFORMS = ["identity", "wavelet", "svd", "gram", "rsvd", "power", "random", "golore"]
 
@@ -37,6 +44,8 @@ def test_what_is_registered() -> None:
         *(f"gradient-transform/{name}" for name in TRANSFORMS),
         "reproduction/gwt",
         "reproduction/golore",
+        "reproduction/lozo",
+        "reproduction/nsgdc",
     ]
 
 
@@ -98,6 +107,7 @@ def test_every_option_has_a_type_that_a_recipe_can_check(reference: str) -> None
     assert "lr" in options
     assert "params" not in options
     if reference not in ("optimizer/adamw", "optimizer/sgd"):
-        assert {"match", "exclude", "convolutions"} <= options.keys()
+        selects = {"match", "exclude", "convolutions"} <= options.keys()
+        assert selects == (reference.removeprefix("optimizer/") in OF_SELECTED_WEIGHTS)
         assert [name for name, option in options.items() if not option.meaning] == []
         assert [name for name, option in options.items() if option.type_text == "anything"] == []

@@ -57,6 +57,13 @@ def graftwork_components() -> Iterator[Component]:
         "a pretrained encoder fine-tuned with forward passes alone, and with gradients",
         _LOZO,
     )
+    yield Component(
+        Kind.REPRODUCTION,
+        "nsgdc",
+        f"{_PACKAGE}.reproductions.nsgdc:reproduce",
+        "normalized, clipped and plain SGD under noise of infinite variance",
+        _NSGDC,
+    )
 
 
 def _optimizers() -> Iterator[Component]:
