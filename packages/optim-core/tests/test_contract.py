@@ -85,9 +85,8 @@ every = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 ours = pytest.mark.parametrize("make", OURS.values(), ids=OURS)
 of_gradients = pytest.mark.parametrize(
     "make",
-    [make for make in OPTIMIZERS.values() if getattr(make.func, "closure", None) is None],  # type:
-    ignore[attr-defined] ids=[name for name, make in OPTIMIZERS.items() if getattr(make.func, "closure", None)
-    is None],  # type: ignore[attr-defined]
+    [make for make in OPTIMIZERS.values() if getattr(make.func, "closure", None) is None],  # type: ignore[attr-defined]
+    ids=[name for name, make in OPTIMIZERS.items() if getattr(make.func, "closure", None) is None],  # type: ignore[attr-defined]
 )
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*fewer than two dimensions", "ignore:the two ends of a step are evaluated"
@@ -100,8 +99,8 @@ def name_of(make: Make) -> str:
 
 def needs(make: Make, *options: str) -> None:
     """Skip a test of an option that the optimizer does not have."""
-    missing = [option for option in options if option not in inspect.signature(make.func).parameters]  # type:
-    ignore[attr-defined] if missing:
+    missing = [option for option in options if option not in inspect.signature(make.func).parameters]  # type: ignore[attr-defined]
+    if missing:
         pytest.skip(f"{name_of(make)} has no option {missing[0]}")
 
 
