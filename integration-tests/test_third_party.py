@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+CONTRACTS = Path(__file__).resolve().parents[1] / "packages" / "optim-core" / "tests"
 TEMPLATE = Path(__file__).resolve().parents[1] / "plugins" / "template"
 HEADER = "from graftwork import Component, Kind, hookimpl\n\n"
 ONE_OPTIMIZER = """\
@@ -149,6 +150,16 @@ def test_a_recipe_of_ours_trains_with_it(
     assert losses[-1] < 0.8 * losses[0]
     assert read_result(run_folder)["status"] == "finished"
     assert 'name = "lion"' in (run_folder / "recipe.toml").read_text("utf-8")
+
+
+def test_our_contract_of_optimizers_holds_for_it_too(installed: Any) -> None:
+    installed.install("pytest")
+    suites = [str(CONTRACTS / name) for name in ("test_contract.py", "test_contract_distributed.py")]
+    result = installed.command(*suites, "-q", "-k", "lion", launcher=["-m", "pytest"])
+    assert result.returncode == 0, result.stdout
+    passed = re.search(r"(\d+) passed", result.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= 16
 
 
 def test_its_own_recipe_is_complete(installed: Any, small: Callable[..., list[str]]) -> None:
