@@ -81,9 +81,62 @@ def test_a_checkpoint_of_two_sharded_ranks_continues_on_one(command, read_lines,
     assert [line["step"] for line in read_lines(tmp_path / "run")][-1] == 9
 
 
-def test_zeroth_order_ranks_step_by_the_same_number(command, read_lines, tmp_path):
-    result = command("train", "--no-report", "toy.toml", "--out", "run", "--set", "optimizer.name=evolution",
-                     "--set", "optimizer.lr=0.05", launcher=TORCHRUN)  # fmt: skip
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_zeroth_order_ranks_step_as_one_process_does(command, read_lines, saved_bits, tmp_path, parallel):
+    settings = [
+        "optimizer.name=evolution",
+        "optimizer.lr=0.05",
+        "optimizer.scale=0.1",
+        "task.offset_at_root=true",
+    ]
+    options = [*EXACT, *(part for setting in settings for part in ("--set", setting))]
+    alone = command(
+        "train", "--no-report", "toy.toml", "--out", "alone", *options, "--set", "task.batch_size=16"
+    )
+    assert alone.returncode == 0, alone.stderr
+    pair = command("train", "--no-report", "toy.toml", "--out", "pair", *options,
+                   "--set", f"trainer.parallel={parallel}", launcher=TORCHRUN)  # fmt: skip
+    assert pair.returncode == 0, pair.stderr
+    one, other = saved_bits(tmp_path / "alone"), saved_bits(tmp_path / "pair")
+    for name in (name for name in one if ".random." not in name):
+        torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
+    losses = [
+        [line["validation/loss"] for line in read_lines(tmp_path / name) if "validation/loss" in line]
+        for name in ("alone", "pair")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[1][-1] < losses[1][0]
+
+
+def sharing(command, tmp_path, name, *settings, launcher=()):
+    """Train without dropout and return what each rank's optimizer saw."""
+    told = ["optimizer.name=sharing", f"optimizer.seen={name}", *settings]
+    options = [*EXACT, *(part for setting in told for part in ("--set", setting))]
+    result = command("train", "--no-report", "toy.toml", "--out", name, *options, launcher=launcher)
     assert result.returncode == 0, result.stderr
-    losses = [line["validation/loss"] for line in read_lines(tmp_path / "run") if "validation/loss" in line]
-    assert losses[-1] < losses[0]
+    files = sorted(tmp_path.glob(f"{name}-*.jsonl"))
+    return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+
+
+def test_an_optimizer_that_averages_itself_sees_the_losses_of_its_rank_alone(command, saved_bits, tmp_path):
+    alone = sharing(command, tmp_path, "alone", "task.batch_size=16")
+    pair = sharing(command, tmp_path, "pair", launcher=TORCHRUN)
+    assert [len(seen) for seen in (*alone, *pair)] == [12, 12, 12]
+    for whole, first, second in zip(*alone, *pair, strict=True):
+        # Told to average, and shown a model without DDP around it.
+        assert first[:2] == second[:2] == ["average", "Sequential"]
+        assert first[2] != second[2]
+        assert (first[2] + second[2]) / 2 == pytest.approx(whole[2], rel=1e-4)
+    one, other = saved_bits(tmp_path / "alone"), saved_bits(tmp_path / "pair")
+    for name in (name for name in one if ".random." not in name):
+        torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
+
+
+def test_ranks_that_try_different_directions_do_so_on_the_same_batch(command, tmp_path):
+    settings = ("optimizer.data_parallel=probes", "optimizer.lr=0.0")
+    alone = sharing(command, tmp_path, "alone", "optimizer.lr=0.0")
+    pair = sharing(command, tmp_path, "pair", *settings, launcher=TORCHRUN)
+    for whole, first, second in zip(*alone, *pair, strict=True):
+        assert first[0] == "probes"
+        assert first[2:] == second[2:]
+        assert first[2:] == pytest.approx(whole[2:], rel=1e-6)

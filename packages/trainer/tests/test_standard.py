@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(train):
     assert not torch.equal(weights(first)[0], weights(other)[0])
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "evolution", "twice"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "evolution", "twice", "sharing"])
 def test_resumed_training_equals_uninterrupted_training_bit_for_bit(train, optimizer):
     settings = [f"optimizer.name={optimizer}", "trainer.accumulate=2"]
     whole = train(*settings, directory="whole")
@@ -133,13 +133,72 @@ def test_the_schedule_drives_the_learning_rate(train):
 
 
 def test_a_loss_closure_sees_the_same_batch_and_dropout_and_no_gradients(train):
-    trained = train("optimizer.name=evolution", "optimizer.scale=1e-30", "optimizer.lr=0.0")
+    trained = train(
+        "optimizer.name=evolution",
+        "optimizer.scale=1e-30",
+        "optimizer.lr=0.0",
+        "trainer.dropout_in_closure=true",
+    )
     # Perturbed by less than a float can show, both evaluations of a step agree to the bit although dropout is
     # on.
     assert len(trained.optimizer.losses) == 12
     assert all(up == down for up, down in trained.optimizer.losses)
     assert len({up for up, _ in trained.optimizer.losses}) == 12
     assert all(parameter.grad is None for parameter in trained.model.parameters())
+
+
+def test_a_loss_closure_evaluates_without_dropout_unless_asked_for_it(train):
+    settings = ("optimizer.name=sharing", "optimizer.lr=0.0")
+    dropped = train(*settings, "task.dropout=0.5", directory="a").optimizer
+    whole = train(*settings, "task.dropout=0.0", directory="b").optimizer
+    assert dropped.losses == whole.losses
+    assert dropped.modes == [False] * 24
+    asked = train(*settings, "task.dropout=0.5", "trainer.dropout_in_closure=true", directory="c").optimizer
+    assert asked.modes == [True] * 24
+    assert asked.losses != whole.losses
+
+
+def test_the_model_is_in_training_mode_again_after_a_step(train, monkeypatch):
+    from graftwork_trainer.loop import Training
+
+    modes = []
+    keep = Training._keep_records
+
+    def note_mode(self, progress, *, last):
+        modes.append(self.plain.training)
+        keep(self, progress, last=last)
+
+    monkeypatch.setattr(Training, "_keep_records", note_mode)
+    train("optimizer.name=evolution")
+    assert modes == [True] * 12
+
+
+def test_the_loss_of_a_step_is_what_the_optimizer_makes_of_its_evaluations(train):
+    trained = train("optimizer.name=sharing", "trainer.log_every=1", "optimizer.scale=0.5")
+    logged = [line["train/loss"] for line in trained.lines() if "train/loss" in line]
+    means = [(up + down) / 2 for up, down in trained.optimizer.losses]
+    assert logged == pytest.approx(means)
+    assert any(abs(up - down) > 1e-3 for up, down in trained.optimizer.losses)
+
+
+def test_an_optimizer_may_swap_weights_around_an_evaluation(train):
+    trained = train("optimizer.name=sharing")
+    inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+    at_zero = float(torch.sin(inputs[:, :3]).square().mean())
+    losses = [line["validation/loss"] for line in trained.lines() if "validation/loss" in line]
+    assert losses == pytest.approx([at_zero] * 3)
+    # And they are back before anything is saved or trained.
+    assert all(parameter.abs().sum() > 0 for parameter in trained.model.parameters())
+
+
+def test_an_optimizer_that_wants_the_model_is_shown_the_plain_one(train):
+    for name in ("sharing", "twice"):
+        trained = train(f"optimizer.name={name}", directory=name)
+        assert trained.optimizer.model is trained.model
+
+
+def test_one_process_is_told_that_there_is_nothing_to_share(train):
+    assert train("optimizer.name=sharing").optimizer.data_parallel == "none"
 
 
 def test_a_gradient_closure_gives_the_same_gradient_twice(train):

@@ -4,13 +4,16 @@ other."""
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from graftwork import Component, Finding, Kind, hookimpl
 
@@ -41,6 +44,7 @@ class Regression:
         fill_disk_at: str = "",
         ends_after: int = 0,
         validation_loss_rises: bool = False,
+        offset_at_root: bool = False,
     ) -> None:
         self.batch_size = batch_size
         self.dropout = dropout
@@ -52,6 +56,7 @@ class Regression:
         self.fill_disk_at = Path(fill_disk_at)
         self.ends_after = ends_after
         self.validation_loss_rises = validation_loss_rises
+        self.offset_at_root = offset_at_root
         self.evaluations = 0
 
     def count(self, batch):
@@ -66,6 +71,10 @@ class Regression:
         model.blocks = blocks
         model.dropout = nn.Dropout(self.dropout)
         model.forward = lambda x: blocks[1](model.dropout(torch.tanh(blocks[0](x))))
+        if self.offset_at_root:
+            # A parameter of no block, as embeddings are.
+            model.offset = nn.Parameter(torch.zeros(4))
+            model.forward = lambda x: blocks[1](model.dropout(torch.tanh(blocks[0](x + model.offset))))
         return model
 
     def batches(self, split, *, rank, world_size, seed):
@@ -116,7 +125,10 @@ class Evolution(torch.optim.Optimizer):
         generator = torch.Generator().manual_seed(seed)
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=factor)
+                noise = torch.randn(parameter.shape, generator=generator)
+                if isinstance(parameter, DTensor):
+                    noise = distribute_tensor(noise, parameter.device_mesh, parameter.placements)
+                parameter.data.add_(noise, alpha=factor)
 
     def step(self, closure):
         (group,) = self.param_groups
@@ -135,6 +147,54 @@ class Evolution(torch.optim.Optimizer):
         return up
 
 
+class Sharing(Evolution):
+    """Averages over ranks itself, is shown the model, and puts zeros in place of the weights to evaluate.
+
+    What it saw goes to a file of each rank where ``seen`` names one.
+    """
+
+    def __init__(
+        self, params, lr: float = 0.05, scale: float = 1e-2, data_parallel: str | None = None, seen: str = ""
+    ) -> None:
+        super().__init__(params, lr, scale)
+        self.data_parallel = data_parallel
+        self.seen = seen
+        self.model = None
+        self.modes: list[bool] = []
+
+    def attach(self, model):
+        self.model = model
+
+    def eval(self):
+        self.kept = [p.detach().clone() for group in self.param_groups for p in group["params"]]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.zero_()
+
+    def train(self):
+        for group in self.param_groups:
+            for parameter, kept in zip(group["params"], self.kept, strict=True):
+                parameter.data.copy_(kept)
+
+    def step(self, closure):
+        def averaged():
+            loss = closure().clone()
+            self.modes.append(self.model.training)
+            self.local.append(float(loss))
+            if self.data_parallel == "average":
+                dist.all_reduce(loss)
+                loss /= dist.get_world_size()
+            return loss
+
+        self.local = []
+        super().step(averaged)
+        if self.seen:
+            line = json.dumps([self.data_parallel, type(self.model).__name__, *self.local])
+            with Path(f"{self.seen}-{os.environ.get('RANK', '0')}.jsonl").open("a") as stream:
+                stream.write(f"{line}\n")
+        return torch.tensor(self.losses[-1]).mean()
+
+
 class Twice(torch.optim.SGD):
     """Evaluates the gradient twice at the same parameters and keeps both, then steps: variance reduction's
     contract."""
@@ -144,6 +204,9 @@ class Twice(torch.optim.SGD):
     def __init__(self, params, lr: float = 0.1) -> None:
         super().__init__(params, lr=lr)
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def track_buffers(self, model):
+        self.model = model
 
     def step(self, closure):
         parameter = self.param_groups[0]["params"][0]
@@ -188,6 +251,7 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "sgd", "torch.optim:SGD", "torch's")
     yield Component(Kind.OPTIMIZER, "adamw", "torch.optim:AdamW", "torch's")
     yield Component(Kind.OPTIMIZER, "evolution", f"{here}:Evolution", "zeroth order")
+    yield Component(Kind.OPTIMIZER, "sharing", f"{here}:Sharing", "zeroth order that averages itself")
     yield Component(Kind.OPTIMIZER, "twice", f"{here}:Twice", "two gradients a step")
     yield Component(Kind.OPTIMIZER, "early", f"{here}:Early", "steps in the backward pass")
     yield Component(Kind.REPRODUCTION, "toy", f"{here}:reproduce", "for tests")

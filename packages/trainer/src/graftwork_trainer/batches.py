@@ -19,13 +19,24 @@ class StepBatches:
         seed: of the stream.
         accumulate: micro-batches in a step.
         start: steps already taken; their batches are passed over.
+        shared_by_ranks: whether all ranks draw the same batches, as one process alone would.
     """
 
-    def __init__(self, task: Task, world: World, seed: int, accumulate: int, *, start: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        world: World,
+        seed: int,
+        accumulate: int,
+        *,
+        start: int,
+        shared_by_ranks: bool = False,
+    ) -> None:
         self._task = task
         self._world = world
         self._accumulate = accumulate
-        stream = task.batches("train", rank=world.rank, world_size=world.size, seed=seed)
+        rank, world_size = (0, 1) if shared_by_ranks else (world.rank, world.size)
+        stream = task.batches("train", rank=rank, world_size=world_size, seed=seed)
         self._stream = _skipped(stream, start * accumulate)
         self.units = 0
 

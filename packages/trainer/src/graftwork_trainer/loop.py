@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from graftwork import GraftworkError, Task
 from graftwork_trainer.batches import StepBatches
 from graftwork_trainer.interval import Interval
-from graftwork_trainer.parallel import World, unwrapped
+from graftwork_trainer.parallel import World, forget_gathered, unwrapped
 from graftwork_trainer.progress import Progress
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.signals import stop_requests
@@ -65,6 +66,7 @@ class Training:
             self.options.clip_norm,
             self._autocast,
             self.optimizer_watch,
+            self.options.dropout_in_closure,
         )
 
     def run_to_end(self) -> None:
@@ -130,8 +132,9 @@ class Training:
         progress.show(metrics)
 
     def _evaluate(self, progress: Progress) -> None:
-        with self._autocast():
+        with _weights_to_evaluate(self.optimizer), self._autocast():
             metrics = {name: float(value) for name, value in self.task.evaluate(self.plain).items()}
+            forget_gathered(self.plain)
         self.model.train()
         self.state.take_evaluation(metrics)
         self.run.record(self.state.step, self.state.metrics)
@@ -169,3 +172,16 @@ class Training:
         if self.options.precision == "float32":
             return nullcontext()
         return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
+
+
+@contextmanager
+def _weights_to_evaluate(optimizer: Any) -> Iterator[None]:
+    """Have an optimizer that trains at other weights than those it stands for put the latter in place."""
+    swaps = hasattr(optimizer, "eval") and hasattr(optimizer, "train")
+    if swaps:
+        optimizer.eval()
+    try:
+        yield
+    finally:
+        if swaps:
+            optimizer.train()

@@ -8,6 +8,7 @@ rows (``torch.distributed.fsdp.fully_shard``, known as FSDP2).
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -82,13 +83,29 @@ class World:
         strategy = "single" if size == 1 else "ddp" if parallel == "auto" else parallel
         return cls(rank, size, chosen, strategy)
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Put the model on the device, as the strategy wants it."""
+    def place(self, model: nn.Module) -> nn.Module:
+        """Put the model on the device, sharded where the strategy is to shard; its parameters are final."""
         if self.strategy == "fsdp":
             shard(model, self)
             return model
-        model.to(self.device)
-        return nn.parallel.DistributedDataParallel(model) if self.strategy == "ddp" else model
+        return model.to(self.device)
+
+    def wrap(self, model: nn.Module, *, gradients: bool = True) -> nn.Module:
+        """Let ranks share gradients, where the strategy and the optimizer have them do so.
+
+        Args:
+            model: as placed.
+            gradients: whether there will be any; without them DDP has nothing to do but to see that all ranks
+                begin alike.
+        """
+        if self.strategy != "ddp":
+            return model
+        if gradients:
+            return nn.parallel.DistributedDataParallel(model)
+        with torch.no_grad():
+            for tensor in itertools.chain(model.parameters(), model.buffers()):
+                dist.broadcast(tensor, src=0)
+        return model
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of a scalar over ranks."""
@@ -119,6 +136,18 @@ def shard(model: nn.Module, world: World) -> None:
             for block in module:
                 fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+
+
+def forget_gathered(model: nn.Module) -> None:
+    """Drop the whole copies of sharded weights that a forward pass without a backward one leaves behind.
+
+    FSDP2 keeps those of the root module for the backward pass; where none follows, the next forward pass
+    would take them, whatever has become of the weights in between.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    if isinstance(model, FSDPModule):
+        model.reshard()
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -11,7 +11,7 @@ _LLAMA_SIZES = ("tiny", "60m", "130m", "350m", "1b", "3b", "7b")
 
 @hookimpl
 def graftwork_components() -> Iterator[Component]:
-    """The standard trainer, language-model pretraining, its models and its recipe."""
+    """The standard trainer, its tasks, models and recipes."""
     yield Component(
         Kind.TRAINER,
         "standard",
@@ -23,6 +23,18 @@ def graftwork_components() -> Iterator[Component]:
         "lm-pretrain",
         "graftwork_trainer.tasks.lm_pretrain:LanguageModelPretraining",
         "causal language-model pretraining on text, perplexity on held-out documents",
+    )
+    yield Component(
+        Kind.TASK,
+        "prompt-classification",
+        "graftwork_trainer.tasks.classification.prompt_classification:PromptClassification",
+        "classify text as the pretraining task: prompts with label words, no new parameters",
+    )
+    yield Component(
+        Kind.TASK,
+        "sequence-classification",
+        "graftwork_trainer.tasks.classification.sequence_classification:SequenceClassification",
+        "classify text by a pretrained transformer with a fresh output layer",
     )
     for size in _LLAMA_SIZES:
         yield Component(
@@ -38,6 +50,19 @@ def graftwork_components() -> Iterator[Component]:
         "lm-pretrain",
         "graftwork_trainer:recipes/lm-pretrain.toml",
         "pretrain a small LLaMA on English prose, in about a minute on two cores",
+    )
+    yield Component(
+        Kind.RECIPE,
+        "zeroth-order-finetune",
+        "graftwork_trainer:recipes/zeroth-order-finetune.toml",
+        "fine-tune a sentence encoder on film reviews by forward passes alone",
+        paper="arXiv:2410.07698",
+    )
+    yield Component(
+        Kind.RECIPE,
+        "sequence-classification",
+        "graftwork_trainer:recipes/sequence-classification.toml",
+        "fine-tune a sentence encoder with a fresh head on film reviews",
     )
 
 

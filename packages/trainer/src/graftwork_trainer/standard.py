@@ -15,10 +15,11 @@ from graftwork import Choice, GraftworkError, Task
 from graftwork.resolution import Resolved
 from graftwork_trainer.batches import StepBatches
 from graftwork_trainer.loop import Training
-from graftwork_trainer.parallel import Device, Parallel, World, unwrapped
+from graftwork_trainer.parallel import Device, Parallel, World
 from graftwork_trainer.random_state import make_deterministic, seed_everything
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.schedule import Schedule, lr_factor
+from graftwork_trainer.step_rules import data_parallel_of
 from graftwork_trainer.training_state import TrainingState
 
 
@@ -33,6 +34,8 @@ class StandardTrainer:
         clip_norm: largest global gradient norm; none for no clipping.
         step_in_backward: let the optimizer step each weight within the backward pass and free its gradient at
             once; for optimizers with a method ``step_in_backward``, without clip_norm and without DDP.
+        dropout_in_closure: for optimizers that only evaluate the loss: do so in training mode, with dropout,
+            and not in evaluation mode.
         schedule: of the learning rate after the warm-up.
         warmup_steps: steps of linear warm-up; the first of them already moves.
         final_lr_fraction: of the base learning rate, where linear and cosine schedules end.
@@ -60,6 +63,7 @@ class StandardTrainer:
         accumulate: int = 1,
         clip_norm: float | None = 1.0,
         step_in_backward: bool = False,
+        dropout_in_closure: bool = False,
         schedule: Schedule = "cosine",
         warmup_steps: int = 0,
         final_lr_fraction: float = 0.1,
@@ -104,6 +108,7 @@ class StandardTrainer:
         self.accumulate = accumulate
         self.clip_norm = clip_norm
         self.step_in_backward = step_in_backward
+        self.dropout_in_closure = dropout_in_closure
         self.schedule: Schedule = schedule
         self.warmup_steps = warmup_steps
         self.final_lr_fraction = final_lr_fraction
@@ -128,11 +133,14 @@ class StandardTrainer:
         if self.deterministic:
             make_deterministic()
         seed_everything(self.seed)
-        model = world.wrap(task.build_model())
+        plain = world.place(task.build_model())
+        optimizer: torch.optim.Optimizer = self.optimizer.for_model(
+            plain, total_steps=self.steps, data_parallel="average" if world.size > 1 else "none"
+        )
+        model = world.wrap(plain, gradients=getattr(optimizer, "closure", None) != "loss")
+        _introduce(plain, optimizer)
         if self.compile:
             model.compile()
-        plain = unwrapped(model)
-        optimizer: torch.optim.Optimizer = self.optimizer.for_model(plain, total_steps=self.steps)
         if self.step_in_backward:
             self._step_in_backward(optimizer, world)
         factor = lr_factor(
@@ -148,7 +156,10 @@ class StandardTrainer:
         run.note({"world_size": world.size, "parallel": world.strategy, **_facts(task)})
         state = TrainingState.from_saved(run.start(plain, optimizer, world.device))
         scheduler.last_epoch = state.step
-        batches = StepBatches(task, world, self.seed, self.accumulate, start=state.step)
+        shared = data_parallel_of(optimizer) == "probes"
+        batches = StepBatches(
+            task, world, self.seed, self.accumulate, start=state.step, shared_by_ranks=shared
+        )
         Training(self, task, run, world, model, optimizer, scheduler, batches, state).run_to_end()
 
     def _step_in_backward(self, optimizer: Any, world: World) -> None:
@@ -163,6 +174,17 @@ class StandardTrainer:
             )
         # A sharded gradient arrives once a step, summed over the micro-batches already.
         optimizer.step_in_backward(1 if world.strategy == "fsdp" else self.accumulate)
+
+
+def _introduce(model: torch.nn.Module, optimizer: Any) -> None:
+    """Show the model to an optimizer that wants more of it than its parameters.
+
+    ``track_buffers``: variance reduction evaluates a batch twice and lets buffers (batch-norm statistics)
+    advance once. ``attach``: a zeroth-order optimizer may compute both ends of its difference in one forward.
+    """
+    for wish in ("track_buffers", "attach"):
+        if hasattr(optimizer, wish):
+            getattr(optimizer, wish)(model)
 
 
 def _facts(task: Task) -> dict[str, Any]:

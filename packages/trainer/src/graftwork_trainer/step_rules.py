@@ -2,14 +2,18 @@
 
 ``None``: gradients first, then ``step()``. ``"gradient"``: ``step(closure)``, where the closure computes loss
 and gradients at the current parameters. ``"loss"``: ``step(closure)``, where the closure only evaluates the
-loss. Every call of a closure within one step sees the same micro-batches and the same random numbers
-(dropout).
+loss, in evaluation mode unless the trainer says otherwise. Every call of a closure within one step sees the
+same micro-batches and the same random numbers (dropout).
+
+The closure of the last kind returns the mean over ranks, so that every rank steps by the same number. An
+optimizer whose ``data_parallel`` is ``"average"`` (it averages what it makes of the losses itself) or
+``"probes"`` (ranks try different directions on one batch) is given the rank's own loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +22,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from graftwork import Task
-from graftwork_trainer.parallel import World, gradient_sync, unwrapped
+from graftwork_trainer.parallel import World, forget_gathered, gradient_sync, unwrapped
 from graftwork_trainer.random_state import RandomState
 from graftwork_trainer.timing import Stopwatch
 
@@ -50,6 +54,7 @@ class StepRule:
         clip_norm: largest global gradient norm, None for no clipping.
         autocast: returns the context that the loss is computed in.
         stopwatch: times ``optimizer.step`` alone.
+        dropout_in_closure: whether a closure that only evaluates the loss does so in training mode.
     """
 
     task: Task
@@ -59,6 +64,7 @@ class StepRule:
     clip_norm: float | None
     autocast: Callable[[], AbstractContextManager[Any]]
     stopwatch: Stopwatch
+    dropout_in_closure: bool = False
 
     def __call__(self, micro_batches: Sequence[Any]) -> StepOutcome:
         """Take one step over the micro-batches of this rank."""
@@ -69,6 +75,7 @@ class StepRule:
                 self.optimizer.step()
             return outcome
         evaluate = self._losses if closure == "loss" else self._gradients
+        in_evaluation_mode = closure == "loss" and not self.dropout_in_closure
         first: list[StepOutcome] = []
         start = RandomState.capture(self.world.device)
 
@@ -78,13 +85,18 @@ class StepRule:
             first.append(outcome)
             return outcome.loss
 
-        with self.stopwatch:
-            self.optimizer.step(evaluate_again)  # type: ignore[arg-type]  # torch types it as returning float
+        with self.stopwatch, _evaluation_mode(self.model) if in_evaluation_mode else nullcontext():
+            # torch types closure and return value as floats
+            stepped: Any = self.optimizer.step(evaluate_again)  # type: ignore[arg-type]
         if not first:
             raise RuntimeError(
                 f"{type(self.optimizer).__name__} asks for a closure and its step() called none"
             )
-        return first[0]
+        outcome = first[0]
+        if closure == "loss" and stepped is not None:
+            # The first evaluation may be at a perturbed point; the optimizer knows the loss of the step.
+            outcome.loss = torch.as_tensor(stepped, device=self.world.device, dtype=outcome.loss.dtype)
+        return outcome
 
     def _gradients(self, micro_batches: Sequence[Any]) -> StepOutcome:
         self.optimizer.zero_grad(set_to_none=True)
@@ -113,5 +125,23 @@ class StepRule:
             with self.autocast():
                 loss, metrics = self.task.loss(model, batch)
             total += loss.detach() / len(micro_batches)
-        # Every rank must step by the same number, or their parameters drift apart.
-        return StepOutcome(self.world.mean(total), None, metrics)
+        forget_gathered(model)
+        if data_parallel_of(self.optimizer) is None:
+            total = self.world.mean(total)
+        return StepOutcome(total, None, metrics)
+
+
+def data_parallel_of(optimizer: torch.optim.Optimizer) -> str | None:
+    """``"average"`` or ``"probes"`` where the optimizer shares its work among ranks itself, else None."""
+    chosen = getattr(optimizer, "data_parallel", None)
+    return chosen if chosen in ("average", "probes") else None
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -39,12 +39,14 @@ class Evaluation:
         backend: as chosen by the user, or before: "inplace", "sidepath" or "dual"; "auto" is decided by the
             first pass.
         root: the module that the closure calls, if known.
+        earlier: what "auto" was decided to be in an earlier part of the run; empty if it was not.
     """
 
-    def __init__(self, weights: Weights, backend: str, root: nn.Module | None) -> None:
+    def __init__(self, weights: Weights, backend: str, root: nn.Module | None, earlier: str = "") -> None:
         self.weights = weights
         self.backend = backend
         self.root = root
+        self.earlier = earlier
         self.device = weights.device()
         self.recorded = False
         # In units of eps, where the weights that are perturbed in place stand.
@@ -134,6 +136,8 @@ class Evaluation:
                 for side in self._sides.values()
             )
             dual = possible and not narrow and record.mixes is None and record.rows <= DUAL_ROWS
+            # A resumed run goes on as it was, whatever its next batch is like.
+            dual = possible and self.earlier == "dual" if self.earlier else dual
             self.backend = "dual" if dual else "sidepath"
 
     def losses(self, closure: Loss, moment: Moment, eps: float, state: RandomState) -> tuple[Tensor, Tensor]:
@@ -194,7 +198,7 @@ class Evaluation:
         return as_loss(loss, self.device)
 
     def let_go_of_gathered(self) -> None:
-        """Let a module sharded by ``fully_shard`` forget weights that it has gathered and that have changed."""
+        """Let a module sharded by ``fully_shard`` forget gathered weights that have changed."""
         if self.root is not None and any(is_sharded_type(site.parameter) for site in self.weights.sites):
             from torch.distributed.fsdp import FSDPModule
 
@@ -232,19 +236,29 @@ class Evaluation:
             weight = getattr(module, "weight", None)
             side = self._sides.get(id(weight))
             if side is not None and side.site.additive and type(module) is not nn.Linear:
-                yield module.register_forward_hook(self._hook_of(side))
+                decay, add = self._hooks_of(side)
+                yield module.register_forward_pre_hook(decay)
+                yield module.register_forward_hook(add)
 
-    def _hook_of(self, side: SideWeight) -> Callable[..., Any]:
-        def add(_: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> Tensor | None:
+    def _hooks_of(self, side: SideWeight) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        given: list[Tensor] = []
+
+        def decay(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            if SidePath.active is not self.path or side.seen:
+                return None
+            given[:] = inputs[:1]
+            return (inputs[0] * side.decay, *inputs[1:]) if side.decay != 1.0 else None
+
+        def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
             path = SidePath.active
             if path is not self.path or side.seen:
                 return None
-            input = path.note(inputs[0])
+            input = path.note(given.pop())
             result = output.clone()
             add_path(path, side, input, result)
             return result
 
-        return add
+        return decay, add
 
 
 def as_loss(loss: Any, device: torch.device) -> Tensor:

@@ -85,8 +85,8 @@ def perturb(
 ) -> None:
     """Add ``coefficient * direction`` to the weights of some sites of a pool, which holds those directions.
 
-    On an accelerator the left factors of matrices are drawn once more within the kernel, which costs less than
-    reading them.
+    On an accelerator the left factors of matrices are drawn once more within the kernel, which costs less
+    than reading them.
     """
     if pool.device.type == "cpu":
         add_to_weights(pool, indices, pool.direction, rights, coefficient)

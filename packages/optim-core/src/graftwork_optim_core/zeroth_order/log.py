@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _FLUSH_EVERY = 64
-_OWN = ("params", "param_names", "pending_decay", "lr", "initial_lr")
+_OWN = ("params", "param_names", "pending_decay", "chosen_backend", "lr", "initial_lr")
 
 
 class RunLog:

@@ -158,6 +158,7 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
             "maximize": maximize,
             "stochastic_rounding": stochastic_rounding,
             "pending_decay": 1.0,
+            "chosen_backend": "",
         }
         check_options(defaults)
         super().__init__(params, defaults)
@@ -223,7 +224,9 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
     def evaluation(self) -> Evaluation:
         """How the losses are evaluated."""
         if self._evaluation is None:
-            self._evaluation = Evaluation(self.weights, self._shared("backend"), self._root)
+            self._evaluation = Evaluation(
+                self.weights, self._shared("backend"), self._root, self._shared("chosen_backend")
+            )
         return self._evaluation
 
     @property
@@ -264,6 +267,8 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         start = RandomState.capture(evaluation.device)
         if not evaluation.recorded:
             evaluation.record(closure, start)
+            for group in self.param_groups:
+                group["chosen_backend"] = evaluation.backend
         self._refresh(step)
         ranks, probes, eps = self.ranks, self._shared("probes"), self._shared("eps")
         first_probe = ranks.rank * probes if ranks.mode == "probes" else 0

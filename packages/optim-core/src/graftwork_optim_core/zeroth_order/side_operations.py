@@ -59,6 +59,8 @@ def linear(path: SidePath, function: Any, input: Tensor, weight: Tensor, bias: A
         side = path.find_transposed(weight)
         if side is not None:
             return _product(path, function, input, weight, side, bias, transposed=False)
+        if path.perturbs(weight):
+            return _narrow(path, function, input, weight, bias)
         if path.perturbs(bias):
             return _biased(path, function, input, weight, bias)
         return function(input, weight, bias)  # type: ignore[no-any-return]
@@ -106,6 +108,19 @@ def add_path(
             add_product_(half, projected.to(dtype), side.right_as(dtype).t())
         if bias is not None:
             half.add_(path.value_at(bias, end).to(dtype))
+
+
+def _narrow(path: SidePath, function: Any, input: Tensor, weight: Tensor, bias: Any) -> Tensor:
+    """A product with a matrix so narrow that it is replaced by its value, as a vector is."""
+    input = path.note(input)
+    if path.doubled is None:
+        return function(input, path.value(weight), path.value(bias))  # type: ignore[no-any-return]
+    narrow, added = path.weights[id(weight)], path.weights.get(id(bias))
+    halves = [
+        function(half, path.value_at(narrow, end), bias if added is None else path.value_at(added, end))
+        for end, (half,) in _ends(path, input)
+    ]
+    return torch.cat(halves)
 
 
 def _biased(path: SidePath, function: Any, input: Tensor, weight: Tensor, bias: Any) -> Tensor:

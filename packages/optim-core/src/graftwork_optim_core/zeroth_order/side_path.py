@@ -187,7 +187,12 @@ class SidePath(TorchFunctionMode):
     def value(self, tensor: Any) -> Any:
         """Return a vector's value at the end that is evaluated, and anything else as it is."""
         weight = self.weights.get(id(tensor))
-        return tensor if weight is None or weight.right is not None else self.value_at(weight, self.end)
+        if weight is None:
+            return tensor
+        if weight.right is not None:
+            self._use_otherwise(weight, "a function that adds or scales by it")
+            return tensor
+        return self.value_at(weight, self.end)
 
     def value_at(self, weight: SideWeight, end: int) -> Tensor:
         """Return a vector's value at an end."""
@@ -250,15 +255,7 @@ class SidePath(TorchFunctionMode):
             return function(*args, **kwargs)
         name = getattr(function, "__name__", str(function))
         for weight in self._matrices((args, tuple(kwargs.values()))):
-            if weight.site.additive:
-                continue
-            if self.strict:
-                raise RuntimeError(
-                    f"parameter {weight.site.name!r} is used by {name}, which it was not in the first step "
-                    "and has no side path; choose backend='inplace'"
-                )
-            if self.record is not None:
-                self.record.unknown[weight.site.name] = name
+            self._use_otherwise(weight, name)
         substituted = self._substituted(args)
         if substituted is not args:
             self.refuse_doubled(f"{name} uses a perturbed vector")
@@ -266,6 +263,17 @@ class SidePath(TorchFunctionMode):
         if any(named[key] is not kwargs[key] for key in kwargs):
             self.refuse_doubled(f"{name} uses a perturbed vector")
         return function(*substituted, **named)
+
+    def _use_otherwise(self, weight: SideWeight, name: str) -> None:
+        if weight.site.additive:
+            return
+        if self.strict:
+            raise RuntimeError(
+                f"parameter {weight.site.name!r} is used by {name}, which it was not in the first step "
+                "and has no side path; choose backend='inplace'"
+            )
+        if self.record is not None:
+            self.record.unknown.setdefault(weight.site.name, name)
 
     def _matrices(self, values: Any) -> Iterator[SideWeight]:
         for value in values:

@@ -7,6 +7,7 @@ every token but the very first is predicted exactly once, and no padding is need
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,18 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Batch = dict[str, torch.Tensor]
+
+
+class Sequences(Protocol):
+    """Numbered sequences that can be stacked: packed text, or examples of their own length."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """Stack those of some numbers."""
+        ...
 
 
 class PackedSequences:
@@ -72,7 +85,7 @@ class TrainingStream(Iterator[Batch]):
     """
 
     def __init__(
-        self, sequences: PackedSequences, *, batch_size: int, rank: int, world_size: int, seed: int
+        self, sequences: Sequences, *, batch_size: int, rank: int, world_size: int, seed: int
     ) -> None:
         if world_size < 1 or not 0 <= rank < world_size:
             raise ValueError(f"rank must be in 0..world_size - 1, got rank {rank} of {world_size}")
@@ -132,7 +145,7 @@ class OrderedPass(Iterable[Batch]):
     """
 
     def __init__(
-        self, sequences: PackedSequences, *, count: int, batch_size: int, rank: int = 0, world_size: int = 1
+        self, sequences: Sequences, *, count: int, batch_size: int, rank: int = 0, world_size: int = 1
     ) -> None:
         self._sequences = sequences
         self._starts = range(rank * batch_size, count, world_size * batch_size)

@@ -1,0 +1,57 @@
+"""What labelled text is: examples of one or more texts with a label, in up to three parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledExample:
+    """One example.
+
+    Args:
+        texts: one for each of the corpus's fields.
+        label: position of its name in the labels of the data.
+    """
+
+    texts: tuple[str, ...]
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledData:
+    """The examples of a corpus, read.
+
+    Args:
+        labels: names of the classes, in the order of their numbers.
+        train: to learn from.
+        test: held out for the last word.
+        validation: held out for choices along the way; empty where it is to be drawn from ``train``.
+
+    >>> data = LabelledData(("bad", "good"), (LabelledExample(("Fine.",), 1),), ())
+    >>> data.labels[data.train[0].label]
+    'good'
+    """
+
+    labels: tuple[str, ...]
+    train: Sequence[LabelledExample]
+    test: Sequence[LabelledExample]
+    validation: Sequence[LabelledExample] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledCorpus:
+    """Labelled text that can be read, and what determines it.
+
+    Args:
+        name: the registered name, or the path as the user gave it.
+        fields: names of the texts of an example, in order; a template refers to them.
+        identity: everything that determines the examples (package versions, digests), as plain text.
+        read: returns the examples, in the same order each time.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    identity: Mapping[str, str]
+    read: Callable[[], LabelledData]

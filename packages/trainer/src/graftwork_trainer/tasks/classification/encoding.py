@@ -1,0 +1,83 @@
+"""Text to token numbers, and token numbers to padded batches.
+
+Texts are data: a special token that one of them spells out (``[MASK]``, ``</s>``) is encoded as ordinary
+characters. Batches are padded to their longest member, rounded up to a multiple of 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Tokens = list[int]
+_WIDTHS_ARE_MULTIPLES_OF = 8
+
+
+class TextEncoder:
+    """The parts of a tokenizer that prompts are assembled from.
+
+    Args:
+        tokenizer: of transformers, in its fast form, with a padding token.
+        max_length: longest sequence of tokens, special ones included.
+
+    Attributes:
+        prefix: special tokens before a text (``<s>``, ``[CLS]``), often none.
+        suffix: special tokens after a text.
+        padding: the token that fills a batch up; attention masks hide it.
+        mask: the token of a masked position, or None where the tokenizer has none.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int) -> None:
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self.max_length = max_length
+        self.padding: int = tokenizer.pad_token_id
+        self.mask: int | None = tokenizer.mask_token_id
+        bare = self.encode(["a"])[0]
+        dressed: Tokens = self._backend.encode("a", add_special_tokens=True).ids
+        start = next(i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare)
+        self.prefix, self.suffix = dressed[:start], dressed[start + len(bare) :]
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """The tokens of each text, without any special one."""
+        # Set each time: transformers sets it back whenever the tokenizer is used otherwise.
+        self._backend.encode_special_tokens = True
+        return [found.ids for found in self._backend.encode_batch(list(texts), add_special_tokens=False)]
+
+    def whole(self, tokens: Tokens) -> Tokens:
+        """A text between its special tokens, its end cut off where it is too long."""
+        room = self.max_length - len(self.prefix) - len(self.suffix)
+        return [*self.prefix, *tokens[:room], *self.suffix]
+
+
+def padded(
+    sequences: Sequence[Tokens], *, padding: int, side: Literal["left", "right"], max_length: int
+) -> dict[str, Tensor]:
+    """Stack sequences of different lengths.
+
+    Args:
+        sequences: at least one, each of at least one token.
+        padding: fills up.
+        side: where it goes; causal models want the last token of every row at the end.
+        max_length: the width is rounded up to a multiple of 8, but not beyond this.
+
+    Returns:
+        ``input_ids`` and ``attention_mask``, both int64 [sequences, width].
+
+    >>> padded([[5, 6], [7]], padding=0, side="left", max_length=2)["input_ids"].tolist()
+    [[5, 6], [0, 7]]
+    """
+    longest = max(map(len, sequences))
+    rounded = -(-longest // _WIDTHS_ARE_MULTIPLES_OF) * _WIDTHS_ARE_MULTIPLES_OF
+    width = max(longest, min(rounded, max_length))
+    input_ids = torch.full((len(sequences), width), padding)
+    attention_mask = torch.zeros((len(sequences), width), dtype=torch.int64)
+    for row, tokens in enumerate(sequences):
+        place = slice(width - len(tokens), width) if side == "left" else slice(0, len(tokens))
+        input_ids[row, place] = torch.tensor(tokens)
+        attention_mask[row, place] = 1
+    return {"input_ids": input_ids, "attention_mask": attention_mask}
