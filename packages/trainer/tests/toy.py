@@ -205,7 +205,7 @@ class Twice(torch.optim.SGD):
         super().__init__(params, lr=lr)
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def track_buffers(self, model):
+    def attach(self, model):
         self.model = model
 
     def step(self, closure):

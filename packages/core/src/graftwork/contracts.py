@@ -4,6 +4,12 @@ An optimizer needs none: it is a ``torch.optim.Optimizer`` whose class attribute
 ``step`` must be given. ``None``: nothing, gradients lie in ``.grad``. ``"loss"``: a function that returns the
 loss without a backward pass (zeroth order). ``"gradient"``: a function that computes loss and gradients at
 the current parameters, with the same batch each time (variance reduction).
+
+Where an optimizer has them, a trainer also uses: ``attach(model)``, called once with the module whose
+parameters it was given, not wrapped; ``eval()`` and ``train()``, around every evaluation, for weights to
+evaluate that are not those trained; and an option ``data_parallel``, which is given as ``"average"`` under
+several processes to an optimizer of losses that averages over them by itself (``"probes"``: its processes
+want the same batches).
 """
 
 from __future__ import annotations

@@ -138,7 +138,8 @@ class StandardTrainer:
             plain, total_steps=self.steps, data_parallel="average" if world.size > 1 else "none"
         )
         model = world.wrap(plain, gradients=getattr(optimizer, "closure", None) != "loss")
-        _introduce(plain, optimizer)
+        if hasattr(optimizer, "attach"):
+            optimizer.attach(plain)
         if self.compile:
             model.compile()
         if self.step_in_backward:
@@ -174,17 +175,6 @@ class StandardTrainer:
             )
         # A sharded gradient arrives once a step, summed over the micro-batches already.
         optimizer.step_in_backward(1 if world.strategy == "fsdp" else self.accumulate)
-
-
-def _introduce(model: torch.nn.Module, optimizer: Any) -> None:
-    """Show the model to an optimizer that wants more of it than its parameters.
-
-    ``track_buffers``: variance reduction evaluates a batch twice and lets buffers (batch-norm statistics)
-    advance once. ``attach``: a zeroth-order optimizer may compute both ends of its difference in one forward.
-    """
-    for wish in ("track_buffers", "attach"):
-        if hasattr(optimizer, wish):
-            getattr(optimizer, wish)(model)
 
 
 def _facts(task: Task) -> dict[str, Any]:
