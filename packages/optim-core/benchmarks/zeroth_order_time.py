@@ -214,9 +214,7 @@ def print_memory(model: nn.Module, clones: dict[str, Path]) -> None:
     with torch.no_grad():
         base = peak_allocation(partial(loss_of, model, batch))
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    print(
-        f"\npeak beyond the weights ({mebibytes(weights)} MiB) at 16 x 64 tokens, MiB and over one forward pass"
-    )
+    print(f"\npeak beyond the weights ({mebibytes(weights)} MiB), 16 x 64 tokens: MiB, over one forward pass")
     print(f"  {'one forward pass':24} {mebibytes(base):>8}")
     steps = ours(model, batch)
     steps |= {f"{name}, public code": published(name, clone, model, batch) for name, clone in clones.items()}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from graftwork_optim_core.normalized.accelerated import ANSGDC
     from graftwork_optim_core.normalized.nsgdc import NSGDC
     from graftwork_optim_core.normalized.schedules import nsgdc_schedule
+    from graftwork_optim_core.normalized.unknown_horizon import UnknownHorizonSchedule
     from graftwork_optim_core.normalized.variance_reduced import NSGDCVR
     from graftwork_optim_core.selection import param_groups
     from graftwork_optim_core.subspace.host import UpdateHost
@@ -44,6 +45,7 @@ __all__ = [
     "NSGDCVR",
     "ANSGDC",
     "nsgdc_schedule",
+    "UnknownHorizonSchedule",
     "UpdateHost",
     "GradientTransform",
     "param_groups",
@@ -69,6 +71,7 @@ __getattr__, __dir__ = lazy_names(
         "NSGDC": "normalized.nsgdc",
         "NSGDCVR": "normalized.variance_reduced",
         "nsgdc_schedule": "normalized.schedules",
+        "UnknownHorizonSchedule": "normalized.unknown_horizon",
         "RunLog": "zeroth_order.log",
         "read_log": "zeroth_order.log",
         "ZerothOrderOptimizer": "zeroth_order.optimizer",

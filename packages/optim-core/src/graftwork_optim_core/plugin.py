@@ -108,7 +108,12 @@ def _optimizers() -> Iterator[Component]:
         ("lozo", "lozo:LOZO", "forward passes only, along low-rank directions", _LOZO),
         ("lozo-m", "lozo:LOZOM", "LOZO with momentum of the left factors", _LOZO),
         ("mezo", "mezo:MeZO", "forward passes only, along directions of full rank", _MEZO),
-        ("nsgdc", "normalized.nsgdc:NSGDC", "momentum SGD whose moves have one length, clipped or not", _NSGDC),
+        (
+            "nsgdc",
+            "normalized.nsgdc:NSGDC",
+            "momentum SGD whose moves have one length, clipped or not",
+            _NSGDC,
+        ),
         (
             "nsgdc-vr",
             "normalized.variance_reduced:NSGDCVR",

@@ -76,25 +76,27 @@ class StepRule:
             return outcome
         evaluate = self._losses if closure == "loss" else self._gradients
         in_evaluation_mode = closure == "loss" and not self.dropout_in_closure
-        first: list[StepOutcome] = []
+        outcomes: list[StepOutcome] = []
         start = RandomState.capture(self.world.device)
 
         def evaluate_again() -> torch.Tensor:
             start.restore()
             outcome = evaluate(micro_batches)
-            first.append(outcome)
+            outcomes.append(outcome)
             return outcome.loss
 
         with self.stopwatch, _evaluation_mode(self.model) if in_evaluation_mode else nullcontext():
             # torch types closure and return value as floats
             stepped: Any = self.optimizer.step(evaluate_again)  # type: ignore[arg-type]
-        if not first:
+        if not outcomes:
             raise RuntimeError(
                 f"{type(self.optimizer).__name__} asks for a closure and its step() called none"
             )
-        outcome = first[0]
+        # Which evaluation was of the step's own point, the optimizer knows: variance reduction looks back
+        # first.
+        outcome = next((one for one in outcomes if one.loss is stepped), outcomes[0])
         if closure == "loss" and stepped is not None:
-            # The first evaluation may be at a perturbed point; the optimizer knows the loss of the step.
+            # None of them may be: both ends of a difference are perturbed.
             outcome.loss = torch.as_tensor(stepped, device=self.world.device, dtype=outcome.loss.dtype)
         return outcome
 

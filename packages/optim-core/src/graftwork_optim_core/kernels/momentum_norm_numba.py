@@ -20,7 +20,7 @@ import importlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -161,16 +161,16 @@ def _average_parts(
 
 
 @_entry
-def _parts_of(jobs: Any, size: int) -> Any:
+def _cut(sizes: Any, most: int) -> Any:
     count = 0
-    for tensor in range(len(jobs)):
-        count += (jobs[tensor, 2] + size - 1) // size
+    for tensor in range(len(sizes)):
+        count += (sizes[tensor] + most - 1) // most
     parts = np.empty((count, 3), np.int64)
     number = 0
-    for tensor in range(len(jobs)):
-        for start in range(0, jobs[tensor, 2], size):
+    for tensor in range(len(sizes)):
+        for start in range(0, sizes[tensor], most):
             parts[number, 0], parts[number, 1] = tensor, start
-            parts[number, 2] = min(start + size, jobs[tensor, 2])
+            parts[number, 2] = min(start + most, sizes[tensor])
             number += 1
     return parts
 
@@ -211,9 +211,9 @@ def average_and_square(
     [25.0]
     """
     like = _suited([*momenta, *gradients])
-    sizes = [momentum.numel() for momentum in momenta]
-    if like is None or sizes != [gradient.numel() for gradient in gradients]:
+    if like is None or [one.shape for one in momenta] != [one.shape for one in gradients]:
         return None
+    sizes = [momentum.numel() for momentum in momenta]
     places = ([tensor.data_ptr() for tensor in tensors] for tensors in (momenta, gradients))
     jobs = np.array(list(zip(*places, sizes, strict=True)), np.int64)
     shares, scales = np.array(weights, like.dtype), np.array(factors, like.dtype)
@@ -240,18 +240,23 @@ def _suited(tensors: Sequence[Tensor]) -> Any:
 
 def _over_parts(jobs: Any, work: Callable[..., None]) -> list[float]:
     """Work on all parts, each thread on neighbours, and return the sums by tensor."""
-    parts = _parts_of(jobs, _PART)
+    parts, elements = _parts_of(jobs[:, 2].tobytes())
     sums = np.empty(len(parts))
-    threads = min(torch.get_num_threads(), len(parts)) if jobs[:, 2].sum() > _PART else 1
-    bounds = (
-        [len(parts) * number // threads for number in range(threads + 1)] if threads > 1 else [0, len(parts)]
-    )
+    threads = min(torch.get_num_threads(), len(parts)) if elements > _PART else 1
+    bounds = [len(parts) * number // threads for number in range(threads + 1)]
     futures = [_pool().submit(work, parts, first, stop, sums) for first, stop in pairwise(bounds[1:])]
     work(parts, bounds[0], bounds[1], sums)
     for future in futures:
         future.result()
     totals: list[float] = _totals(parts, sums, len(jobs)).tolist()
     return totals
+
+
+@lru_cache(maxsize=16)
+def _parts_of(sizes: bytes) -> tuple[Any, int]:
+    """Cut tensors of given sizes into parts, the same at every step."""
+    whole = np.frombuffer(sizes, np.int64)
+    return _cut(whole, _PART), int(whole.sum())
 
 
 @cache

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from graftwork_optim_core.subspace.scalars import Scalar
 
+_NARROW = (torch.float16, torch.bfloat16)
+
 
 def average(
     momentum: Tensor, gradient: Tensor, weight: Scalar, factor: Scalar | None, finite: Tensor | None
@@ -32,7 +34,8 @@ def average(
     tensor([2., 3.])
     """
     wide = torch.promote_types(momentum.dtype, gradient.dtype)
-    if wide == momentum.dtype == gradient.dtype and isinstance(factor, float) and isinstance(weight, float):
+    plain = wide == momentum.dtype == gradient.dtype and wide not in _NARROW
+    if plain and isinstance(factor, float) and isinstance(weight, float):
         # Without a temporary of the gradient's size, in which most of the time would go.
         momentum.mul_(1 - weight).add_(gradient, alpha=weight * factor)
         return
@@ -97,9 +100,10 @@ def move(values: Tensor, direction: Tensor, length: Scalar) -> None:
         direction: of any floating-point dtype.
         length: a tensor is of the arithmetic's dtype, float32 at least.
     """
-    if isinstance(length, Tensor):
-        # A scalar tensor would be rounded to the precision of what it multiplies.
-        values.sub_(direction.to(torch.promote_types(direction.dtype, length.dtype)) * length)
+    if isinstance(length, Tensor) or direction.dtype in _NARROW:
+        # In the precision of a narrow direction the length itself would be rounded.
+        wide = length.dtype if isinstance(length, Tensor) else torch.float32
+        values.sub_(direction.to(torch.promote_types(direction.dtype, wide)) * length)
     else:
         values.add_(direction, alpha=-length)
 
@@ -123,7 +127,7 @@ def move_all(
             wide = torch.promote_types(along[0].dtype, length.dtype)
             scaled = torch._foreach_mul([direction.to(wide) for direction in along], length)
             torch._foreach_sub_(to, scaled)
-        elif to[0].dtype == along[0].dtype:
+        elif to[0].dtype == along[0].dtype and to[0].dtype not in _NARROW:
             torch._foreach_add_(to, along, alpha=-length)
         else:
             for one, direction in zip(to, along, strict=True):

@@ -40,12 +40,16 @@ class Member(NamedTuple):
         """Minus one where the objective is maximized: the values then move along the direction."""
         return -1.0 if self.options["maximize"] else 1.0
 
+    @property
+    def mixing(self) -> float:
+        """What part of the new direction the gradient is after the first step: a of the papers."""
+        return 1.0 - float(self.options["momentum"])
+
     def weight(self, on_host: bool) -> Scalar:
         """Return what part of the new direction the gradient is: all of it at the first step."""
-        mixing = 1.0 - float(self.options["momentum"])
         if on_host:
-            return mixing if float(self.state["step"]) else 1.0
-        rest = torch.full_like(self.state["step"], mixing, dtype=arithmetic_dtype(self.parameter))
+            return self.mixing if float(self.state["step"]) else 1.0
+        rest = torch.full_like(self.state["step"], self.mixing, dtype=arithmetic_dtype(self.parameter))
         return torch.where(self.state["step"] == 0, torch.ones_like(rest), rest)
 
     def rate(self, on_host: bool) -> Scalar:

@@ -80,7 +80,7 @@ class NormalizedOptimizer(torch.optim.Optimizer):
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self._skips: dict[torch.device, Tensor] = {}
-        self._shards: Shards | None = None
+        self._forget()
         self._model: nn.Module | None = None
         check_options(defaults)
         super().__init__(params, defaults)
@@ -107,7 +107,7 @@ class NormalizedOptimizer(torch.optim.Optimizer):
             self.param_groups.pop()
             raise
         self.state.update(state)
-        self._shards = None
+        self._forget()
         for parameter in group["params"]:
             device = local_part(parameter).device
             # Made now, since a captured step may make nothing that outlives it.
@@ -138,7 +138,13 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self.__dict__.setdefault("_skips", {})
         self.__dict__.setdefault("_model", None)
-        self._shards = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget what follows from groups and states, which have changed."""
+        self._shards: Shards | None = None
+        self._counts: Tensor | None = None
+        self._counted: list[int] = []
 
     def attach(self, model: nn.Module) -> None:
         """Name the module whose parameters these are: its buffers, and what ``fully_shard`` has gathered."""
@@ -183,9 +189,11 @@ class NormalizedOptimizer(torch.optim.Optimizer):
     def _members(self) -> list[Member]:
         members = []
         for name, parameter, gradient, group in with_gradients(self.param_groups):
-            if not self.state[parameter]:
-                self.state[parameter] = self._fresh_state(name, parameter, group)
-            members.append(member_of(name, parameter, gradient, self.state[parameter], group))
+            state = self.state[parameter]
+            if not state:
+                state = self.state[parameter] = self._fresh_state(name, parameter, group)
+                self._forget()
+            members.append(member_of(name, parameter, gradient, state, group))
         return members
 
     def _step_on(self, members: list[Member], *further: Sequence[Tensor]) -> None:
@@ -281,7 +289,7 @@ class NormalizedOptimizer(torch.optim.Optimizer):
     ) -> list[Scalar]:
         """Take the gradients into the momentum, and return its local norms."""
         members, on_host = sample.members, sample.on_host
-        weights = [member.weight(on_host) for member in members]
+        weights = self._weights(sample)
         if not on_host:
             for member, weight, factor in zip(members, weights, sample.factors, strict=True):
                 average(member.momentum, member.gradient, weight, factor, sample.verdict(member.values))
@@ -321,10 +329,13 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         for number, member in enumerate(sample.members):
             place = number if len(norms) > 1 else 0
             # One object for all that move alike, so that they can be taken in one call.
-            alike = (id(member.options), place, member.values.device, arithmetic_dtype(member.parameter))
-            if alike not in known:
-                known[alike] = self._length(sample, member, norms[place])
-            lengths.append(known[alike])
+            alike: tuple[object, ...] = (id(member.options), place)
+            if not sample.on_host:
+                alike += (member.values.device, arithmetic_dtype(member.parameter))
+            length = known.get(alike)
+            if length is None:
+                length = known[alike] = self._length(sample, member, norms[place])
+            lengths.append(length)
         return lengths
 
     @staticmethod
@@ -358,14 +369,39 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         kept = torch.as_tensor(kept, dtype=arithmetic_dtype(member.parameter), device=member.values.device)
         return torch.where(finite, kept, torch.ones_like(kept))
 
-    @staticmethod
-    def _count_steps(sample: Sample) -> None:
-        counts = [member.state["step"] for member in sample.members]
-        if sample.finite is None:
-            torch._foreach_add_(counts, 1)
-            return
-        for count in counts:
-            count.add_(sample.finite.to(count))
+    def _weights(self, sample: Sample) -> list[Scalar]:
+        """Return what part of each new direction its gradient is."""
+        if not sample.on_host:
+            return [member.weight(on_host=False) for member in sample.members]
+        counts = self._common_counts(sample.members)
+        if counts is None:
+            return [member.weight(on_host=True) for member in sample.members]
+        pairs = zip(sample.members, counts.tolist(), strict=True)
+        return [member.mixing if count else 1.0 for member, count in pairs]
+
+    def _count_steps(self, sample: Sample) -> None:
+        if sample.on_host:
+            counts = self._common_counts(sample.members)
+            if counts is not None:
+                counts.add_(1)
+                return
+        for member in sample.members:
+            count, finite = member.state["step"], sample.verdict(member.values)
+            count.add_(1 if finite is None else finite.to(count.dtype))
+
+    def _common_counts(self, members: Sequence[Member]) -> Tensor | None:
+        """Return the counts of steps as one tensor, of which those in the states are views.
+
+        To read and to raise them one by one takes as long as a pass over a million weights. None where only
+        some parameters take part.
+        """
+        if self._counts is None:
+            self._counts = torch.stack([member.state["step"] for member in members])
+            for number, member in enumerate(members):
+                member.state["step"] = self._counts[number]
+            self._counted = [id(member.state["step"]) for member in members]
+        same = self._counted == [id(member.state["step"]) for member in members]
+        return self._counts if same else None
 
     def _count_skip(self, skipped: Tensor) -> None:
         former = self._skips.get(skipped.device)
@@ -409,7 +445,7 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         return groups, states
 
     def _loaded(self) -> None:
-        self._shards = None
+        self._forget()
 
     def state_bytes(self) -> StateBytes:
         """Return the bytes of this process's state, by storage; exact already before the first step."""

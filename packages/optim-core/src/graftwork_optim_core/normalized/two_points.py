@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graftwork_optim_core.zeroth_order.random_state import RandomState
+from graftwork_optim_core.random_state import RandomState
 
 
 class Surroundings:

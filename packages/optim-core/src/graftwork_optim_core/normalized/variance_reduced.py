@@ -246,10 +246,11 @@ class NSGDCVR(NormalizedOptimizer):
             return super()._take(sample, factors)
         (former,), (former_factors,) = further, factors
         norms: list[Scalar] = []
+        weights = self._weights(sample)
         for number, member in enumerate(sample.members):
             clipping = (sample.factors[number], former_factors[number])
-            weight, finite = member.weight(sample.on_host), sample.verdict(member.values)
-            recur(member.momentum, member.gradient, former[number], weight, clipping, finite)
+            finite = sample.verdict(member.values)
+            recur(member.momentum, member.gradient, former[number], weights[number], clipping, finite)
             norms += self._norms([member.momentum], [member], sample.on_host)
         return norms
 

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graftwork_optim_core.random_state import RandomState
 from graftwork_optim_core.subspace.sharding import is_sharded_type
 from graftwork_optim_core.zeroth_order.doubling import Doubling
 from graftwork_optim_core.zeroth_order.in_place import Moment, add_streamed, perturb
 from graftwork_optim_core.zeroth_order.pool import Pool
-from graftwork_optim_core.zeroth_order.random_state import RandomState
 from graftwork_optim_core.zeroth_order.side_operations import OPERATIONS, add_path
 from graftwork_optim_core.zeroth_order.side_path import Record, SidePath, SideWeight
 from graftwork_optim_core.zeroth_order.weights import Weights

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from graftwork_optim_core.loading import State, check_fits, load_checked
+from graftwork_optim_core.random_state import RandomState
 from graftwork_optim_core.subspace.options import require_one_of, require_whole
 from graftwork_optim_core.subspace.state import copy_loaded, merged_groups
 from graftwork_optim_core.subspace.state_bytes import StateBytes, counted_state_bytes
 from graftwork_optim_core.zeroth_order.evaluation import Evaluation, Loss
 from graftwork_optim_core.zeroth_order.in_place import Moment
 from graftwork_optim_core.zeroth_order.options import check_options, check_shared
-from graftwork_optim_core.zeroth_order.random_state import RandomState
 from graftwork_optim_core.zeroth_order.ranks import Ranks
 from graftwork_optim_core.zeroth_order.selection import named_groups
 from graftwork_optim_core.zeroth_order.update import update

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from graftwork_optim_core.lozo import LOZO
 from graftwork_optim_core.mezo import MeZO
-from graftwork_optim_core.zeroth_order.random_state import RandomState
+from graftwork_optim_core.random_state import RandomState
 
 MAKERS: dict[str, Any] = {
     **{

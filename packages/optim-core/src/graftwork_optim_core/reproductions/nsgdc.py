@@ -1,0 +1,370 @@
+"""Normalized SGD under noise with heavy tails: what is measured beside what the theorems bound.
+
+Source: Sun, Liu, Yuan, arXiv:2410.16561 (JMLR 26(237), 2025). The functions, noises and grids here are not
+    the
+paper's, whose own were not to be had; see :mod:`.heavy_tails_runs` and :mod:`.heavy_tails_noise`.
+
+1. slopes: mean gradient norm against the number of steps T = 2^9 ... , with step lengths and momentum chosen
+   from p and T alone. A theorem bounds the mean over a whole run. At these lengths that mean still holds the
+   way from the start, and falls more slowly than the bound; the mean over the last half falls faster.
+   Neither says whether the theorem's rate holds: they say whether the code does what it did.
+2. averager: the running mean of noise alone, whose size falls as ``a^((index - 1) / index)``.
+3. momentum: with skewed noise, normalization without momentum stops improving.
+4. no noise: the schedule that knows the constants takes whole gradients, and the slope is near 1/2.
+5. comparison: SGD, clipped SGD and NSGDC, each with the best of its own grid, chosen with one set of seeds
+and
+   judged with others. Tuned clipped SGD is the best of the three in most cases; NSGDC's worst seed stays
+   close to its mean where SGD's does not.
+6. language model, if asked for: see :mod:`.heavy_tails_language_model`.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graftwork import Finding
+from graftwork_optim_core.normalized.schedules import KINDS, ScheduleKind, nsgdc_schedule, rate_exponent
+from graftwork_optim_core.reproductions.heavy_tails_noise import Draw, NoiseKind, draw_of
+from graftwork_optim_core.reproductions.heavy_tails_runs import (
+    DIMENSIONS,
+    Levels,
+    Method,
+    Setting,
+    averaged_noise,
+    curved_problem,
+    levels,
+    log_problem,
+    slope,
+)
+
+INDICES = (1.2, 1.5, 1.8)
+NOISES: tuple[NoiseKind, ...] = ("stable", "pareto")
+GAMMA0 = 2.0
+COMPARED_STEPS = 2000
+_SHORTEST = 9
+_NAMES: dict[ScheduleKind, str] = {"nsgdc": "NSGDC", "a-nsgdc": "A-NSGDC", "nsgdc-vr": "NSGDC-VR"}
+
+GRIDS: dict[str, tuple[Method, list[Setting]]] = {
+    "SGD": ("sgd", [Setting(1.0, rate, COMPARED_STEPS) for rate in (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)]),
+    "clipped SGD": (
+        "sgd",
+        [
+            Setting(1.0, rate, COMPARED_STEPS, clip)
+            for rate in (0.1, 0.03, 0.01)
+            for clip in (0.5, 1.0, 3.0, 10.0, 30.0)
+        ],
+    ),
+    "NSGDC": (
+        "nsgdc",
+        [Setting(a, length, COMPARED_STEPS) for length in (0.1, 0.03, 0.01, 0.003) for a in (1.0, 0.1, 0.03)],
+    ),
+}
+"""What each method may choose from."""
+
+
+def noise(kind: NoiseKind, p: float) -> Draw:
+    """Return noise whose p-th moment is just finite: of index p + 0.02 and scale 0.5 / sqrt(d)."""
+    return draw_of(kind, p + 0.02, 0.5 / DIMENSIONS**0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Levels of one method by the length of the run.
+
+    Args:
+        kind: of the method.
+        noise: of the gradients.
+        p: the moment that its schedule was told of.
+        horizons: lengths of the runs.
+        levels: ``[horizons, seeds]``.
+    """
+
+    kind: ScheduleKind
+    noise: NoiseKind
+    p: float
+    horizons: Sequence[int]
+    levels: Levels
+
+    @property
+    def tail_slope(self) -> float:
+        """Of the mean over the last half."""
+        return slope(self.horizons, self.levels.tail.mean(1))
+
+    @property
+    def whole_slope(self) -> float:
+        """Of the mean over the whole run."""
+        return slope(self.horizons, self.levels.whole.mean(1))
+
+
+def curve(
+    kind: ScheduleKind, noise_kind: NoiseKind, p: float, horizons: Sequence[int], seeds: int, seed: int
+) -> Curve:
+    """Run a method with the schedule that knows p and T alone."""
+    schedules = [nsgdc_schedule(kind, p, horizon, gamma0=GAMMA0) for horizon in horizons]
+    settings = [
+        Setting(1 - one.momentum, one.lr, horizon) for one, horizon in zip(schedules, horizons, strict=True)
+    ]
+    return Curve(
+        kind,
+        noise_kind,
+        p,
+        horizons,
+        levels(kind, log_problem(), settings, noise(noise_kind, p), seeds, seed),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The best of one method's grid.
+
+    Args:
+        method: by its name in ``GRIDS``.
+        noise: of the gradients.
+        p: see :func:`noise`.
+        setting: what was chosen.
+        tails: ``[seeds]``, of seeds that took no part in the choice.
+    """
+
+    method: str
+    noise: NoiseKind
+    p: float
+    setting: Setting
+    tails: Tensor
+
+
+def compare(method: str, noise_kind: NoiseKind, p: float, seeds: int, seed: int) -> Compared:
+    """Choose by the mean over one set of seeds, and judge with two others."""
+    step, grid = GRIDS[method]
+    draw, problem = noise(noise_kind, p), curved_problem()
+    chosen = grid[int(levels(step, problem, grid, draw, seeds, seed).tail.mean(1).argmin())]
+    fresh = [levels(step, problem, [chosen], draw, seeds, seed + further).tail[0] for further in (1, 2)]
+    return Compared(method, noise_kind, p, chosen, torch.cat(fresh))
+
+
+def plateau(noise_kind: NoiseKind, p: float, horizons: Sequence[int], seeds: int, seed: int) -> list[Tensor]:
+    """Return tail levels by length of the run, without momentum (moves of 2 / sqrt(T)) and with it."""
+    schedules = [nsgdc_schedule("nsgdc", p, horizon, gamma0=GAMMA0) for horizon in horizons]
+    bare = [Setting(1.0, GAMMA0 * horizon**-0.5, horizon) for horizon in horizons]
+    averaging = [
+        Setting(1 - one.momentum, one.lr, horizon) for one, horizon in zip(schedules, horizons, strict=True)
+    ]
+    found = []
+    for settings in (bare, averaging):
+        found.append(levels("nsgdc", log_problem(), settings, noise(noise_kind, p), seeds, seed).tail.mean(1))
+    return found
+
+
+def noiseless_slope(horizons: Sequence[int]) -> tuple[float, float]:
+    """Return slopes of the run average without noise: all constants known, and p = 1.5 and T alone."""
+    problem = log_problem()
+    aware = [
+        nsgdc_schedule("nsgdc", 1.5, horizon, L=problem.smoothness, delta=problem.height, sigma=0.0)
+        for horizon in horizons
+    ]
+    blind = [nsgdc_schedule("nsgdc", 1.5, horizon, gamma0=GAMMA0) for horizon in horizons]
+    slopes = []
+    for schedules in (aware, blind):
+        settings = [
+            Setting(1 - one.momentum, one.lr, horizon)
+            for one, horizon in zip(schedules, horizons, strict=True)
+        ]
+        silent = levels("nsgdc", problem, settings, lambda shape, _: torch.zeros(shape).double(), 1, 0)
+        slopes.append(slope(horizons, silent.whole.mean(1)))
+    return slopes[0], slopes[1]
+
+
+def averager_slope(index: float, seed: int, chains: int = 4000) -> float:
+    """Return by which power of a the running mean of symmetric stable noise falls."""
+    mixings = [2.0**-power for power in range(3, 10)]
+    sizes = [averaged_noise(a, draw_of("stable", index, 1.0), chains, seed) for a in mixings]
+    return slope([round(1 / a) for a in mixings], torch.tensor(sizes))
+
+
+def reproduce(
+    output: Path,
+    longest: int = 2**14,
+    seeds: int = 16,
+    seed: int = 1,
+    language_model: bool = False,
+    language_model_steps: int = 600,
+) -> list[Finding]:
+    """Measure slopes, worst seeds and, if asked for, a language model's gradient noise.
+
+    Args:
+        output: folder for ``findings.json``, ``slopes.csv``, ``levels.csv``, ``comparison.csv`` and, where
+            matplotlib is installed, ``nsgdc.png``; made if need be.
+        longest: steps of the longest runs, a power of 2, 2048 or more. The default takes a minute on one
+            core.
+        seeds: of every setting, 2 or more.
+        seed: of the first set; further sets take the next ones.
+        language_model: train a small transformer too; needs graftwork-trainer and some eight minutes on one
+            core.
+        language_model_steps: of each of its runs, 20 or more.
+
+    Raises:
+        ValueError: an option is out of its range.
+        GraftworkError: the language model is wanted and its task or model is not installed.
+    """
+    if longest < 2048 or longest & (longest - 1):
+        raise ValueError(f"longest must be a power of 2, 2048 or more, got {longest}")
+    if seeds < 2:
+        raise ValueError(f"seeds must be 2 or more, got {seeds}")
+    if language_model_steps < 20:
+        raise ValueError(f"language_model_steps must be 20 or more, got {language_model_steps}")
+    language: Any = None
+    if language_model:
+        language = importlib.import_module(f"{__package__}.heavy_tails_language_model")
+        # What is not installed is said now, not a minute later.
+        language.make_task(seed)
+    output.mkdir(parents=True, exist_ok=True)
+    horizons = [2**power for power in range(_SHORTEST, longest.bit_length())]
+    curves = [
+        curve(kind, noise_kind, p, horizons, seeds, seed)
+        for noise_kind in NOISES
+        for p in INDICES
+        for kind in KINDS
+    ]
+    compared = [
+        compare(method, noise_kind, p, seeds, seed)
+        for noise_kind in NOISES
+        for p in INDICES
+        for method in GRIDS
+    ]
+    fourfold = horizons[-1::-2][::-1]
+    plateaus = {p: plateau("pareto", p, fourfold, seeds, seed) for p in INDICES[:2]}
+    findings = [
+        *_slope_findings(curves),
+        *_averager_findings(seed),
+        *_plateau_findings(plateaus, fourfold),
+        *_noiseless_findings(horizons),
+        *_comparison_findings(compared),
+    ]
+    _write_curves(curves, output)
+    _write_comparison(compared, output / "comparison.csv")
+    if importlib.util.find_spec("matplotlib") is not None:
+        from graftwork_optim_core.reproductions.heavy_tails_figure import draw_figure
+
+        draw_figure(curves, compared, plateaus, fourfold, output / "nsgdc.png")
+    if language is not None:
+        findings += language.measure(output, language_model_steps, seed)
+    (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
+    return findings
+
+
+_BOUND = "the theorem bounds the mean over a whole run; neither slope at these lengths confirms it"
+
+
+def _slope_findings(curves: Iterable[Curve]) -> list[Finding]:
+    findings = []
+    for one in curves:
+        name = f"{_NAMES[one.kind]}, {one.noise} noise, p = {one.p}"
+        bound = rate_exponent(one.kind, one.p)
+        findings += [
+            Finding(f"slope of the run average, {name}", bound, one.whole_slope, _BOUND),
+            Finding(
+                f"slope of the tail average, {name}", bound, one.tail_slope, f"last half of a run; {_BOUND}"
+            ),
+        ]
+    return findings
+
+
+def _averager_findings(seed: int) -> list[Finding]:
+    return [
+        Finding(
+            f"exponent of the running mean of stable noise, index {index}",
+            (index - 1) / index,
+            averager_slope(index, seed),
+            "medians of 4000 chains, a = 2^-3 ... 2^-9; the exponent is exact",
+        )
+        for index in INDICES
+    ]
+
+
+def _plateau_findings(plateaus: dict[float, list[Tensor]], horizons: Sequence[int]) -> list[Finding]:
+    findings = []
+    for p, pair in plateaus.items():
+        for name, tails in zip(("without", "with"), pair, strict=True):
+            shown = " / ".join(f"{value:.3f}" for value in tails.tolist())
+            lengths = " / ".join(map(str, horizons))
+            findings.append(
+                Finding(
+                    f"improvement over the last factor of 4 in steps, Pareto noise, p = {p}, {name} momentum",
+                    None,
+                    float(1 - tails[-1] / tails[-2]),
+                    f"tail levels {shown} at {lengths} steps",
+                )
+            )
+    return findings
+
+
+def _noiseless_findings(horizons: Sequence[int]) -> list[Finding]:
+    aware, blind = noiseless_slope(horizons)
+    return [
+        Finding("slope of the run average without noise, all constants known", 0.5, aware),
+        Finding(
+            "slope of the run average without noise, p = 1.5 and T alone known",
+            None,
+            blind,
+            "a schedule that is not told that there is no noise does not get the better rate",
+        ),
+    ]
+
+
+def _comparison_findings(compared: Iterable[Compared]) -> list[Finding]:
+    findings = []
+    for one in compared:
+        name = f"{one.method}, {one.noise} noise, p = {one.p}"
+        tried = len(GRIDS[one.method][1])
+        note = f"{_shown(one.setting)}, best of {tried}; {len(one.tails)} seeds that chose nothing"
+        findings += [
+            Finding(f"tail gradient norm, mean seed, {name}", None, float(one.tails.mean()), note),
+            Finding(f"tail gradient norm, worst seed, {name}", None, float(one.tails.max()), note),
+        ]
+    return findings
+
+
+def _shown(setting: Setting) -> str:
+    parts = [f"lr {setting.length:g}"]
+    if setting.mixing < 1:
+        parts.append(f"momentum {1 - setting.mixing:g}")
+    if setting.clip < float("inf"):
+        parts.append(f"clip {setting.clip:g}")
+    return ", ".join(parts)
+
+
+def _write_curves(curves: Sequence[Curve], output: Path) -> None:
+    with (output / "slopes.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "noise", "p", "exponent of the theorem", "run average", "tail average"])
+        for one in curves:
+            bound = rate_exponent(one.kind, one.p)
+            numbers = [f"{number:.4f}" for number in (bound, one.whole_slope, one.tail_slope)]
+            writer.writerow([one.kind, one.noise, one.p, *numbers])
+    with (output / "levels.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "noise", "p", "steps", "run average", "tail average", "worst seed's tail"])
+        for one in curves:
+            rows = zip(one.horizons, one.levels.whole, one.levels.tail, strict=True)
+            for horizon, whole, tail in rows:
+                numbers = [f"{float(number):.6g}" for number in (whole.mean(), tail.mean(), tail.max())]
+                writer.writerow([one.kind, one.noise, one.p, horizon, *numbers])
+
+
+def _write_comparison(compared: Iterable[Compared], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "noise", "p", "tried", "lr", "momentum", "clip", "mean", "worst"])
+        for one in compared:
+            setting = one.setting
+            chosen = (f"{setting.length:g}", f"{1 - setting.mixing:g}", f"{setting.clip:g}")
+            sizes = (f"{float(one.tails.mean()):.6g}", f"{float(one.tails.max()):.6g}")
+            writer.writerow([one.method, one.noise, one.p, len(GRIDS[one.method][1]), *chosen, *sizes])
