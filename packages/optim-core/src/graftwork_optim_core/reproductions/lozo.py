@@ -237,7 +237,7 @@ def _prepared(
     def with_gradients(loss: Callable[[], torch.Tensor]) -> float:
         optimizer.zero_grad()
         value = loss()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return float(value.detach())
 
