@@ -74,7 +74,7 @@ def test_every_method_spends_the_same_forward_passes(small: None) -> None:
     for method in lozo.METHODS:
         Counted.passes = 0
         lozo.train(Task(), method, 1e-3, PASSES, seed=0)
-        # The first step of a zeroth-order method looks at how the model uses its weights, and checks the result.
+        # The first step of a zeroth-order method looks at how the model uses its weights and checks that.
         assert PASSES <= Counted.passes <= PASSES + (8 if method.passes == 2 else 0), method.name
 
 
