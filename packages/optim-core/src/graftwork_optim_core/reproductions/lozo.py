@@ -376,6 +376,7 @@ def _plot(path: Path, results: dict[str, list[Trained]], before: Any) -> None:
     curves.set(xlabel="forward passes", ylabel="training loss, mean over seeds")
     curves.legend(fontsize="small")
     dots.axhline(float(before["accuracy"]), color="grey", linestyle=":", label="before training")
-    dots.set(ylabel="test accuracy", xticks=range(len(results)), xticklabels=list(results))
+    dots.set(ylabel="test accuracy", xticks=range(len(results)))
+    dots.set_xticklabels(list(results), rotation=25, ha="right")
     dots.legend(fontsize="small")
     figure.savefig(path, dpi=150)
