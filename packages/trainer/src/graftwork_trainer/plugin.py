@@ -36,6 +36,12 @@ def graftwork_components() -> Iterator[Component]:
         "graftwork_trainer.tasks.classification.sequence_classification:SequenceClassification",
         "classify text by a pretrained transformer with a fresh output layer",
     )
+    yield Component(
+        Kind.TASK,
+        "prompt-answering",
+        "graftwork_trainer.tasks.answering.prompt_answering:PromptAnswering",
+        "answer questions by a causal language model: options of their own, or generated answers",
+    )
     for size in _LLAMA_SIZES:
         yield Component(
             Kind.MODEL,

@@ -93,7 +93,7 @@ def _rows(
     path: Path, text_columns: tuple[str, ...], label_column: str
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     wanted = (*text_columns, label_column)
-    for place, row in _records(path):
+    for place, row in records(path):
         missing = [column for column in wanted if not isinstance(row.get(column), (str, int))]
         if missing:
             raise GraftworkError(
@@ -107,7 +107,15 @@ def _rows(
         yield tuple(str(row[column]) for column in text_columns), label
 
 
-def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The rows of a table, each with its place in the file (``line 7``) for messages.
+
+    Args:
+        path: a ``.csv``, ``.tsv`` or ``.jsonl`` file.
+
+    Raises:
+        GraftworkError: it cannot be read, or a line is not what such a file holds.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             if path.suffix.lower() == ".jsonl":

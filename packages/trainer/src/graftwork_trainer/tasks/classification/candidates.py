@@ -19,7 +19,6 @@ behind the examples'.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +27,16 @@ from torch import Tensor, nn
 
 from graftwork.errors import GraftworkError
 from graftwork_trainer.corpora import LabelledExample
+from graftwork_trainer.tasks.classification.continuation import (
+    Continuation,
+    continuation,
+    last_logits,
+    stacked,
+    summed_log_probabilities,
+)
 from graftwork_trainer.tasks.classification.encoding import TextEncoder, Tokens, padded
 from graftwork_trainer.tasks.classification.prompts import Prompt
-from graftwork_trainer.tasks.classification.scoring import Batch, accepts
+from graftwork_trainer.tasks.classification.scoring import Batch
 
 
 class CandidateScoring:
@@ -70,25 +76,11 @@ class CandidateScoring:
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Log-probabilities of the candidates, float32 [examples, labels]."""
-        one_token = "candidates" in batch
-        longest = 1 if one_token else batch["option_mask"].shape[1]
-        arguments: dict[str, Any] = {
-            "input_ids": batch["input_ids"],
-            "attention_mask": batch["attention_mask"],
-        }
-        if accepts(model, "position_ids"):
-            arguments["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
-        if accepts(model, "logits_to_keep"):
-            arguments["logits_to_keep"] = longest + (0 if one_token else 1)
-        logits = model(**arguments).logits
-        if one_token:
-            return self._one_token_scores(logits[:, -1], batch)
-        predicted = torch.log_softmax(logits[:, -longest - 1 : -1].float(), -1)
-        tokens = batch["input_ids"][:, -longest:]
-        mask = batch["option_mask"]
-        sums = (predicted.gather(2, tokens.unsqueeze(2)).squeeze(2) * mask).sum(1)
+        if "candidates" in batch:
+            return self._one_token_scores(last_logits(model, batch, 1)[:, -1], batch)
+        sums = summed_log_probabilities(model, batch)
         if not self._calibrate:
-            return (sums / mask.sum(1)).view(len(batch["labels"]), -1)
+            return (sums / batch["option_mask"].sum(1)).view(len(batch["labels"]), -1)
         by_example = sums.view(len(batch["labels"]) + 1, -1)
         return by_example[:-1] - by_example[-1]
 
@@ -99,7 +91,7 @@ class CandidateScoring:
         # The prompt without content has no label, so its row of candidates is the first example's.
         return predicted[:-1].gather(1, batch["candidates"]) - predicted[-1, batch["candidates"]]
 
-    def _continued(self, prompts: Sequence[str]) -> list[list[tuple[Tokens, int]]]:
+    def _continued(self, prompts: Sequence[str]) -> list[list[Continuation]]:
         """For each prompt and each candidate the tokens of both, and how many of them are the candidate's."""
         bare = self._encoder.encode(prompts)
         by_label = [
@@ -108,30 +100,11 @@ class CandidateScoring:
         ]
         return [
             [
-                self._cut(whole[index], len(whole[index]) - len(tokens), words)
+                continuation(self._encoder, tokens, whole[index], words, place="{label}", what="label words")
                 for whole, words in zip(by_label, self._prompt.words, strict=True)
             ]
             for index, tokens in enumerate(bare)
         ]
-
-    def _cut(self, tokens: Tokens, option_tokens: int, words: str) -> tuple[Tokens, int]:
-        room = self._encoder.max_length - len(self._encoder.prefix)
-        if option_tokens < 1:
-            raise GraftworkError(
-                f"the tokenizer merges the label words {words!r} with the end of the prompt, so that no "
-                "token is theirs; put white space or punctuation before {label} in the template"
-            )
-        if option_tokens + 1 > room:
-            raise GraftworkError(
-                f"max_length = {self._encoder.max_length} leaves no room for a prompt before the label words "
-                f"{words!r}, which are {option_tokens} tokens"
-            )
-        if not self._encoder.prefix and option_tokens == len(tokens):
-            raise GraftworkError(
-                f"a prompt without any token stands before the label words {words!r}; put some words of the "
-                "template before {label} (or give content_free, where scores are calibrated)"
-            )
-        return [*self._encoder.prefix, *tokens[-room:]], option_tokens
 
 
 class EncodedCandidates:
@@ -148,8 +121,8 @@ class EncodedCandidates:
 
     def __init__(
         self,
-        examples: Sequence[Sequence[tuple[Tokens, int]]],
-        without_content: Sequence[Sequence[tuple[Tokens, int]]],
+        examples: Sequence[Sequence[Continuation]],
+        without_content: Sequence[Sequence[Continuation]],
         labels: Sequence[int],
         *,
         padding: int,
@@ -177,21 +150,18 @@ class EncodedCandidates:
         labels = self._labels[torch.from_numpy(rows)]
         with_free = [*chosen, *self._without_content]
         if self.one_token:
-            stacked = self._padded([example[0][0][:-1] for example in with_free])
+            prompts = self._padded([example[0][0][:-1] for example in with_free])
             candidates = torch.tensor([[tokens[-1] for tokens, _ in example] for example in chosen])
-            return {**stacked, "candidates": candidates, "labels": labels}
+            return {**prompts, "candidates": candidates, "labels": labels}
         flat = [candidate for example in with_free for candidate in example]
-        stacked = self._padded([tokens for tokens, _ in flat])
-        counts = torch.tensor([count for _, count in flat])
-        longest = int(counts.max())
-        option_mask = torch.arange(longest, 0, -1) <= counts.unsqueeze(1)
-        return {**stacked, "option_mask": option_mask.long(), "labels": labels}
+        together = stacked(flat, padding=self._padding, max_length=self._max_length)
+        return {**together, "labels": labels}
 
     def _padded(self, sequences: Sequence[Tokens]) -> Batch:
         return padded(sequences, padding=self._padding, side="left", max_length=self._max_length)
 
 
-def _one_token_each(candidates: Sequence[tuple[Tokens, int]]) -> bool:
+def _one_token_each(candidates: Sequence[Continuation]) -> bool:
     """Whether all candidates continue the same tokens, by one token each."""
     shared = candidates[0][0][:-1]
     return bool(shared) and all(count == 1 and tokens[:-1] == shared for tokens, count in candidates)

@@ -35,14 +35,29 @@ def loss_of(scores: Tensor, labels: Tensor, objective: Objective) -> Tensor:
     """
     if objective == "cross-entropy":
         return F.cross_entropy(scores.float(), labels)
+    refuse_gradient(objective)
+    predictions = scores.argmax(1)
+    measure = accuracy if objective == "accuracy" else macro_f1
+    return -measure(predictions, labels, scores.shape[1])
+
+
+def refuse_gradient(objective: Objective) -> None:
+    """Stop where a gradient of an objective is being recorded that has none.
+
+    Args:
+        objective: which one.
+
+    Raises:
+        GraftworkError: autograd is recording.
+
+    >>> with torch.no_grad():
+    ...     refuse_gradient("f1")
+    """
     if torch.is_grad_enabled():
         raise GraftworkError(
             f"task.objective = {objective!r} has no gradient, and the optimizer asks for one; choose an "
             "optimizer that only evaluates the loss (optimizer.name = 'lozo') or objective = 'cross-entropy'"
         )
-    predictions = scores.argmax(1)
-    measure = accuracy if objective == "accuracy" else macro_f1
-    return -measure(predictions, labels, scores.shape[1])
 
 
 def accuracy(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -15,6 +15,9 @@
     text = "{text}"                           # what is compared with ...
     label = "This movie is {label}."          # ... the sentence of each label
 
+    [answering]                               # for questions with their answers, which need no labels
+    template = "{context}\\nQuestion: {question}\\nAnswer: {answer}"
+
 ``[labels]`` may name labels that the data does not have, so one file serves several data sets.
 
 Raises:
@@ -35,7 +38,9 @@ from graftwork.errors import GraftworkError, did_you_mean
 from graftwork.realdata import digest
 
 _PLACE = "{label}"
-_SCORINGS = ("masked-lm", "causal-lm", "similarity")
+_PLACE_OF_ANSWERS = "{answer}"
+_SCORINGS = ("masked-lm", "causal-lm", "similarity", "answering")
+_PACKAGE = __name__.rpartition(".")[0]
 _KEYS = ("description", "template", "labels", "content_free", "text", "label")
 
 
@@ -87,9 +92,13 @@ class LabelSentences:
         return self.text.format(**dict(zip(self.fields, texts, strict=True)))
 
 
-def shipped_prompts() -> tuple[str, ...]:
-    """The names of the prompt files that come with the package."""
-    return tuple(sorted(file.name.removesuffix(".toml") for file in _folder().iterdir()))
+def shipped_prompts(package: str = _PACKAGE) -> tuple[str, ...]:
+    """The names of the prompt files that come with a package.
+
+    Args:
+        package: which one.
+    """
+    return tuple(sorted(file.name.removesuffix(".toml") for file in _folder(package).iterdir()))
 
 
 class PromptFile:
@@ -97,18 +106,20 @@ class PromptFile:
 
     Args:
         name: a shipped name, or the path of a ``.toml`` file.
+        package: whose files are the shipped ones.
 
     >>> PromptFile("sentiment-was").for_words("causal-lm", ("text",), ("rotten", "fresh")).words
     ('terrible', 'great')
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, package: str = _PACKAGE) -> None:
         self.name = name
-        path = _folder() / f"{name}.toml" if name in shipped_prompts() else Path(name).expanduser()
+        shipped = shipped_prompts(package)
+        path = _folder(package) / f"{name}.toml" if name in shipped else Path(name).expanduser()
         if not path.is_file():
             raise GraftworkError(
                 f"prompts {name!r} is neither the path of a .toml file nor one of "
-                f"{', '.join(shipped_prompts())}{did_you_mean(name, shipped_prompts())}"
+                f"{', '.join(shipped)}{did_you_mean(name, shipped)}"
             )
         try:
             self._content = tomllib.loads(path.read_text("utf-8"))
@@ -171,6 +182,40 @@ class PromptFile:
         words = self._words("similarity", labels)
         return LabelSentences(text, tuple(sentence.format(label=word) for word in words), tuple(fields))
 
+    def for_answers(self) -> Prompt:
+        """The prompt that an answer goes on from; its fields are those that the template names.
+
+        A line's end before the answer belongs to the prompt: after one, a generated answer would be over.
+        """
+        template = self._text("template", "answering")
+        before, place, after = template.partition(_PLACE_OF_ANSWERS)
+        if not place or after.strip():
+            raise GraftworkError(
+                f"prompts {self.name!r}: template must hold {_PLACE_OF_ANSWERS} once, at its end, for "
+                f"answering; got {template!r}"
+            )
+        try:
+            fields = tuple(dict.fromkeys(_fields_in(before)))
+        except ValueError as error:
+            raise GraftworkError(f"prompts {self.name!r}: template {template!r}: {error}") from error
+        for field in fields:
+            if not field or field.isdecimal() or set(field) & set(".["):
+                raise GraftworkError(
+                    f"prompts {self.name!r}: template {template!r}: braces must hold the name of a field of "
+                    f"the data, got {{{field}}}"
+                )
+        if not fields:
+            raise GraftworkError(f"prompts {self.name!r}: template {template!r} holds no text of the data")
+        bare = before.rstrip(" \t")
+        return Prompt(
+            before=bare,
+            space=before[len(bare) :],
+            after="",
+            words=(),
+            content_free=self._text("content_free", "answering", default=""),
+            fields=fields,
+        )
+
     def _of_scorings(self) -> dict[str, Mapping[str, Any]]:
         tables = {name: self._content.get(name, {}) for name in _SCORINGS}
         for name, table in tables.items():
@@ -223,8 +268,8 @@ class PromptFile:
                 )
 
 
-def _folder() -> Any:
-    return resources.files(__package__) / "prompt_files"
+def _folder(package: str) -> Any:
+    return resources.files(package) / "prompt_files"
 
 
 def _fields_in(template: str, *, excluding: str | None = None) -> list[str]:

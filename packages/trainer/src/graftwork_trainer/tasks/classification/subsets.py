@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from graftwork_trainer.corpora import LabelledData, LabelledExample
 # Its own stream, so that the test part is the same whatever the data seed is.
 _TEST_STREAM = 1
 _DRAWN_VALIDATION = 500
+_Example = TypeVar("_Example")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,34 +108,68 @@ def draw_parts(data: LabelledData, sizes: SubsetSizes, *, data_seed: int) -> Par
     >>> len(parts.train), len(parts.validation), sum(example.label for example in parts.train)
     (6, 6, 3)
     """
+    if sizes.shots_per_class is None:
+        return Parts(*draw_by_number(data.train, data.validation, data.test, sizes, data_seed=data_seed))
     stream = np.random.default_rng([data_seed, 0])
     train = _shuffled(data.train, stream)
     validation = _shuffled(data.validation, stream)
-    test = _shuffled(data.test, np.random.default_rng([0, _TEST_STREAM]))
-    if sizes.shots_per_class is not None:
-        drawn, rest = _each_class(validation or train, sizes.shots_per_class, data.labels, "validation")
-        chosen, _ = _each_class(train if validation else rest, sizes.shots_per_class, data.labels, "training")
-    else:
-        wanted = sizes.validation
-        if wanted is None:
-            wanted = len(validation) or min(_DRAWN_VALIDATION, max(len(train) // 5, 1))
-        drawn, rest = _first(validation or train, wanted, "validation_examples")
-        left = train if validation else rest
-        chosen, _ = _first(left, len(left) if sizes.train is None else sizes.train, "train_examples")
-    tested, _ = _first(test, len(test) if sizes.test is None else sizes.test, "test_examples")
+    drawn, rest = _each_class(validation or train, sizes.shots_per_class, data.labels, "validation")
+    chosen, _ = _each_class(train if validation else rest, sizes.shots_per_class, data.labels, "training")
+    return Parts(tuple(chosen), tuple(drawn), _tested(data.test, sizes))
+
+
+def draw_by_number(
+    train: Sequence[_Example],
+    validation: Sequence[_Example],
+    test: Sequence[_Example],
+    sizes: SubsetSizes,
+    *,
+    data_seed: int,
+) -> tuple[tuple[_Example, ...], tuple[_Example, ...], tuple[_Example, ...]]:
+    """Draw so many examples of any kind for training, validation and test.
+
+    Args:
+        train: all to learn from.
+        validation: all for validation; none where they are to be drawn from ``train``.
+        test: all for the last word.
+        sizes: how many of them, not by class.
+        data_seed: of the training and the validation part, 0 or more.
+
+    Raises:
+        GraftworkError: there are fewer examples than asked for.
+
+    >>> parts = draw_by_number(range(9), (), range(3), SubsetSizes(validation=2), data_seed=0)
+    >>> [len(part) for part in parts]
+    [7, 2, 3]
+    """
+    stream = np.random.default_rng([data_seed, 0])
+    learnt = _shuffled(train, stream)
+    given = _shuffled(validation, stream)
+    wanted = sizes.validation
+    if wanted is None:
+        wanted = len(given) or min(_DRAWN_VALIDATION, max(len(learnt) // 5, 1))
+    drawn, rest = _first(given or learnt, wanted, "validation_examples")
+    left = learnt if given else rest
+    chosen, _ = _first(left, len(left) if sizes.train is None else sizes.train, "train_examples")
+    tested = _tested(test, sizes)
     for name, part in (("training", chosen), ("validation", drawn)):
         if not part:
             raise GraftworkError(f"the data leaves no {name} examples")
-    return Parts(tuple(chosen), tuple(drawn), tuple(tested))
+    return tuple(chosen), tuple(drawn), tested
 
 
-def _shuffled(examples: Sequence[LabelledExample], stream: np.random.Generator) -> list[LabelledExample]:
+def _tested(test: Sequence[_Example], sizes: SubsetSizes) -> tuple[_Example, ...]:
+    shuffled = _shuffled(test, np.random.default_rng([0, _TEST_STREAM]))
+    return tuple(_first(shuffled, len(shuffled) if sizes.test is None else sizes.test, "test_examples")[0])
+
+
+def _shuffled(examples: Sequence[_Example], stream: np.random.Generator) -> list[_Example]:
     return [examples[index] for index in stream.permutation(len(examples))]
 
 
 def _first(
-    examples: Sequence[LabelledExample], count: int, option: str
-) -> tuple[Sequence[LabelledExample], Sequence[LabelledExample]]:
+    examples: Sequence[_Example], count: int, option: str
+) -> tuple[Sequence[_Example], Sequence[_Example]]:
     if count > len(examples):
         raise GraftworkError(f"{option} must be at most {len(examples)}, which the data has; got {count}")
     return examples[:count], examples[count:]

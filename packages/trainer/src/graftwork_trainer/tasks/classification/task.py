@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork_trainer.corpora import LabelledCorpus, LabelledData, LabelledExample
 from graftwork_trainer.models.pretrained import Precision, Pretrained
 from graftwork_trainer.tasks.classification.adaptation import Adaptation
-from graftwork_trainer.tasks.classification.encoding import TextEncoder
 from graftwork_trainer.tasks.classification.objective import Objective, accuracy, loss_of, macro_f1
-from graftwork_trainer.tasks.classification.scoring import Batch, EncodedExamples, Scoring, shortest_first
+from graftwork_trainer.tasks.classification.scoring import Batch, EncodedExamples, Scoring
 from graftwork_trainer.tasks.classification.subsets import Parts, SubsetSizes, draw_parts
-from graftwork_trainer.tasks.packing import OrderedPass, TrainingStream
+from graftwork_trainer.tasks.fine_tuning import FineTuningTask, Split
 
 
-class ClassificationTask(ABC):
+class ClassificationTask(FineTuningTask):
     """A pretrained model, labelled text, and a way of scoring labels that a subclass chooses.
 
     Args:
@@ -41,8 +38,6 @@ class ClassificationTask(ABC):
         ValueError: an option is out of its range.
     """
 
-    unit = "examples"
-
     def __init__(
         self,
         *,
@@ -57,54 +52,23 @@ class ClassificationTask(ABC):
         batch_size: int,
         evaluation_batch_size: int,
     ) -> None:
-        at_least = {
-            "data_seed": (data_seed, 0),
-            "max_length": (max_length, 8),
-            "batch_size": (batch_size, 1),
-            "evaluation_batch_size": (evaluation_batch_size, 1),
-        }
-        for option, (value, least) in at_least.items():
-            if value < least:
-                raise ValueError(f"{option} must be at least {least}, got {value}")
-        self.pretrained = pretrained
-        self.dtype: Precision = dtype
+        super().__init__(
+            pretrained=pretrained,
+            dtype=dtype,
+            data_seed=data_seed,
+            adaptation=adaptation,
+            max_length=max_length,
+            batch_size=batch_size,
+            evaluation_batch_size=evaluation_batch_size,
+        )
         self.corpus = corpus
-        self.adaptation = adaptation
         self.objective: Objective = objective
         self._sizes = sizes
-        self._data_seed = data_seed
-        self._max_length = max_length
-        self._batch_size = batch_size
-        self._evaluation_batch_size = evaluation_batch_size
-        self._encoded: dict[str, _Ordered] = {}
-
-    @abstractmethod
-    def build_model(self) -> nn.Module:
-        """Return the pretrained model, frozen and adapted as the options say."""
 
     @property
     @abstractmethod
     def scoring(self) -> Scoring:
         """How labels are scored."""
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """The model's own."""
-        return self.pretrained.tokenizer()
-
-    @cached_property
-    def encoder(self) -> TextEncoder:
-        """The tokenizer's parts; sequences are no longer than the model allows."""
-        return TextEncoder(self.tokenizer, self.max_length)
-
-    @cached_property
-    def max_length(self) -> int:
-        """Tokens of a sequence at most."""
-        config = self.pretrained.config()
-        positions = int(getattr(config, "max_position_embeddings", None) or self._max_length)
-        # RoBERTa's kind keeps the first positions for padding, and its tokenizer knows.
-        limit = min(positions, int(self.tokenizer.model_max_length))
-        return min(self._max_length, limit)
 
     @cached_property
     def data(self) -> LabelledData:
@@ -116,35 +80,10 @@ class ClassificationTask(ABC):
         """The examples of this experiment; drawn at first use."""
         return draw_parts(self.data, self._sizes, data_seed=self._data_seed)
 
-    def batches(
-        self, split: Literal["train", "validation", "test"], *, rank: int, world_size: int, seed: int
-    ) -> Iterable[Batch]:
-        """Return this rank's batches, on the CPU.
-
-        Args:
-            split: ``train`` without end, each epoch in a new order (the iterator has ``skip(count)``);
-                ``validation`` and ``test`` once, short examples first.
-            rank: this process, from 0.
-            world_size: number of processes; their batches are disjoint.
-            seed: of the training order.
-
-        Raises:
-            ValueError: there is no such split.
-        """
-        if split not in ("train", "validation", "test"):
-            raise ValueError(f"split must be 'train', 'validation' or 'test', got {split!r}")
-        examples = self._examples(split)
-        if split == "train":
-            return TrainingStream(
-                examples, batch_size=self._batch_size, rank=rank, world_size=world_size, seed=seed
-            )
-        return OrderedPass(
-            examples,
-            count=len(examples),
-            batch_size=self._evaluation_batch_size,
-            rank=rank,
-            world_size=world_size,
-        )
+    def encode(self, split: Split) -> EncodedExamples:
+        """Tokenize the examples of a part."""
+        examples: Sequence[LabelledExample] = getattr(self.parts, split)
+        return self.scoring.encode(examples)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the objective on a batch, and the batch's accuracy.
@@ -200,23 +139,9 @@ class ClassificationTask(ABC):
             "max_length": self.max_length,
         }
 
-    def _examples(self, split: str) -> _Ordered:
-        if split not in self._encoded:
-            examples: Sequence[LabelledExample] = getattr(self.parts, split)
-            encoded = self.scoring.encode(examples)
-            # Training shuffles anyway; an evaluation pads less.
-            self._encoded[split] = _Ordered(encoded, shortest_first(encoded.lengths))
-        return self._encoded[split]
-
     @torch.no_grad()
     def _metrics(self, model: nn.Module, split: Literal["validation", "test"]) -> dict[str, float]:
-        device = next(model.parameters()).device
-        was_training = model.training
-        model.eval()
-        try:
-            found = [self._scored(model, batch, device) for batch in self._pass(split)]
-        finally:
-            model.train(was_training)
+        found = self._over(model, split, self._scored)
         scores, labels = (torch.cat(pieces) for pieces in zip(*found, strict=True))
         predictions, classes = scores.argmax(1), scores.shape[1]
         metrics = {
@@ -228,28 +153,5 @@ class ClassificationTask(ABC):
             metrics["cross_entropy"] = loss_of(scores, labels, "cross-entropy")
         return {name: value.item() for name, value in metrics.items()}
 
-    def _pass(self, split: Literal["validation", "test"]) -> Iterator[Batch]:
-        yield from self.batches(split, rank=0, world_size=1, seed=0)
-
-    def _scored(self, model: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-        moved = {name: tensor.to(device) for name, tensor in batch.items()}
-        return self.scoring.scores(model, moved).double(), moved["labels"]
-
-
-class _Ordered:
-    """Examples in another order.
-
-    Args:
-        examples: what is ordered.
-        order: [examples], their numbers.
-    """
-
-    def __init__(self, examples: EncodedExamples, order: NDArray[np.int64]) -> None:
-        self._examples = examples
-        self._order = order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        return self._examples.batch(self._order[rows])
+    def _scored(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.scoring.scores(model, batch).double(), batch["labels"]
