@@ -15,7 +15,12 @@ from pathlib import Path
 import nox
 
 ROOT = Path(__file__).parent
-DISTRIBUTIONS = {"core": "graftwork", "trainer": "graftwork-trainer", "optim-core": "graftwork-optim-core"}
+DISTRIBUTIONS = {
+    "core": "graftwork",
+    "trainer": "graftwork-trainer",
+    "optim-core": "graftwork-optim-core",
+    "decentral": "graftwork-decentral",
+}
 PACKAGES = list(DISTRIBUTIONS)
 # What a package is built and installed together with, itself last.
 WITH_SIBLINGS = {name: list(dict.fromkeys(["core", name])) for name in PACKAGES}

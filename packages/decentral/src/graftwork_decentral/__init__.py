@@ -1,0 +1,1 @@
+"""Decentralized training: agents keep their own data and weights and exchange with neighbours only."""
