@@ -1,0 +1,136 @@
+"""One round between neighbours, wherever they are.
+
+A communicator holds some of the agents in this process, the rows of every tensor that it is given. To mix is
+to fetch the neighbours' rows and to add, in ascending order of the neighbours' numbers::
+
+    mix(x)_i = x_i + sum_j w_ij (x_j - x_i)
+
+Both ends of an edge compute the same difference, so that float32 loses nothing of the mean; and every back
+end does the same arithmetic in the same order, so that all of them agree bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from graftwork_decentral.communication.paths.choice import mixed_by
+from graftwork_decentral.communication.paths.plan import MixPlan
+from graftwork_decentral.communication.traffic import Traffic
+from graftwork_decentral.strategies.form import Exchange
+from graftwork_decentral.topology.topology import GraphSequence, Topology
+
+Path = Literal["auto", "differences", "dense", "gathered", "rowwise"]
+_KEPT_PLANS = 64
+T = TypeVar("T")
+
+
+class Communicator(ABC):
+    """Exchanges rows with neighbours and mixes them.
+
+    Args:
+        graphs: who exchanges with whom, at every step.
+        rows: the agents of this process, consecutive numbers.
+        path: how mixing is computed. ``differences`` is bitwise the same in every back end; ``auto`` may take
+            a matrix product where that is faster and the weights allow it.
+        device: of the tensors.
+    """
+
+    def __init__(self, graphs: GraphSequence, rows: range, path: Path, device: torch.device) -> None:
+        self.graphs = graphs
+        self.rows = rows
+        self.path: Path = path
+        self.device = device
+        self.traffic = Traffic()
+        self._plans: OrderedDict[str, tuple[MixPlan, Topology]] = OrderedDict()
+
+    @property
+    def agents(self) -> int:
+        """How many agents there are in all processes."""
+        return self.graphs.agents
+
+    def exchange(self, payloads: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Mix several tensors in one round.
+
+        Args:
+            payloads: by name, each ``[agents here, parameters]``; the same names on every process.
+            step: of the training, whose graph is used.
+
+        Returns:
+            The mixed tensors by name.
+        """
+        topology = self.graphs.at(step)
+        known = self.fetch(payloads, topology)
+        plan = self._plan(topology)
+        self._count(payloads, topology)
+        return {name: mixed_by(self.path, rows, plan, dyadic=topology.dyadic) for name, rows in known.items()}
+
+    def at(self, step: int) -> Exchange:
+        """Return the rounds of one step."""
+
+        def round_of_step(payloads: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return self.exchange(payloads, step)
+
+        return round_of_step
+
+    def mix(self, buffer: Tensor, step: int) -> Tensor:
+        """Mix one tensor ``[agents here, parameters]``."""
+        return self.exchange({"point": buffer}, step)["point"]
+
+    @abstractmethod
+    def fetch(self, payloads: Mapping[str, Tensor], topology: Topology) -> dict[str, Tensor]:
+        """Return the rows of this process followed by those of :meth:`halo`, by name."""
+
+    @abstractmethod
+    def halo(self, topology: Topology) -> list[int]:
+        """Return the agents of other processes whose rows are needed here, in the order of :meth:`fetch`."""
+
+    @abstractmethod
+    def sum(self, value: Tensor) -> Tensor:
+        """Return the sum over processes of a tensor of the same shape in each."""
+
+    def mean(self, buffer: Tensor) -> Tensor:
+        """Return the mean over all agents of ``[agents here, ...]``; every process must call it."""
+        return self.sum(buffer.sum(dim=0)) / self.agents
+
+    def close(self) -> None:
+        """Let go of what was opened."""
+
+    def _plan(self, topology: Topology) -> MixPlan:
+        def make() -> MixPlan:
+            known = [*self.rows, *self.halo(topology)]
+            positions = {agent: position for position, agent in enumerate(known)}
+            degree = max((len(topology.neighbours[agent]) for agent in self.rows), default=0)
+            rows = torch.arange(len(self.rows))
+            neighbours = rows[:, None].repeat(1, degree)
+            weights = torch.zeros(len(self.rows), degree, dtype=torch.float64)
+            for row, agent in enumerate(self.rows):
+                for place, other in enumerate(topology.neighbours[agent]):
+                    neighbours[row, place] = positions[other]
+                    weights[row, place] = topology.mixing_matrix[agent, other]
+            dense = topology.mixing_matrix[list(self.rows)][:, known]
+            return MixPlan(rows, neighbours, weights, dense).to(self.device)
+
+        return self._kept(self._plans, topology, make)
+
+    def _kept(
+        self, cache: OrderedDict[str, tuple[T, Topology]], topology: Topology, make: Callable[[], T]
+    ) -> T:
+        """The newest few of what is made once a graph."""
+        key = topology.digest
+        if key not in cache:
+            cache[key] = (make(), topology)
+            while len(cache) > _KEPT_PLANS:
+                cache.popitem(last=False)
+        return cache[key][0]
+
+    def _count(self, payloads: Mapping[str, Tensor], topology: Topology) -> None:
+        # A symmetric graph sends along the edges it receives on; others have as many out as in on the whole.
+        messages = sum(len(topology.neighbours[agent]) for agent in self.rows)
+        row_bytes = sum(value[0].numel() * value.element_size() for value in payloads.values())
+        self.traffic.count(messages, row_bytes)

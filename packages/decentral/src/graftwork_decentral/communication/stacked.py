@@ -1,0 +1,40 @@
+"""All agents in one process, as the rows of each tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from graftwork_decentral.communication.communicator import Communicator, Path
+from graftwork_decentral.topology.topology import GraphSequence, Topology
+
+
+class StackedCommunicator(Communicator):
+    """Mixes within one process.
+
+    Args:
+        graphs: who exchanges with whom.
+        path: how mixing is computed; auto takes the fastest that keeps the mean.
+        device: of the tensors.
+
+    >>> from graftwork_decentral.topology import full
+    >>> communicator = StackedCommunicator(full(4))
+    >>> communicator.mix(torch.tensor([[0.0], [1.0], [2.0], [5.0]]), step=0).flatten().tolist()
+    [2.0, 2.0, 2.0, 2.0]
+    """
+
+    def __init__(
+        self, graphs: GraphSequence, *, path: Path = "auto", device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__(graphs, range(graphs.agents), path, torch.device(device))
+
+    def fetch(self, payloads: Mapping[str, Tensor], topology: Topology) -> dict[str, Tensor]:
+        return dict(payloads)
+
+    def halo(self, topology: Topology) -> list[int]:
+        return []
+
+    def sum(self, value: Tensor) -> Tensor:
+        return value
