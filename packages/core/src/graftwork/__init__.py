@@ -16,6 +16,7 @@ from graftwork.recipe import Recipe, build_recipe, load_recipe
 from graftwork.registry import Registry, get_registry
 from graftwork.reproduction import Finding
 from graftwork.resolution import choose
+from graftwork.schema import INLINE
 
 __all__ = [
     "Component",
@@ -26,6 +27,7 @@ __all__ = [
     "get_registry",
     "Choice",
     "choose",
+    "INLINE",
     "Recipe",
     "load_recipe",
     "build_recipe",

@@ -14,7 +14,7 @@ from graftwork.component import Kind
 from graftwork.docstrings import summary_line
 from graftwork.recipe import recipe_path
 from graftwork.registry import Entry, Registry, get_registry
-from graftwork.resolution import choice_kind
+from graftwork.resolution import choice_kind, options_with_inlined
 from graftwork.schema import Option, options_of
 
 
@@ -106,12 +106,12 @@ def info_lines(entry: Entry, registry: Registry) -> Iterator[str]:
     if about := summary_line(target):
         yield ""
         yield _wrap(about, "  ")
-    options = options_of(target, kind)
+    options = options_with_inlined(target, kind, registry)
     yield ""
     yield f"  options of [{component.kind}]:" if options else "  no options"
     for option in options.values():
         yield from option_lines(option)
-    supplied = _supplied(target, options)
+    supplied = _supplied(target, options_of(target, kind))
     if supplied:
         yield ""
         yield f"  supplied by the caller: {', '.join(supplied)}"

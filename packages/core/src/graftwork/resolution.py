@@ -13,7 +13,7 @@ from graftwork.component import Kind
 from graftwork.errors import GraftworkError, RecipeError, did_you_mean
 from graftwork.recipe import Recipe
 from graftwork.registry import Registry, get_registry
-from graftwork.schema import NONE, NotAccepted, Option, check, options_of, unwrap
+from graftwork.schema import INLINE, NONE, NotAccepted, Option, check, options_of, unwrap
 from graftwork.toml import dumps
 
 
@@ -64,7 +64,7 @@ def choose(
     """
     registry = registry or get_registry()
     entry = registry.find_in(kind, name)
-    known = options_of(registry.resolve(entry), registry.kinds[kind])
+    known = options_with_inlined(registry.resolve(entry), registry.kinds[kind], registry)
     open_defaults = {key: value for key, value in (defaults or {}).items() if key in known}
     table = {**open_defaults, **(options or {}), "name": name}
     return Resolution(Recipe(name, entry.component.reference, {kind: table}), registry).run_one(kind)
@@ -123,10 +123,19 @@ class Resolution:
         kind = self._registry.kinds[kind_name]
         options = options_of(target, kind)
         given = {key: value for key, value in table.items() if key != "name"}
+        try:
+            known = options_with_inlined(target, kind, self._registry)
+        except GraftworkError as error:
+            self._mistake(path, f"{entry.component.reference}: {error}")
+            return None
         for key in given:
-            if key not in options:
-                self._unknown_option(f"{path}.{key}", key, entry.component.reference, options)
-        values = {name: self._value(option, given, path) for name, option in options.items()}
+            if key not in known:
+                self._unknown_option(f"{path}.{key}", key, entry.component.reference, known)
+        for_inlined = {key: value for key, value in given.items() if key not in options}
+        values = {
+            name: self._value(option, for_inlined if is_inlined(option) else given, path)
+            for name, option in options.items()
+        }
         set_values = {name: value for name, value in values.items() if value is not _UNSET}
         return Choice(
             entry,
@@ -140,6 +149,13 @@ class Resolution:
     def _value(self, option: Option, given: Mapping[str, Any], path: str) -> Any:
         """What a component gets for one option, or _UNSET for its default."""
         kind = choice_kind(option)
+        if kind is not None and is_inlined(option):
+            theirs = options_with_inlined(*self._target_of(kind, option.default), self._registry)
+            return self._choose(
+                kind,
+                {"name": option.default, **{key: given[key] for key in given if key in theirs}},
+                path,
+            )
         if kind is not None:
             return self._nested(option, kind, given, path)
         if option.name in given:
@@ -156,6 +172,9 @@ class Resolution:
                 f"{path}.{option.name}", f"is missing; expected {option.type_text}: {option.meaning}"
             )
         return _UNSET
+
+    def _target_of(self, kind: str, name: str) -> tuple[Any, Kind]:
+        return self._registry.resolve(self._registry.find_in(kind, name)), self._registry.kinds[kind]
 
     def _nested(self, option: Option, kind: str, given: Mapping[str, Any], path: str) -> Any:
         if option.name in given:
@@ -189,6 +208,10 @@ class Resolution:
             if choice_kind(option) is not None and key in self._recipe.sections and key not in given:
                 continue
             value = values.get(key, None if option.required else option.default)
+            if is_inlined(option):
+                inner_table = value.table if isinstance(value, Choice) else {}
+                table |= {inner: one for inner, one in inner_table.items() if inner not in {*options, "name"}}
+                continue
             if value is None and not option.required and option.default is not None:
                 table[key] = NONE  # left out, it would come back as the default
             elif _plain(value) is not None:
@@ -209,6 +232,37 @@ def choice_kind(option: Option) -> str | None:
     if annotation is Choice or Choice in get_args(annotation):
         return metadata[0] if metadata else option.name
     return None
+
+
+def is_inlined(option: Option) -> bool:
+    """Whether the options of the component that this option names stand in the same table as itself."""
+    return INLINE in unwrap(option.annotation)[1]
+
+
+def options_with_inlined(target: Any, kind: Kind, registry: Registry) -> dict[str, Option]:
+    """Read what a recipe may set for a target, the options of inlined components included.
+
+    A parameter ``loop: Annotated[Choice, "training-loop", INLINE] = "standard"`` gives its component every
+    option of ``training-loop/standard`` in its own table. The component's own options go before.
+
+    Args:
+        target: a class or function.
+        kind: its kind.
+        registry: where inlined components are looked up.
+
+    Raises:
+        GraftworkError: an inlined component is not installed.
+    """
+    options: dict[str, Option] = {}
+    inlined: dict[str, Option] = {}
+    for name, option in options_of(target, kind).items():
+        if not is_inlined(option):
+            options[name] = option
+            continue
+        inner_kind = choice_kind(option) or name
+        inner = registry.resolve(registry.find_in(inner_kind, option.default))
+        inlined |= options_with_inlined(inner, registry.kinds[inner_kind], registry)
+    return options | {name: option for name, option in inlined.items() if name not in options}
 
 
 def _plain(value: Any) -> Any:

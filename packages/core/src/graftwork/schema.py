@@ -23,6 +23,8 @@ from graftwork.docstrings import parameter_meanings
 REQUIRED: Any = inspect.Parameter.empty
 # TOML has no null: where an option may be None, this string is it.
 NONE = "none"
+# In Annotated[Choice, kind, INLINE]: the chosen component's options stand in the same table.
+INLINE = "inline"
 _SEQUENCES = (list, Sequence, set, frozenset)
 
 

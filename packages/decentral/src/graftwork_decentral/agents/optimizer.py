@@ -1,0 +1,283 @@
+"""Any optimizer as the local move of a decentralized strategy.
+
+``inner.step()`` takes an agent from x to s(x); the strategy brings the agents together (notation of
+:mod:`graftwork_decentral.strategies`, arXiv:2411.14166)::
+
+    diffusion         x+ = mix(s(x))
+    consensus         x+ = mix(x) + (s(x) - x)
+    exact diffusion   u = s(x) - D;   x+ = mix(u);   D+ = D + (u - x+)
+    EXTRA             x+ = mix(x) + (s(x) - x) - D;  D+ = D + (x+ - mix(x+))
+    tracking          the tracker of the mean gradient stands in ``.grad``;   x+ = mix(s(x))
+
+Nothing hooks into the backward pass: accumulation, clipping, autocast and closures are as without it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from graftwork import GraftworkError
+from graftwork_decentral.agents.bank import AgentBank
+from graftwork_decentral.agents.linearity import moves_linearly
+from graftwork_decentral.agents.packing import pack, unpack
+from graftwork_decentral.communication.communicator import Communicator
+from graftwork_decentral.strategies.form import Exchange, Form
+from graftwork_decentral.strategies.strategy import Strategy
+
+Closure = Callable[[], Any]
+
+
+class DecentralizedOptimizer(torch.optim.Optimizer):
+    """One optimizer for the agents of this process, and the exchange with all others.
+
+    Args:
+        bank: the agents' models.
+        inner: makes the optimizer of one agent from its model, ``lambda model: SGD(model.parameters(), 0.1)``
+            for instance; it must train all that requires a gradient.
+        strategy: how agents are brought together.
+        communicator: exchanges with neighbours; its rows are the bank's agents.
+        unsuited: what to do about exact diffusion or EXTRA around an optimizer whose moves are not linear in
+            the gradients, where they correct nothing: refuse or warn.
+
+    Raises:
+        GraftworkError: the strategy diverges on the communicator's graphs, or does not go with the inner
+            optimizer.
+        ValueError: the bank has not as many agents as the communicator has rows.
+
+    >>> from graftwork_decentral import StackedCommunicator, diffusion, ring
+    >>> bank = AgentBank([nn.Linear(3, 1) for _ in range(4)])
+    >>> optimizer = DecentralizedOptimizer(
+    ...     bank, lambda model: torch.optim.SGD(model.parameters(), lr=0.1), diffusion(),
+    ...     StackedCommunicator(ring(4)),
+    ... )
+    >>> for model in bank.models:
+    ...     model(torch.randn(8, 3)).square().mean().backward()
+    >>> optimizer.step()
+    >>> optimizer.communicator.traffic.rounds
+    1
+    """
+
+    def __init__(
+        self,
+        bank: AgentBank,
+        inner: Callable[[nn.Module], torch.optim.Optimizer],
+        strategy: Strategy,
+        communicator: Communicator,
+        *,
+        unsuited: Literal["refuse", "warn"] = "refuse",
+    ) -> None:
+        if len(bank) != len(communicator.rows):
+            raise ValueError(
+                f"bank must hold the {len(communicator.rows)} agents of the communicator's rows "
+                f"{communicator.rows.start}..{communicator.rows.stop - 1}, got {len(bank)}"
+            )
+        strategy.validate(communicator.graphs)
+        self.bank, self.strategy, self.communicator = bank, strategy, communicator
+        self.inners = [inner(model) for model in bank.models]
+        self.closure: Literal["loss", "gradient"] | None = getattr(self.inners[0], "closure", None)
+        self._check_pairing(unsuited)
+        self.forms: list[Form] = [strategy.start(segment.weights) for segment in bank.segments]
+        self.rounds = 0
+        super().__init__([{"params": list(bank.models[0].parameters())}], {})
+        self._link()
+
+    def _link(self) -> None:
+        # The very groups of the inner optimizers: a scheduler that sets a rate here sets it there.
+        self.param_groups = [group for inner in self.inners for group in inner.param_groups]
+
+    @property
+    def state(self) -> dict[Any, Any]:  # type: ignore[override]
+        """For every parameter its inner optimizer's state and the strategy's."""
+        merged: dict[Any, Any] = {}
+        for agent, inner in enumerate(self.inners):
+            views = self._strategy_state(agent)
+            for parameter in _parameters(inner):
+                merged[parameter] = {**inner.state.get(parameter, {}), **views[parameter]}
+        return merged
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        """Torch's constructor sets an empty one; ours is where it is."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refuse: what agents mix is fixed when the bank is made."""
+        if hasattr(self, "param_groups") and self.param_groups:
+            raise GraftworkError(
+                "DecentralizedOptimizer takes no further parameter groups: put them into the models before the "
+                "AgentBank is made"
+            )
+        super().add_param_group(param_group)
+
+    def step(self, closure: Closure | Sequence[Closure] | None = None) -> Any:  # type: ignore[override]
+        """Move every agent here, then exchange.
+
+        Args:
+            closure: for inner optimizers that need one: a function for each agent here, or one alone where
+                there is one agent.
+
+        Returns:
+            What the inner optimizers returned, a list; of one agent alone, what its own returned.
+        """
+        closures = closure if isinstance(closure, Sequence) else [closure] * len(self.inners)
+        if closure is not None and len(closures) != len(self.inners):
+            raise ValueError(
+                f"closure must be one for each of {len(self.inners)} agents, got {len(closures)}"
+            )
+        if callable(closure) and len(self.inners) > 1:
+            raise ValueError(
+                f"closure must be a sequence, one for each of {len(self.inners)} agents, got one"
+            )
+        if self.communicator.agents == 1:
+            returned = [self._move(self.inners[0], closures[0])]
+            self.rounds += 1
+            return returned[0]
+        exchange = self.communicator.at(self.rounds)
+        with torch.no_grad():
+            if self.strategy.tracks:
+                self._track(exchange)
+            points = [
+                segment.weights.clone() if form.reads_point else segment.weights
+                for segment, form in zip(self.bank.segments, self.forms, strict=True)
+            ]
+        returned = [self._move(inner, one) for inner, one in zip(self.inners, closures, strict=True)]
+        with torch.no_grad():
+            self._exchange(points, exchange)
+        self.rounds += 1
+        return returned if len(returned) > 1 else returned[0]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of all agents here."""
+        for inner in self.inners:
+            inner.zero_grad(set_to_none)
+
+    def eval(self) -> None:
+        """Have inner optimizers that evaluate at other weights put them in place."""
+        for inner in self.inners:
+            if hasattr(inner, "eval"):
+                inner.eval()
+
+    def train(self) -> None:
+        """Undo :meth:`eval`."""
+        for inner in self.inners:
+            if hasattr(inner, "train"):
+                inner.train()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The inner optimizers' state dicts as one, with the strategy's tensors beside each parameter's
+        state."""
+        return pack(
+            [inner.state_dict() for inner in self.inners],
+            [
+                [self._strategy_state(agent)[parameter] for parameter in _parameters(inner)]
+                for agent, inner in enumerate(self.inners)
+            ],
+        )
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
+        """Take up what :meth:`state_dict` gave, for the same number of agents in this process.
+
+        Raises:
+            GraftworkError: it is of another strategy, or of another number of agents or parameters.
+        """
+        counts = [[len(group["params"]) for group in inner.param_groups] for inner in self.inners]
+        inner_states, strategy_states = unpack(state_dict, counts)
+        for agent, inner in enumerate(self.inners):
+            inner.load_state_dict(inner_states[agent])
+            views = self._strategy_state(agent)
+            for parameter, saved in zip(_parameters(inner), strategy_states[agent], strict=True):
+                if saved.keys() != views[parameter].keys():
+                    raise GraftworkError(
+                        f"the saved state is of another strategy than {self.strategy.name!r}: it holds "
+                        f"{sorted(saved) or 'nothing'} and {sorted(views[parameter]) or 'nothing'} is needed"
+                    )
+                for name, value in saved.items():
+                    if name == _ROUNDS:
+                        self.rounds = int(value)
+                    else:
+                        views[parameter][name].copy_(value)
+        self._link()
+
+    def mend(self) -> None:
+        """After a change of who takes part: make the strategies' state sum to what it should again."""
+        with torch.no_grad():
+            for form in self.forms:
+                form.after_membership_change(self.communicator.mean)
+
+    def _move(self, inner: Any, closure: Closure | None) -> Any:
+        return inner.step() if closure is None else inner.step(closure)
+
+    def _track(self, exchange: Exchange) -> None:
+        for index, (segment, form) in enumerate(zip(self.bank.segments, self.forms, strict=True)):
+            segment.set_gradients(form.prepare(segment.gradients(), _named(exchange, index)))
+
+    def _exchange(self, points: Sequence[Tensor], exchange: Exchange) -> None:
+        if len(points) == 1:
+            weights = self.bank.segments[0].weights
+            weights.copy_(self.forms[0].combine(points[0], weights, exchange))
+            return
+        for index, (segment, form, point) in enumerate(
+            zip(self.bank.segments, self.forms, points, strict=True)
+        ):
+            weights = segment.weights
+            weights.copy_(form.combine(point, weights, _named(exchange, index)))
+
+    def _strategy_state(self, agent: int) -> dict[Any, dict[str, Tensor]]:
+        """For every parameter of an agent the strategy's tensors, as views, and once an agent the rounds."""
+        views: dict[Any, dict[str, Tensor]] = {}
+        for segment, form in zip(self.bank.segments, self.forms, strict=True):
+            for slot, parameter in zip(segment.slots, segment.parameters[agent], strict=True):
+                views[parameter] = {
+                    f"strategy.{name}": slot.view(buffer[agent]) for name, buffer in form.state().items()
+                }
+        first = next(iter(views))
+        views[first][_ROUNDS] = torch.tensor(self.rounds)
+        return views
+
+    def _check_pairing(self, unsuited: Literal["refuse", "warn"]) -> None:
+        for agent, (inner, model) in enumerate(zip(self.inners, self.bank.models, strict=True)):
+            trained = {id(p) for p in model.parameters() if p.requires_grad}
+            if trained != {id(p) for p in _parameters(inner)}:
+                raise GraftworkError(
+                    f"the inner optimizer of agent {agent} must train all parameters of its model that require a "
+                    "gradient and no others; freeze the rest (requires_grad = False) before the AgentBank is made"
+                )
+        kind = type(self.inners[0]).__name__
+        if self.strategy.tracks and self.closure is not None:
+            raise GraftworkError(
+                f"strategy {self.strategy.name!r} replaces gradients by their tracker, and {kind} computes its own "
+                f"in a closure ({self.closure}); choose diffusion or consensus"
+            )
+        corrects_moves = self.strategy.corrects_heterogeneity and not self.strategy.tracks
+        if self.communicator.agents > 1 and corrects_moves and not moves_linearly(self.inners[0]):
+            problem = (
+                f"strategy {self.strategy.name!r} around {kind} corrects nothing: {kind}'s moves are not linear in "
+                "the gradients, and agents with different data stay as far apart from the minimizer as without a "
+                "correction; choose gt-atc or gt-semi-atc, which hand it the tracked mean gradient"
+            )
+            if unsuited == "refuse":
+                raise GraftworkError(f"{problem}, or unsuited = 'warn' to train like this all the same")
+            warnings.warn(problem, stacklevel=3)
+
+
+_ROUNDS = "strategy.rounds"
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[Any]:
+    return itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups)
+
+
+def _named(exchange: Exchange, index: int) -> Exchange:
+    """Keep the payloads of several segments apart by name."""
+
+    def round_of_segment(payloads: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        mixed = exchange({f"{name}.{index}": value for name, value in payloads.items()})
+        return {name: mixed[f"{name}.{index}"] for name in payloads}
+
+    return round_of_segment
