@@ -102,7 +102,7 @@ def test_mistakes_name_the_table_they_were_made_in(both: None) -> None:
 
 def test_without_the_other_plugin_the_mistake_says_what_is_missing(add_plugin: Callable[..., object]) -> None:
     add_plugin("gossip", TRAINER)
-    with pytest.raises(RecipeError, match="trainer/gossip.*training-loop"):
+    with pytest.raises(RecipeError, match=r"trainer/gossip.*training-loop"):
         resolved("steps = 7\n")
 
 

@@ -165,7 +165,7 @@ def test_the_model_is_in_training_mode_again_after_a_step(train, monkeypatch):
     keep = Training._keep_records
 
     def note_mode(self, progress, *, last):
-        modes.append(self.plain.training)
+        modes.append(self.procedure.model.training)
         keep(self, progress, last=last)
 
     monkeypatch.setattr(Training, "_keep_records", note_mode)

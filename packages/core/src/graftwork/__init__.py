@@ -2,7 +2,7 @@
 
 from graftwork.choice import Choice
 from graftwork.component import Command, Component, Kind
-from graftwork.contracts import Run, Task, Trainer
+from graftwork.contracts import Outcome, Procedure, Run, Task, Trainer
 from graftwork.errors import (
     AmbiguousNameError,
     ContractError,
@@ -35,6 +35,8 @@ __all__ = [
     "parse_set",
     "Task",
     "Trainer",
+    "Procedure",
+    "Outcome",
     "Run",
     "Finding",
     "GraftworkError",

@@ -51,6 +51,70 @@ class Task(Protocol):
         ...
 
 
+class Outcome(Protocol):
+    """What a step leaves for the log, still on the device."""
+
+    loss: Any
+    """Mean over the step's micro-batches, before the update."""
+
+    gradient_norm: Any
+    """Before clipping; None where there are no gradients."""
+
+    metrics: Mapping[str, Any]
+    """The task's own."""
+
+
+class Procedure(Protocol):
+    """How a trainer takes its steps, for a training loop to drive: the loop logs, evaluates and saves."""
+
+    unit: str
+    """Of throughput, ``tokens`` for instance."""
+
+    @property
+    def model(self) -> Any:
+        """The module that a checkpoint holds."""
+        ...
+
+    @property
+    def optimizer(self) -> Any:
+        """Over that module; the loop schedules its groups' ``lr`` and saves its state."""
+        ...
+
+    @property
+    def device(self) -> Any:
+        """Where losses are."""
+        ...
+
+    @property
+    def units(self) -> int:
+        """Trained on in the latest step, in all processes."""
+        ...
+
+    def start(self, step: int) -> None:
+        """Take up the data after so many steps; called once, when a checkpoint has been loaded."""
+        ...
+
+    def step(self) -> Outcome:
+        """Take one step."""
+        ...
+
+    def mean(self, value: Any) -> Any:
+        """The mean of a scalar over processes."""
+        ...
+
+    def evaluate(self) -> Mapping[str, float]:
+        """Metrics on held-out data; ``loss`` among them."""
+        ...
+
+    def measurements(self) -> Mapping[str, float]:
+        """Further metrics for a record, asked for whenever the loop makes one."""
+        ...
+
+    def result(self) -> Mapping[str, Any]:
+        """Further facts for the run's result, over the loop's own."""
+        ...
+
+
 @runtime_checkable
 class Run(Protocol):
     """The directory of one training run, as a trainer sees it.

@@ -4,10 +4,95 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graftwork import Component, hookimpl
+from graftwork import Component, Kind, hookimpl
+
+COMMUNICATOR, FAULTS = "communicator", "faults"
+_SPARKLE, _FLATNESS = "arXiv:2411.14166", "arXiv:2406.20006"
+_PACKAGE = "graftwork_decentral"
+
+
+@hookimpl
+def graftwork_kinds() -> Iterator[Kind]:
+    """Yield what a decentralized training is made of besides topologies and strategies."""
+    yield Kind(
+        COMMUNICATOR,
+        "target(graphs, device, **options) -> Communicator (graftwork_decentral.communication): rows of the "
+        "agents in this process, exchanged with neighbours and mixed.",
+        supplied=("graphs", "device"),
+        attributes=("exchange", "at", "mean", "sum", "rows", "traffic", "close"),
+    )
+    yield Kind(
+        FAULTS,
+        "target(**options) -> Faults: graphs(graphs) and communicator(communicator) put what goes wrong in a "
+        "network around them.",
+        attributes=("graphs", "communicator"),
+    )
 
 
 @hookimpl
 def graftwork_components() -> Iterator[Component]:
-    """Yield topologies, strategies, trainers and tasks."""
-    yield from ()
+    """Yield topologies, strategies, communicators, trainers, tasks and reproductions."""
+    yield from _topologies()
+    yield from _strategies()
+    yield Component(
+        COMMUNICATOR,
+        "stacked",
+        f"{_PACKAGE}.communication.stacked:StackedCommunicator",
+        "all agents in one process, rows of one matrix",
+    )
+    yield Component(
+        COMMUNICATOR,
+        "distributed",
+        f"{_PACKAGE}.communication.distributed:DistributedCommunicator",
+        "agents in several processes, rows sent point to point (gloo, NCCL)",
+    )
+    yield Component(
+        Kind.TRAINER,
+        "decentralized",
+        f"{_PACKAGE}.trainers.decentralized:DecentralizedTrainer",
+        "any task, with agents that exchange with neighbours only",
+    )
+
+
+def _topologies() -> Iterator[Component]:
+    for name, target, summary in (
+        ("ring", "graphs:ring", "each with the one before and the one after"),
+        ("path", "graphs:path", "a line"),
+        ("star", "graphs:star", "one in the middle, the others with it alone"),
+        ("full", "graphs:full", "everyone with everyone: mixing is the mean"),
+        ("torus", "graphs:torus", "a grid whose opposite sides are joined"),
+        ("hypercube", "graphs:hypercube", "numbers that differ in one binary digit"),
+        ("erdos-renyi", "graphs:erdos_renyi", "each pair with a given probability, drawn once"),
+        ("edges", "graphs:from_edges", "a graph of your own, by its edges"),
+        ("static-exponential", "exponential:static_exponential", "distances 1, 2, 4, ... at once"),
+        (
+            "one-peer-exponential",
+            "exponential:one_peer_exponential",
+            "distances 1, 2, 4, ... in turn, one peer a step",
+        ),
+    ):
+        paper = "arXiv:2110.13363" if "exponential" in name else None
+        yield Component(Kind.TOPOLOGY, name, f"{_PACKAGE}.topology.{target}", summary, paper)
+
+
+def _strategies() -> Iterator[Component]:
+    for name, target, summary, paper in (
+        ("diffusion", "uncorrected:diffusion", "move, then mix; corrects nothing", "arXiv:1308.1009"),
+        ("consensus", "uncorrected:consensus", "mix and move at once; corrects nothing", None),
+        (
+            "exact-diffusion",
+            "exact_diffusion:exact_diffusion",
+            "diffusion that corrects for different data (D^2)",
+            "arXiv:1702.05122",
+        ),
+        ("extra", "extra:extra", "consensus that corrects for different data", "arXiv:1404.6264"),
+        ("gt-atc", "gradient_tracking:gt_atc", "tracks the mean gradient; mixes everything", None),
+        ("gt-semi-atc", "gradient_tracking:gt_semi_atc", "tracks the mean gradient in one round", None),
+        (
+            "gt-non-atc",
+            "gradient_tracking:gt_non_atc",
+            "tracks the mean gradient; mixes before it moves (DIGing)",
+            "arXiv:1607.03218",
+        ),
+    ):
+        yield Component(Kind.STRATEGY, name, f"{_PACKAGE}.strategies.{target}", summary, paper)

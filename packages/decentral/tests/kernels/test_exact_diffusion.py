@@ -49,7 +49,7 @@ class Case:
 
     Args:
         gap: columns of NaN behind every row, which nothing may touch.
-        tile: elements of a kernel's tile, and columns of an unrolled one.
+        tile: elements of a kernel's tile, and of an unrolled one.
     """
 
     agents: int = 10
@@ -58,8 +58,7 @@ class Case:
     correction_dtype: torch.dtype = FLOAT
     gap: int = 0
     moves: bool = True
-    tile: tuple[int, int] = (512, 32)
-    inner: int = 16
+    tile: tuple[int, int] = (512, 256)
 
     def arrays(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return values, direction and correction, equal ones at every call."""
@@ -97,7 +96,9 @@ def kernel_cases() -> list[Case]:
     ]
     cases += [Case(agents, 1) for agents in (2, 9)]
     cases += [Case(agents, 96, dtype=dtype, gap=16) for agents in (4, 64) for dtype in (FLOAT, HALF)]
-    cases += [Case(agents, 21, inner=64, tile=(2048, 32), moves=moves) for agents in (65, 130) for moves in (0, 1)]
+    cases += [
+        Case(agents, 21, tile=(2048, 256), moves=moves) for agents in (65, 130) for moves in (True, False)
+    ]
     return cases
 
 
@@ -116,9 +117,7 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, tuple[Te
 
 
 @pytest.mark.parametrize("case", kernel_cases(), ids=str)
-def test_kernels_agree_with_the_reference(
-    case: Case, interpreted: dict[Case, tuple[Tensor, Tensor]]
-) -> None:
+def test_kernels_agree_with_the_reference(case: Case, interpreted: dict[Case, tuple[Tensor, Tensor]]) -> None:
     values, correction = interpreted[case]
     expected_values, expected_correction = case.run(exact_diffusion_reference)
     # The interpreter cuts off what a device rounds.
@@ -325,8 +324,7 @@ def interpret_all(path: Path) -> None:
     torch.set_num_threads(1)
     results = []
     for case in kernel_cases():
-        kernels._TILE_ELEMENTS, kernels._UNROLLED_COLUMNS = case.tile
-        kernels._INNER_AGENTS = case.inner
+        kernels._TILE_ELEMENTS, kernels._UNROLLED_ELEMENTS = case.tile
         results.append(case.run(kernels))
     torch.save(results, path)
 

@@ -43,15 +43,20 @@ def source_of(kernel: Any, values: tuple[Any, ...], constants: dict[str, Any]) -
     """Return what triton would compile for these arguments on a device."""
     signature: dict[str, str] = {}
     fixed: dict[str, Any] = {}
+    attributes: dict[tuple[int], list[list[Any]]] = {}
     annotated = {parameter.name: parameter.annotation_type for parameter in kernel.params}
     for place, name in enumerate(kernel.arg_names):
         if name in constants:
             signature[name], fixed[name] = "constexpr", constants[name]
-        elif isinstance(values[place], Tensor):
-            signature[name] = f"*{NAMES[values[place].dtype]}"
+            continue
+        value = values[place]
+        if isinstance(value, Tensor):
+            signature[name], number = f"*{NAMES[value.dtype]}", value.data_ptr()
         else:
-            signature[name] = annotated[name]
-    return ASTSource(kernel, signature, fixed, {})
+            signature[name], number = annotated[name], value
+        if number % 16 == 0:
+            attributes[(place,)] = [["tt.divisibility", 16]]
+    return ASTSource(kernel, signature, fixed, attributes)
 
 
 @pytest.fixture
@@ -66,7 +71,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., C
         moves: bool = True,
         gap: int = 0,
     ) -> CompiledKernel:
-        name = "_unrolled_kernel" if agents <= 8 else "_tiled_kernel"
+        name = "_unrolled_kernel" if agents <= 16 else "_tiled_kernel"
         kernel = getattr(exact_diffusion_triton, name)
         recorded: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
@@ -105,7 +110,7 @@ def count(pattern: str, kernel: CompiledKernel) -> int:
 
 @pytest.mark.parametrize("dtype", [FLOAT, BRAIN], ids=str)
 @pytest.mark.parametrize(
-    ("capability", "agents"), [(80, 1), (90, 3), (80, 8), (90, 8), (80, 16), (90, 16), (80, 64), (90, 64)]
+    ("capability", "agents"), [(80, 1), (90, 3), (80, 8), (90, 8), (90, 16), (80, 33), (80, 64), (90, 64)]
 )
 def test_a_step_compiles_into_registers_and_ieee_products(
     compiled: Callable[..., CompiledKernel],
@@ -133,24 +138,22 @@ def test_every_number_is_read_and_written_once(compiled: Callable[..., CompiledK
         assert count(r"ld\.global\.v4\.b32", moved) == 2 * agents
 
 
-def test_a_tile_is_read_and_written_once(compiled: Callable[..., CompiledKernel]) -> None:
-    """A thread has 32 numbers of every array, and some of row 0 for the origin of its columns."""
-    for agents in (16, 64):
+def test_a_tile_is_written_once_in_wide_accesses(compiled: Callable[..., CompiledKernel]) -> None:
+    """A thread has 16 numbers of every array, written once; it reads them beside its share of the sum."""
+    for agents in (32, 64):
         kernel = compiled(90, agents)
-        assert 3 * 8 <= count(r"ld\.global\.v4\.b32", kernel) <= 3 * 8 + 3 * 2
-        assert count(r"st\.global", kernel) == count(r"st\.global\.v4\.b32", kernel) == 2 * 8
+        assert count(r"st\.global", kernel) == count(r"st\.global\.v4\.b32", kernel) == 2 * 4
+        assert 3 * 4 <= count(r"ld\.global\.v4\.b32", kernel) <= 3 * 4 + 4
 
 
 @pytest.mark.parametrize("agents", [100, 256])
-def test_many_agents_compile(
-    compiled: Callable[..., CompiledKernel], agents: int, tmp_path: Path
-) -> None:
+def test_many_agents_compile(compiled: Callable[..., CompiledKernel], agents: int, tmp_path: Path) -> None:
     kernel = compiled(90, agents)
     assert spilled_bytes(kernel, tmp_path) == 0
     assert count(r"mma|tf32", kernel) == 0
 
 
-@pytest.mark.parametrize("agents", [3, 10, 33])
+@pytest.mark.parametrize("agents", [3, 33])
 @pytest.mark.parametrize(("parameters", "gap"), [(1001, 0), (13, 3)])
 def test_ragged_rows_compile(
     compiled: Callable[..., CompiledKernel], agents: int, parameters: int, gap: int, tmp_path: Path

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from graftwork import GraftworkError, Task
-from graftwork_trainer.batches import StepBatches
+from graftwork import GraftworkError, Procedure
 from graftwork_trainer.interval import Interval
-from graftwork_trainer.parallel import World, forget_gathered, unwrapped
 from graftwork_trainer.progress import Progress
 from graftwork_trainer.run_directory import RunDirectory
+from graftwork_trainer.schedule import lr_factor
 from graftwork_trainer.signals import stop_requests
-from graftwork_trainer.step_rules import StepRule
 from graftwork_trainer.timing import Stopwatch, peak_memory_bytes, state_bytes
 from graftwork_trainer.training_state import TrainingState
 
 if TYPE_CHECKING:
-    from graftwork_trainer.standard import StandardTrainer
+    from graftwork_trainer.training_loop import TrainingLoop
 
 
 @dataclass
@@ -32,42 +26,30 @@ class Training:
     """One training, from its first step or a checkpoint's to its last.
 
     Args:
-        options: of the trainer.
-        task: gives the loss and the metrics.
+        options: of the loop.
+        procedure: takes the steps.
         run: keeps metrics, checkpoints and the result.
-        world: this process among all.
-        model: as wrapped for the process group.
-        optimizer: over the model's parameters.
-        scheduler: of its learning rate.
-        batches: of this rank.
-        state: where the training stands.
     """
 
-    options: StandardTrainer
-    task: Task
+    options: TrainingLoop
+    procedure: Procedure
     run: RunDirectory
-    world: World
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: LambdaLR
-    batches: StepBatches
-    state: TrainingState
 
     def __post_init__(self) -> None:
-        self.plain = unwrapped(self.model)
-        self.unit: str = getattr(self.task, "unit", "samples")
-        self.interval = Interval(self.world, self.unit)
-        self.step_watch, self.optimizer_watch = Stopwatch(self.world.device), Stopwatch(self.world.device)
-        self.take_step = StepRule(
-            self.task,
-            self.model,
-            self.optimizer,
-            self.world,
-            self.options.clip_norm,
-            self._autocast,
-            self.optimizer_watch,
-            self.options.dropout_in_closure,
+        options, procedure = self.options, self.procedure
+        factor = lr_factor(
+            options.schedule,
+            steps=options.steps,
+            warmup_steps=options.warmup_steps,
+            final_fraction=options.final_lr_fraction,
         )
+        self.scheduler = LambdaLR(procedure.optimizer, factor)
+        saved = self.run.start(procedure.model, procedure.optimizer, procedure.device)
+        self.state = TrainingState.from_saved(saved)
+        self.scheduler.last_epoch = self.state.step
+        procedure.start(self.state.step)
+        self.interval = Interval(procedure)
+        self.step_watch = Stopwatch(procedure.device)
 
     def run_to_end(self) -> None:
         """Step until the last step, an early stop or a request to stop; then write the result.
@@ -79,17 +61,19 @@ class Training:
             self.run.close()
             return
         state, steps = self.state, self.options.steps
-        with self.run.progress(state.step, steps, self.unit) as progress, stop_requests() as stop_requested:
-            self.model.train()
+        with (
+            self.run.progress(state.step, steps, self.procedure.unit) as progress,
+            stop_requests() as stop_requested,
+        ):
             self.interval.restart()
             # Asked once a step: a request that came after the records were kept would end it unsaved.
             stopping = False
             while not self._ended() and not stopping:
                 with self.step_watch:
-                    outcome = self.take_step(self.batches.next_step())
+                    outcome = self.procedure.step()
                     self.scheduler.step()
                 state.step += 1
-                self.interval.add(outcome, self.batches.units)
+                self.interval.add(outcome, self.procedure.units)
                 progress.advance()
                 stopping = stop_requested()
                 self._keep_records(progress, last=state.step == steps or stopping)
@@ -112,13 +96,16 @@ class Training:
         if evaluates:
             self._evaluate(progress)
         if saves or self._ended():
-            self.run.checkpoints.save(step, self.plain, self.optimizer, self.state.to_save())
+            self.run.checkpoints.save(
+                step, self.procedure.model, self.procedure.optimizer, self.state.to_save()
+            )
         if evaluates or saves:
             self.interval.restart()
 
     def _log(self, progress: Progress) -> None:
         metrics = self.interval.read()
         metrics["train/learning_rate"] = float(self.scheduler.get_last_lr()[0])
+        metrics |= {f"train/{name}": float(value) for name, value in self.procedure.measurements().items()}
         if not math.isfinite(metrics["train/loss"]):
             whole = self.run.checkpoints.steps()
             kept = (
@@ -132,10 +119,7 @@ class Training:
         progress.show(metrics)
 
     def _evaluate(self, progress: Progress) -> None:
-        with _weights_to_evaluate(self.optimizer), self._autocast():
-            metrics = {name: float(value) for name, value in self.task.evaluate(self.plain).items()}
-            forget_gathered(self.plain)
-        self.model.train()
+        metrics = dict(self.procedure.evaluate())
         self.state.take_evaluation(metrics)
         self.run.record(self.state.step, self.state.metrics)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -155,33 +139,16 @@ class Training:
 
     def _result(self) -> dict[str, Any]:
         seconds = self.step_watch.summary()
+        procedure = self.procedure
         return {
             "reason": None,
             "steps": self.state.step,
             "metrics": self.state.metrics,
-            "parameters": sum(parameter.numel() for parameter in self.plain.parameters()),
-            "optimizer_state_bytes": state_bytes(self.optimizer),
+            "parameters": sum(parameter.numel() for parameter in procedure.model.parameters()),
+            "optimizer_state_bytes": state_bytes(procedure.optimizer),
             "step_seconds": seconds,
-            "optimizer_step_seconds": self.optimizer_watch.summary(),
-            "peak_memory_bytes": peak_memory_bytes(self.world.device),
-            "unit": self.unit,
-            "units_per_second": self.batches.units * self.world.size / seconds["median"],
+            "peak_memory_bytes": peak_memory_bytes(procedure.device),
+            "unit": procedure.unit,
+            "units_per_second": procedure.units / seconds["median"],
+            **procedure.result(),
         }
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.options.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.world.device.type, dtype=torch.bfloat16)
-
-
-@contextmanager
-def _weights_to_evaluate(optimizer: Any) -> Iterator[None]:
-    """Have an optimizer that trains at other weights than those it stands for put the latter in place."""
-    swaps = hasattr(optimizer, "eval") and hasattr(optimizer, "train")
-    if swaps:
-        optimizer.eval()
-    try:
-        yield
-    finally:
-        if swaps:
-            optimizer.train()

@@ -10,6 +10,18 @@ _LLAMA_SIZES = ("tiny", "60m", "130m", "350m", "1b", "3b", "7b")
 
 
 @hookimpl
+def graftwork_kinds() -> Iterator[Kind]:
+    """What drives the steps of a training, for trainers of any package."""
+    yield Kind(
+        "training-loop",
+        "target(**options) -> loop: train(procedure, run) drives a Procedure (graftwork.contracts) to its "
+        "end; begin(), seed_process(number), place(), batches(task, device, rank, world_size, start), "
+        "step_rule(task, model, optimizer, device) and autocast(device) are what a procedure is made with.",
+        attributes=("train", "begin", "seed_process", "place", "batches", "step_rule", "autocast"),
+    )
+
+
+@hookimpl
 def graftwork_components() -> Iterator[Component]:
     """The standard trainer, its tasks, models and recipes."""
     yield Component(
@@ -17,6 +29,12 @@ def graftwork_components() -> Iterator[Component]:
         "standard",
         "graftwork_trainer.standard:StandardTrainer",
         "one process, DDP or FSDP2; schedules, accumulation, exact resume",
+    )
+    yield Component(
+        "training-loop",
+        "standard",
+        "graftwork_trainer.training_loop:TrainingLoop",
+        "schedules, accumulation, clipping, evaluation, early stop, checkpoints and exact resume",
     )
     yield Component(
         Kind.TASK,

@@ -53,7 +53,7 @@ class StepRule:
         world: where this process stands.
         clip_norm: largest global gradient norm, None for no clipping.
         autocast: returns the context that the loss is computed in.
-        stopwatch: times ``optimizer.step`` alone.
+        stopwatch: times ``optimizer.step`` alone, where there is one.
         dropout_in_closure: whether a closure that only evaluates the loss does so in training mode.
     """
 
@@ -63,44 +63,32 @@ class StepRule:
     world: World
     clip_norm: float | None
     autocast: Callable[[], AbstractContextManager[Any]]
-    stopwatch: Stopwatch
+    stopwatch: Stopwatch | None = None
     dropout_in_closure: bool = False
 
     def __call__(self, micro_batches: Sequence[Any]) -> StepOutcome:
         """Take one step over the micro-batches of this rank."""
-        closure = getattr(self.optimizer, "closure", None)
+        closure = self.closure(micro_batches)
         if closure is None:
-            outcome = self._gradients(micro_batches)
-            with self.stopwatch:
+            outcome = self.gradients(micro_batches)
+            with self._timed():
                 self.optimizer.step()
             return outcome
-        evaluate = self._losses if closure == "loss" else self._gradients
-        in_evaluation_mode = closure == "loss" and not self.dropout_in_closure
-        outcomes: list[StepOutcome] = []
-        start = RandomState.capture(self.world.device)
-
-        def evaluate_again() -> torch.Tensor:
-            start.restore()
-            outcome = evaluate(micro_batches)
-            outcomes.append(outcome)
-            return outcome.loss
-
-        with self.stopwatch, _evaluation_mode(self.model) if in_evaluation_mode else nullcontext():
+        with self._timed():
             # torch types closure and return value as floats
-            stepped: Any = self.optimizer.step(evaluate_again)  # type: ignore[arg-type]
-        if not outcomes:
-            raise RuntimeError(
-                f"{type(self.optimizer).__name__} asks for a closure and its step() called none"
-            )
-        # Which evaluation was of the step's own point, the optimizer knows: variance reduction looks back
-        # first.
-        outcome = next((one for one in outcomes if one.loss is stepped), outcomes[0])
-        if closure == "loss" and stepped is not None:
-            # None of them may be: both ends of a difference are perturbed.
-            outcome.loss = torch.as_tensor(stepped, device=self.world.device, dtype=outcome.loss.dtype)
-        return outcome
+            stepped: Any = self.optimizer.step(closure)  # type: ignore[arg-type]
+        return closure.outcome(stepped)
 
-    def _gradients(self, micro_batches: Sequence[Any]) -> StepOutcome:
+    def closure(self, micro_batches: Sequence[Any]) -> StepClosure | None:
+        """What the optimizer's ``step`` must be given for these micro-batches; None where it is nothing."""
+        kind = getattr(self.optimizer, "closure", None)
+        return None if kind is None else StepClosure(self, micro_batches, kind)
+
+    def _timed(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self.stopwatch is None else self.stopwatch
+
+    def gradients(self, micro_batches: Sequence[Any]) -> StepOutcome:
+        """Leave the clipped gradients of these micro-batches in ``.grad``."""
         self.optimizer.zero_grad(set_to_none=True)
         count = len(micro_batches)
         total = torch.zeros((), device=self.world.device)
@@ -119,7 +107,8 @@ class StepRule:
         return StepOutcome(total, norm, metrics)
 
     @torch.no_grad()
-    def _losses(self, micro_batches: Sequence[Any]) -> StepOutcome:
+    def losses(self, micro_batches: Sequence[Any]) -> StepOutcome:
+        """Evaluate the loss of these micro-batches, without gradients."""
         total = torch.zeros((), device=self.world.device)
         metrics: Mapping[str, Any] = {}
         model = unwrapped(self.model)
@@ -131,6 +120,52 @@ class StepRule:
         if data_parallel_of(self.optimizer) is None:
             total = self.world.mean(total)
         return StepOutcome(total, None, metrics)
+
+
+class StepClosure:
+    """What an optimizer calls, once or more, within one step; and what the step then came to.
+
+    Args:
+        rule: computes losses and gradients.
+        micro_batches: of the step.
+        kind: ``"loss"`` or ``"gradient"``.
+    """
+
+    def __init__(self, rule: StepRule, micro_batches: Sequence[Any], kind: str) -> None:
+        self._rule, self._micro_batches, self._kind = rule, micro_batches, kind
+        self._in_evaluation_mode = kind == "loss" and not rule.dropout_in_closure
+        self._start = RandomState.capture(rule.world.device)
+        self._outcomes: list[StepOutcome] = []
+
+    def __call__(self) -> torch.Tensor:
+        """Compute the loss, and gradients where they are wanted, at the current parameters."""
+        self._start.restore()
+        rule = self._rule
+        evaluate = rule.losses if self._kind == "loss" else rule.gradients
+        with _evaluation_mode(rule.model) if self._in_evaluation_mode else nullcontext():
+            outcome = evaluate(self._micro_batches)
+        self._outcomes.append(outcome)
+        return outcome.loss
+
+    def outcome(self, stepped: Any) -> StepOutcome:
+        """Return what the log wants to know.
+
+        Args:
+            stepped: what the optimizer's ``step`` returned.
+
+        Raises:
+            RuntimeError: the optimizer did not call the closure.
+        """
+        if not self._outcomes:
+            name = type(self._rule.optimizer).__name__
+            raise RuntimeError(f"{name} asks for a closure and its step() called none")
+        # Which evaluation was of the step's own point, the optimizer knows: variance reduction looks back
+        # first.
+        outcome = next((one for one in self._outcomes if one.loss is stepped), self._outcomes[0])
+        if self._kind == "loss" and stepped is not None:
+            # None of them may be: both ends of a difference are perturbed.
+            outcome.loss = torch.as_tensor(stepped, device=self._rule.world.device, dtype=outcome.loss.dtype)
+        return outcome
 
 
 def data_parallel_of(optimizer: torch.optim.Optimizer) -> str | None:

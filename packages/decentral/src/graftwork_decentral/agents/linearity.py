@@ -54,7 +54,8 @@ def moves_linearly(optimizer: torch.optim.Optimizer) -> bool:
     for nothing, g, h, sum_of in zip(by_nothing, by_first, by_second, by_both, strict=True):
         expected = (g - nothing) + _SCALE * (h - nothing)
         size = expected.norm() + (sum_of - nothing).norm()
-        if float((sum_of - nothing - expected).norm()) > _TOLERANCE * float(size):
+        # So put, what is not a number is not linear.
+        if not float((sum_of - nothing - expected).norm()) <= _TOLERANCE * float(size):
             return False
     return True
 

@@ -92,7 +92,7 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         self.param_groups = [group for inner in self.inners for group in inner.param_groups]
 
     @property
-    def state(self) -> dict[Any, Any]:  # type: ignore[override]
+    def state(self) -> Any:
         """For every parameter its inner optimizer's state and the strategy's."""
         merged: dict[Any, Any] = {}
         for agent, inner in enumerate(self.inners):
@@ -103,18 +103,18 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
 
     @state.setter
     def state(self, value: Any) -> None:
-        """Torch's constructor sets an empty one; ours is where it is."""
+        """Take nothing: torch's constructor sets an empty one, and ours is kept where it arises."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Refuse: what agents mix is fixed when the bank is made."""
         if hasattr(self, "param_groups") and self.param_groups:
             raise GraftworkError(
-                "DecentralizedOptimizer takes no further parameter groups: put them into the models before the "
-                "AgentBank is made"
+                "DecentralizedOptimizer takes no further parameter groups: put them into the models before "
+                "the AgentBank is made"
             )
         super().add_param_group(param_group)
 
-    def step(self, closure: Closure | Sequence[Closure] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Closure | Sequence[Closure] | None = None) -> Any:
         """Move every agent here, then exchange.
 
         Args:
@@ -122,7 +122,8 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
                 there is one agent.
 
         Returns:
-            What the inner optimizers returned, a list; of one agent alone, what its own returned.
+            What the inner optimizers returned, a list; of one agent alone, what its own returned; None
+            without a closure.
         """
         closures = closure if isinstance(closure, Sequence) else [closure] * len(self.inners)
         if closure is not None and len(closures) != len(self.inners):
@@ -149,6 +150,8 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         with torch.no_grad():
             self._exchange(points, exchange)
         self.rounds += 1
+        if closure is None:
+            return None
         return returned if len(returned) > 1 else returned[0]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -180,7 +183,7 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         )
 
     @torch.no_grad()
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up what :meth:`state_dict` gave, for the same number of agents in this process.
 
         Raises:
@@ -245,21 +248,22 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
             trained = {id(p) for p in model.parameters() if p.requires_grad}
             if trained != {id(p) for p in _parameters(inner)}:
                 raise GraftworkError(
-                    f"the inner optimizer of agent {agent} must train all parameters of its model that require a "
-                    "gradient and no others; freeze the rest (requires_grad = False) before the AgentBank is made"
+                    f"the inner optimizer of agent {agent} must train all parameters of its model that "
+                    "require a gradient and no others; freeze the rest (requires_grad = False) before the AgentBank "
+                    "is made"
                 )
         kind = type(self.inners[0]).__name__
         if self.strategy.tracks and self.closure is not None:
             raise GraftworkError(
-                f"strategy {self.strategy.name!r} replaces gradients by their tracker, and {kind} computes its own "
-                f"in a closure ({self.closure}); choose diffusion or consensus"
+                f"strategy {self.strategy.name!r} replaces gradients by their tracker, and {kind} computes "
+                f"its own in a closure ({self.closure}); choose diffusion or consensus"
             )
         corrects_moves = self.strategy.corrects_heterogeneity and not self.strategy.tracks
         if self.communicator.agents > 1 and corrects_moves and not moves_linearly(self.inners[0]):
             problem = (
-                f"strategy {self.strategy.name!r} around {kind} corrects nothing: {kind}'s moves are not linear in "
-                "the gradients, and agents with different data stay as far apart from the minimizer as without a "
-                "correction; choose gt-atc or gt-semi-atc, which hand it the tracked mean gradient"
+                f"strategy {self.strategy.name!r} around {kind} corrects nothing: {kind}'s moves are not "
+                "linear in the gradients, and agents with different data end as far from the minimizer as "
+                "without a correction; choose gt-atc or gt-semi-atc, which hand it the tracked mean gradient"
             )
             if unsuited == "refuse":
                 raise GraftworkError(f"{problem}, or unsuited = 'warn' to train like this all the same")

@@ -50,18 +50,20 @@ def unpack(
     wanted = [size for groups in counts for size in groups]
     if sizes != wanted:
         raise GraftworkError(
-            f"the saved state has parameter groups of {sizes} parameters and the optimizer has {wanted}: they "
-            "are of another model, or of another number of agents in this process"
+            f"the saved state has parameter groups of {sizes} parameters and the optimizer has {wanted}: "
+            "they are of another model, or of another number of agents in this process"
         )
     inner_states, extras = [], []
     groups = iter(packed["param_groups"])
-    first = 0
     for own_counts in counts:
-        own_groups, total = [], sum(own_counts)
-        for _ in own_counts:
+        own_groups: list[dict[str, Any]] = []
+        # Numbers, or names where a distributed checkpoint has been at work: their order is what counts.
+        keys: list[Any] = []
+        for count in own_counts:
             group = next(groups)
-            own_groups.append({**group, "params": [number - first for number in group["params"]]})
-        entries = [dict(packed["state"].get(first + number, {})) for number in range(total)]
+            own_groups.append({**group, "params": list(range(len(keys), len(keys) + count))})
+            keys += group["params"]
+        entries = [dict(packed["state"].get(key, {})) for key in keys]
         beside = [
             {name: entry.pop(name) for name in [*entry] if isinstance(name, str) and name.startswith(PREFIX)}
             for entry in entries
@@ -69,5 +71,4 @@ def unpack(
         state = {number: entry for number, entry in enumerate(entries) if entry}
         inner_states.append({"state": state, "param_groups": own_groups})
         extras.append(beside)
-        first += total
     return inner_states, extras

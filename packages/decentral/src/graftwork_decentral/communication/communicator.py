@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.communication.paths.choice import mixed_by
 from graftwork_decentral.communication.paths.plan import MixPlan
+from graftwork_decentral.communication.planning import planned
 from graftwork_decentral.communication.traffic import Traffic
 from graftwork_decentral.strategies.form import Exchange
 from graftwork_decentral.topology.topology import GraphSequence, Topology
@@ -47,12 +49,27 @@ class Communicator(ABC):
         self.path: Path = path
         self.device = device
         self.traffic = Traffic()
+        self.on_membership_change: list[Callable[[MembershipChanged], None]] = []
+        """Called in this order, on every process, when agents are lost or come back: repairs of state."""
         self._plans: OrderedDict[str, tuple[MixPlan, Topology]] = OrderedDict()
 
     @property
     def agents(self) -> int:
-        """How many agents there are in all processes."""
+        """How many agents there are in all processes, those included that are lost."""
         return self.graphs.agents
+
+    @property
+    def living(self) -> tuple[int, ...]:
+        """The agents that take part."""
+        return tuple(range(self.agents))
+
+    def start(self, step: int) -> int:
+        """Return the step to begin with; call it once, when ``on_membership_change`` is filled.
+
+        Args:
+            step: to begin with, unless this process joins others that are further.
+        """
+        return step
 
     def exchange(self, payloads: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         """Mix several tensors in one round.
@@ -65,9 +82,8 @@ class Communicator(ABC):
             The mixed tensors by name.
         """
         topology = self.graphs.at(step)
-        known = self.fetch(payloads, topology)
-        plan = self._plan(topology)
-        self._count(payloads, topology)
+        known = self.known(payloads, topology, step)
+        plan = self.plan(topology)
         return {name: mixed_by(self.path, rows, plan, dyadic=topology.dyadic) for name, rows in known.items()}
 
     def at(self, step: int) -> Exchange:
@@ -81,6 +97,18 @@ class Communicator(ABC):
     def mix(self, buffer: Tensor, step: int) -> Tensor:
         """Mix one tensor ``[agents here, parameters]``."""
         return self.exchange({"point": buffer}, step)["point"]
+
+    def known(self, payloads: Mapping[str, Tensor], topology: Topology, step: int) -> dict[str, Tensor]:
+        """Fetch the neighbours' rows and count what was sent; nothing has changed where it fails.
+
+        Args:
+            payloads: by name, each ``[agents here, ...]``.
+            topology: whose neighbours are asked.
+            step: of the training.
+        """
+        known = self.fetch(payloads, topology)
+        self._count(payloads, topology)
+        return known
 
     @abstractmethod
     def fetch(self, payloads: Mapping[str, Tensor], topology: Topology) -> dict[str, Tensor]:
@@ -96,25 +124,31 @@ class Communicator(ABC):
 
     def mean(self, buffer: Tensor) -> Tensor:
         """Return the mean over all agents of ``[agents here, ...]``; every process must call it."""
-        return self.sum(buffer.sum(dim=0)) / self.agents
+        return self.sum(buffer.sum(dim=0)) / len(self.living)
+
+    def adopted(self, buffer: Tensor, joined: Collection[int]) -> Tensor:
+        """Return ``[agents here, ...]`` in which agents that came back hold the mean of the others.
+
+        Args:
+            buffer: of the same shape; every process must call it.
+            joined: agents without a state.
+        """
+        here = torch.tensor([agent in joined for agent in self.rows], device=buffer.device)
+        with_state = [agent for agent in self.living if agent not in joined]
+        total = self.sum(buffer[~here].sum(dim=0))
+        adopted = buffer.clone()
+        adopted[here] = total / len(with_state)
+        return adopted
 
     def close(self) -> None:
         """Let go of what was opened."""
 
-    def _plan(self, topology: Topology) -> MixPlan:
+    def plan(self, topology: Topology) -> MixPlan:
+        """Return what mixing needs to know of a graph, kept for the newest few."""
+
         def make() -> MixPlan:
-            known = [*self.rows, *self.halo(topology)]
-            positions = {agent: position for position, agent in enumerate(known)}
-            degree = max((len(topology.neighbours[agent]) for agent in self.rows), default=0)
-            rows = torch.arange(len(self.rows))
-            neighbours = rows[:, None].repeat(1, degree)
-            weights = torch.zeros(len(self.rows), degree, dtype=torch.float64)
-            for row, agent in enumerate(self.rows):
-                for place, other in enumerate(topology.neighbours[agent]):
-                    neighbours[row, place] = positions[other]
-                    weights[row, place] = topology.mixing_matrix[agent, other]
-            dense = topology.mixing_matrix[list(self.rows)][:, known]
-            return MixPlan(rows, neighbours, weights, dense).to(self.device)
+            known = torch.tensor([*self.rows, *self.halo(topology)])
+            return planned(topology, self.rows, known).to(self.device)
 
         return self._kept(self._plans, topology, make)
 
@@ -131,6 +165,8 @@ class Communicator(ABC):
 
     def _count(self, payloads: Mapping[str, Tensor], topology: Topology) -> None:
         # A symmetric graph sends along the edges it receives on; others have as many out as in on the whole.
-        messages = sum(len(topology.neighbours[agent]) for agent in self.rows)
+        linked = topology.mixing_matrix[self.rows.start : self.rows.stop] != 0
+        own = linked[:, self.rows.start : self.rows.stop].diagonal()
+        messages = int(linked.sum()) - int(own.sum())
         row_bytes = sum(value[0].numel() * value.element_size() for value in payloads.values())
         self.traffic.count(messages, row_bytes)

@@ -1,13 +1,16 @@
 """Agents in several processes, each with one or more: rows travel point to point between neighbours.
 
 On ``torch.distributed``, with gloo or NCCL. No collective takes part in a round, so that a process waits for
-its neighbours alone.
+its neighbours alone. A neighbour that does not answer ends the run with :class:`~.lost.AgentsLost`, or, with
+``on_failure="continue"``, those who are left go on (:mod:`.membership`).
 """
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,8 +19,15 @@ from torch import Tensor
 from graftwork import GraftworkError
 from graftwork_decentral.communication.communicator import Communicator, Path
 from graftwork_decentral.communication.layout import agents_of, owners
+from graftwork_decentral.communication.links import Links, Message
+from graftwork_decentral.communication.lost import AgentsLost, MembershipChanged
+from graftwork_decentral.communication.membership import LostPeer, Membership, View, bounded, same_for_all
 from graftwork_decentral.communication.routes import Route, routes_of
+from graftwork_decentral.communication.survivors import Survivors
 from graftwork_decentral.topology.topology import GraphSequence, Topology
+
+OnFailure = Literal["stop", "continue"]
+T = TypeVar("T")
 
 
 class DistributedCommunicator(Communicator):
@@ -27,7 +37,10 @@ class DistributedCommunicator(Communicator):
         graphs: who exchanges with whom.
         path: how mixing is computed.
         device: of the tensors, that of the process group's backend.
-        group: a process group; the default one unless given.
+        group: a process group; the default one unless given. Not with ``membership``, which makes its own.
+        membership: who takes part; those who are left then go on when others are lost. None stops instead.
+        timeout_seconds: of one round; that of ``membership`` where there is one.
+        admit_every: after how many steps those who came back are looked for.
 
     Raises:
         GraftworkError: there is no process group, there are more processes than agents, or another process
@@ -41,22 +54,63 @@ class DistributedCommunicator(Communicator):
         path: Path = "differences",
         device: torch.device | str = "cpu",
         group: dist.ProcessGroup | None = None,
+        membership: Membership | None = None,
+        timeout_seconds: float = 300.0,
+        admit_every: int = 20,
     ) -> None:
-        if not dist.is_initialized():
+        if membership is None and not dist.is_initialized():
             raise GraftworkError(
-                "communicator 'distributed' needs several processes; start them with torchrun, or take "
-                "'stacked'"
+                "communicator 'distributed' needs several processes; start them with torchrun or "
+                "python -m graftwork_decentral.launch, or take 'stacked'"
             )
-        self.group = group
-        self.process, self.processes = dist.get_rank(group), dist.get_world_size(group)
+        if admit_every < 1:
+            raise ValueError(f"admit_every must be at least 1, got {admit_every}")
+        self.process = membership.process if membership else dist.get_rank(group)
+        self.processes = membership.processes if membership else dist.get_world_size(group)
         try:
             rows = agents_of(self.process, self.processes, graphs.agents)
         except ValueError as error:
             raise GraftworkError(f"topology {graphs.name!r}: {error}") from error
         super().__init__(graphs, rows, path, torch.device(device))
+        self.admit_every = admit_every
         self._owner = owners(self.processes, graphs.agents)
         self._routes: OrderedDict[str, tuple[tuple[Route, ...], Topology]] = OrderedDict()
-        self._agree()
+        self._all_graphs = graphs
+        self._membership = membership
+        self._step = self._admitted = 0
+        self._forming = False
+        mine = f"{graphs.name} {graphs.agents} {graphs.digest}"
+        if membership is None:
+            self._view = View(0, tuple(range(self.processes)))
+            registered = group if group is not None else dist.distributed_c10d._get_default_group()
+            self._links: Links | None = Links(registered, self._view.members, timeout_seconds)
+            self._store = dist.distributed_c10d._get_process_group_store(registered)
+            all_of_them: list[str] = [""] * self.processes
+            dist.all_gather_object(all_of_them, mine, group=group)
+            same_for_all(mine, all_of_them)
+        elif membership.came_back:
+            self._view, self._links = membership.rejoin(mine), None
+        else:
+            self._view = membership.first(mine)
+            try:
+                self._links = self._linked(membership)
+            except LostPeer as lost:
+                raise GraftworkError(f"the connections could not be made: {lost.cause}") from lost
+
+    @property
+    def living(self) -> tuple[int, ...]:
+        return tuple(agent for agent, owner in enumerate(self._owner) if owner in self._view.members)
+
+    def start(self, step: int) -> int:
+        if self._links is not None:
+            return step
+        return self._form(self._view).step
+
+    def known(self, payloads: Mapping[str, Tensor], topology: Topology, step: int) -> dict[str, Tensor]:
+        self._step = step
+        if self._membership is not None and step % self.admit_every == 0 and step > self._admitted:
+            self._admit(step)
+        return self._guarded(lambda: super(DistributedCommunicator, self).known(payloads, topology, step))
 
     def fetch(self, payloads: Mapping[str, Tensor], topology: Topology) -> dict[str, Tensor]:
         routes = self._routes_of(topology)
@@ -75,28 +129,129 @@ class DistributedCommunicator(Communicator):
         return [agent for route in self._routes_of(topology) for agent in route.receives]
 
     def sum(self, value: Tensor) -> Tensor:
-        total = value.clone()
-        dist.all_reduce(total, group=self.group)
-        return total
+        return self._guarded(lambda: self._working().sum(value))
+
+    def close(self) -> None:
+        """Wait until all are here, and let go of what was opened."""
+        if self._membership is not None and self._links is not None:
+            try:
+                self._links.sum(torch.zeros(1))
+                self._membership.finish()
+            except (LostPeer, GraftworkError):
+                # Who is gone now had its last rounds, and nobody waits for this process.
+                pass
+            self._membership.close()
+            self._links.close()
+
+    def _linked(self, membership: Membership) -> Links:
+        return Links(membership.group(self._view), self._view.members, membership.timeout_seconds)
+
+    def _working(self) -> Links:
+        if self._links is None:
+            raise GraftworkError("a process that came back must call start() before it exchanges")
+        return self._links
+
+    def _guarded(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except LostPeer as lost:
+            if self._forming:
+                raise
+            if self._membership is None:
+                raise self._stopped(lost) from lost
+            raise self._changed() from lost
+
+    def _admit(self, step: int) -> None:
+        assert self._membership is not None
+        self._step = self._admitted = step
+        try:
+            if not self._membership.admits(self._view, step):
+                return
+        except LostPeer as lost:
+            raise self._changed() from lost
+        raise self._changed()
+
+    def _changed(self) -> MembershipChanged:
+        """End this epoch and go over to the next."""
+        assert self._membership is not None
+        self._working().close()
+        self._links = None
+        return self._form(self._membership.next(self._view, self._step))
+
+    def _form(self, view: View) -> MembershipChanged:
+        """Connect an epoch's members and mend their state; go on to a further epoch where that fails."""
+        assert self._membership is not None
+        while True:
+            present = {agent for agent, owner in enumerate(self._owner) if owner in view.members}
+            lost = [agent for agent in range(self.agents) if agent not in present]
+            before = set(self.living)
+            self._view = view
+            self._forming = True
+            try:
+                # Refused on every process alike, before anything has been sent.
+                self.graphs = Survivors(self._all_graphs, lost) if lost else self._all_graphs
+                self._links = self._linked(self._membership)
+                change = MembershipChanged(
+                    sorted((before - present) | set(self._agents(view.lost))),
+                    self._agents(view.joined),
+                    view.step,
+                )
+                for repair in self.on_membership_change:
+                    repair(change)
+                self._membership.established(view)
+                self._step = self._admitted = view.step
+                return change
+            except LostPeer:
+                if self._links is not None:
+                    self._links.close()
+                    self._links = None
+                view = self._membership.next(view, view.step)
+            finally:
+                self._forming = False
+
+    def _agents(self, processes: Sequence[int]) -> list[int]:
+        return [agent for agent, owner in enumerate(self._owner) if owner in processes]
+
+    def _stopped(self, lost: LostPeer) -> AgentsLost:
+        """Say who is lost, and tell those who will find this process gone."""
+        links = self._working()
+        known = {} if lost.process is None else {lost.process}
+        try:
+            bounded(lambda: self._store.set(f"lost/{self.process}", json.dumps(sorted(known))), 5.0)
+            known = bounded(lambda: self._followed(known), 5.0)
+        except (RuntimeError, TimeoutError, dist.DistError):
+            # The store's host is the one that is lost; the direct neighbour is still named.
+            pass
+        error = AgentsLost(self._agents(sorted(known)), sorted(known), self._step, lost.cause.split("] ")[-1])
+        links.close()
+        return error
+
+    def _followed(self, lost: set[int]) -> set[int]:
+        """Those who only gave up because others did, replaced by these others."""
+        seen = set(lost)
+        while reported := [one for one in lost if self._store.check([f"lost/{one}"])]:
+            for one in reported:
+                further = set(json.loads(self._store.get(f"lost/{one}"))) - seen
+                lost = (lost - {one}) | further
+                seen |= further
+        return lost or seen
 
     def _swap(self, known: Sequence[Tensor], routes: Sequence[Route]) -> None:
         """One message each way with every peer: own rows lie first in ``known``, received ones are put
         behind."""
         widths = [value[0].numel() for value in known]
-        operations, arriving = [], []
+        messages, arriving = [], []
         for route in routes:
-            peer = route.peer if self.group is None else dist.get_global_rank(self.group, route.peer)
+            leaving = landing = None
             if route.sends:
                 here = [agent - self.rows.start for agent in route.sends]
                 leaving = torch.cat([value[here].flatten(1) for value in known], dim=1)
                 self.traffic.wire_bytes += leaving.nbytes
-                operations.append(dist.P2POp(dist.isend, leaving, peer, self.group))
             if route.receives:
                 landing = known[0].new_empty(len(route.receives), sum(widths))
                 arriving.append(landing)
-                operations.append(dist.P2POp(dist.irecv, landing, peer, self.group))
-        for work in dist.batch_isend_irecv(operations):
-            work.wait()
+            messages.append(Message(route.peer, leaving, landing))
+        self._working().swap(messages)
         if arriving:
             rows = torch.cat(arriving)
             for value, part in zip(known, rows.split(widths, dim=1), strict=True):
@@ -104,18 +259,6 @@ class DistributedCommunicator(Communicator):
 
     def _routes_of(self, topology: Topology) -> tuple[Route, ...]:
         return self._kept(self._routes, topology, lambda: routes_of(self.process, self._owner, topology))
-
-    def _agree(self) -> None:
-        """Compare the graphs of all processes once: those that differ would wait for each other for ever."""
-        mine = f"{self.graphs.name} {self.graphs.agents} {self.graphs.digest}"
-        all_of_them: list[str] = [""] * self.processes
-        dist.all_gather_object(all_of_them, mine, group=self.group)
-        for process, theirs in enumerate(all_of_them):
-            if theirs != all_of_them[0]:
-                raise GraftworkError(
-                    f"processes disagree on the topology: process 0 has {all_of_them[0]!r} and process "
-                    f"{process} has {theirs!r} (name, agents, digest); give all of them one recipe"
-                )
 
 
 def _by_dtype(payloads: Mapping[str, Tensor]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""One step of exact diffusion on stacked agents, in place: the operation, and which implementation runs where.
+"""A step of exact diffusion on stacked agents, in place: the operation, and which implementation runs where.
 
 With agents as rows, values x, direction g, correction D, step size a and mixing matrix W,
 

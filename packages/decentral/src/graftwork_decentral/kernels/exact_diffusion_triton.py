@@ -2,10 +2,10 @@
 :mod:`graftwork_decentral.kernels.exact_diffusion`.
 
 A program takes some columns of all agents, and so needs no other: it reads all of its x, g and D before it
-writes. Up to eight agents are unrolled: a thread has the same columns of every agent in registers, and no
-thread needs another's. Up to 64 are one tile, padded to a power of two, multiplied with W on the ordinary
-units in IEEE float32. More are summed over tiles of 64 agents, whose x, g and D are read again, from the
-cache as a rule, for the agents' own rows.
+writes. Up to 16 agents are unrolled: a thread has the same columns of every agent in registers, and no
+thread needs another's. Of more, padded to a power of two, the columns are one tile, to which W is applied 16
+agents at a time on the ordinary units, in IEEE float32; then x, g and D are read again, from the cache as a
+rule, for every agent's own part.
 
 Arithmetic is float32 for values in float32, bfloat16 or float16, which are rounded to nearest when stored.
 
@@ -15,7 +15,7 @@ of rounding.
 """
 
 # What triton compiles is no Python: its arguments have no types until the call.
-# mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator, assignment"
 from __future__ import annotations
 
 import contextlib
@@ -31,12 +31,13 @@ DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16:
 
 MOST_AGENTS = 256
 
-_UNROLLED_AGENTS = 8
-_INNER_AGENTS = 64
-_UNROLLED_COLUMNS = 512
-# With 4 warps a thread has 32 numbers of every array of a tile.
-_TILE_ELEMENTS = 4096
+_UNROLLED_AGENTS = 16
+_UNROLLED_ELEMENTS = 4096
 _WARPS = 4
+# So much of a sum is unrolled: with 64 agents at once a thread's share of the weights spills.
+_INNER_AGENTS = 16
+_TILE_ELEMENTS = 4096
+_TILED_WARPS = 8
 
 
 def exact_diffusion(
@@ -52,9 +53,6 @@ def exact_diffusion(
         return
     arrays = (values, values if direction is None else direction, correction)
     strides = [_row_stride(array) for array in arrays]
-    aligned = all(array.data_ptr() % 16 == 0 for array in arrays) and all(
-        extent % 16 == 0 for extent in (parameters, *strides)
-    )
     arguments = (
         *arrays,
         # Where nothing is scaled any address does: none is read.
@@ -62,21 +60,20 @@ def exact_diffusion(
         *(parameters, *strides),
     )
     constants: dict[str, Any] = {
-        **{"agents": agents, "moves": direction is not None, "aligned": aligned},
+        **{"agents": agents, "moves": direction is not None},
         **{"value_type": DTYPES[values.dtype], "num_warps": _WARPS, "enable_fp_fusion": True},
     }
     with _device_of(values):
         if agents <= _UNROLLED_AGENTS:
-            columns = _UNROLLED_COLUMNS
+            columns = max(32, _UNROLLED_ELEMENTS // max(8, 1 << (agents - 1).bit_length()))
             _unrolled_kernel[(_cdiv(parameters, columns),)](*arguments, tile_columns=columns, **constants)
             return
         tile_agents = max(16, 1 << (agents - 1).bit_length())
-        inner_agents = min(tile_agents, _INNER_AGENTS)
         columns = max(16, _TILE_ELEMENTS // tile_agents)
         _tiled_kernel[(_cdiv(parameters, columns),)](
             *arguments,
-            **{"tile_agents": tile_agents, "inner_agents": inner_agents, "tile_columns": columns},
-            **constants,
+            **{"tile_agents": tile_agents, "inner_agents": _INNER_AGENTS, "tile_columns": columns},
+            **{**constants, "num_warps": _TILED_WARPS},
         )
 
 
@@ -104,7 +101,7 @@ def _local(values, direction, step_size, places, direction_places, inside, moves
     return local
 
 
-@triton.jit(do_not_specialize=["parameters", "value_stride", "direction_stride", "correction_stride"])
+@triton.jit
 def _unrolled_kernel(
     values,
     direction,
@@ -117,17 +114,9 @@ def _unrolled_kernel(
     correction_stride: tl.int64,
     agents: tl.constexpr,
     moves: tl.constexpr,
-    aligned: tl.constexpr,
     value_type: tl.constexpr,
     tile_columns: tl.constexpr,
 ):
-    if aligned:
-        values, direction = tl.multiple_of(values, 16), tl.multiple_of(direction, 16)
-        correction = tl.multiple_of(correction, 16)
-        parameters = tl.multiple_of(parameters, 16)
-        value_stride = tl.multiple_of(value_stride, 16)
-        direction_stride = tl.multiple_of(direction_stride, 16)
-        correction_stride = tl.multiple_of(correction_stride, 16)
     # In 64 bits: a buffer may have more than 2 ** 31 elements.
     columns = tl.program_id(0).to(tl.int64) * tile_columns + tl.arange(0, tile_columns)
     inside = columns < parameters
@@ -152,7 +141,7 @@ def _unrolled_kernel(
         tl.store(correction + agent * correction_stride + columns, duals[agent] - delta, mask=inside)
 
 
-@triton.jit(do_not_specialize=["parameters", "value_stride", "direction_stride", "correction_stride"])
+@triton.jit
 def _tiled_kernel(
     values,
     direction,
@@ -165,19 +154,11 @@ def _tiled_kernel(
     correction_stride: tl.int64,
     agents: tl.constexpr,
     moves: tl.constexpr,
-    aligned: tl.constexpr,
     value_type: tl.constexpr,
     tile_agents: tl.constexpr,
     inner_agents: tl.constexpr,
     tile_columns: tl.constexpr,
 ):
-    if aligned:
-        values, direction = tl.multiple_of(values, 16), tl.multiple_of(direction, 16)
-        correction = tl.multiple_of(correction, 16)
-        parameters = tl.multiple_of(parameters, 16)
-        value_stride = tl.multiple_of(value_stride, 16)
-        direction_stride = tl.multiple_of(direction_stride, 16)
-        correction_stride = tl.multiple_of(correction_stride, 16)
     # In 64 bits: a buffer may have more than 2 ** 31 elements.
     column = tl.program_id(0).to(tl.int64) * tile_columns + tl.arange(0, tile_columns)
     columns, column_inside = column[None, :], (column < parameters)[None, :]
@@ -190,40 +171,26 @@ def _tiled_kernel(
     direction_places = rows.to(tl.int64)[:, None] * direction_stride + columns
     arrived = tl.zeros((tile_agents, tile_columns), tl.float32)
     left = tl.zeros((tile_agents,), tl.float32)
-    if inner_agents == tile_agents:
-        dual = tl.load(correction + dual_places, mask=inside, other=0.0)
-        local = _local(values, direction, step_size, value_places, direction_places, inside, moves) - dual
-        weights = _weights(mixing_matrix, rows, rows, agents)
-        apart = tl.where(inside, local - origin, 0.0)
+    for first in range(0, agents, inner_agents):
+        others = first + tl.arange(0, inner_agents)
+        other_inside = (others < agents)[:, None] & column_inside
+        wide = others.to(tl.int64)[:, None]
+        apart = _local(
+            *(values, direction, step_size, wide * value_stride + columns),
+            *(wide * direction_stride + columns, other_inside, moves),
+        )
+        apart -= tl.load(correction + wide * correction_stride + columns, mask=other_inside, other=0.0)
+        apart = tl.where(other_inside, apart - origin, 0.0)
+        wanted = (rows < agents)[:, None] & (others < agents)[None, :] & (rows[:, None] != others[None, :])
+        weights = tl.load(
+            mixing_matrix + rows[:, None] * agents + others[None, :], mask=wanted, other=0.0
+        ).to(tl.float32)
         arrived = tl.dot(weights, apart, arrived, input_precision="ieee")
         left += tl.sum(weights, axis=1)
-    else:
-        for first in range(0, agents, inner_agents):
-            others = first + tl.arange(0, inner_agents)
-            other_inside = (others < agents)[:, None] & column_inside
-            wide = others.to(tl.int64)[:, None]
-            apart = _local(
-                *(values, direction, step_size, wide * value_stride + columns),
-                *(wide * direction_stride + columns, other_inside, moves),
-            )
-            apart -= tl.load(correction + wide * correction_stride + columns, mask=other_inside, other=0.0)
-            apart = tl.where(other_inside, apart - origin, 0.0)
-            weights = _weights(mixing_matrix, rows, others, agents)
-            arrived = tl.dot(weights, apart, arrived, input_precision="ieee")
-            left += tl.sum(weights, axis=1)
-        dual = tl.load(correction + dual_places, mask=inside, other=0.0)
-        local = _local(values, direction, step_size, value_places, direction_places, inside, moves) - dual
+    dual = tl.load(correction + dual_places, mask=inside, other=0.0)
+    local = _local(values, direction, step_size, value_places, direction_places, inside, moves) - dual
     delta = arrived - left[:, None] * (local - origin)
     # What other threads of this program still have to read must not be written.
     tl.debug_barrier()
     tl.store(values + value_places, (local + delta).to(value_type), mask=inside)
     tl.store(correction + dual_places, dual - delta, mask=inside)
-
-
-@triton.jit
-def _weights(mixing_matrix, rows, others, agents: tl.constexpr):
-    """Return a tile of the mixing matrix without its diagonal."""
-    wanted = (rows < agents)[:, None] & (others < agents)[None, :] & (rows[:, None] != others[None, :])
-    return tl.load(mixing_matrix + rows[:, None] * agents + others[None, :], mask=wanted, other=0.0).to(
-        tl.float32
-    )

@@ -35,6 +35,9 @@ class Form:
     buffers: ClassVar[tuple[str, ...]] = ()
     """Names of the state's tensors, each ``[agents here, parameters]``."""
 
+    reads_point: ClassVar[bool] = False
+    """Whether the point before the move is looked at; where not, a driver need not keep it."""
+
     def __init__(self, like: Tensor) -> None:
         self.state_dtype = torch.promote_types(like.dtype, torch.float32)
         for name in self.buffers:

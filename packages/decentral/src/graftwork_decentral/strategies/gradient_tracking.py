@@ -48,8 +48,10 @@ class CombinedTrackingForm(TrackingForm):
 
     def prepare(self, direction: Tensor, exchange: Exchange) -> Tensor:
         changed = self.tracked + (direction - self.direction)
+        mixed = exchange({"tracker": changed})["tracker"]
+        # Not before the exchange, which may fail: the step is then repeated from this state.
         self.direction.copy_(direction)
-        self.tracked.copy_(exchange({"tracker": changed})["tracker"])
+        self.tracked.copy_(mixed)
         return self.tracked.to(direction.dtype)
 
     def outgoing(self, point: Tensor, moved: Tensor) -> dict[str, Tensor]:
@@ -61,6 +63,8 @@ class CombinedTrackingForm(TrackingForm):
 
 class UncombinedTrackingForm(TrackingForm):
     """Non-ATC: the move is made after the mixing."""
+
+    reads_point = True
 
     def outgoing(self, point: Tensor, moved: Tensor) -> dict[str, Tensor]:
         return {"point": point, "tracker": self.tracked}

@@ -24,6 +24,7 @@ class TripleForm(Form):
     """
 
     buffers = ("dual",)
+    reads_point = True
     dual: Tensor
 
     def __init__(self, like: Tensor, a: Polynomial, b_squared: Polynomial, c: Polynomial) -> None:

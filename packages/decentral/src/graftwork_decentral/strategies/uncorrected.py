@@ -26,6 +26,8 @@ class DiffusionForm(Form):
 class ConsensusForm(Form):
     """``x+ = mix(x) + (moved - x)``."""
 
+    reads_point = True
+
     def outgoing(self, point: Tensor, moved: Tensor) -> dict[str, Tensor]:
         return {"point": point}
 

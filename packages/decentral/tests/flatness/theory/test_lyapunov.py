@@ -71,7 +71,8 @@ def test_finite_horizon_is_plain_recursion_agent_by_agent(method: Method) -> Non
     """Written without Kronecker products: mean and covariance of every pair of agents."""
     case = random_case(21, alike=False)
     weights, hessians, noises = case["mixing_matrix"], case["hessians"], case["noise_covariances"]
-    step, agents, dimension = case["step_size"], *case["heterogeneity"].shape
+    step: float = case["step_size"]
+    agents, dimension = case["heterogeneity"].shape
     if method == "centralized":
         weights = np.full((agents, agents), 1 / agents)
     mean = np.zeros((agents, dimension))
@@ -92,7 +93,10 @@ def test_finite_horizon_is_plain_recursion_agent_by_agent(method: Method) -> Non
                 [[weights[k, m] * adapt[k if late else m] for m in range(agents)] for k in range(agents)]
             )
             gains = np.array(
-                [[identity * ((k == m) if late else weights[k, m]) for m in range(agents)] for k in range(agents)]
+                [
+                    [identity * ((k == m) if late else weights[k, m]) for m in range(agents)]
+                    for k in range(agents)
+                ]
             )
         mean = np.einsum("kmij,mj->ki", maps, mean) - step * np.einsum(
             "kmij,mj->ki", gains, case["heterogeneity"]
@@ -127,9 +131,15 @@ GOOD: dict[str, Any] = {
     [
         ({"hessians": [[[1.0]]]}, r"hessians must be \[agents, dimension, dimension\] with 2 agents, got"),
         ({"hessians": [[[1.0, 1], [0, 1.0]]] * 2}, "hessians must be symmetric"),
-        ({"noise_covariances": [[[1.0, 0], [0, 1.0]]] * 2}, "noise_covariances must be of the Hessians' shape"),
+        (
+            {"noise_covariances": [[[1.0, 0], [0, 1.0]]] * 2},
+            "noise_covariances must be of the Hessians' shape",
+        ),
         ({"heterogeneity": [[1.0], [1.0]]}, "heterogeneity must sum to zero"),
-        ({"step_size": 1.5}, r"spectral radius is 1\.\d+, and must be below 1; any step_size below 1 has one"),
+        (
+            {"step_size": 1.5},
+            r"spectral radius is 1\.\d+, and must be below 1; any step_size below 1 has one",
+        ),
         ({"step_size": 1.2, "method": "consensus"}, "any step_size below 0.75 has one"),
         ({"step_size": 1.4, "method": "centralized"}, "any step_size below 1.33333 has one"),
         ({"hessians": [[[-2.0]], [[1.0]]]}, "the mean Hessian must be positive definite, or give steps"),

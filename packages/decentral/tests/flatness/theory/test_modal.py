@@ -84,15 +84,14 @@ def test_four_agents_on_a_lazy_ring(
 def test_the_table_by_hand_to_all_digits() -> None:
     """Eigenvalues 1, 2/3, 2/3, 1/3; b = (1, -1, 1, -1) lies in the last mode with size 2."""
     step = 0.1
-    for method, of_mode in {
-        "diffusion": lambda lam: (lam * (1 - step), lam),
-        "consensus": lambda lam: (lam - step, 1.0),
-    }.items():
-        total = 0.0
-        for lam, size in ((1.0, 0.0), (2 / 3, 0.0), (2 / 3, 0.0), (1 / 3, 2.0)):
-            a, c = of_mode(lam)
-            total += (step * c * size / (1 - a)) ** 2 + step**2 * c**2 / (1 - a**2)
-        found = excess_risk(ring(4, lazy=True), [[1.0]], [[1.0]], ALTERNATING, step, 1, method=method)  # type: ignore[arg-type]
+    modes = [(1.0, 0.0), (2 / 3, 0.0), (2 / 3, 0.0), (1 / 3, 2.0)]
+    by_method: dict[Method, list[tuple[float, float, float]]] = {
+        "diffusion": [(lam * (1 - step), lam, size) for lam, size in modes],
+        "consensus": [(lam - step, 1.0, size) for lam, size in modes],
+    }
+    for method, rows in by_method.items():
+        total = sum((step * c * b / (1 - a)) ** 2 + (step * c) ** 2 / (1 - a**2) for a, c, b in rows)
+        found = excess_risk(ring(4, lazy=True), [[1.0]], [[1.0]], ALTERNATING, step, 1, method=method)
         assert found == pytest.approx(total / 8, rel=1e-13)
 
 
@@ -140,7 +139,7 @@ def test_graph_scan_sparser_graphs_disagree_more() -> None:
     graphs = (full(8), ring(8, lazy=False), ring(8, lazy=True), star(8))
     centralized = excess_risk(full(8), **case, method="centralized")
     for method in ("diffusion", "consensus"):
-        risks = [excess_risk(graph, **case, method=method) for graph in graphs]  # type: ignore[arg-type]
+        risks = [excess_risk(graph, **case, method=method) for graph in graphs]
         assert risks == sorted(risks)
     assert excess_risk(full(8), **case) == pytest.approx(centralized, rel=1e-12)
     assert excess_risk(full(8), **case, method="consensus") > 1.5 * centralized
@@ -167,9 +166,9 @@ def test_order_of_the_methods_at_every_horizon_with_lazy_weights() -> None:
 def test_finite_horizon_starts_at_nothing_and_ends_in_the_steady_state() -> None:
     case = random_case(3)
     for method in (*COMPARED, "cta-diffusion"):
-        assert excess_risk(**case, steps=0, method=method) == 0.0  # type: ignore[arg-type]
-        late = excess_risk(**case, steps=20_000, method=method)  # type: ignore[arg-type]
-        assert late == pytest.approx(excess_risk(**case, method=method), rel=1e-9)  # type: ignore[arg-type]
+        assert excess_risk(**case, steps=0, method=method) == 0.0
+        late = excess_risk(**case, steps=20_000, method=method)
+        assert late == pytest.approx(excess_risk(**case, method=method), rel=1e-9)
 
 
 def test_a_maximum_has_a_finite_horizon() -> None:
@@ -239,7 +238,10 @@ GOOD: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"mixing_matrix": [[0.5, 0.5], [0.4, 0.6]]}, "mixing_matrix must be symmetric, but differs .* by 0.1"),
+        (
+            {"mixing_matrix": [[0.5, 0.5], [0.4, 0.6]]},
+            "mixing_matrix must be symmetric, but differs .* by 0.1",
+        ),
         ({"mixing_matrix": [[0.5, 0.4], [0.4, 0.5]]}, "mixing_matrix must be doubly stochastic.* off by 0.1"),
         ({"mixing_matrix": [[-1.0, 2.0], [2.0, -1.0]]}, r"eigenvalues in \[-1, 1\], got one of size 3"),
         ({"mixing_matrix": [[1.0, 0.0]]}, r"mixing_matrix must be a square matrix, got shape \(1, 2\)"),

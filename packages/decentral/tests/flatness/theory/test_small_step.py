@@ -17,12 +17,13 @@ RING = [
     [0, THIRD / 2, 2 * THIRD, THIRD / 2],
     [THIRD / 2, 0, THIRD / 2, 2 * THIRD],
 ]
-CASE: tuple[Any, ...] = (
-    RING,
-    [[1.0, 0.2], [0.2, 0.5]],
-    [[1.0, 0.0], [0.0, 2.0]],
-    [[1.0, 0.5], [0.0, -1.0], [-1.0, 0.0], [0.0, 0.5]],
-)
+CASE: dict[str, Any] = {
+    "mixing_matrix": RING,
+    "hessian": [[1.0, 0.2], [0.2, 0.5]],
+    "noise_covariance": [[1.0, 0.0], [0.0, 2.0]],
+    "heterogeneity": [[1.0, 0.5], [0.0, -1.0], [-1.0, 0.0], [0.0, 0.5]],
+    "batch_size": 1,
+}
 
 
 @pytest.mark.parametrize("method", ["centralized", "diffusion", "consensus", "cta-diffusion"])
@@ -30,9 +31,9 @@ def test_the_error_is_of_third_order_in_the_step(method: Method) -> None:
     """The part beyond the centralized is of second order, and what the form leaves out of third."""
     misses = []
     for step in (1e-3, 1e-4):
-        exact = excess_risk(*CASE, step, 1, method=method)
-        centralized = excess_risk(*CASE, step, 1, method="centralized")
-        misses.append(abs(small_step(*CASE, step, 1, method=method) - exact))
+        exact = excess_risk(**CASE, step_size=step, method=method)
+        centralized = excess_risk(**CASE, step_size=step, method="centralized")
+        misses.append(abs(small_step(**CASE, step_size=step, method=method) - exact))
         if method != "centralized":
             assert misses[-1] < 0.02 * (exact - centralized)
     if method == "centralized":
@@ -56,10 +57,16 @@ def test_on_a_sparse_graph_it_overstates() -> None:
     eye = torch.eye(agents, dtype=torch.float64)
     weights = eye * 2 / 3 + eye.roll(1, 1) / 6 + eye.roll(-1, 1) / 6
     angles = torch.arange(agents, dtype=torch.float64) * 2 * torch.pi / agents
-    case: tuple[Any, ...] = (weights, [[1.0]], [[1.0]], torch.cos(angles)[:, None])
+    case: dict[str, Any] = {
+        "mixing_matrix": weights,
+        "hessian": [[1.0]],
+        "noise_covariance": [[1.0]],
+        "heterogeneity": torch.cos(angles)[:, None],
+        "batch_size": 1,
+        "method": "consensus",
+    }
     ratios = [
-        small_step(*case, step, 1, method="consensus") / excess_risk(*case, step, 1, method="consensus")
-        for step in (0.1, 2e-4)
+        small_step(**case, step_size=step) / excess_risk(**case, step_size=step) for step in (0.1, 2e-4)
     ]
     assert ratios[0] > 1.5
     assert 1 <= ratios[1] < 1.1

@@ -1,0 +1,54 @@
+"""What agents are as a whole: their mean, and how far they are from it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from graftwork_decentral.agents.bank import AgentBank
+from graftwork_decentral.communication.communicator import Communicator
+
+
+@torch.no_grad()
+def mean_model(bank: AgentBank, communicator: Communicator, into: nn.Module) -> nn.Module:
+    """Return the model whose weights, and floating-point buffers, are the means over all agents.
+
+    Args:
+        bank: the agents here.
+        communicator: of the bank; every process must call this.
+        into: a model like the agents', see :meth:`AgentBank.blank`.
+    """
+    bank.write(into, [communicator.mean(segment.weights) for segment in bank.segments])
+    own = [list(model.buffers()) for model in bank.models]
+    for index, buffer in enumerate(into.buffers()):
+        values = [buffers[index] for buffers in own]
+        if buffer.is_floating_point():
+            buffer.copy_(communicator.mean(torch.stack(values)))
+        else:
+            buffer.copy_(values[0])
+    return into
+
+
+@torch.no_grad()
+def consensus_distance(bank: AgentBank, communicator: Communicator) -> float:
+    """Return ``sqrt((1/n) sum_i ||x_i - mean||^2)`` over all agents' trained weights.
+
+    Args:
+        bank: the agents here.
+        communicator: of the bank; every process must call this.
+
+    >>> from graftwork_decentral import StackedCommunicator, full
+    >>> bank = AgentBank([nn.Linear(1, 1, bias=False) for _ in range(2)])
+    >>> for value, model in zip((1.0, 3.0), bank.models):
+    ...     model.weight.data.fill_(value)
+    tensor([[1.]])
+    tensor([[3.]])
+    >>> consensus_distance(bank, StackedCommunicator(full(2)))
+    1.0
+    """
+    total = torch.zeros((), dtype=torch.float64, device=bank.device)
+    for segment in bank.segments:
+        mean = communicator.mean(segment.weights)
+        for row in segment.weights:
+            total += (row - mean).double().square().sum()
+    return float((communicator.sum(total) / communicator.agents).sqrt())

@@ -1,0 +1,1 @@
+"""Decentralized bilevel optimization: SPARKLE, methods to compare it with, and problems."""

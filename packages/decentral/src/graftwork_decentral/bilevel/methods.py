@@ -1,0 +1,207 @@
+"""The bilevel methods by name, each a function of a problem and a communicator.
+
+Kind ``bilevel-method``: ``target(problem, communicator, settings, upper_start, lower_start, **options)``
+returns a :class:`~.problem.BilevelMethod`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from graftwork import Choice
+from graftwork_decentral import strategies
+from graftwork_decentral.bilevel.level import Lazy, Track, on_graph
+from graftwork_decentral.bilevel.ma_dsbo import MovingAverageDoubleLoop
+from graftwork_decentral.bilevel.mdbo import MomentumBilevel
+from graftwork_decentral.bilevel.problem import BilevelProblem, BilevelSettings
+from graftwork_decentral.bilevel.sparkle import Sparkle
+from graftwork_decentral.communication import Communicator
+from graftwork_decentral.strategies import Strategy
+from graftwork_decentral.topology import GraphSequence, full
+
+StrategyOption = Choice | Strategy | str
+GraphOption = Choice | GraphSequence
+
+_STRATEGIES: dict[str, Callable[[], Strategy]] = {
+    "diffusion": strategies.diffusion,
+    "consensus": strategies.consensus,
+    "exact-diffusion": strategies.exact_diffusion,
+    "extra": strategies.extra,
+    "gt-atc": strategies.gt_atc,
+    "gt-semi-atc": strategies.gt_semi_atc,
+    "gt-non-atc": strategies.gt_non_atc,
+}
+
+
+def sparkle(
+    problem: BilevelProblem,
+    communicator: Communicator,
+    settings: BilevelSettings,
+    upper_start: Tensor,
+    lower_start: Tensor,
+    *,
+    lower: Annotated[StrategyOption, "strategy"] = "exact-diffusion",
+    auxiliary: Annotated[StrategyOption | None, "strategy"] = None,
+    upper: Annotated[StrategyOption | None, "strategy"] = None,
+    lower_graph: Annotated[GraphOption | None, "topology"] = None,
+    auxiliary_graph: Annotated[GraphOption | None, "topology"] = None,
+    upper_graph: Annotated[GraphOption | None, "topology"] = None,
+    track: Track = "scaled",
+    lazy: Lazy = "auto",
+) -> Sparkle:
+    """SPARKLE with a strategy and a graph of its own at every level.
+
+    Args:
+        problem: the losses of one agent.
+        communicator: which agents are here, and how they exchange.
+        settings: steps and order.
+        upper_start: ``[upper variables]``.
+        lower_start: ``[lower variables]``.
+        lower: strategy of the lower variables.
+        auxiliary: strategy of the auxiliary variables; that of the lower ones unless given.
+        upper: strategy of the upper variables; that of the lower ones unless given.
+        lower_graph: topology of the lower variables; the run's unless given.
+        auxiliary_graph: topology of the auxiliary variables; that of the lower ones unless given.
+        upper_graph: topology of the upper variables; the run's unless given.
+        track: whether strategies remember directions times the step (scaled) or as they are (raw).
+        lazy: auto makes weights lazy where a strategy would diverge; never refuses such graphs.
+    """
+    return Sparkle(
+        problem,
+        communicator,
+        lower=_strategy(lower),
+        auxiliary=None if auxiliary is None else _strategy(auxiliary),
+        upper=None if upper is None else _strategy(upper),
+        lower_graph=_graph(lower_graph, communicator),
+        auxiliary_graph=_graph(auxiliary_graph, communicator),
+        upper_graph=_graph(upper_graph, communicator),
+        track=track,
+        lazy=lazy,
+        upper_start=upper_start,
+        lower_start=lower_start,
+        dtype=upper_start.dtype,
+        **_of(settings),
+    )
+
+
+def d_soba(
+    problem: BilevelProblem,
+    communicator: Communicator,
+    settings: BilevelSettings,
+    upper_start: Tensor,
+    lower_start: Tensor,
+) -> Sparkle:
+    """D-SOBA (arXiv:2402.03167, as reported): the same step without a correction of heterogeneity.
+
+    Args:
+        problem: the losses of one agent.
+        communicator: which agents are here, and how they exchange.
+        settings: steps and order.
+        upper_start: ``[upper variables]``.
+        lower_start: ``[lower variables]``.
+    """
+    return _uniform(
+        "D-SOBA", strategies.diffusion(), problem, communicator, settings, upper_start, lower_start
+    )
+
+
+def sldbo(
+    problem: BilevelProblem,
+    communicator: Communicator,
+    settings: BilevelSettings,
+    upper_start: Tensor,
+    lower_start: Tensor,
+    *,
+    auxiliary_radius: float | None = None,
+) -> Sparkle:
+    """SLDBO (arXiv:2311.08945, as reported): gradient tracking at all levels, all directions at the old point.
+
+    Published are a single loop of the SOBA kind, gradient tracking and a projection of the auxiliary
+    variables; which of its three orders tracking has there is not, and is non-ATC here. The moving average of
+    the settings applies and is 1 in the published method.
+
+    Args:
+        problem: the losses of one agent.
+        communicator: which agents are here, and how they exchange.
+        settings: steps; the order is jacobi whatever it says.
+        upper_start: ``[upper variables]``.
+        lower_start: ``[lower variables]``.
+        auxiliary_radius: of the ball that the auxiliary variables are projected into; none for no projection.
+    """
+    options = {"auxiliary_radius": auxiliary_radius, "order": "jacobi"}
+    strategy = strategies.gt_non_atc()
+    return _uniform("SLDBO", strategy, problem, communicator, settings, upper_start, lower_start, **options)
+
+
+def centralized(
+    problem: BilevelProblem,
+    communicator: Communicator,
+    settings: BilevelSettings,
+    upper_start: Tensor,
+    lower_start: Tensor,
+) -> Sparkle:
+    """The same step with everything averaged over all agents each time, whatever the graph.
+
+    Args:
+        problem: the losses of one agent.
+        communicator: which agents are here; they exchange with all others.
+        settings: steps and order.
+        upper_start: ``[upper variables]``.
+        lower_start: ``[lower variables]``.
+    """
+    everyone = on_graph(communicator, full(communicator.agents))
+    return _uniform(
+        "centralized", strategies.diffusion(), problem, everyone, settings, upper_start, lower_start
+    )
+
+
+ma_dsbo_gt = MovingAverageDoubleLoop
+mdbo = MomentumBilevel
+
+
+def _uniform(
+    name: str,
+    strategy: Strategy,
+    problem: BilevelProblem,
+    communicator: Communicator,
+    settings: BilevelSettings,
+    upper_start: Tensor,
+    lower_start: Tensor,
+    **options: Any,
+) -> Sparkle:
+    return Sparkle(
+        problem,
+        communicator,
+        lower=strategy,
+        upper_start=upper_start,
+        lower_start=lower_start,
+        dtype=torch.promote_types(upper_start.dtype, lower_start.dtype),
+        name=name,
+        **{**_of(settings), **options},
+    )
+
+
+def _of(settings: BilevelSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.__slots__}
+
+
+def _strategy(option: StrategyOption) -> Strategy:
+    if isinstance(option, Strategy):
+        return option
+    if not isinstance(option, str):
+        made: Strategy = option()
+        return made
+    if option not in _STRATEGIES:
+        raise ValueError(f"a strategy must be one of {', '.join(_STRATEGIES)}, got {option!r}")
+    return _STRATEGIES[option]()
+
+
+def _graph(option: GraphOption | None, communicator: Communicator) -> GraphSequence | None:
+    if isinstance(option, Choice):
+        made: GraphSequence = option(agents=communicator.agents)
+        return made
+    return option

@@ -1,0 +1,100 @@
+"""Links that fail at random: at every step each edge is lost with a given probability, both ways at once.
+
+The lost weight moves to the diagonals of both ends, so that every step's matrix stays symmetric and doubly
+stochastic::
+
+    W_k = W + sum over lost edges of w_ij (e_i - e_j)(e_i - e_j)'
+
+The sum is positive semidefinite, so that no eigenvalue falls below those of W.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+
+from graftwork import GraftworkError
+from graftwork_decentral.faults.draws import uniform
+from graftwork_decentral.topology.topology import GraphSequence, Topology
+
+_STREAM = 1
+
+
+class LinkLoss:
+    """Graphs that lose links.
+
+    Args:
+        graphs: when nothing is lost; symmetric.
+        probability: of an edge to be lost in a step.
+        seed: of the draws, which depend on it, the step and the edge alone.
+
+    Raises:
+        ValueError: the probability is outside 0..1.
+        GraftworkError: the graphs are not symmetric: an edge less would leave columns that do not sum to 1.
+
+    >>> from graftwork_decentral.topology import full
+    >>> graphs = LinkLoss(full(8), probability=0.5)
+    >>> graphs.at(0) == graphs.at(1), graphs.at(0) == LinkLoss(full(8), probability=0.5).at(0)
+    (False, True)
+    """
+
+    def __init__(self, graphs: GraphSequence, probability: float, seed: int = 0) -> None:
+        if not 0 <= probability <= 1:
+            raise ValueError(f"probability must be in 0..1, got {probability}")
+        if not graphs.symmetric:
+            raise GraftworkError(
+                f"link loss needs a symmetric topology and {graphs.name!r} is not: without one of its edges its "
+                "columns would not sum to 1, and mixing would move the mean; choose an undirected one"
+            )
+        self.graphs, self.probability, self.seed = graphs, probability, seed
+        self.agents = graphs.agents
+        self.name = f"{graphs.name} that loses {probability:.0%} of its links"
+        self._newest: tuple[int, Topology] | None = None
+
+    @property
+    def symmetric(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def varies(self) -> bool:
+        """Whether links are lost, or the graphs change by themselves."""
+        return self.probability > 0 or self.graphs.varies
+
+    @property
+    def lambda_min(self) -> float:
+        """That of the whole graphs, below which none falls."""
+        return self.graphs.lambda_min
+
+    @property
+    def digest(self) -> str:
+        """Of the whole graphs, the probability and the seed."""
+        return hashlib.sha256(f"{self.graphs.digest} {self.probability} {self.seed}".encode()).hexdigest()[:16]
+
+    @property
+    def support(self) -> GraphSequence:
+        """The graphs with all links."""
+        return self.graphs
+
+    def at(self, step: int) -> Topology:
+        """Return what is left of one step's graph."""
+        if self._newest is None or self._newest[0] != step:
+            self._newest = (step, self._left(step))
+        return self._newest[1]
+
+    def _left(self, step: int) -> Topology:
+        whole = self.graphs.at(step)
+        matrix = whole.mixing_matrix
+        first, second = np.triu(matrix.numpy(), 1).nonzero()
+        lost = uniform(self.seed, _STREAM, step, first, second) < self.probability
+        if not lost.any():
+            return whole
+        ends = torch.from_numpy(first[lost]), torch.from_numpy(second[lost])
+        weights = matrix[ends]
+        left = matrix.clone()
+        left[ends] = 0.0
+        left[ends[1], ends[0]] = 0.0
+        left.diagonal().index_add_(0, ends[0], weights).index_add_(0, ends[1], weights)
+        return Topology(f"{self.name}, step {step}", left)

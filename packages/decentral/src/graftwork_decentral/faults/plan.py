@@ -1,0 +1,126 @@
+"""The faults of a run, as a recipe lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from graftwork_decentral.communication.communicator import Communicator
+from graftwork_decentral.faults.compressed import Compressed
+from graftwork_decentral.faults.compressors import Compressor, EightBit, RandomK, ScaledSign, TopK
+from graftwork_decentral.faults.delay_stability import validate_delay
+from graftwork_decentral.faults.delayed import Delayed
+from graftwork_decentral.faults.isolation import Isolation
+from graftwork_decentral.faults.link_loss import LinkLoss
+from graftwork_decentral.faults.wrapped import fixed_support
+from graftwork_decentral.strategies.strategy import Strategy
+from graftwork_decentral.topology.topology import GraphSequence
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What goes wrong, and what is done about it.
+
+    Args:
+        link_loss: probability of a link to be lost in a step, in 0..1.
+        isolate: agents that are cut off for a while.
+        isolate_from: the first step without them.
+        isolate_to: the last step without them.
+        delay: largest age, in steps, of what a link brings.
+        compressor: what is sent instead of rows: none, top-k, random-k, sign or 8-bit.
+        share: of the numbers that top-k and random-k send.
+        gamma: how far to move towards the neighbours under compression; none for what suits the compressor.
+        on_failure: whether the others stop or continue when a process is lost.
+        seed: of all draws.
+
+    Raises:
+        ValueError: an option is outside its range.
+
+    >>> from graftwork_decentral.topology import ring
+    >>> Faults(link_loss=0.3).graphs(ring(8)).name
+    'ring that loses 30% of its links'
+    """
+
+    link_loss: float = 0.0
+    isolate: Sequence[int] = ()
+    isolate_from: int = 0
+    isolate_to: int = 0
+    delay: int = 0
+    compressor: Literal["none", "top-k", "random-k", "sign", "8-bit"] = "none"
+    share: float = 0.1
+    gamma: float | None = None
+    on_failure: Literal["stop", "continue"] = "stop"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.link_loss <= 1:
+            raise ValueError(f"link_loss must be in 0..1, got {self.link_loss}")
+        if self.delay < 0:
+            raise ValueError(f"delay must be at least 0, got {self.delay}")
+        if self.gamma is not None and not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma must be above 0 and at most 1, got {self.gamma}")
+        if self.compressor not in ("none", "top-k", "random-k", "sign", "8-bit"):
+            raise ValueError(
+                f"compressor must be 'none', 'top-k', 'random-k', 'sign' or '8-bit', got {self.compressor!r}"
+            )
+        if self.on_failure not in ("stop", "continue"):
+            raise ValueError(f"on_failure must be 'stop' or 'continue', got {self.on_failure!r}")
+
+    def graphs(self, graphs: GraphSequence) -> GraphSequence:
+        """Return the graphs that are left of the given ones.
+
+        Args:
+            graphs: without faults.
+
+        Raises:
+            ValueError: an isolated agent is not there.
+            GraftworkError: links are to fail in a graph that is not symmetric.
+        """
+        if self.link_loss:
+            graphs = LinkLoss(graphs, self.link_loss, self.seed)
+        if self.isolate:
+            graphs = Isolation(
+                graphs, list(self.isolate), first_step=self.isolate_from, last_step=self.isolate_to
+            )
+        return graphs
+
+    def communicator(self, communicator: Communicator) -> Communicator:
+        """Return a communicator with compression and delay around the given one.
+
+        Args:
+            communicator: on the graphs of :meth:`graphs`.
+
+        Raises:
+            GraftworkError: the topology is not a fixed symmetric one, or mixing that old oscillates on it.
+        """
+        compressor = self.chosen_compressor()
+        if compressor is not None:
+            communicator = Compressed(communicator, compressor, self.gamma)
+        return Delayed(communicator, self.delay, self.seed) if self.delay else communicator
+
+    def validate(
+        self, strategy: Strategy, graphs: GraphSequence, step_times_smoothness: float | None = None
+    ) -> None:
+        """Refuse faults with which a strategy diverges.
+
+        Args:
+            strategy: of the run.
+            graphs: with or without faults.
+            step_times_smoothness: step size times the largest curvature, where it is known.
+
+        Raises:
+            GraftworkError: values of that age make it diverge.
+        """
+        if self.delay:
+            validate_delay(strategy, fixed_support(graphs, "delay"), self.delay, step_times_smoothness)
+
+    def chosen_compressor(self) -> Compressor | None:
+        """Return the compressor, or none."""
+        if self.compressor == "top-k":
+            return TopK(self.share)
+        if self.compressor == "random-k":
+            return RandomK(self.share, self.seed)
+        if self.compressor == "sign":
+            return ScaledSign()
+        return EightBit() if self.compressor == "8-bit" else None

@@ -1,0 +1,1 @@
+"""What agents train: images spread unevenly, and problems of two levels."""

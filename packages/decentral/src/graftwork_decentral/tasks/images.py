@@ -1,0 +1,86 @@
+"""Labelled images: the digits that scikit-learn ships, or files in a folder.
+
+Features are float32, labels int64, both numpy arrays: features ``[samples, channels, height, width]`` with
+values in 0..1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork import GraftworkError
+from graftwork_decentral.tasks.image_files import cifar_images, folder_images, idx_images
+
+_HELD_OUT_DIGITS = 497
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Images with a class each.
+
+    Args:
+        features: ``[samples, channels, height, width]`` in 0..1.
+        labels: ``[samples]`` from 0.
+        classes: how many there are.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, rows: NDArray[np.int64]) -> Images:
+        """Return some of them, in the given order."""
+        return Images(self.features[rows], self.labels[rows], self.classes)
+
+
+def load_images(data: str, folder: Path | None, seed: int) -> tuple[Images, Images]:
+    """Return images to train on and held-out ones.
+
+    Args:
+        data: ``digits`` (1 797 of 8 x 8, shuffled by the seed, 497 held out); ``fashion-mnist`` or ``idx``
+            (files as MNIST's in ``folder``); ``cifar10`` (its Python batches in ``folder``); or ``folder``
+            (PNG or JPEG files in ``folder/train/CLASS`` and ``folder/test/CLASS``).
+        folder: where the files are; not for digits.
+        seed: of the digits' shuffling; files have a split of their own.
+
+    Raises:
+        GraftworkError: the folder, a file or a library is missing.
+    """
+    if data == "digits":
+        return _digits(seed)
+    if folder is None:
+        raise GraftworkError(f"folder: data = {data!r} is read from files; say where they are")
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise GraftworkError(f"folder {folder}: no such folder; data = {data!r} is read from it")
+    readers = {
+        "fashion-mnist": idx_images,
+        "idx": idx_images,
+        "cifar10": cifar_images,
+        "folder": folder_images,
+    }
+    if data not in readers:
+        raise GraftworkError(f"data must be one of digits, {', '.join(readers)}, got {data!r}")
+    train, test = (Images(*readers[data](folder, part)) for part in ("train", "test"))
+    return train, test
+
+
+def _digits(seed: int) -> tuple[Images, Images]:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise GraftworkError(
+            "data = 'digits' needs scikit-learn; install graftwork-decentral[reproduce]"
+        ) from error
+    pixels, labels = load_digits(return_X_y=True)
+    features = (pixels / 16).astype(np.float32).reshape(-1, 1, 8, 8)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    digits = Images(features, labels.astype(np.int64), 10)
+    return digits.subset(order[:-_HELD_OUT_DIGITS]), digits.subset(order[-_HELD_OUT_DIGITS:])

@@ -1,0 +1,1 @@
+"""Trainers whose workers exchange with neighbours only."""

@@ -1,0 +1,153 @@
+"""A step of the decentralized trainer: every agent's own gradients and move, then one exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graftwork import Task
+from graftwork_decentral.agents.bank import AgentBank
+from graftwork_decentral.agents.measures import consensus_distance, mean_model
+from graftwork_decentral.agents.optimizer import DecentralizedOptimizer
+from graftwork_decentral.draws import drawn_seed
+from graftwork_decentral.trainers.agent_metrics import over_agents
+
+
+@dataclass(slots=True)
+class StepOutcome:
+    """What a step leaves for the log, still on the device.
+
+    Args:
+        loss: mean over the agents here, before the update.
+        gradient_norm: the largest of the agents here, before clipping; None where there are no gradients.
+        metrics: of the task, of the first agent here.
+    """
+
+    loss: Tensor
+    gradient_norm: Tensor | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+class DecentralizedProcedure:
+    """What the loop drives.
+
+    Args:
+        loop: of the kind ``training-loop``.
+        task: gives every agent its batches, the loss and the metrics.
+        bank: the models of the agents in this process.
+        optimizer: over the bank.
+        evaluate_agents: evaluate every agent beside their mean.
+    """
+
+    def __init__(
+        self,
+        loop: Any,
+        task: Task,
+        bank: AgentBank,
+        optimizer: DecentralizedOptimizer,
+        *,
+        evaluate_agents: bool,
+    ) -> None:
+        self._loop, self._task, self._bank, self._evaluates_agents = loop, task, bank, evaluate_agents
+        self.optimizer = optimizer
+        self.device = bank.device
+        self.unit: str = getattr(task, "unit", "samples")
+        self._rows = optimizer.communicator.rows
+        self.model = nn.ModuleDict(
+            {f"agent-{agent:04d}": model for agent, model in zip(self._rows, bank.models, strict=True)}
+        )
+        self._rules = [
+            loop.step_rule(task, model, inner, self.device)
+            for model, inner in zip(bank.models, optimizer.inners, strict=True)
+        ]
+        self._averaged = bank.blank()
+
+    def start(self, step: int) -> None:
+        """Take up the data after so many steps."""
+        agents = self.optimizer.communicator.agents
+        self._step = step
+        self._batches = [
+            self._loop.batches(self._task, self.device, rank=agent, world_size=agents, start=step)
+            for agent in self._rows
+        ]
+        self.model.train()
+
+    @property
+    def units(self) -> int:
+        """Of the latest step, by all agents."""
+        here: int = sum(batches.units for batches in self._batches)
+        return here * self.optimizer.communicator.agents // len(self._rows)
+
+    def step(self) -> StepOutcome:
+        """Take one."""
+        outcomes, closures = [], []
+        for agent, rule, batches in zip(self._rows, self._rules, self._batches, strict=True):
+            # Dropout depends on the agent and the step alone, not on which agents share a process.
+            torch.manual_seed(drawn_seed(self._loop.seed, self._step, agent))
+            micro_batches = batches.next_step()
+            closure = rule.closure(micro_batches)
+            if closure is None:
+                outcomes.append(rule.gradients(micro_batches))
+            else:
+                closures.append(closure)
+        if closures:
+            returned = self.optimizer.step(closures)
+            values = returned if isinstance(returned, list) else [returned]
+            outcomes = [one.outcome(value) for one, value in zip(closures, values, strict=True)]
+        else:
+            self.optimizer.step()
+        self._step += 1
+        norms = [outcome.gradient_norm for outcome in outcomes if outcome.gradient_norm is not None]
+        return StepOutcome(
+            torch.stack([outcome.loss.detach() for outcome in outcomes]).mean(),
+            torch.stack(norms).max() if norms else None,
+            outcomes[0].metrics,
+        )
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Over all agents, of what is a mean over the agents of each process."""
+        communicator = self.optimizer.communicator
+        return communicator.sum(value * len(self._rows)) / communicator.agents
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """The metrics of the mean over agents, and of agents: their mean, and the worst of them."""
+        self.optimizer.eval()
+        communicator = self.optimizer.communicator
+        metrics = self._metrics_of(mean_model(self._bank, communicator, self._averaged))
+        if self._evaluates_agents:
+            own = [self._metrics_of(model) for model in self._bank.models]
+            metrics |= over_agents(own, communicator)
+        self.optimizer.train()
+        self.model.train()
+        return metrics
+
+    def measurements(self) -> dict[str, float]:
+        """How far agents are apart, and what they have sent so far."""
+        communicator = self.optimizer.communicator
+        traffic = communicator.traffic
+        sent = torch.tensor([traffic.bytes, traffic.messages], dtype=torch.float64, device=self.device)
+        total = communicator.sum(sent).tolist()
+        return {
+            "consensus_distance": consensus_distance(self._bank, communicator),
+            "rounds": float(traffic.rounds),
+            "bytes_sent": total[0],
+            "messages_sent": total[1],
+        }
+
+    def result(self) -> dict[str, Any]:
+        """Further facts for ``result.json``."""
+        each = sum(parameter.numel() for parameter in self._bank.models[0].parameters())
+        return {
+            "agents": self.optimizer.communicator.agents,
+            "parameters": each,
+            "communication": self.measurements(),
+        }
+
+    def _metrics_of(self, model: nn.Module) -> dict[str, float]:
+        with self._loop.autocast(self.device):
+            return {name: float(value) for name, value in self._task.evaluate(model).items()}
