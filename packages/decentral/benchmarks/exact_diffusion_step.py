@@ -3,10 +3,11 @@
     python packages/decentral/benchmarks/exact_diffusion_step.py [--threads 1] [--device cpu] [--rounds 15]
 
 Eager is ``u = x - a g - D; x = W u; D = D + (u - x)`` with new results, whose memory the system has to hand
-out; kept is the same into buffers that are there, fourteen reads and writes of an array. Fused reads or writes
-five. ``moved`` is the form for what an optimizer has moved already, beside kept ``u = x - D`` and so on. Shares of copy bandwidth count five arrays, or four, and a copy into memory that is there already. Every round
-calls every contestant once, and times are the least of all rounds: others use the machine too. Peak is what a
-step allocates, in units of one array. Nothing is timed if a step is wrong.
+out; kept is the same into buffers that are there, fourteen reads and writes of an array. Fused reads or
+writes five. ``moved`` is the form for what an optimizer has moved already, beside kept ``u = x - D`` and so
+on. Shares of copy bandwidth count five arrays, or four, and a copy into memory that is there already. Every
+round calls every contestant once, and times are the least of all rounds: others use the machine too. Peak is
+what a step allocates, in units of one array. Nothing is timed if a step is wrong.
 """
 
 from __future__ import annotations
@@ -182,8 +183,9 @@ def main() -> None:
             fused, moved, bandwidth = seconds["fused"], seconds["fused, moved"], 2 / seconds["copy"]
             verdict = "met" if seconds["eager"] >= BAR * fused else "MISSED"
             print(
-                f"{agents:6}  {1e3 * seconds['copy']:7.2f}  {1e3 * fused:8.2f}  {seconds['eager'] / fused:11.2f}"
-                f"  {seconds['kept'] / fused:10.2f}  {5 / fused / bandwidth:7.0%}"
+                f"{agents:6}  {1e3 * seconds['copy']:7.2f}  {1e3 * fused:8.2f}"
+                f"  {seconds['eager'] / fused:11.2f}  {seconds['kept'] / fused:10.2f}"
+                f"  {5 / fused / bandwidth:7.0%}"
                 f"  {seconds['kept, moved'] / moved:17.2f}  {4 / moved / bandwidth:7.0%}"
                 f"  {peaks[0]:.2f}, eager {peaks[1]:.2f} arrays; eager at least {BAR:g} times: {verdict}"
             )

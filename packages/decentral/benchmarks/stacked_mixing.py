@@ -4,9 +4,10 @@
 
 Three parts: a ring beside ``torch.clone`` of the same rows, with a new result and into one that is there; the
 path that the model names beside the fastest of them, for several graphs, numbers of agents and of parameters
-(at most 1.5 times is wanted); and one flat buffer beside mixing tensor by tensor (at least 2 times), for sixteen
-agents with the parameters of a ResNet-18 whose channels are divided by the square root of eight: where every
-agent has tensors of its own, which are stacked, multiplied and copied back, and where they are stacked already.
+(at most 1.5 times is wanted); and one flat buffer beside mixing tensor by tensor (at least 2 times), for
+sixteen agents with the parameters of a ResNet-18 whose channels are divided by the square root of eight:
+where every agent has tensors of its own, which are stacked, multiplied and copied back, and where they are
+stacked already.
 
 Every round calls every contestant once, and times are the least of all rounds: others use the machine too. A
 path that is predicted to take six times as long as another, and over 20 ms, is not run. Nothing is timed if

@@ -131,7 +131,7 @@ def train(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     def run(*settings: str, directory: str = "run", resume: bool = False) -> Trained:
         import tomllib
 
-        from graftwork_trainer import loop, standard
+        from graftwork_trainer import loop, stepping_loop
         from graftwork_trainer.run_directory import RunDirectory
 
         seen: dict[str, Any] = {}
@@ -139,9 +139,9 @@ def train(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         class Watched(loop.Training):
             def __post_init__(self) -> None:
                 super().__post_init__()
-                seen.update(optimizer=self.optimizer, model=self.plain)
+                seen.update(optimizer=self.procedure.optimizer, model=self.procedure.model)
 
-        monkeypatch.setattr(standard, "Training", Watched)
+        monkeypatch.setattr(stepping_loop, "Training", Watched)
         recipe = build_recipe(tomllib.loads(RECIPE), overrides=[parse_set(s) for s in settings])
         resolved = recipe.resolve()
         trainer, task = resolved.trainer(), resolved.task()

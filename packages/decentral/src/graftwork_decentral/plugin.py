@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from graftwork import Component, Kind, hookimpl
 
-COMMUNICATOR, FAULTS = "communicator", "faults"
+COMMUNICATOR, FAULTS, METHOD = "communicator", "faults", "bilevel-method"
 _SPARKLE, _FLATNESS = "arXiv:2411.14166", "arXiv:2406.20006"
 _PACKAGE = "graftwork_decentral"
 
@@ -27,6 +27,13 @@ def graftwork_kinds() -> Iterator[Kind]:
         "network around them.",
         attributes=("graphs", "communicator"),
     )
+    yield Kind(
+        METHOD,
+        "target(problem, communicator, settings, upper_start, lower_start, **options) -> BilevelMethod "
+        "(graftwork_decentral.bilevel): variables of the agents in this process, advanced by step(batches).",
+        supplied=("problem", "communicator", "settings", "upper_start", "lower_start"),
+        attributes=("step", "upper", "lower", "levels", "averages", "steps_taken"),
+    )
 
 
 @hookimpl
@@ -45,6 +52,14 @@ def graftwork_components() -> Iterator[Component]:
         "distributed",
         f"{_PACKAGE}.communication.distributed:DistributedCommunicator",
         "agents in several processes, rows sent point to point (gloo, NCCL)",
+    )
+    yield from _methods()
+    yield Component(
+        Kind.TRAINER,
+        "bilevel",
+        f"{_PACKAGE}.trainers.bilevel:BilevelTrainer",
+        "a task's bilevel problem, solved by agents that exchange with neighbours only",
+        _SPARKLE,
     )
     yield Component(
         Kind.TRAINER,
@@ -96,3 +111,15 @@ def _strategies() -> Iterator[Component]:
         ),
     ):
         yield Component(Kind.STRATEGY, name, f"{_PACKAGE}.strategies.{target}", summary, paper)
+
+
+def _methods() -> Iterator[Component]:
+    for name, target, summary, paper in (
+        ("sparkle", "sparkle", "any strategy at each of three levels", _SPARKLE),
+        ("d-soba", "d_soba", "the same step without a correction", "arXiv:2402.03167"),
+        ("ma-dsbo-gt", "ma_dsbo_gt", "inner loops, gradient tracking and a moving average", "arXiv:2210.12839"),
+        ("mdbo", "mdbo", "momentum, and Neumann series for the inverse Hessian", "arXiv:2206.15025"),
+        ("sldbo", "sldbo", "a single loop with gradient tracking", "arXiv:2311.08945"),
+        ("centralized", "centralized", "everything averaged over all agents at each step", None),
+    ):
+        yield Component(METHOD, name, f"{_PACKAGE}.bilevel.methods:{target}", summary, paper)

@@ -25,15 +25,18 @@ def minimizer(agents: int, alive: list[int]) -> torch.Tensor:
     return torch.linalg.solve(curvatures[alive].sum(0), pulls[alive].sum(0))
 
 
+METROPOLIS = {"graph": {}, "steps": 300}
+
+
 def scenario(strategy: str = "exact_diffusion", **changes: Any) -> dict[str, Any]:
     standard = {
         "world": 6,
         "agents": 6,
         "graph": {"lazy": True},
         "strategy": strategy,
-        "steps": 500,
+        "steps": 260,
         "victims": [2],
-        "dies_at": 60,
+        "dies_at": 40,
     }
     return {**standard, **changes}
 
@@ -44,22 +47,20 @@ def outcomes(outcomes_of: Any) -> Any:
         JOB.name,
         {
             "exact diffusion": scenario(),
-            "gradient tracking": scenario("gt_semi_atc"),
-            "tracking twice combined": scenario("gt_atc"),
-            "extra": scenario("extra"),
+            "gradient tracking": scenario("gt_semi_atc", **METROPOLIS),
+            "tracking twice combined": scenario("gt_atc", **METROPOLIS),
             "not repaired": scenario(repair=False),
-            "tracking not repaired": scenario("gt_semi_atc", repair=False),
+            "tracking not repaired": scenario("gt_semi_atc", repair=False, **METROPOLIS),
             "no launcher tells": scenario(told=False),
             "two neighbours": scenario(victims=[2, 3]),
-            "two apart": scenario(victims=[1, 4], topology="full", graph={}),
             "two agents a process": scenario(world=3, victims=[1]),
             "directed": scenario(
                 "gt_semi_atc", topology="one_peer_exponential", graph={}, agents=8, world=4, victims=[3]
             ),
             "falls apart": scenario(topology="star", graph={"lazy": True}, victims=[0]),
             "stops answering": scenario(signal="SIGSTOP", timeout=3.0, world=3, agents=3, victims=[1], limit=25),
-            "comes back": scenario(restart=[2], pause=0.002, steps=600),
-            "comes back to tracking": scenario("gt_semi_atc", restart=[2], pause=0.002, steps=600),
+            "comes back": scenario(restart=[2], pause=0.002),
+            "comes back to tracking": scenario("gt_semi_atc", restart=[2], pause=0.002, **METROPOLIS),
         },
     )
 
@@ -80,9 +81,7 @@ LEFT = [0, 1, 3, 4, 5]
         ("exact diffusion", LEFT),
         ("gradient tracking", LEFT),
         ("tracking twice combined", LEFT),
-        ("extra", LEFT),
         ("no launcher tells", LEFT),
-        ("two apart", [0, 2, 3, 5]),
         ("two agents a process", [0, 1, 4, 5]),
     ],
 )
@@ -112,7 +111,7 @@ def test_two_lost_neighbours_of_a_ring_leave_a_path(outcomes: Any) -> None:
 
 def test_all_go_on_with_one_step(outcomes: Any) -> None:
     steps = {change["step"] for end in outcomes["exact diffusion"].ends.values() for change in end["told"]}
-    assert len(steps) == 1 and 60 <= steps.pop() <= 65
+    assert len(steps) == 1 and 40 <= steps.pop() <= 45
 
 
 def test_losing_the_middle_of_a_star_ends_in_an_error_that_says_so(outcomes: Any) -> None:
@@ -133,7 +132,7 @@ def test_who_stops_answering_is_left_out_after_the_time_limit(outcomes: Any) -> 
 def test_who_comes_back_is_taken_in_and_all_reach_the_minimizer_of_all(outcomes: Any, name: str) -> None:
     outcome = outcomes[name]
     assert outcome.codes == {rank: [-9, 0] if rank == 2 else [0] for rank in range(6)}, outcome.words
-    assert outcome.ends[2]["begun"] >= 60
+    assert outcome.ends[2]["begun"] >= 40
     assert outcome.ends[2]["told"][0]["joined"] == [2]
     assert error(outcome, [0, 1, 2, 3, 4, 5]) <= 1e-10
 

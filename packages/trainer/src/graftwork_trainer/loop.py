@@ -18,7 +18,7 @@ from graftwork_trainer.timing import Stopwatch, peak_memory_bytes, state_bytes
 from graftwork_trainer.training_state import TrainingState
 
 if TYPE_CHECKING:
-    from graftwork_trainer.training_loop import TrainingLoop
+    from graftwork_trainer.stepping_loop import SteppingLoop
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Training:
         run: keeps metrics, checkpoints and the result.
     """
 
-    options: TrainingLoop
+    options: SteppingLoop
     procedure: Procedure
     run: RunDirectory
 

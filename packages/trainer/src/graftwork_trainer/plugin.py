@@ -15,9 +15,10 @@ def graftwork_kinds() -> Iterator[Kind]:
     yield Kind(
         "training-loop",
         "target(**options) -> loop: train(procedure, run) drives a Procedure (graftwork.contracts) to its "
-        "end; begin(), seed_process(number), place(), batches(task, device, rank, world_size, start), "
-        "step_rule(task, model, optimizer, device) and autocast(device) are what a procedure is made with.",
-        attributes=("train", "begin", "seed_process", "place", "batches", "step_rule", "autocast"),
+        "end; begin(), seed_process(number) and place() come before. Those for gradients also have "
+        "batches(task, device, rank, world_size, start), step_rule(task, model, optimizer, device) and "
+        "autocast(device), which a procedure is made with.",
+        attributes=("train", "begin", "seed_process", "place"),
     )
 
 
@@ -32,9 +33,15 @@ def graftwork_components() -> Iterator[Component]:
     )
     yield Component(
         "training-loop",
+        "bare",
+        "graftwork_trainer.stepping_loop:SteppingLoop",
+        "schedules, evaluation, early stop, checkpoints and exact resume",
+    )
+    yield Component(
+        "training-loop",
         "standard",
         "graftwork_trainer.training_loop:TrainingLoop",
-        "schedules, accumulation, clipping, evaluation, early stop, checkpoints and exact resume",
+        "the same for gradients: with accumulation, clipping and autocast",
     )
     yield Component(
         Kind.TASK,

@@ -1,50 +1,35 @@
-"""What all gradient trainings share, whoever takes the steps: the kind ``training-loop``.
+"""The loop of trainings by gradients: ``training-loop/standard``.
 
-A trainer of any package takes a loop by name, hands it a :class:`graftwork.Procedure`, and has logging,
-evaluation, schedules, early stop, checkpoints and resume. Its options become the trainer's own::
-
-    def __init__(self, *, loop: Annotated[Choice, "training-loop", INLINE] = "standard", ...): ...
+Beside what every loop has (:mod:`.stepping_loop`), it gives a procedure its batches, and the gradients or the
+closure of a step for one model alone.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
 
-from graftwork import Procedure, Task
+from graftwork import INLINE, Choice, Procedure, Task
 from graftwork_trainer.batches import StepBatches
-from graftwork_trainer.loop import Training
 from graftwork_trainer.parallel import Device, World
-from graftwork_trainer.random_state import make_deterministic, seed_everything
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_trainer.schedule import Schedule
 from graftwork_trainer.step_rules import StepRule
+from graftwork_trainer.stepping_loop import SteppingLoop
 
 
 class TrainingLoop:
-    """Steps with schedules, accumulation, clipping, evaluation, early stop and exact resume.
+    """Gradient steps with schedules, accumulation, clipping, evaluation, early stop and exact resume.
 
     Args:
-        steps: optimizer steps in all.
-        seed: of the initial weights, the order of the data and dropout.
         accumulate: micro-batches of every rank that make one step.
         clip_norm: largest global gradient norm; none for no clipping.
         dropout_in_closure: for optimizers that only evaluate the loss: do so in training mode, with dropout,
             and not in evaluation mode.
-        schedule: of the learning rate after the warm-up.
-        warmup_steps: steps of linear warm-up; the first of them already moves.
-        final_lr_fraction: of the base learning rate, where linear and cosine schedules end.
         precision: bfloat16 computes the loss under autocast; weights stay float32.
-        device: auto takes CUDA where there is one.
-        deterministic: use deterministic algorithms, at some cost on a GPU.
-        log_every: steps between records of the training loss.
-        evaluate_every: steps between evaluations; 0 for one at the end alone.
-        patience: evaluations without a better validation loss before training stops; none for no early stop.
-        checkpoint_every: steps between checkpoints; 0 for one at the end alone.
-        keep_checkpoints: how many checkpoints stay.
+        stepping: what drives the steps; its options are options of this loop.
 
     Raises:
         ValueError: an option is out of its range.
@@ -53,76 +38,52 @@ class TrainingLoop:
     def __init__(
         self,
         *,
-        steps: int = 1000,
-        seed: int = 0,
         accumulate: int = 1,
         clip_norm: float | None = 1.0,
         dropout_in_closure: bool = False,
-        schedule: Schedule = "cosine",
-        warmup_steps: int = 0,
-        final_lr_fraction: float = 0.1,
         precision: Literal["float32", "bfloat16"] = "float32",
-        device: Device = "auto",
-        deterministic: bool = True,
-        log_every: int = 10,
-        evaluate_every: int = 100,
-        patience: int | None = None,
-        checkpoint_every: int = 100,
-        keep_checkpoints: int = 2,
+        stepping: Annotated[Choice, "training-loop", INLINE] = "bare",  # type: ignore[assignment]
     ) -> None:
-        at_least = {
-            "steps": (steps, 1),
-            "accumulate": (accumulate, 1),
-            "warmup_steps": (warmup_steps, 0),
-            "log_every": (log_every, 1),
-            "evaluate_every": (evaluate_every, 0),
-            "checkpoint_every": (checkpoint_every, 0),
-            "keep_checkpoints": (keep_checkpoints, 1),
-            "patience": (1 if patience is None else patience, 1),
-        }
-        for name, (value, least) in at_least.items():
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
-        if warmup_steps > steps:
-            raise ValueError(f"warmup_steps must be at most steps = {steps}, got {warmup_steps}")
+        if accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1, got {accumulate}")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0, or none for no clipping, got {clip_norm}")
-        if not 0 <= final_lr_fraction <= 1:
-            raise ValueError(f"final_lr_fraction must be in 0..1, got {final_lr_fraction}")
-        self.steps = steps
-        self.seed = seed
+        self.stepping: SteppingLoop = stepping()
         self.accumulate = accumulate
         self.clip_norm = clip_norm
         self.dropout_in_closure = dropout_in_closure
-        self.schedule: Schedule = schedule
-        self.warmup_steps = warmup_steps
-        self.final_lr_fraction = final_lr_fraction
         self.precision = precision
-        self.device: Device = device
-        self.deterministic = deterministic
-        self.log_every = log_every
-        self.evaluate_every = evaluate_every
-        self.patience = patience
-        self.checkpoint_every = checkpoint_every
-        self.keep_checkpoints = keep_checkpoints
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.stepping.steps
+
+    @property
+    def seed(self) -> int:
+        """Of the initial weights, the order of the data and dropout."""
+        return self.stepping.seed
+
+    @property
+    def device(self) -> Device:
+        """As asked for."""
+        return self.stepping.device
 
     def begin(self) -> None:
         """Choose deterministic algorithms where that was asked for, and seed what is drawn from here on."""
-        if self.deterministic:
-            make_deterministic()
-        seed_everything(self.seed)
+        self.stepping.begin()
 
     def seed_process(self, number: int) -> None:
         """Seed what is drawn from here on, differently in each process."""
-        seed_everything(self.seed + number)
+        self.stepping.seed_process(number)
 
     def place(self) -> torch.device:
-        """Return the device of this process.
+        """Return the device of this process."""
+        return self.stepping.place()
 
-        Raises:
-            GraftworkError: CUDA was asked for and there is none.
-        """
-        return World.current(self.device, "auto").device
+    def train(self, procedure: Procedure, run: RunDirectory) -> None:
+        """Drive a procedure to the end, or from the newest checkpoint to the end."""
+        self.stepping.train(procedure, run)
 
     def batches(
         self, task: Task, device: torch.device, *, rank: int, world_size: int, start: int
@@ -159,13 +120,3 @@ class TrainingLoop:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(device.type, dtype=torch.bfloat16)
-
-    def train(self, procedure: Procedure, run: RunDirectory) -> None:
-        """Drive a procedure to the end, or from the newest checkpoint to the end.
-
-        Raises:
-            GraftworkError: the loss is not finite, a checkpoint cannot be written or read, or a stop was
-                requested.
-        """
-        run.checkpoints.keep = self.keep_checkpoints
-        Training(self, procedure, run).run_to_end()

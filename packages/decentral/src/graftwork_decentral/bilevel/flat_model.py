@@ -30,7 +30,7 @@ class FlatModel:
 
     def parameters_of(self, vector: Tensor) -> dict[str, Tensor]:
         """Cut a vector into parameters by name."""
-        parts = vector.split(self._sizes)
+        parts = torch.split(vector, self._sizes)
         return {
             name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
         }

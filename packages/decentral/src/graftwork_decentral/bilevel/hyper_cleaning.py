@@ -111,8 +111,9 @@ class SoftmaxHyperCleaning(HyperCleaning):
         return torch.zeros_like(x), self._pulled_back(batch["clean_features"], weighted)
 
     def _logits(self, y: Tensor, features: Tensor) -> Tensor:
-        weight, bias = y.split([self.classes * self.inputs, self.classes])
-        return features @ weight.view(self.classes, self.inputs).mT + bias
+        weight, bias = torch.split(y, [self.classes * self.inputs, self.classes])
+        logits: Tensor = features @ weight.view(self.classes, self.inputs).mT + bias
+        return logits
 
     def _residual(self, y: Tensor, features: Tensor, labels: Tensor) -> Tensor:
         return self._logits(y, features).softmax(1) - F.one_hot(labels, self.classes)

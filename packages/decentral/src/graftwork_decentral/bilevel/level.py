@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graftwork import GraftworkError
-from graftwork_decentral.communication import Communicator, DistributedCommunicator
+from graftwork_decentral.communication import Communicator
 from graftwork_decentral.strategies import Strategy
 from graftwork_decentral.strategies.form import Form
 from graftwork_decentral.strategies.triple import TripleForm
@@ -78,11 +78,12 @@ class Level:
         for what, mine in (("strategy", self.strategy.name), ("graph", self.communicator.graphs.digest)):
             if state[what] != mine:
                 raise GraftworkError(
-                    f"the state's {self.name} level has the {what} {state[what]!r} and this run has {mine!r}; "
-                    f"go on with the {what} that the state was saved with"
+                    f"the state's {self.name} level has the {what} {state[what]!r} and this run has "
+                    f"{mine!r}; go on with the {what} that the state was saved with"
                 )
         point, form = state["point"], state["form"]
-        assert isinstance(point, Tensor) and isinstance(form, dict)
+        assert isinstance(point, Tensor)
+        assert isinstance(form, dict)
         if point.shape != self.point.shape:
             raise GraftworkError(
                 f"the state's {self.name} level is {list(point.shape)} [agents here, variables], and here it "
@@ -125,7 +126,7 @@ def on_graph(communicator: Communicator, graphs: GraphSequence) -> Communicator:
     """Return the communicator of other graphs between the same agents; both count traffic together.
 
     Raises:
-        GraftworkError: the graphs have another number of agents.
+        GraftworkError: the graphs have another number of agents, or differ between processes.
     """
     if graphs.digest == communicator.graphs.digest:
         return communicator
@@ -134,16 +135,22 @@ def on_graph(communicator: Communicator, graphs: GraphSequence) -> Communicator:
             f"topology {graphs.name!r} has {graphs.agents} agents and the other levels have "
             f"{communicator.agents}; all three levels are of the same agents"
         )
-    if isinstance(communicator, DistributedCommunicator):
-        other: Communicator = DistributedCommunicator(
-            graphs, path=communicator.path, device=communicator.device, group=communicator.group
-        )
-    else:
-        # What a communicator keeps it keeps by the graph's digest, so that a copy may share it.
-        other = copy(communicator)
-        other.graphs = graphs
-    other.traffic = communicator.traffic
+    _same_everywhere(communicator, graphs)
+    # What a communicator keeps it keeps by the graph's digest, so that a copy may share it.
+    other = copy(communicator)
+    other.graphs = graphs
     return other
+
+
+def _same_everywhere(communicator: Communicator, graphs: GraphSequence) -> None:
+    """Compare the graphs of all processes: those that differ would wait for each other for ever."""
+    mine = int(graphs.digest[:10], 16)
+    device = communicator.device
+    total, processes = communicator.sum(torch.tensor([mine, 1], dtype=torch.float64, device=device)).tolist()
+    if total != mine * processes:
+        raise GraftworkError(
+            f"processes disagree on the topology {graphs.name!r} of a level; give all of them one recipe"
+        )
 
 
 def starting_points(sizes: Sequence[int], starts: Sequence[Tensor | None], like: Tensor) -> list[Tensor]:

@@ -31,7 +31,7 @@ class MomentumBilevel(LevelledMethod):
     Args:
         problem: the losses of one agent.
         communicator: which agents are here, and how they exchange.
-        settings: steps; theta is the weight of the newest direction at both levels; gamma is the series' step;
+        settings: steps; theta is the weight of the newest direction at both levels, gamma the series' step;
             its order does not apply.
         upper_start: ``[upper variables]``.
         lower_start: ``[lower variables]``.

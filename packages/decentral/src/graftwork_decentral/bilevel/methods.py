@@ -118,11 +118,12 @@ def sldbo(
     *,
     auxiliary_radius: float | None = None,
 ) -> Sparkle:
-    """SLDBO (arXiv:2311.08945, as reported): gradient tracking at all levels, all directions at the old point.
+    """SLDBO (arXiv:2311.08945, as reported): gradient tracking at all levels, in one loop.
 
-    Published are a single loop of the SOBA kind, gradient tracking and a projection of the auxiliary
-    variables; which of its three orders tracking has there is not, and is non-ATC here. The moving average of
-    the settings applies and is 1 in the published method.
+    Published are a single loop of the SOBA kind with all directions at the old point, gradient tracking and a
+    projection of the auxiliary variables. Which of its three orders tracking has there could not be
+    established, and it is non-ATC here. The moving average of the settings applies; the published method has
+    none (theta = 1).
 
     Args:
         problem: the losses of one agent.

@@ -4,7 +4,7 @@ For agent i, with H = hess_yy g and J = hess_xy g ``[upper, lower]`` (arXiv:2411
 
     v = grad_y g(x, y)                          lower
     q = H z - grad_y f(x, y)                    auxiliary, one Hessian-vector product
-    u = grad_x f(x, y) - J z                    upper, one product with J, a vector-Jacobian product of grad_y g
+    u = grad_x f(x, y) - J z                    upper, one product with J (a vjp of grad_y g)
 
 x is ``[agents here, upper]``, y and z are ``[agents here, lower]``, batches have a leading agents dimension.
 Nothing here is averaged over agents, and no Hessian is ever formed.
@@ -87,12 +87,12 @@ class Oracles:
 
         def directions(x: Tensor, y: Tensor, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
             upper_x, upper_y = self._upper_gradients(x, y, batch)
-            lower_gradient, product = vjp(lambda x, y: self._lower_gradient(x, y, batch), x, y)
-            cross, hessian = product(z)
+            pulled: Any = vjp(lambda x, y: self._lower_gradient(x, y, batch), x, y)
+            lower_gradient, (cross, hessian) = pulled[0], pulled[1](z)
             return lower_gradient, hessian - upper_y, upper_x - cross
 
-        lower, auxiliary, upper = self._over_agents(directions, x, y, z, batch)
-        return lower, auxiliary, upper
+        three: tuple[Tensor, Tensor, Tensor] = self._over_agents(directions, x, y, z, batch)
+        return three
 
     def losses(self, x: Tensor, y: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return f and g of every agent, each ``[agents here]``."""

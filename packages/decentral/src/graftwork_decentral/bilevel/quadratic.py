@@ -7,7 +7,9 @@ With bars for means over agents and ``S = Qb^-1 Pb``::
     y*(x) = Qb^-1 (Pb x + bb),    z*(x) = Qb^-1 (y* - ab),    grad Phi(x) = m (x - cb) + Pb' z*
     (S'S + m I) x* = S' (ab - Qb^-1 bb) + m cb
 
-Derived here. Everything is float64; the drawn data of all agents stands in the problem, and an agent's part
+Derived here. The coupling is drawn with entries of variance 1/q (q lower variables), which keeps its norm
+near 2: a coupling whose square is large against the ratio of the steps makes any single-loop method
+oscillate. Everything is float64; the drawn data of all agents stands in the problem, and an agent's part
 of it is its batch.
 """
 
@@ -91,11 +93,13 @@ class Quadratic:
     def upper_loss(self, x: Tensor, y: Tensor, batch: Batch) -> Tensor:
         """Return f of one agent."""
         lower = (y - batch["wanted_lower"]).square().sum() / 2
-        return lower + self.curvature / 2 * (x - batch["wanted_upper"]).square().sum()
+        loss: Tensor = lower + self.curvature / 2 * (x - batch["wanted_upper"]).square().sum()
+        return loss
 
     def lower_loss(self, x: Tensor, y: Tensor, batch: Batch) -> Tensor:
         """Return g of one agent."""
-        return y @ (batch["curvature"] @ y / 2 - batch["coupling"] @ x - batch["shift"])
+        loss: Tensor = y @ (batch["curvature"] @ y / 2 - batch["coupling"] @ x - batch["shift"])
+        return loss
 
     def lower_gradient(self, x: Tensor, y: Tensor, batch: Batch) -> Tensor:
         """Return grad_y g of one agent."""
@@ -124,12 +128,16 @@ class Quadratic:
     def lower_solution(self, x: Tensor) -> Tensor:
         """Return y*(x)."""
         mean = self.mean
-        return torch.linalg.solve(mean["curvature"], mean["coupling"] @ x + mean["shift"])
+        solution: Tensor = torch.linalg.solve(mean["curvature"], mean["coupling"] @ x + mean["shift"])
+        return solution
 
     def auxiliary_solution(self, x: Tensor) -> Tensor:
         """Return z*(x)."""
         mean = self.mean
-        return torch.linalg.solve(mean["curvature"], self.lower_solution(x) - mean["wanted_lower"])
+        solution: Tensor = torch.linalg.solve(
+            mean["curvature"], self.lower_solution(x) - mean["wanted_lower"]
+        )
+        return solution
 
     def gradient(self, x: Tensor) -> Tensor:
         """Return grad Phi(x)."""
@@ -143,10 +151,11 @@ class Quadratic:
         sensitivity = torch.linalg.solve(mean["curvature"], mean["coupling"])
         unmoved = torch.linalg.solve(mean["curvature"], mean["shift"])
         identity = torch.eye(self.upper_variables, dtype=torch.float64)
-        return torch.linalg.solve(
+        solution: Tensor = torch.linalg.solve(
             sensitivity.mT @ sensitivity + self.curvature * identity,
             sensitivity.mT @ (mean["wanted_lower"] - unmoved) + self.curvature * mean["wanted_upper"],
         )
+        return solution
 
     def error(self, upper: Tensor) -> float:
         """Return ``sum_i |x_i - x*|^2``.

@@ -256,6 +256,6 @@ def _may_project(strategy: Strategy, radius: float) -> None:
         raise ValueError(f"auxiliary_radius must be above 0, got {radius}")
     if strategy.corrects_heterogeneity and not strategy.tracks:
         raise ValueError(
-            f"auxiliary_radius is for strategies without a correction of the point (gradient tracking, diffusion, "
-            f"consensus): projection would break that of {strategy.name!r}"
+            f"auxiliary_radius is for strategies without a correction of the point (gradient "
+            f"tracking, diffusion, consensus): projection would break that of {strategy.name!r}"
         )

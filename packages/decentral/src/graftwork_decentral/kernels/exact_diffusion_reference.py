@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from graftwork_decentral.kernels.full_precision import full_precision
+from graftwork_decentral.kernels.workspace import workspace
 
 # Smaller blocks cost more in calls than they save in memory traffic, larger ones leave the cache: of 2**13 to
 # 2**22 elements 2**18 and 2**19 were fastest, for 8 to 64 agents and with 1 and 2 threads.
@@ -38,7 +39,9 @@ def exact_diffusion(
     width = min(parameters, max(64, (_CPU_ELEMENTS if on_cpu else _DEVICE_ELEMENTS) // agents))
     # A number is cheaper for every block, and reading it off a CPU waits for nothing.
     scale = step_size.item() if on_cpu and step_size is not None else step_size
-    apart, delta = (correction.new_empty(agents, width) for _ in range(2))
+    apart, delta = (
+        workspace(name, (agents, width), correction.dtype, correction.device) for name in ("apart", "delta")
+    )
     with full_precision(values.device):
         for first in range(0, parameters, width):
             block = slice(first, min(first + width, parameters))

@@ -102,8 +102,8 @@ class HyperCleaningTask:
         needed = self._train_samples + self._clean_samples
         if needed > len(known):
             raise ValueError(
-                f"train_samples + clean_samples must be at most {len(known)}, the images of {self._data}, got "
-                f"{needed}"
+                f"train_samples + clean_samples must be at most {len(known)}, the images of {self._data}, "
+                f"got {needed}"
             )
         rows = np.arange(len(known)) if self._data == "digits" else self._generator(9).permutation(len(known))
         train, clean = rows[: self._train_samples], rows[self._train_samples : needed]
@@ -189,7 +189,7 @@ class HyperCleaningTask:
         Raises:
             ValueError: no partition gives every agent an image of both sets.
         """
-        clean, test = self._images[1:]
+        clean = self._images[1]
         training = self.training
         spread = SpreadImages(
             training,

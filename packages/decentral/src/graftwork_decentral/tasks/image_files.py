@@ -37,8 +37,8 @@ def idx_images(folder: Path, part: str) -> Loaded:
     labels = read_idx(_found(folder, f"{prefix}-labels-idx1-ubyte"))
     if pixels.ndim != 3 or labels.shape != pixels.shape[:1]:
         raise GraftworkError(
-            f"folder {folder}: the {part} images are {list(pixels.shape)} and the labels {list(labels.shape)}; "
-            "expected [samples, height, width] and [samples]"
+            f"folder {folder}: the {part} images are {list(pixels.shape)} and the labels "
+            f"{list(labels.shape)}; expected [samples, height, width] and [samples]"
         )
     features = (pixels / np.float32(255)).astype(np.float32)[:, None]
     return features, labels.astype(np.int64), int(labels.max()) + 1
@@ -112,7 +112,8 @@ def folder_images(folder: Path, part: str) -> Loaded:
     for label, of_class in enumerate(classes):
         for path in sorted(path for path in of_class.iterdir() if path.suffix.lower() in _PICTURES):
             with Image.open(path) as picture:
-                pixels.append(np.asarray(picture.convert("RGB"), dtype=np.float32).transpose(2, 0, 1) / 255)
+                colours = np.asarray(picture.convert("RGB"), dtype=np.float32) / np.float32(255)
+                pixels.append(colours.transpose(2, 0, 1))
             labels.append(label)
     _of_one_size(folder / part, pixels)
     return np.stack(pixels), np.array(labels, dtype=np.int64), len(classes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,21 +13,8 @@ from graftwork_decentral.agents.measures import consensus_distance, mean_model
 from graftwork_decentral.agents.optimizer import DecentralizedOptimizer
 from graftwork_decentral.draws import drawn_seed
 from graftwork_decentral.trainers.agent_metrics import over_agents
-
-
-@dataclass(slots=True)
-class StepOutcome:
-    """What a step leaves for the log, still on the device.
-
-    Args:
-        loss: mean over the agents here, before the update.
-        gradient_norm: the largest of the agents here, before clipping; None where there are no gradients.
-        metrics: of the task, of the first agent here.
-    """
-
-    loss: Tensor
-    gradient_norm: Tensor | None = None
-    metrics: Mapping[str, Any] = field(default_factory=dict)
+from graftwork_decentral.trainers.outcome import StepOutcome
+from graftwork_decentral.trainers.traffic import traffic_of_all
 
 
 class DecentralizedProcedure:
@@ -129,15 +114,8 @@ class DecentralizedProcedure:
     def measurements(self) -> dict[str, float]:
         """How far agents are apart, and what they have sent so far."""
         communicator = self.optimizer.communicator
-        traffic = communicator.traffic
-        sent = torch.tensor([traffic.bytes, traffic.messages], dtype=torch.float64, device=self.device)
-        total = communicator.sum(sent).tolist()
-        return {
-            "consensus_distance": consensus_distance(self._bank, communicator),
-            "rounds": float(traffic.rounds),
-            "bytes_sent": total[0],
-            "messages_sent": total[1],
-        }
+        distance = consensus_distance(self._bank, communicator)
+        return {"consensus_distance": distance, **traffic_of_all(communicator)}
 
     def result(self) -> dict[str, Any]:
         """Further facts for ``result.json``."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from graftwork_decentral.communication.paths.plan import MixPlan
+from graftwork_decentral.kernels.workspace import workspace
 
 # Of one array of a block. Smaller ones cost more in calls than they save in memory traffic, larger ones leave
 # the cache: of 2**16 to 2**20, 2**18 and 2**19 were fastest.
@@ -65,7 +66,9 @@ def mix_blocks(known: Tensor, plan: MixPlan, out: Tensor | None, width: int, mix
             if work == known.dtype:
                 mix_block(known[:, columns], mixed[:, columns])
             else:
-                wide = known.new_empty((shape[0], columns.stop - columns.start), dtype=work)
-                mix_block(known[:, columns].to(work), wide)
+                count = columns.stop - columns.start
+                source = workspace("source", (known.shape[0], count), work, known.device)
+                wide = workspace("wide", (shape[0], count), work, known.device)
+                mix_block(source.copy_(known[:, columns]), wide)
                 mixed[:, columns].copy_(wide)
     return mixed

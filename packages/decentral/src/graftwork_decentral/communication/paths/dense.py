@@ -25,6 +25,7 @@ from torch import Tensor
 from graftwork_decentral.communication.paths.blocks import block_width, mix_blocks, work_dtype
 from graftwork_decentral.communication.paths.plan import MixPlan
 from graftwork_decentral.kernels.full_precision import full_precision
+from graftwork_decentral.kernels.workspace import workspace
 
 
 def mix(known: Tensor, plan: MixPlan, out: Tensor | None = None, *, centred: bool = True) -> Tensor:
@@ -58,7 +59,8 @@ def mix(known: Tensor, plan: MixPlan, out: Tensor | None = None, *, centred: boo
             return mix_blocks(known, plan, out, width, multiply)
         weights = plan.made(("centred", dtype), lambda: _differences(plan).to(dtype))
         width = min(block_width(rows, known.device), parameters)
-        apart, delta = (known.new_empty((count, width), dtype=dtype) for count in weights.shape[::-1])
+        apart = workspace("apart", (plan.known, width), dtype, known.device)
+        delta = workspace("delta", (len(plan.rows), width), dtype, known.device)
 
         def mix_block(source: Tensor, mixed: Tensor) -> None:
             count = source.shape[1]

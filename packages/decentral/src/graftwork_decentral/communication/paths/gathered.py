@@ -20,6 +20,7 @@ from torch import Tensor
 
 from graftwork_decentral.communication.paths.blocks import block_width, mix_blocks, work_dtype
 from graftwork_decentral.communication.paths.plan import MixPlan
+from graftwork_decentral.kernels.workspace import workspace
 
 
 class Place(NamedTuple):
@@ -56,7 +57,7 @@ def mix(known: Tensor, plan: MixPlan, out: Tensor | None = None) -> Tensor:
     """
     places = places_of(plan, work_dtype(known.dtype))
     width = min(block_width(max(1, len(plan.rows)), known.device), max(1, known.shape[-1]))
-    scratch = known.new_empty((len(plan.rows), width), dtype=work_dtype(known.dtype))
+    scratch = workspace("apart", (len(plan.rows), width), work_dtype(known.dtype), known.device)
 
     def mix_block(source: Tensor, mixed: Tensor) -> None:
         own = plan.own(source)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from graftwork_decentral.communication.paths.blocks import mix_blocks, work_dtype
 from graftwork_decentral.communication.paths.plan import MixPlan
+from graftwork_decentral.kernels.workspace import workspace
 
 # Torch shares an operation among threads from 2**15 elements for each; below, calls cost more than they save.
 _ELEMENTS_A_THREAD = 1 << 15
@@ -40,7 +41,7 @@ def mix(known: Tensor, plan: MixPlan, out: Tensor | None = None) -> Tensor:
     """
     own_rows, edges = plan.made("edges", lambda: _edges(plan))
     width = min(row_width(plan.known), max(1, known.shape[-1]))
-    scratch = known.new_empty(width, dtype=work_dtype(known.dtype))
+    scratch = workspace("apart", (1, width), work_dtype(known.dtype), known.device)[0]
 
     def mix_block(source: Tensor, mixed: Tensor) -> None:
         sources, targets = source.unbind(0), mixed.unbind(0)

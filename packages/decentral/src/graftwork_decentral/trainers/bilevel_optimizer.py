@@ -1,0 +1,146 @@
+"""A bilevel method as a ``torch.optim.Optimizer``: so that a loop schedules, saves and resumes it.
+
+The rows of every level become parameters, one an agent and level; the step of a level is the ``lr`` of its
+group. What strategies and averages hold is the parameters' state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graftwork import Choice, GraftworkError
+from graftwork_decentral.bilevel.problem import Batch, BilevelSettings
+from graftwork_decentral.bilevel.setup import BilevelSetup
+from graftwork_decentral.communication.communicator import Communicator
+
+_STEPS = "steps"
+
+
+class BilevelOptimizer(torch.optim.Optimizer):
+    """Takes the steps of a method.
+
+    Args:
+        setup: problem and starting points.
+        communicator: which agents are here, and how they exchange.
+        settings: steps and order.
+        method: of the kind ``bilevel-method``.
+    """
+
+    closure = "loss"
+    """Not stepped by torch to find out what its state is like."""
+
+    def __init__(
+        self, setup: BilevelSetup, communicator: Communicator, settings: BilevelSettings, method: Choice
+    ) -> None:
+        sizes: dict[str, Any] = {"upper": settings.alpha, "lower": settings.beta, "auxiliary": settings.gamma}
+        self._sizes = dict(sizes)
+        scheduled = replace(
+            settings,
+            alpha=lambda step: self._sizes["upper"],
+            beta=lambda step: self._sizes["lower"],
+            gamma=lambda step: self._sizes["auxiliary"],
+        )
+        start = (setup.upper_start.to(communicator.device), setup.lower_start.to(communicator.device))
+        self.method: Any = method(setup.problem, communicator, scheduled, *start)
+        self._levels = self.method.levels
+        self._members = [
+            nn.ParameterDict({name: nn.Parameter(level.point[row]) for name, level in self._levels.items()})
+            for row in range(len(communicator.rows))
+        ]
+        named = zip(communicator.rows, self._members, strict=True)
+        self.module = nn.ModuleDict({f"agent-{agent:04d}": member for agent, member in named})
+        super().__init__(
+            [
+                {
+                    "params": [member[name] for member in self._members],
+                    "lr": sizes[name],
+                    "level": name,
+                }
+                for name in self._levels
+            ],
+            {},
+        )
+
+    @property
+    def state(self) -> Any:
+        """For every agent's variables of a level what the strategy and the moving average hold."""
+        return {
+            parameter: tensors
+            for group in self.param_groups
+            for parameter, tensors in zip(group["params"], self._tensors(group["level"]), strict=True)
+        }
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        """Take nothing: torch's constructor sets an empty one, and the method keeps its own."""
+
+    @torch.no_grad()
+    def step(self, batches: Batch) -> None:  # type: ignore[override]
+        """Take one step.
+
+        Args:
+            batches: of the agents here, see :meth:`BilevelSetup.batches`.
+        """
+        for group in self.param_groups:
+            self._sizes[group["level"]] = group["lr"]
+        self.method.step(batches)
+        self._show()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Numbered as torch numbers parameters, group by group."""
+        state: dict[int, Any] = {}
+        groups = []
+        for group in self.param_groups:
+            numbers = list(range(len(state), len(state) + len(group["params"])))
+            groups.append({**group, "params": numbers})
+            state |= dict(zip(numbers, self._tensors(group["level"]), strict=True))
+        return {"state": state, "param_groups": groups}
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up what :meth:`state_dict` gave; the variables themselves are the module's.
+
+        Raises:
+            GraftworkError: it is of another method, or of another number of agents in this process.
+        """
+        saved_groups = state_dict["param_groups"]
+        shape = [(group["level"], len(group["params"])) for group in self.param_groups]
+        if [(group["level"], len(group["params"])) for group in saved_groups] != shape:
+            raise GraftworkError(
+                f"the saved state is not of {self.method.name} with {shape[0][1]} agents in this process"
+            )
+        for group, saved in zip(self.param_groups, saved_groups, strict=True):
+            group.update({name: value for name, value in saved.items() if name != "params"})
+            for tensors, key in zip(self._tensors(group["level"]), saved["params"], strict=True):
+                values = state_dict["state"][key]
+                if values.keys() != tensors.keys():
+                    raise GraftworkError(
+                        f"the saved state of the {group['level']} level is of another strategy: it holds "
+                        f"{sorted(values)} and {sorted(tensors)} is needed"
+                    )
+                self.method.steps_taken = int(values[_STEPS])
+                for name, tensor in tensors.items():
+                    if name != _STEPS:
+                        tensor.copy_(values[name])
+
+    def _tensors(self, level: str) -> list[dict[str, Tensor]]:
+        """For every agent here the rows that belong to a level, as views."""
+        buffers = {f"strategy.{name}": buffer for name, buffer in self._levels[level].form.state().items()}
+        if level in self.method.averages:
+            buffers["average"] = self.method.averages[level]
+        steps = torch.tensor(self.method.steps_taken)
+        return [
+            {**{name: buffer[row] for name, buffer in buffers.items()}, _STEPS: steps}
+            for row in range(len(self._levels[level].point))
+        ]
+
+    def _show(self) -> None:
+        """Let the parameters be the rows of the method's newest points."""
+        for name, level in self._levels.items():
+            for member, row in zip(self._members, level.point, strict=True):
+                member[name].data = row
