@@ -62,7 +62,7 @@ def main(options: dict) -> None:
         try:
             exchange = communicator.at(step)
             gradient = (curvatures @ point[..., None])[..., 0] - pulls
-            direction = form.prepare(0.25 * gradient, exchange)
+            direction = form.prepare(options.get("step_size", 0.25) * gradient, exchange)
             point.copy_(form.combine(point, point - direction, exchange))
             step += 1
         except MembershipChanged as change:

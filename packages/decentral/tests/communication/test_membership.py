@@ -25,7 +25,7 @@ def minimizer(agents: int, alive: list[int]) -> torch.Tensor:
     return torch.linalg.solve(curvatures[alive].sum(0), pulls[alive].sum(0))
 
 
-METROPOLIS = {"graph": {}, "steps": 300}
+METROPOLIS = {"graph": {}, "steps": 400, "step_size": 0.1}
 
 
 def scenario(strategy: str = "exact_diffusion", **changes: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def scenario(strategy: str = "exact_diffusion", **changes: Any) -> dict[str, Any
         "agents": 6,
         "graph": {"lazy": True},
         "strategy": strategy,
-        "steps": 260,
+        "steps": 200,
         "victims": [2],
         "dies_at": 40,
     }
@@ -55,7 +55,7 @@ def outcomes(outcomes_of: Any) -> Any:
             "two neighbours": scenario(victims=[2, 3]),
             "two agents a process": scenario(world=3, victims=[1]),
             "directed": scenario(
-                "gt_semi_atc", topology="one_peer_exponential", graph={}, agents=8, world=4, victims=[3]
+                "gt_semi_atc", **{**METROPOLIS, "topology": "one_peer_exponential", "agents": 8, "world": 4, "victims": [3]}
             ),
             "falls apart": scenario(topology="star", graph={"lazy": True}, victims=[0]),
             "stops answering": scenario(signal="SIGSTOP", timeout=3.0, world=3, agents=3, victims=[1], limit=25),
@@ -97,8 +97,8 @@ def test_survivors_reach_the_minimizer_of_the_survivors(outcomes: Any, name: str
 
 
 def test_without_the_repair_they_converge_to_something_else(outcomes: Any) -> None:
-    assert error(outcomes["not repaired"], LEFT) > 1e-4
-    assert error(outcomes["tracking not repaired"], LEFT) > 1e-4
+    assert error(outcomes["not repaired"], LEFT) > 1e-2
+    assert error(outcomes["tracking not repaired"], LEFT) > 1e-2
 
 
 def test_a_directed_graph_is_closed_around_who_is_lost(outcomes: Any) -> None:

@@ -78,46 +78,49 @@ class SoftmaxHyperCleaning(HyperCleaning):
     650
     """
 
+    closed_forms_take_all_agents = True
+
     def __init__(self, inputs: int, classes: int, samples: int, ridge: float = 1e-3) -> None:
         super().__init__(nn.Linear(inputs, classes), samples, ridge)
         self.inputs, self.classes = inputs, classes
 
     def lower_gradient(self, x: Tensor, y: Tensor, batch: Batch) -> Tensor:
-        """Return grad_y g of one agent."""
+        """Return grad_y g."""
         residual = self._residual(y, batch["features"], batch["labels"])
-        weight = batch["share"] * x[batch["index"]].sigmoid()
-        return self._pulled_back(batch["features"], weight[:, None] * residual) + 2 * self.ridge * y
+        weight = batch["share"] * x.gather(-1, batch["index"]).sigmoid()
+        return self._pulled_back(batch["features"], weight[..., None] * residual) + 2 * self.ridge * y
 
     def hessian_vector(self, x: Tensor, y: Tensor, vector: Tensor, batch: Batch) -> Tensor:
         """Return hess_yy g times a vector."""
-        chance = self._logits(y, batch["features"]).softmax(1)
+        chance = self._logits(y, batch["features"]).softmax(-1)
         change = self._logits(vector, batch["features"])
-        change = chance * (change - (chance * change).sum(1, keepdim=True))
-        weight = batch["share"] * x[batch["index"]].sigmoid()
-        return self._pulled_back(batch["features"], weight[:, None] * change) + 2 * self.ridge * vector
+        change = chance * (change - (chance * change).sum(-1, keepdim=True))
+        weight = batch["share"] * x.gather(-1, batch["index"]).sigmoid()
+        return self._pulled_back(batch["features"], weight[..., None] * change) + 2 * self.ridge * vector
 
     def cross_vector(self, x: Tensor, y: Tensor, vector: Tensor, batch: Batch) -> Tensor:
         """Return hess_xy g times a vector: for each sample the slope of its weight times that of its loss."""
         residual = self._residual(y, batch["features"], batch["labels"])
-        along = (residual * self._logits(vector, batch["features"])).sum(1)
-        chance = x[batch["index"]].sigmoid()
+        along = (residual * self._logits(vector, batch["features"])).sum(-1)
+        chance = x.gather(-1, batch["index"]).sigmoid()
         slope = batch["share"] * chance * (1 - chance)
-        return torch.zeros_like(x).index_add(0, batch["index"], slope * along)
+        return torch.zeros_like(x).scatter_add(-1, batch["index"], slope * along)
 
     def upper_gradients(self, x: Tensor, y: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return grad_x f, which is 0, and grad_y f."""
         residual = self._residual(y, batch["clean_features"], batch["clean_labels"])
-        weighted = batch["clean_share"][:, None] * residual
+        weighted = batch["clean_share"][..., None] * residual
         return torch.zeros_like(x), self._pulled_back(batch["clean_features"], weighted)
 
     def _logits(self, y: Tensor, features: Tensor) -> Tensor:
-        weight, bias = torch.split(y, [self.classes * self.inputs, self.classes])
-        logits: Tensor = features @ weight.view(self.classes, self.inputs).mT + bias
+        weight, bias = torch.split(y, [self.classes * self.inputs, self.classes], dim=-1)
+        rows = weight.unflatten(-1, (self.classes, self.inputs))
+        logits: Tensor = features @ rows.mT + bias[..., None, :]
         return logits
 
     def _residual(self, y: Tensor, features: Tensor, labels: Tensor) -> Tensor:
-        return self._logits(y, features).softmax(1) - F.one_hot(labels, self.classes)
+        return self._logits(y, features).softmax(-1) - F.one_hot(labels, self.classes)
 
     @staticmethod
     def _pulled_back(features: Tensor, by_logit: Tensor) -> Tensor:
-        return torch.cat([(by_logit.mT @ features).flatten(), by_logit.sum(0)])
+        return torch.cat([(by_logit.mT @ features).flatten(-2), by_logit.sum(-2)], dim=-1)

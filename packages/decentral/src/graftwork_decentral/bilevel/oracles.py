@@ -57,6 +57,8 @@ class Oracles:
             for name in ("lower_gradient", "hessian_vector", "cross_vector", "upper_gradients")
         }
 
+        self._all_at_once = analytic and getattr(problem, "closed_forms_take_all_agents", False)
+
     def lower(self, x: Tensor, y: Tensor, batch: Batch) -> Tensor:
         """Return v, ``[agents here, lower]``."""
         result: Tensor = self._over_agents(self._lower_gradient, x, y, batch)
@@ -85,6 +87,12 @@ class Oracles:
         The vector-Jacobian product of ``(x, y) -> grad_y g`` with z is ``(J z, H z)``.
         """
 
+        if self._all_at_once:
+            upper_x, upper_y = self._upper_gradients(x, y, batch)
+            auxiliary = self._hessian_vector(x, y, z, batch) - upper_y
+            upper = upper_x - self._cross_vector(x, y, z, batch)
+            return self._lower_gradient(x, y, batch), auxiliary, upper
+
         def directions(x: Tensor, y: Tensor, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
             upper_x, upper_y = self._upper_gradients(x, y, batch)
             pulled: Any = vjp(lambda x, y: self._lower_gradient(x, y, batch), x, y)
@@ -96,13 +104,12 @@ class Oracles:
 
     def losses(self, x: Tensor, y: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return f and g of every agent, each ``[agents here]``."""
-
-        def both(x: Tensor, y: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-            return self.problem.upper_loss(x, y, batch), self.problem.lower_loss(x, y, batch)
-
         with torch.no_grad():
-            upper, lower = self._over_agents(both, x, y, batch)
+            upper, lower = self._over_agents(self._both_losses, x, y, batch)
         return upper, lower
+
+    def _both_losses(self, x: Tensor, y: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.problem.upper_loss(x, y, batch), self.problem.lower_loss(x, y, batch)
 
     def _lower_gradient(self, x: Tensor, y: Tensor, batch: Batch) -> Tensor:
         own = self._own["lower_gradient"]
@@ -146,6 +153,8 @@ class Oracles:
         return result
 
     def _over_agents(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if self._all_at_once and function != self._both_losses:
+            return function(*arguments)
         if self.vectorize:
             dimensions = tuple(None if argument is None else 0 for argument in arguments)
             return vmap(function, in_dims=dimensions, randomness="different")(*arguments)

@@ -33,7 +33,9 @@ class BilevelProblem(Protocol):
     A problem may also have derivatives in closed form, each for one agent and used instead of automatic
     differentiation: ``lower_gradient(x, y, batch)`` is grad_y g; ``hessian_vector(x, y, vector, batch)`` is
     hess_yy g times a vector; ``cross_vector(x, y, vector, batch)`` is hess_xy g ``[upper, lower]`` times a
-    vector; ``upper_gradients(x, y, batch)`` is the pair of grad_x f and grad_y f.
+    vector; ``upper_gradients(x, y, batch)`` is the pair of grad_x f and grad_y f. One that has all four, and
+    whose four take all agents at once (a leading agents dimension in every argument), says so with
+    ``closed_forms_take_all_agents = True``.
     """
 
     @property

@@ -44,6 +44,8 @@ class Quadratic:
     True
     """
 
+    closed_forms_take_all_agents = True
+
     def __init__(
         self,
         *,
@@ -102,19 +104,17 @@ class Quadratic:
         return loss
 
     def lower_gradient(self, x: Tensor, y: Tensor, batch: Batch) -> Tensor:
-        """Return grad_y g of one agent."""
-        gradient: Tensor = batch["curvature"] @ y - batch["coupling"] @ x - batch["shift"]
+        """Return grad_y g."""
+        gradient: Tensor = _product(batch["curvature"], y) - _product(batch["coupling"], x) - batch["shift"]
         return gradient
 
     def hessian_vector(self, x: Tensor, y: Tensor, vector: Tensor, batch: Batch) -> Tensor:
         """Return hess_yy g times a vector."""
-        product: Tensor = batch["curvature"] @ vector
-        return product
+        return _product(batch["curvature"], vector)
 
     def cross_vector(self, x: Tensor, y: Tensor, vector: Tensor, batch: Batch) -> Tensor:
         """Return hess_xy g times a vector."""
-        product: Tensor = -(batch["coupling"].mT @ vector)
-        return product
+        return -_product(batch["coupling"].mT, vector)
 
     def upper_gradients(self, x: Tensor, y: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return grad_x f and grad_y f."""
@@ -164,3 +164,9 @@ class Quadratic:
             upper: ``[agents, upper_variables]``.
         """
         return float((upper.double() - self.upper_solution).square().sum())
+
+
+def _product(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Matrix times vector, of one agent or of all."""
+    product: Tensor = (matrix @ vector[..., None])[..., 0]
+    return product

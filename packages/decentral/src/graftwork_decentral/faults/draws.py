@@ -39,15 +39,6 @@ def uniform(*fields: ArrayLike) -> NDArray[np.float64]:
     return (bits(*fields) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def seed_of(*fields: int) -> int:
-    """Return a seed for a generator, of 63 bits.
-
-    >>> seed_of(1, 2) == seed_of(1, 2) != seed_of(2, 1)
-    True
-    """
-    return int(bits(*fields)) % 2**63
-
-
 def _mixed(word: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
     word = np.asarray(word, dtype=np.uint64)
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,7 +1,7 @@
 """Memory for what lives during one call, kept from call to call on a CPU.
 
-An allocation of a megabyte comes from the system and goes back to it, which then clears it page by page for the
-next call: on blocks that take a millisecond this cost up to half of it. A device's allocator keeps memory
+An allocation of a megabyte comes from the system and goes back to it, which then clears it page by page for
+the next call: on blocks that take a millisecond this cost up to half of it. A device's allocator keeps memory
 itself. What is kept grows to the largest block asked for, a few MiB a thread.
 """
 

@@ -255,7 +255,7 @@ def finished(name: str, mixing_matrix: torch.Tensor, *, lazy: bool, dyadic: bool
 
 
 def _connected(agents: int, edges: Iterable[tuple[int, int]]) -> None:
-    graph = nx.Graph()
+    graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(range(agents))
     graph.add_edges_from(edges)
     parts = sorted((sorted(part) for part in nx.connected_components(graph)), key=len)

@@ -97,32 +97,40 @@ def test_a_large_batch_leaves_centralized_behind_alone() -> None:
     assert exits == {"centralized": 0, "diffusion": 20, "consensus": 20}
 
 
-def test_censored_runs_count_with_their_time() -> None:
-    """Exits at steps 3 and 5, one never: (3 + 5 + 10) / 2."""
+class Still:
+    """A flat landscape, whose exits the test decides on."""
 
-    class Clock:
-        dimension = 1
+    dimension = 1
 
-        def value(self, points: Tensor) -> Tensor:
-            return -points[..., 0]
+    def value(self, points: Tensor) -> Tensor:
+        return torch.zeros_like(points[..., 0])
 
-        def gradient(self, points: Tensor) -> Tensor:
-            return -torch.ones_like(points)
+    def gradient(self, points: Tensor) -> Tensor:
+        return torch.zeros_like(points)
 
-    calls = {"steps": 0}
-    leave_at = {3: 1, 5: 1}
+
+@pytest.mark.parametrize(
+    ("replicas", "second", "total"),
+    # Of three the first to leave is dropped, which renumbers the others; of ten it is carried on.
+    [(3, 0, 3 + 5 + 10), (10, 1, 3 + 5 + 8 * 10)],
+)
+def test_censored_runs_count_with_their_time(replicas: int, second: int, total: int) -> None:
+    """One exit at step 3, one at step 5, the others never."""
+    seen: list[int] = []
 
     def outside(centroids: Tensor) -> Tensor:
-        calls["steps"] += 1
+        seen.append(len(centroids))
         gone = torch.zeros(len(centroids), dtype=torch.bool)
-        gone[: leave_at.get(calls["steps"], 0)] = True
+        if len(seen) in (3, 5):
+            gone[0 if len(seen) == 3 else second] = True
         return gone
 
-    times = exit_times(Problem(Clock(), [[1.0]], 1.0), "diffusion", [0.0], outside, limit=10, replicas=3)
-    assert times == ExitTimes(total_time=18, exits=2, replicas=3)
-    assert times.mean == 9
-    assert times.standard_error == pytest.approx(9 / math.sqrt(2))
-    assert times.censored == pytest.approx(1 / 3)
+    problem = Problem(Still(), [[1.0]], 1.0)
+    times = exit_times(problem, "diffusion", [0.0], outside, limit=10, replicas=replicas)
+    assert times == ExitTimes(total_time=total, exits=2, replicas=replicas)
+    assert times.mean == total / 2
+    assert times.standard_error == pytest.approx(total / 2 / math.sqrt(2))
+    assert times.censored == pytest.approx(1 - 2 / replicas)
 
 
 def test_no_exit_at_all_is_an_infinite_mean() -> None:

@@ -45,6 +45,18 @@ def modal_of(case: dict[str, Any]) -> dict[str, Any]:
     return shared
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_both_forms_agree_on_a_graph_in_two_parts(method: Method) -> None:
+    """Eigenvalue 1 is double there, and only one of its directions is the mean."""
+    half = [[0.6, 0.4], [0.4, 0.6]]
+    weights = np.kron(np.eye(2), half)
+    local = np.array([[1.0], [2.0], [-3.5], [0.5]])
+    ones = np.ones((4, 1, 1))
+    modal = excess_risk(weights, [[1.0]], [[1.0]], local, 0.1, 1, method=method)
+    general = excess_risk_general(weights, ones, ones, local, 0.1, 1, method=method)
+    assert general == pytest.approx(modal, rel=1e-12)
+
+
 @pytest.mark.parametrize("steps", [None, 1, 6, 100])
 def test_modal_and_lyapunov_forms_agree_to_1e_12(steps: int | None) -> None:
     for seed in range(40):

@@ -23,7 +23,8 @@ SHARED_FROM = 1 << 15
 
 MANY_COLUMNS = 1 << 12
 
-_SIZES = (16, 1 << 14, 1 << 17)
+# The last is that of a block, so that what a block leaves to a slower cache is measured too.
+_SIZES = (16, 1 << 14, 1 << 18)
 _ROWS = 16
 _PRODUCT_SIDES = (4, 16, 64, 256)
 _PRODUCT_WORK = 1 << 26
@@ -129,18 +130,25 @@ def _scattered(source: Tensor, target: Tensor, scratch: Tensor) -> tuple[Callabl
 
 def _rowwise(source: Tensor, target: Tensor, scratch: Tensor) -> tuple[Callable[[], object], int]:
     # Rows as long as an array, or what is shared among threads would not be.
-    one, other, between = (array.view(-1) for array in (source, target, scratch))
+    one, other, between = (
+        array.view(-1)[: max(16, array.numel() // 2)] for array in (source, target, scratch)
+    )
 
     def once() -> None:
         torch.sub(one, other, out=between)
         between.mul_(0.5)
         torch.add(one, between, out=other)
 
-    return once, source.numel()
+    return once, one.numel()
 
 
 def _passed(source: Tensor, target: Tensor, scratch: Tensor) -> tuple[Callable[[], object], int]:
-    return lambda: torch.sub(source, source[:1], out=scratch), source.numel()
+    # One of each side of a product; elements and, below, calls are those of both.
+    def once() -> None:
+        torch.sub(source, source[:1], out=scratch)
+        torch.add(source, scratch, out=target)
+
+    return once, 2 * source.numel()
 
 
 _Made = Callable[[Tensor, Tensor, Tensor], tuple[Callable[[], object], int]]
@@ -155,7 +163,7 @@ def _unit(make: _Made, dtype: torch.dtype, device: torch.device) -> Unit:
         times.append((_seconds(call, device), elements))
     (least, _), *others = times
     alone, shared = (max(0.0, time - least) / elements for time, elements in others)
-    return Unit(least, alone, shared)
+    return Unit(least / 2 if make is _passed else least, alone, shared)
 
 
 def _product(side: int, dtype: torch.dtype, device: torch.device) -> tuple[int, float, float]:

@@ -1,0 +1,216 @@
+"""Any task, any registered optimizer, trained by agents that exchange with neighbours only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+from graftwork import GraftworkError, build_recipe, parse_set
+from graftwork_trainer.run_directory import RunDirectory
+
+PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "graftwork")
+DECENTRALIZED = {
+    "trainer__name": "decentralized",
+    "trainer__agents": 3,
+    "trainer__steps": 6,
+    "task__batch_size": 4,
+    "task__evaluation_tokens": 128,
+}
+RECIPE: dict[str, Any] = {
+    "task": {"name": "lm-pretrain"},
+    "model": {"name": "llama-tiny"},
+    "optimizer": {"name": "adamw", "lr": 1e-3},
+    "trainer": {"name": "decentralized"},
+}
+
+Train = Callable[..., Path]
+
+
+@pytest.fixture
+def train(
+    small: Callable[..., list[str]],
+    tmp_path: Path,
+    shared_variables: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Train:
+    """Train in this process and return the run's directory."""
+    for name, value in shared_variables.items():
+        monkeypatch.setenv(name, value)
+
+    def run(directory: str = "run", *, resume: bool = False, **changes: Any) -> Path:
+        settings = [one for one in small(**{**DECENTRALIZED, **changes}) if one != "--set"]
+        resolved = build_recipe(RECIPE, overrides=[parse_set(text) for text in settings]).resolve()
+        opened = RunDirectory(tmp_path / directory, resolved, {}, resume=resume, quiet=True)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            resolved.trainer().fit(resolved.task(), resolved, opened)
+        finally:
+            torch.set_num_threads(threads)
+        return opened.directory
+
+    return run
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def saved(run: Path, scratch: Path) -> dict[str, torch.Tensor]:
+    """Weights and optimizer state of a run's last checkpoint, whatever number of processes wrote it."""
+
+    def flatten(tree: dict[str, Any], path: str) -> dict[str, torch.Tensor]:
+        found = {}
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                found |= flatten(value, f"{path}.{key}")
+            elif isinstance(value, torch.Tensor):
+                found[f"{path}.{key}"] = value
+        return found
+
+    dcp_to_torch_save(max((run / "checkpoints").iterdir()), scratch / "whole.pt")
+    tree = torch.load(scratch / "whole.pt", weights_only=True)
+    return flatten({"model": tree["model"], "optimizer": tree["optimizer"]}, "")
+
+
+def assert_same_bits(one: Path, other: Path, scratch: Path) -> None:
+    first, second = saved(one, scratch), saved(other, scratch)
+    assert first.keys() == second.keys()
+    assert len(first) > 30
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "strategy"),
+    [
+        ({"name": "sgd"}, "exact-diffusion"),
+        ({"name": "sgd", "momentum": 0.9}, "extra"),
+        ({"name": "adamw"}, "gt-semi-atc"),
+        ({"name": "gwt-adamw"}, "gt-atc"),
+        ({"name": "golore-adamw", "rank": 8}, "gt-non-atc"),
+        ({"name": "nsgdc"}, "gt-semi-atc"),
+        ({"name": "nsgdc"}, "diffusion"),
+        ({"name": "nsgdc-vr"}, "diffusion"),
+        ({"name": "lozo"}, "consensus"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
+)
+def test_registered_optimizers_train_under_a_strategy(
+    optimizer: dict[str, Any], strategy: str, train: Train
+) -> None:
+    run = train(
+        strategy__name=strategy,
+        topology__name="ring",
+        **{f"optimizer__{key}": value for key, value in optimizer.items()},
+    )
+    result = json.loads((run / "result.json").read_text())
+    assert (result["status"], result["steps"], result["agents"]) == ("finished", 6, 3)
+    losses = [line["train/loss"] for line in lines(run) if "train/loss" in line]
+    assert len(losses) == 6
+    assert all(0 < loss < 20 for loss in losses)
+    if optimizer["name"] not in ("lozo", "sgd"):
+        assert losses[-1] < losses[0]
+    last = lines(run)[-1]
+    measured = {key for line in lines(run) for key in line}
+    assert {"train/consensus_distance", "train/bytes_sent", "train/rounds"} <= measured
+    for name in ("loss", "mean_agent_loss", "worst_agent_loss", "worst_agent_perplexity"):
+        assert f"validation/{name}" in last
+    assert last["validation/mean_agent_loss"] <= last["validation/worst_agent_loss"]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "gwt-adamw", "golore-adamw", "nsgdc"])
+@pytest.mark.parametrize("strategy", ["exact-diffusion", "extra"])
+def test_a_correction_that_the_optimizer_undoes_is_refused(
+    optimizer: str, strategy: str, train: Train
+) -> None:
+    rank = {"optimizer__rank": 8} if optimizer == "golore-adamw" else {}
+    with pytest.raises(GraftworkError, match=rf"strategy '{strategy}' around .* corrects nothing"):
+        train(strategy__name=strategy, optimizer__name=optimizer, **rank)
+
+
+def test_optimizers_that_move_linearly_in_another_space_are_not_refused(train: Train) -> None:
+    train(
+        strategy__name="exact-diffusion",
+        optimizer__name="subspace",
+        optimizer__host="msgd",
+        optimizer__transform="wavelet",
+        trainer__steps=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "optimizer"), [("exact-diffusion", "sgd"), ("gt-semi-atc", "gwt-adamw")]
+)
+def test_a_resumed_run_is_the_run_that_was_not_stopped(
+    strategy: str, optimizer: str, train: Train, tmp_path: Path
+) -> None:
+    settings = {"strategy__name": strategy, "optimizer__name": optimizer}
+    whole = train("whole", trainer__checkpoint_every=3, trainer__schedule="constant", **settings)
+    train("halves", trainer__steps=3, trainer__schedule="constant", **settings)
+    halves = train("halves", resume=True, trainer__schedule="constant", **settings)
+    assert_same_bits(whole, halves, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "topology", "optimizer"),
+    [("exact-diffusion", "ring", "sgd"), ("gt-semi-atc", "one-peer-exponential", "adamw")],
+)
+def test_two_processes_train_the_weights_of_one_bit_for_bit(
+    strategy: str,
+    topology: str,
+    optimizer: str,
+    train: Train,
+    small: Callable[..., list[str]],
+    here: Any,
+    tmp_path: Path,
+) -> None:
+    settings = {
+        "strategy__name": strategy,
+        "topology__name": topology,
+        "optimizer__name": optimizer,
+        "optimizer__lr": 0.01,
+    }
+    one = train("one", **settings)
+    options = small(**{**DECENTRALIZED, **settings})
+    ran = here.command("train", "lm-pretrain", "--no-report", "--out", "two", *options, launcher=PROCESSES)
+    assert ran.returncode == 0, ran.stderr
+    assert_same_bits(one, tmp_path / "two", tmp_path)
+    environment = json.loads((tmp_path / "two" / "environment.json").read_text())
+    assert (environment["world_size"], environment["parallel"]) == (2, "decentralized, 3 agents")
+    for mine, theirs in zip(lines(one), lines(tmp_path / "two"), strict=True):
+        assert mine["step"] == theirs["step"]
+        for name in ("train/bytes_sent", "train/rounds", "train/messages_sent"):
+            assert mine.get(name) == theirs.get(name)
+        for name in {"train/loss", "train/consensus_distance", "validation/worst_agent_loss"} & mine.keys():
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-5)
+
+
+def test_two_lines_of_a_recipe_make_it_decentralized(
+    small: Callable[..., list[str]], here: Any, tmp_path: Path
+) -> None:
+    recipe = """
+[task]
+name = "lm-pretrain"
+[model]
+name = "llama-tiny"
+[optimizer]
+name = "adamw"
+[trainer]
+name = "standard"
+steps = 4
+"""
+    changed = recipe.replace('"standard"', '"decentralized"') + "agents = 3\n"
+    (tmp_path / "mine.toml").write_text(changed)
+    options = [one for one in small() if "trainer." not in one]
+    pairs = [part for one in options if one != "--set" for part in ("--set", one)]
+    ran = here.command("train", "mine.toml", "--out", "run", *pairs)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert "decentralized, 3 agents" in (tmp_path / "run" / "environment.json").read_text()

@@ -1,0 +1,88 @@
+"""SPARKLE on a problem with known solution, on hyper-cleaning of digits, and on rings of different weights.
+
+Source: arXiv:2411.14166. The paper's synthetic functions and the figures behind its curves could not be
+established, so that the table has no published column: notes give the reference values of this project,
+measured with an independent implementation on other draws, and the paper's qualitative statements stand in
+the topology study.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from graftwork import Finding
+from graftwork_decentral.reproductions import sparkle_hyper_cleaning as cleaning
+from graftwork_decentral.reproductions import sparkle_topology as topology
+from graftwork_decentral.reproductions.sparkle_problem_q import problem_q, rows_of
+
+
+def reproduce(
+    output: Path,
+    seeds: int = 4,
+    problem_steps: int = 2000,
+    cleaning_steps: int = 1000,
+    seed: int = 0,
+) -> list[Finding]:
+    """Compute tables and figures.
+
+    Args:
+        output: folder for ``findings.json``, ``problem_q.csv``, ``hyper_cleaning.csv``, ``topology.csv`` and,
+            where matplotlib is installed, a figure each; made if need be.
+        seeds: draws of the hyper-cleaning problem.
+        problem_steps: of the quadratic problem.
+        cleaning_steps: of hyper-cleaning, at least 250.
+        seed: of the quadratic problem and the topology study; of the first draw.
+
+    Raises:
+        ValueError: there is no seed, or there are too few steps.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {seeds}")
+    if problem_steps < 1:
+        raise ValueError(f"problem_steps must be at least 1, got {problem_steps}")
+    if cleaning_steps < cleaning.MIDDLE:
+        raise ValueError(f"cleaning_steps must be at least {cleaning.MIDDLE}, got {cleaning_steps}")
+    output.mkdir(parents=True, exist_ok=True)
+    findings, curves = problem_q(seed, problem_steps)
+    runs = [
+        cleaning.clean(variant, draw, cleaning_steps)
+        for variant in cleaning.COMPARED
+        for draw in range(seed, seed + seeds)
+    ]
+    points = topology.topology_study(seed, problem_steps)
+    findings += cleaning.findings_of(runs)
+    findings += topology.findings_of(points, problem_steps)
+    (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
+    _write(output / "problem_q.csv", ("setting", "method", "step", "squared error"), rows_of(curves))
+    columns = ("step", "evaluations", "worst", "mean", "auc", "disagreement")
+    _write(
+        output / "hyper_cleaning.csv",
+        ("method", "seed", *columns),
+        (
+            (run.variant.label, run.seed, *(getattr(moment, column) for column in columns))
+            for run in runs
+            for moment in run.moments
+        ),
+    )
+    names = ("pair", "varied", "gap", "steps_to_solve", "worst_accuracy")
+    _write(output / "topology.csv", names, ([getattr(point, name) for name in names] for point in points))
+    if importlib.util.find_spec("matplotlib") is not None:
+        from graftwork_decentral.reproductions import sparkle_figures as figures
+
+        figures.draw_problem_q(curves, output / "problem_q.png")
+        figures.draw_hyper_cleaning(runs, output / "hyper_cleaning.png")
+        figures.draw_topology(points, output / "topology.png")
+    return findings
+
+
+def _write(path: Path, heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(heading)
+        writer.writerows(rows)
