@@ -74,9 +74,8 @@ class Case:
     def run(self, implementation: Any) -> tuple[Tensor, Tensor]:
         """Return what an implementation makes of values and correction."""
         values, direction, correction = self.arrays()
-        move = (direction, correction, torch.tensor(0.3, dtype=DOUBLE))
-        if not self.moves:
-            move = (None, correction, None)
+        step_size = torch.tensor(0.3, dtype=DOUBLE)
+        move = (direction, correction, step_size) if self.moves else (None, correction, None)
         implementation.exact_diffusion(values, *move, random_mixing(self.agents))
         return values, correction
 

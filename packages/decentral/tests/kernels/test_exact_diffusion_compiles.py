@@ -33,9 +33,12 @@ def launch(agents: int, parameters: int, dtype: torch.dtype, moves: bool, gap: i
     """Call the function that launches a kernel."""
     values, direction = (torch.zeros(agents, parameters + gap, dtype=dtype)[:, :parameters] for _ in "xg")
     correction = torch.zeros(agents, parameters + gap)[:, :parameters]
-    move = (direction, correction, torch.zeros((), dtype=torch.float64))
     exact_diffusion_triton.exact_diffusion(
-        values, *(move if moves else (None, correction, None)), torch.eye(agents, dtype=torch.float64)
+        values,
+        direction if moves else None,
+        correction,
+        torch.zeros((), dtype=torch.float64) if moves else None,
+        torch.eye(agents, dtype=torch.float64),
     )
 
 

@@ -114,7 +114,7 @@ class SoftmaxHyperCleaning(HyperCleaning):
 
     def _logits(self, y: Tensor, features: Tensor) -> Tensor:
         weight, bias = torch.split(y, [self.classes * self.inputs, self.classes], dim=-1)
-        rows = weight.unflatten(-1, (self.classes, self.inputs))
+        rows = weight.reshape(*weight.shape[:-1], self.classes, self.inputs)
         logits: Tensor = features @ rows.mT + bias[..., None, :]
         return logits
 

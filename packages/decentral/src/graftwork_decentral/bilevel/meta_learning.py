@@ -72,7 +72,9 @@ class MetaLearning:
         features = self.backbone(x, images.flatten(0, 1)).view(episodes, count, self.features)
         return features @ heads[..., :-1].mT + heads[..., None, :, -1]
 
-    def adapted(self, x: Tensor, images: Tensor, labels: Tensor, *, steps: int = 100, rate: float = 1.0) -> Tensor:
+    def adapted(
+        self, x: Tensor, images: Tensor, labels: Tensor, *, steps: int = 100, rate: float = 1.0
+    ) -> Tensor:
         """Return a head for a new episode: gradient descent on its lower loss from 0, the backbone fixed.
 
         Args:

@@ -123,8 +123,9 @@ def _accuracies(lower: Tensor, features: Tensor, labels: Tensor) -> Tensor:
     inputs = features.shape[1]
     classes = lower.shape[1] // (inputs + 1)
     weight, bias = torch.split(lower, [classes * inputs, classes], dim=1)
-    logits = features @ weight.unflatten(1, (classes, inputs)).mT + bias[:, None]
-    return (logits.argmax(-1) == labels).double().mean(1)
+    logits = features @ weight.reshape(-1, classes, inputs).mT + bias[:, None]
+    right: Tensor = logits.argmax(-1) == labels
+    return right.double().mean(1)
 
 
 def without_cleaning(seed: int, *, only_right: bool) -> float:

@@ -21,6 +21,7 @@ _PAIRS = {
     "EXTRA-GT": ("extra", "gt-semi-atc"),
     "ED": ("exact-diffusion", "exact-diffusion"),
 }
+_VARIED: tuple[Varied, ...] = ("lower and auxiliary", "upper")
 _REACHED = 1e-10
 
 
@@ -45,21 +46,23 @@ def topology_study(seed: int, steps: int) -> list[TopologyPoint]:
     problem, fixed = Quadratic(seed=seed), ring(AGENTS, self_weight=0.5)
     points = []
     for pair, (lower, upper) in _PAIRS.items():
-        for varied in ("lower and auxiliary", "upper"):
+        for varied in _VARIED:
             for weight in SELF_WEIGHTS:
                 other = ring(AGENTS, self_weight=weight)
-                graphs = {
-                    "lower_graph": other if varied != "upper" else fixed,
-                    "upper_graph": other if varied == "upper" else fixed,
-                }
-                build = partial(methods.sparkle, lower=lower, upper=upper, **graphs)
+                build = partial(
+                    methods.sparkle,
+                    lower=lower,
+                    upper=upper,
+                    lower_graph=fixed if varied == "upper" else other,
+                    upper_graph=other if varied == "upper" else fixed,
+                )
                 variant = Variant(pair, build, "black")
                 curve = descend(variant, fixed, times=4, steps=steps, problem=problem)
                 reached = [
                     step for step, error in zip(curve.steps, curve.errors, strict=True) if error < _REACHED
                 ]
                 worst = clean(variant, seed, EARLY).moments[-1].worst
-                points.append(TopologyPoint(pair, varied, other.gap, min(reached, default=None), worst))  # type: ignore[arg-type]
+                points.append(TopologyPoint(pair, varied, other.gap, min(reached, default=None), worst))
     return points
 
 
@@ -67,7 +70,7 @@ def findings_of(points: list[TopologyPoint], steps: int) -> list[Finding]:
     """Return how much slower, and how much worse early, the sparsest ring makes each level."""
     findings = []
     for pair in _PAIRS:
-        for varied in ("lower and auxiliary", "upper"):
+        for varied in _VARIED:
             own = [point for point in points if (point.pair, point.varied) == (pair, varied)]
             dense, sparse = own[0], own[-1]
             if dense.steps_to_solve is not None:

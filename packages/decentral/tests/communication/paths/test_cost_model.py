@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def ring(agents: int) -> MixPlan:
     return MixPlan(every, neighbours, weights, dense)
 
 
-def with_costs(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+def with_costs(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     monkeypatch.setattr(cost_model, "calibrated", lambda *_: replace(NOTHING, **changes))
 
 

@@ -110,9 +110,11 @@ def test_differences_have_the_same_bits_whatever_the_layout(
             plan, known = plan_of(matrix, own, order), every[order]
             for mix in (gathered.mix, rowwise.mix):
                 assert torch.equal(mix(known, plan), expected[own])
-            for mix in (PATHS["centred"], PATHS["plain"]):
+            for name in ("centred", "plain"):
                 tolerance = 2e-6 if dtype == FLOAT else 2**-7
-                torch.testing.assert_close(mix(known, plan), expected[own], rtol=tolerance, atol=tolerance)
+                torch.testing.assert_close(
+                    PATHS[name](known, plan), expected[own], rtol=tolerance, atol=tolerance
+                )
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -88,6 +88,12 @@ def test_gradient_noise_is_the_covariance_of_one_sample() -> None:
     assert gradient_noise_trace(batches, batch_size=5) == pytest.approx(exact, rel=0.2)
 
 
+def test_the_weight_of_the_distance_is_the_curvature_at_the_centroid() -> None:
+    """w^3 has curvature 6w: 12 at the centroid of 1 and 3."""
+    agents = torch.tensor([[1.0], [3.0]])
+    assert weighted_consensus_distance(lambda w: (w**3).sum(), agents) == 12.0
+
+
 def test_heterogeneity_by_hand() -> None:
     gradients = torch.tensor([[1.0, 0.0], [-1.0, 2.0], [0.0, -2.0]])
     assert heterogeneity(gradients) == 10.0
@@ -109,9 +115,12 @@ def test_descent_finds_the_minimum_below_and_never_rises() -> None:
     assert value < 1e-10
     assert float(point.norm()) < 1e-4
     assert torch.equal(start, torch.tensor([3.0, -2.0], dtype=torch.float64))
-    heights = [noiseless_descent(bowl, start, steps=steps)[1] for steps in range(6)]
-    assert heights == sorted(heights, reverse=True)
-    assert heights[0] == float(bowl(start))
+    for learning_rate in (0.1, 50.0):
+        heights = [
+            noiseless_descent(bowl, start, steps=steps, learning_rate=learning_rate)[1] for steps in range(6)
+        ]
+        assert heights == sorted(heights, reverse=True)
+        assert heights[0] == float(bowl(start))
     bottom = torch.zeros(2, dtype=torch.float64)
     assert noiseless_descent(bowl, bottom, steps=5)[1] == 0.0
 

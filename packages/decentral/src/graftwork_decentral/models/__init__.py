@@ -1,0 +1,1 @@
+"""Small models of images, plain torch."""

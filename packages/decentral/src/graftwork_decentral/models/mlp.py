@@ -1,0 +1,30 @@
+"""A perceptron of one hidden layer on flattened images."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def mlp(image_shape: tuple[int, int, int], classes: int, *, hidden: int = 64) -> nn.Module:
+    """Return the model.
+
+    Args:
+        image_shape: channels, height and width.
+        classes: logits that it returns.
+        hidden: width of its one hidden layer.
+
+    Raises:
+        ValueError: hidden is below 1.
+
+    >>> sum(parameter.numel() for parameter in mlp((1, 8, 8), 10).parameters())
+    4810
+    """
+    if hidden < 1:
+        raise ValueError(f"hidden must be at least 1, got {hidden}")
+    channels, height, width = image_shape
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(channels * height * width, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, classes),
+    )
