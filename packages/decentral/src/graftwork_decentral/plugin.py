@@ -55,6 +55,13 @@ def graftwork_components() -> Iterator[Component]:
     )
     yield from _methods()
     yield Component(
+        Kind.REPRODUCTION,
+        "flatness",
+        f"{_PACKAGE}.reproductions.flatness:reproduce",
+        "exact excess risk beside simulation, and escape times from a sharp well",
+        _FLATNESS,
+    )
+    yield Component(
         Kind.TRAINER,
         "bilevel",
         f"{_PACKAGE}.trainers.bilevel:BilevelTrainer",

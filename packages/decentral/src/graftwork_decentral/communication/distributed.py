@@ -241,21 +241,35 @@ class DistributedCommunicator(Communicator):
         behind."""
         widths = [value[0].numel() for value in known]
         messages, arriving = [], []
+        first = len(self.rows)
         for route in routes:
             leaving = landing = None
             if route.sends:
-                here = [agent - self.rows.start for agent in route.sends]
-                leaving = torch.cat([value[here].flatten(1) for value in known], dim=1)
+                leaving = self._leaving(known, route.sends)
                 self.traffic.wire_bytes += leaving.nbytes
             if route.receives:
-                landing = known[0].new_empty(len(route.receives), sum(widths))
-                arriving.append(landing)
+                last = first + len(route.receives)
+                # A single tensor is received where it is to be.
+                landing = (
+                    known[0][first:last]
+                    if len(known) == 1
+                    else known[0].new_empty(len(route.receives), sum(widths))
+                )
+                arriving.append((first, last, landing))
+                first = last
             messages.append(Message(route.peer, leaving, landing))
         self._working().swap(messages)
-        if arriving:
-            rows = torch.cat(arriving)
-            for value, part in zip(known, rows.split(widths, dim=1), strict=True):
-                value[len(self.rows) :] = part.reshape(len(rows), *value.shape[1:])
+        if len(known) > 1:
+            for first, last, rows in arriving:
+                for value, part in zip(known, rows.split(widths, dim=1), strict=True):
+                    value[first:last] = part.reshape(len(rows), *value.shape[1:])
+
+    def _leaving(self, known: Sequence[Tensor], agents: Sequence[int]) -> Tensor:
+        first, last = agents[0] - self.rows.start, agents[-1] - self.rows.start + 1
+        if len(known) == 1 and last - first == len(agents):
+            return known[0][first:last]
+        here = [agent - self.rows.start for agent in agents]
+        return torch.cat([value[here].flatten(1) for value in known], dim=1)
 
     def _routes_of(self, topology: Topology) -> tuple[Route, ...]:
         return self._kept(self._routes, topology, lambda: routes_of(self.process, self._owner, topology))

@@ -17,7 +17,7 @@ agents x dimension.
 from __future__ import annotations
 
 import torch
-from scipy.linalg import solve_discrete_lyapunov  # type: ignore[import-untyped]
+from scipy.linalg import solve_discrete_lyapunov
 from torch import Tensor
 
 from graftwork_decentral.flatness.arrays import (
