@@ -2,15 +2,16 @@
 
     python packages/decentral/benchmarks/neighbour_exchange.py [--processes 4 8] [--rounds 40] [--repeats 7]
 
-Every process holds one agent. Blocks of rounds of both kinds take turns, so that what else runs on the machine
-slows both. A round's time is that of the slowest process; the ratio of the least and of the median block is
-printed. Exits with 1 where the ratio of the least is above the bar of 0.6, or where the exchange does not give
-bit for bit what one process computes.
+Every process holds one agent. Blocks of rounds of both kinds take turns, so that what else runs on the
+machine slows both. A round's time is that of the slowest process; the ratio of the least and of the median
+block is printed. Exits with 1 where the ratio of the least is above the bar of 0.6, or where the exchange
+does not give bit for bit what one process computes.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -19,7 +20,8 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
+from torch._C._distributed_c10d import TCPStore
+from torch.multiprocessing.spawn import spawn
 
 from graftwork_decentral.communication import DistributedCommunicator, StackedCommunicator
 from graftwork_decentral.topology import one_peer_exponential
@@ -42,7 +44,7 @@ def seconds_of(round_of_step: Callable[[int], object], rounds: int) -> float:
 def measure(process: int, processes: int, port: int, rounds: int, repeats: int) -> None:
     """Be one of the processes; the first prints."""
     torch.set_num_threads(1)
-    store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=60))
+    store = TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=60))
     dist.init_process_group("gloo", store=store, rank=process, world_size=processes)
     graphs = one_peer_exponential(processes)
     communicator = DistributedCommunicator(graphs, timeout_seconds=60.0)
@@ -62,8 +64,8 @@ def measure(process: int, processes: int, port: int, rounds: int, repeats: int) 
         median = statistics.median(exchanges) / statistics.median(reductions)
         print(
             f"{processes:3d} processes: exchange {1e3 * min(exchanges):7.3f} ms, all-reduce "
-            f"{1e3 * min(reductions):7.3f} ms, ratio {least:.3f} of the least and {median:.3f} of the median; "
-            f"bar {BAR}: {'reached' if least <= BAR else 'NOT REACHED'}",
+            f"{1e3 * min(reductions):7.3f} ms, ratio {least:.3f} of the least and {median:.3f} of the "
+            f"median; bar {BAR}: {'reached' if least <= BAR else 'NOT REACHED'}",
             flush=True,
         )
         store.set("ratio", str(least))
@@ -80,11 +82,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
-    print(f"torch {torch.__version__}, gloo, {multiprocessing.cpu_count()} cores, {NUMBERS * 4 // 1024} KiB")
+    print(f"torch {torch.__version__}, gloo, {os.cpu_count()} cores, {NUMBERS * 4 // 1024} KiB")
     reached = True
     for processes in arguments.processes:
-        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        multiprocessing.spawn(
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        spawn(  # type: ignore[no-untyped-call]
             measure,
             (processes, store.port, arguments.rounds, arguments.repeats),
             nprocs=processes,

@@ -36,16 +36,22 @@ class Launch:
     """
 
     def __init__(
-        self, command: Sequence[str], processes: int, *, host: str = "127.0.0.1", port: int = 0, restarts: int = 0
+        self,
+        command: Sequence[str],
+        processes: int,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        restarts: int = 0,
     ) -> None:
         # Not before it is needed: a mistake on the command line is then answered at once.
-        import torch.distributed as dist
+        from torch._C._distributed_c10d import TCPStore
 
         if processes < 1:
             raise ValueError(f"processes must be at least 1, got {processes}")
         self.command, self.processes, self.restarts = tuple(command), processes, restarts
         self.host = host
-        self.store = dist.TCPStore(host, port, is_master=True, wait_for_workers=False)
+        self.store = TCPStore(host, port, is_master=True, wait_for_workers=False)
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.ends: dict[int, list[int]] = {number: [] for number in range(processes)}
 
@@ -144,7 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     command = chosen.command[1:] if chosen.command[:1] == ["--"] else chosen.command
     if not command:
-        parser.error("nothing to start: give -- and the arguments of Python, as in -- -m graftwork train RECIPE")
+        parser.error(
+            "nothing to start: give -- and the arguments of Python, as in -- -m graftwork train RECIPE"
+        )
     if chosen.processes < 1:
         parser.error(f"--processes must be at least 1, got {chosen.processes}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

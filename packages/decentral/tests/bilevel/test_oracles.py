@@ -74,8 +74,9 @@ class NoForwardMode(torch.autograd.Function):
         ctx.save_for_backward(inputs[0])
 
     @staticmethod
-    def backward(ctx, slope: Tensor) -> Tensor:  # type: ignore[no-untyped-def,override]
-        return 2 * ctx.saved_tensors[0] * slope
+    def backward(ctx, slope: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        doubled: Tensor = 2 * ctx.saved_tensors[0]
+        return doubled * slope
 
 
 class NeedsReverse:
@@ -85,7 +86,8 @@ class NeedsReverse:
         return y.sum() + x.sum()
 
     def lower_loss(self, x: Tensor, y: Tensor, batch: object) -> Tensor:
-        return (NoForwardMode.apply(y) * y.square()).sum() + x.sum() * y.sum()
+        squared: Tensor = NoForwardMode.apply(y)
+        return (squared * y.square()).sum() + x.sum() * y.sum()
 
 
 def test_changes_to_reverse_where_forward_mode_is_not_implemented() -> None:

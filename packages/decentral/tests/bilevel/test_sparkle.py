@@ -35,9 +35,9 @@ def test_exact_variants_and_mixtures_reach_the_solution_of_problem_q(
 
 
 def test_without_correction_it_stalls_further_off_with_larger_steps(problem: Quadratic, solve: Make) -> None:
-    small, larger = (problem.error(solve("diffusion", times=times).upper) for times in (1, 4))
+    small, larger = (problem.error(solve("diffusion", steps=1200, times=times).upper) for times in (1, 4))
     assert 1e-2 < small < larger
-    again = problem.error(solve("diffusion", steps=2500).upper)
+    again = problem.error(solve("diffusion", steps=1600).upper)
     assert again == pytest.approx(small, rel=1e-3)
 
 
@@ -47,7 +47,7 @@ def test_correction_must_be_on_at_all_three_levels(problem: Quadratic, solve: Ma
     for level in range(3):
         names = ["ed"] * 3
         names[level] = "diffusion"
-        method = solve(*names, steps=1200)
+        method = solve(*names, times=2, steps=500)
         errors[level] = (problem.error(method.upper), float((method.lower - wanted).square().sum()))
     (x_without_y, y_without_y), (x_without_z, _), (x_without_x, _) = (errors[level] for level in range(3))
     assert 1e-5 < x_without_y < 0.1 * min(x_without_z, x_without_x)
@@ -59,16 +59,16 @@ def test_correction_must_be_on_at_all_three_levels(problem: Quadratic, solve: Ma
 def test_sparse_graphs_and_large_steps_favour_exact_diffusion(
     problem: Quadratic, solve: Make, graph: Callable[..., Any]
 ) -> None:
-    options = {"times": 8, "steps": 1200, "graphs": graph(10, lazy=True)}
+    options = {"times": 8, "steps": 800, "graphs": graph(10, lazy=True)}
     errors = {name: problem.error(solve(name, **options).upper) for name in ("ed", "gt-semi", "diffusion")}
-    assert errors["ed"] < 1e-20
+    assert errors["ed"] < 1e-15
     assert errors["ed"] < 1e-6 * errors["gt-semi"]
     assert errors["gt-semi"] < 0.1 * errors["diffusion"]
 
 
 def test_steps_twelve_times_larger_are_too_much_for_extra_alone(problem: Quadratic, solve: Make) -> None:
-    assert problem.error(solve("ed", times=12, steps=600).upper) < 1e-15
-    diverged = problem.error(solve("extra", times=12, steps=600).upper)
+    assert problem.error(solve("ed", times=12, steps=400).upper) < 1e-6
+    diverged = problem.error(solve("extra", times=12, steps=400).upper)
     assert not diverged < 1e3
 
 
@@ -172,11 +172,11 @@ def test_diffusion_on_the_mean_is_the_centralized_method(problem: Quadratic, sol
     alone._data = {name: value[None] for name, value in data.items()}
     single = solve("diffusion", steps=300, problem=alone, graphs=full(1))
     torch.testing.assert_close(everywhere.upper, single.upper.expand(10, -1), rtol=1e-12, atol=1e-12)
-    assert problem.error(solve("diffusion", graphs=full(10)).upper) < 1e-18
+    assert problem.error(solve("diffusion", graphs=full(10), times=4, steps=600).upper) < 1e-18
 
 
 def test_both_orders_have_one_fixed_point(problem: Quadratic, solve: Make) -> None:
-    jacobi = solve("ed", "ed", "gt-semi", order="jacobi", steps=2200)
+    jacobi = solve("ed", "ed", "gt-semi", order="jacobi", times=4, steps=900)
     assert problem.error(jacobi.upper) <= 1e-18
 
 
@@ -196,7 +196,7 @@ def test_jacobi_order_sends_one_message_a_step(
 
 
 def test_levels_may_have_graphs_of_their_own(problem: Quadratic, solve: Make) -> None:
-    method = solve("ed", lower_graph=full(10), upper_graph=star(10, lazy=True), steps=2000)
+    method = solve("ed", lower_graph=full(10), upper_graph=star(10, lazy=True), times=4, steps=800)
     names = [level.communicator.graphs.name for level in method.levels.values()]
     assert names == ["full", "full", "lazy star"]
     assert problem.error(method.upper) <= 1e-18

@@ -18,7 +18,11 @@ import torch.distributed as dist
 
 from graftwork import GraftworkError
 from graftwork_decentral import strategies, topology
-from graftwork_decentral.communication import DistributedCommunicator, StackedCommunicator, store_of_environment
+from graftwork_decentral.communication import (
+    DistributedCommunicator,
+    StackedCommunicator,
+    store_of_environment,
+)
 from graftwork_decentral.communication.communicator import Communicator
 from graftwork_decentral.faults import Faults
 

@@ -2,8 +2,8 @@
 
     python forked.py JOB.py SCENARIOS.json
 
-Importing torch costs seconds a process; a fork costs nothing. Each scenario is a JSON object: ``world`` says how
-many processes, ``restart`` which of them are started again once after they died. Each process runs
+Importing torch costs seconds a process; a fork costs nothing. Each scenario is a JSON object: ``world`` says
+how many processes, ``restart`` which of them are started again once after they died. Each process runs
 ``main(scenario)`` of the job with the variables of a launcher. The store is hosted by a process of its own.
 Prints a JSON list: for every scenario the exit codes by process, and the seconds that it took.
 """
@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 
@@ -87,11 +88,11 @@ def main() -> None:
 
     torch.set_num_threads(1)
     spec = importlib.util.spec_from_file_location("job", sys.argv[1])
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     job = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(job)
-    with open(sys.argv[2]) as file:
-        scenarios = json.load(file)
+    scenarios = json.loads(Path(sys.argv[2]).read_text())
     print(json.dumps([run(job, scenario, scenario.get("limit", 60.0)) for scenario in scenarios]))
 
 

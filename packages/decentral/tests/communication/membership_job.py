@@ -36,7 +36,11 @@ def main(options: dict) -> None:
     torch.set_num_threads(1)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     membership = Membership(
-        store_of_environment(20.0), rank, world, timeout_seconds=options.get("timeout", 15.0), silence_seconds=3.0
+        store_of_environment(20.0),
+        rank,
+        world,
+        timeout_seconds=options.get("timeout", 15.0),
+        silence_seconds=3.0,
     )
     graphs = getattr(topology, options.get("topology", "ring"))(options["agents"], **options.get("graph", {}))
     communicator = DistributedCommunicator(graphs, membership=membership, admit_every=10)

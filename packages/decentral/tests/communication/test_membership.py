@@ -14,7 +14,8 @@ JOB = Path(__file__).with_name("membership_job.py")
 
 def _job() -> Any:
     spec = importlib.util.spec_from_file_location("membership_job", JOB)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -55,10 +56,13 @@ def outcomes(outcomes_of: Any) -> Any:
             "two neighbours": scenario(victims=[2, 3]),
             "two agents a process": scenario(world=3, victims=[1]),
             "directed": scenario(
-                "gt_semi_atc", **{**METROPOLIS, "topology": "one_peer_exponential", "agents": 8, "world": 4, "victims": [3]}
+                "gt_semi_atc",
+                **{**METROPOLIS, "topology": "one_peer_exponential", "agents": 8, "world": 4, "victims": [3]},
             ),
             "falls apart": scenario(topology="star", graph={"lazy": True}, victims=[0]),
-            "stops answering": scenario(signal="SIGSTOP", timeout=3.0, world=3, agents=3, victims=[1], limit=25),
+            "stops answering": scenario(
+                signal="SIGSTOP", timeout=3.0, world=3, agents=3, victims=[1], limit=25
+            ),
             "comes back": scenario(restart=[2], pause=0.002),
             "comes back to tracking": scenario("gt_semi_atc", restart=[2], pause=0.002, **METROPOLIS),
         },
@@ -111,7 +115,8 @@ def test_two_lost_neighbours_of_a_ring_leave_a_path(outcomes: Any) -> None:
 
 def test_all_go_on_with_one_step(outcomes: Any) -> None:
     steps = {change["step"] for end in outcomes["exact diffusion"].ends.values() for change in end["told"]}
-    assert len(steps) == 1 and 40 <= steps.pop() <= 45
+    assert len(steps) == 1
+    assert 40 <= steps.pop() <= 45
 
 
 def test_losing_the_middle_of_a_star_ends_in_an_error_that_says_so(outcomes: Any) -> None:

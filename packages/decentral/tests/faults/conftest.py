@@ -44,7 +44,7 @@ class Quadratics:
             size = step_size(step) if callable(step_size) else step_size
             gradient = (curvatures @ point[..., None])[..., 0] - pulls
             direction = form.prepare(size * gradient, exchange)
-            point = form.combine(point, point - direction, exchange)
+            point = form.combine(point, point - direction, exchange).to(dtype)
         return point
 
     def error(self, strategy: Strategy, graphs: Any, steps: int, **options: Any) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from graftwork import get_registry
+from graftwork.registry import Registry
 from graftwork.testing import write_plugin
 
 PLUGIN = """
@@ -38,13 +38,11 @@ def test_a_strategy_and_a_topology_of_ones_own(
     write_plugin(tmp_path, "mine", PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
-    get_registry.cache_clear() if hasattr(get_registry, "cache_clear") else None
     try:
-        registry = get_registry()
-        strategy = registry.resolve(registry.entry("strategy/damped"))()
-        graphs = registry.resolve(registry.entry("topology/ladder"))(10)
+        registry = Registry.discover()
+        strategy = registry.resolve(registry.find("strategy/damped"))()
+        graphs = registry.resolve(registry.find("topology/ladder"))(10)
     finally:
         sys.modules.pop("graftwork_mine", None)
-        get_registry.cache_clear() if hasattr(get_registry, "cache_clear") else None
     strategy.validate(graphs, step_times_smoothness=0.3)
     assert problem.error(strategy, graphs, 3000) <= 1e-18

@@ -37,7 +37,8 @@ def test_one_peer_does_not_average_for_other_numbers(agents: int) -> None:
 
 def test_one_peer_takes_turns_and_sends_one_message_an_agent() -> None:
     graphs = one_peer_exponential(8)
-    assert graphs.varies and not graphs.symmetric
+    assert graphs.varies
+    assert not graphs.symmetric
     assert graphs.at(3) == graphs.at(0) != graphs.at(1)
     assert all(graphs.at(step).edges == 8 for step in range(3))
     assert one_peer_exponential(1).agents == 1

@@ -64,7 +64,8 @@ def test_dyadic_weights_sum_exactly_in_float32(make: object, lazy: bool) -> None
     assert topology.dyadic
     single = topology.mixing_matrix.float()
     assert torch.equal(single.double(), topology.mixing_matrix)
-    assert torch.equal(single.sum(0), torch.ones(12)) and torch.equal(single.sum(1), torch.ones(12))
+    assert torch.equal(single.sum(0), torch.ones(12))
+    assert torch.equal(single.sum(1), torch.ones(12))
 
 
 def test_rounding_changes_the_gap_of_the_lazy_ring_by_less_than_4e_5() -> None:
@@ -74,7 +75,7 @@ def test_rounding_changes_the_gap_of_the_lazy_ring_by_less_than_4e_5() -> None:
 def test_an_adjusted_ring_keeps_the_weight_it_is_told() -> None:
     topology = ring(6, self_weight=0.75)
     assert torch.equal(topology.mixing_matrix.diagonal(), torch.full((6,), 0.75, dtype=torch.float64))
-    with pytest.raises(ValueError, match="between 0 and 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"between 0 and 1, got 1.5"):
         ring(6, self_weight=1.5)
 
 
@@ -82,7 +83,7 @@ def test_uniform_weights_are_one_over_one_more_than_the_largest_degree() -> None
     topology = star(5, weights="uniform", dyadic=False)
     assert float(topology.mixing_matrix[1, 0]) == pytest.approx(1 / 5)
     assert float(topology.mixing_matrix[1, 1]) == pytest.approx(4 / 5)
-    with pytest.raises(ValueError, match="'metropolis' or 'uniform'"):
+    with pytest.raises(ValueError, match=r"'metropolis' or 'uniform'"):
         star(5, weights="equal")  # type: ignore[arg-type]
 
 
@@ -98,33 +99,33 @@ def star_around(middle: int) -> Topology:
 
 
 def test_a_graph_that_falls_apart_is_refused_and_named() -> None:
-    with pytest.raises(ValueError, match="falls into 2 parts.*agents 3 reach no other"):
+    with pytest.raises(ValueError, match=r"falls into 2 parts.*agents 3 reach no other"):
         from_edges(4, edges=[(0, 1), (1, 2)])
-    with pytest.raises(ValueError, match="falls into"):
+    with pytest.raises(ValueError, match=r"falls into"):
         erdos_renyi(20, probability=0.01)
-    with pytest.raises(ValueError, match="must join agents 0..2"):
+    with pytest.raises(ValueError, match=r"must join agents 0..2"):
         from_edges(3, edges=[(0, 1), (1, 2), (2, 3)])
 
 
 def test_directed_graphs_are_refused() -> None:
-    with pytest.raises(ValueError, match="must be undirected"):
+    with pytest.raises(ValueError, match=r"must be undirected"):
         from_networkx(nx.DiGraph([(0, 1), (1, 0)]))
 
 
 @pytest.mark.parametrize("make", [ring, path, star, full, erdos_renyi])
 def test_no_agents_are_refused(make: object) -> None:
-    with pytest.raises(ValueError, match="agents must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"agents must be at least 1, got 0"):
         make(0)  # type: ignore[operator]
 
 
 def test_sizes_that_a_graph_cannot_have_are_refused() -> None:
-    with pytest.raises(ValueError, match="power of two, got 12"):
+    with pytest.raises(ValueError, match=r"power of two, got 12"):
         hypercube(12)
-    with pytest.raises(ValueError, match="rows must divide agents = 7"):
+    with pytest.raises(ValueError, match=r"rows must divide agents = 7"):
         torus(7)
-    with pytest.raises(ValueError, match="rows must divide agents = 12"):
+    with pytest.raises(ValueError, match=r"rows must divide agents = 12"):
         torus(12, rows=5)
-    with pytest.raises(ValueError, match="probability"):
+    with pytest.raises(ValueError, match=r"probability"):
         erdos_renyi(5, probability=0.0)
 
 

@@ -74,7 +74,7 @@ class StepRule:
             with self._timed():
                 self.optimizer.step()
             return outcome
-        with self._timed():
+        with self._timed(), closure.mode():
             # torch types closure and return value as floats
             stepped: Any = self.optimizer.step(closure)  # type: ignore[arg-type]
         return closure.outcome(stepped)
@@ -142,10 +142,13 @@ class StepClosure:
         self._start.restore()
         rule = self._rule
         evaluate = rule.losses if self._kind == "loss" else rule.gradients
-        with _evaluation_mode(rule.model) if self._in_evaluation_mode else nullcontext():
-            outcome = evaluate(self._micro_batches)
+        outcome = evaluate(self._micro_batches)
         self._outcomes.append(outcome)
         return outcome.loss
+
+    def mode(self) -> AbstractContextManager[None]:
+        """The context for the optimizer's ``step``, which may run the model without the closure, too."""
+        return _evaluation_mode(self._rule.model) if self._in_evaluation_mode else nullcontext()
 
     def outcome(self, stepped: Any) -> StepOutcome:
         """Return what the log wants to know.

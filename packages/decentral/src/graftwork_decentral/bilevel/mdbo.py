@@ -5,8 +5,8 @@ Each agent estimates its hypergradient with its own second derivatives,
     z = gamma sum_{j < J} (I - gamma H)^j grad_y f,      u = grad_x f - J z,
 
 takes u and v = grad_y g into moving averages, tracks both, and moves ``x+ = mix(x) - alpha t_x`` and
-``y+ = mix(y) - beta t_y``. Where agents' Hessians differ, a mean of inverses stands for the inverse of the
-mean, so that the fixed point is biased however small the steps are.
+``y+ = mix(y) - beta t_y``. Where agents' second derivatives differ, a mean of products of inverses stands
+for the product of means, so that the fixed point is biased however small the steps are.
 
 Reported means: this follows published descriptions. Differences: the published series has a random length
 (here all J terms); the published move goes only a part of the way (here all of it: the step says how far).

@@ -73,7 +73,7 @@ class MetaLearning:
         return features @ heads[..., :-1].mT + heads[..., None, :, -1]
 
     def adapted(
-        self, x: Tensor, images: Tensor, labels: Tensor, *, steps: int = 100, rate: float = 1.0
+        self, x: Tensor, images: Tensor, labels: Tensor, *, steps: int = 300, rate: float = 2.0
     ) -> Tensor:
         """Return a head for a new episode: gradient descent on its lower loss from 0, the backbone fixed.
 
@@ -82,7 +82,7 @@ class MetaLearning:
             images: ``[images, ...]``.
             labels: ``[images]``.
             steps: of gradient descent.
-            rate: of the step, over one plus the largest squared norm of a feature vector.
+            rate: of the step, over one plus the largest squared norm of a feature vector; below 4.
         """
         with torch.no_grad():
             features = self.backbone(x, images)

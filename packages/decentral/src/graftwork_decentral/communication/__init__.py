@@ -2,7 +2,7 @@
 
 from graftwork_decentral.communication.communicator import Communicator
 from graftwork_decentral.communication.distributed import DistributedCommunicator
-from graftwork_decentral.communication.lost import AgentsLost, MembershipChanged
+from graftwork_decentral.communication.lost import AgentsLostError, MembershipChanged
 from graftwork_decentral.communication.membership import Membership
 from graftwork_decentral.communication.stacked import StackedCommunicator
 from graftwork_decentral.communication.store import store_of_environment
@@ -15,7 +15,7 @@ __all__ = [
     "DistributedCommunicator",
     "Membership",
     "MembershipChanged",
-    "AgentsLost",
+    "AgentsLostError",
     "Survivors",
     "Traffic",
     "store_of_environment",

@@ -140,7 +140,7 @@ class Communicator(ABC):
         adopted[here] = total / len(with_state)
         return adopted
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027, as some have nothing to close
         """Let go of what was opened."""
 
     def plan(self, topology: Topology) -> MixPlan:

@@ -1,8 +1,8 @@
 """Agents in several processes, each with one or more: rows travel point to point between neighbours.
 
 On ``torch.distributed``, with gloo or NCCL. No collective takes part in a round, so that a process waits for
-its neighbours alone. A neighbour that does not answer ends the run with :class:`~.lost.AgentsLost`, or, with
-``on_failure="continue"``, those who are left go on (:mod:`.membership`).
+its neighbours alone. A neighbour that does not answer ends the run with :class:`~.lost.AgentsLostError`; with
+a :class:`~.membership.Membership` those who are left go on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,13 +20,13 @@ from graftwork import GraftworkError
 from graftwork_decentral.communication.communicator import Communicator, Path
 from graftwork_decentral.communication.layout import agents_of, owners
 from graftwork_decentral.communication.links import Links, Message
-from graftwork_decentral.communication.lost import AgentsLost, MembershipChanged
-from graftwork_decentral.communication.membership import LostPeer, Membership, View, bounded, same_for_all
+from graftwork_decentral.communication.lost import AgentsLostError, MembershipChanged
+from graftwork_decentral.communication.membership import LostPeer, Membership, View, same_for_all
 from graftwork_decentral.communication.routes import Route, routes_of
+from graftwork_decentral.communication.store import bounded
 from graftwork_decentral.communication.survivors import Survivors
 from graftwork_decentral.topology.topology import GraphSequence, Topology
 
-OnFailure = Literal["stop", "continue"]
 T = TypeVar("T")
 
 
@@ -212,17 +212,19 @@ class DistributedCommunicator(Communicator):
     def _agents(self, processes: Sequence[int]) -> list[int]:
         return [agent for agent, owner in enumerate(self._owner) if owner in processes]
 
-    def _stopped(self, lost: LostPeer) -> AgentsLost:
+    def _stopped(self, lost: LostPeer) -> AgentsLostError:
         """Say who is lost, and tell those who will find this process gone."""
         links = self._working()
-        known = {} if lost.process is None else {lost.process}
+        known: set[int] = set() if lost.process is None else {lost.process}
         try:
             bounded(lambda: self._store.set(f"lost/{self.process}", json.dumps(sorted(known))), 5.0)
             known = bounded(lambda: self._followed(known), 5.0)
         except (RuntimeError, TimeoutError, dist.DistError):
             # The store's host is the one that is lost; the direct neighbour is still named.
             pass
-        error = AgentsLost(self._agents(sorted(known)), sorted(known), self._step, lost.cause.split("] ")[-1])
+        error = AgentsLostError(
+            self._agents(sorted(known)), sorted(known), self._step, lost.cause.split("] ")[-1]
+        )
         links.close()
         return error
 
@@ -261,7 +263,7 @@ class DistributedCommunicator(Communicator):
         self._working().swap(messages)
         if len(known) > 1:
             for first, last, rows in arriving:
-                for value, part in zip(known, rows.split(widths, dim=1), strict=True):
+                for value, part in zip(known, torch.split(rows, widths, dim=1), strict=True):
                     value[first:last] = part.reshape(len(rows), *value.shape[1:])
 
     def _leaving(self, known: Sequence[Tensor], agents: Sequence[int]) -> Tensor:

@@ -67,7 +67,7 @@ class Links:
         finally:
             # An error keeps this frame, and what has begun keeps the connections that close() is to close.
             begun.clear()
-            work = None
+            work = None  # type: ignore[assignment]
 
     def sum(self, value: Tensor) -> Tensor:
         """Return the sum over processes.

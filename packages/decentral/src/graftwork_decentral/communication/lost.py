@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from graftwork import GraftworkError
 
 
-class AgentsLost(GraftworkError):
+class AgentsLostError(GraftworkError):
     """Agents do not answer, and the run is to stop.
 
     Args:
@@ -31,7 +31,7 @@ class AgentsLost(GraftworkError):
         self.agents, self.processes, self.step = tuple(agents), tuple(processes), step
 
 
-class MembershipChanged(Exception):
+class MembershipChanged(Exception):  # noqa: N818, as it is news and no error
     """Other agents take part than before; the step in flight is lost and must be made again.
 
     By the time it is raised the connections work, the graphs are those of the agents who are left, and

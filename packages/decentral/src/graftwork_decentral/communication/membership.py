@@ -2,8 +2,8 @@
 
 Membership goes in epochs. All communication of an epoch is one process group, whose first failure ends it:
 whoever sees a failure closes its connections, which makes its neighbours fail in turn, and says in the store
-that it is present for the next epoch. Who is not present is waited for as long as its heart beats. One process
-(whoever comes first) then writes down who is in, and all read that.
+that it is present for the next epoch. Who is not present is waited for as long as its heart beats. One
+process (whoever comes first) then writes down who is in, and all read that.
 
 A process that was started again finds that it has been here before, waits for an epoch to be opened, and is
 taken in as one without a state. Every wait has a time limit.
@@ -17,9 +17,11 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, ProcessGroupGloo, Store
 
 from graftwork import GraftworkError
 from graftwork_decentral.communication.store import ENDED, bounded
@@ -47,7 +49,7 @@ class View:
     step: int = 0
 
 
-class LostPeer(Exception):
+class LostPeer(Exception):  # noqa: N818, as it never leaves this folder
     """A round could not be ended.
 
     Args:
@@ -75,7 +77,7 @@ class Membership:
 
     def __init__(
         self,
-        store: dist.Store,
+        store: Store,
         process: int,
         processes: int,
         *,
@@ -84,7 +86,7 @@ class Membership:
         name: str = "0",
     ) -> None:
         self.root = store
-        self.store = dist.PrefixStore(f"graftwork/membership/{name}", store)
+        self.store = PrefixStore(f"graftwork/membership/{name}", store)
         self.process, self.processes = process, processes
         self.timeout_seconds, self.silence_seconds = timeout_seconds, silence_seconds
         self._heard: dict[int, tuple[str, float]] = {}
@@ -201,9 +203,11 @@ class Membership:
             return True
         starts = int(self._get(f"starts/{process}")) if self._has(f"starts/{process}") else 0
         ended = ENDED.format(process=process)
-        if self._ask(lambda: self.root.check([ended])):
-            if int(self._ask(lambda: self.root.get(ended)).decode()) >= starts:
-                return False
+        seen = (
+            self._ask(lambda: self.root.get(ended)) if self._ask(lambda: self.root.check([ended])) else b"0"
+        )
+        if 0 < starts <= int(seen.decode()):
+            return False
         beat = self._get(f"beat/{process}") if self._has(f"beat/{process}") else ""
         known, since = self._heard.get(process, (None, 0.0))
         now = time.monotonic()
@@ -216,7 +220,7 @@ class Membership:
         """Say that the group of an epoch works."""
         self._set("epoch", str(view.epoch))
         for process in view.joined:
-            self._ask(lambda process=process: self.store.delete_key(f"asks/{process}"))
+            self._ask(partial(self.store.delete_key, f"asks/{process}"))
 
     def group(self, view: View) -> dist.ProcessGroup:
         """Return a process group of an epoch's members, ranked by their order.
@@ -224,16 +228,20 @@ class Membership:
         Raises:
             LostPeer: one of them did not come.
         """
-        store = dist.PrefixStore(f"{view.epoch}/group", self.store)
+        store = PrefixStore(f"{view.epoch}/group", self.store)
         try:
-            return dist.ProcessGroupGloo(
+            made = ProcessGroupGloo(
                 store,
                 view.members.index(self.process),
                 len(view.members),
                 timedelta(seconds=self.timeout_seconds),
             )
+            # A back end alone has what is used of a group, and needs no place in the list of groups.
+            return cast(dist.ProcessGroup, made)
         except (RuntimeError, dist.DistError) as error:
-            raise LostPeer(None, f"the connections of epoch {view.epoch} could not be made: {error}") from error
+            raise LostPeer(
+                None, f"the connections of epoch {view.epoch} could not be made: {error}"
+            ) from error
 
     def finish(self) -> None:
         """Say that the work is done."""
@@ -281,8 +289,8 @@ class Membership:
     def _present(self, epoch: int, word: dict[str, Any]) -> None:
         self._set(f"{epoch}/present/{self.process}", json.dumps(word))
 
-    def _beat(self, store: dist.Store, name: str) -> None:
-        own, count = dist.PrefixStore(f"graftwork/membership/{name}", store), 0
+    def _beat(self, store: Store, name: str) -> None:
+        own, count = PrefixStore(f"graftwork/membership/{name}", store), 0
         while not self._closed.wait(self.silence_seconds / 10):
             count += 1
             try:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore
 
 from graftwork import GraftworkError
 
@@ -19,7 +20,7 @@ ENDED = "graftwork/ended/{process}"
 
 def store_of_environment(
     timeout_seconds: float = 60.0, environment: Mapping[str, str] | None = None
-) -> dist.TCPStore:
+) -> TCPStore:
     """Connect to the store that the launcher's variables name; process 0 hosts it where no launcher does.
 
     Args:
@@ -40,7 +41,7 @@ def store_of_environment(
     hosted = found.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     address, port = found["MASTER_ADDR"], int(found["MASTER_PORT"])
     try:
-        return dist.TCPStore(
+        return TCPStore(
             address,
             port,
             is_master=not hosted and int(found["RANK"]) == 0,
@@ -48,7 +49,9 @@ def store_of_environment(
             wait_for_workers=False,
         )
     except (RuntimeError, dist.DistError) as error:
-        raise GraftworkError(f"no store answers at {address}:{port} (MASTER_ADDR, MASTER_PORT): {error}") from error
+        raise GraftworkError(
+            f"no store answers at {address}:{port} (MASTER_ADDR, MASTER_PORT): {error}"
+        ) from error
 
 
 def bounded(call: Callable[[], T], seconds: float) -> T:

@@ -42,7 +42,7 @@ def without_agents(topology: Topology, lost: Collection[int]) -> Topology:
     ((1,), (0, 2), (1,), ())
     """
     gone = sorted(set(lost))
-    if gone and not (0 <= gone[0] and gone[-1] < topology.agents):
+    if gone and not (gone[0] >= 0 and gone[-1] < topology.agents):
         raise ValueError(f"lost must be agents 0..{topology.agents - 1}, got {gone}")
     if not gone:
         return topology
@@ -123,7 +123,7 @@ class Survivors:
         return self._kept[whole.digest]
 
     def _connected(self) -> None:
-        reach = nx.Graph()
+        reach: nx.Graph[int] = nx.Graph()
         reach.add_nodes_from(agent for agent in range(self.agents) if agent not in self.lost)
         for step in range(_STEPS_LOOKED_AT if self.varies else 1):
             linked = self.at(step).mixing_matrix.nonzero().tolist()

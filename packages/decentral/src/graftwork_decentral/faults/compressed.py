@@ -2,7 +2,8 @@
 
 All who know an agent keep the same public copy of its row. A round sends the compressed difference to it::
 
-    q_i = compress(x_i - copy_i);     copy_i += q_i  (everywhere);     mix(x)_i = x_i + gamma sum_j w_ij (copy_j - copy_i)
+    q_i = compress(x_i - copy_i);     copy_i += q_i  (everywhere)
+    mix(x)_i = x_i + gamma sum_j w_ij (copy_j - copy_i)
 
 which is CHOCO-Gossip (arXiv:1902.00340, algorithm 1). The mean over agents is kept whatever is lost in
 compression, and where agents agree copies come to agree with them, so that nothing is biased. With exact
@@ -41,7 +42,8 @@ class Compressed(WrappedCommunicator):
     >>> from graftwork_decentral.faults.compressors import EightBit
     >>> from graftwork_decentral.topology import full
     >>> communicator = Compressed(StackedCommunicator(full(4)), EightBit())
-    >>> [round(value, 2) for value in communicator.mix(torch.tensor([[0.0], [1.0], [2.0], [5.0]]), 0).flatten().tolist()]
+    >>> values = torch.tensor([[0.0], [1.0], [2.0], [5.0]])
+    >>> [round(value, 2) for value in communicator.mix(values, 0).flatten().tolist()]
     [2.0, 2.0, 2.0, 2.0]
     """
 

@@ -5,8 +5,8 @@ Every link has an age of its own at every step, drawn up to a largest one, and b
     mix(x)_i = x_i + sum_j w_ij (x_j(k - age_ij) - x_i(k - age_ij)),     age_ij = age_ji
 
 As both ends subtract the same two old values, what one gains the other loses, and the mean over agents is
-kept exactly, whatever the ages. Subtracting an old value of the neighbour from one's own newest would not keep
-it. How large ages may be before mixing itself oscillates is said by :mod:`.delay_stability`.
+kept exactly, whatever the ages. Subtracting an old value of the neighbour from one's own newest would not
+keep it. How large ages may be before mixing itself oscillates is said by :mod:`.delay_stability`.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Delayed(WrappedCommunicator):
             raise GraftworkError(
                 f"mixing on {inner.graphs.name!r} with values {max_delay} steps old oscillates without end: "
                 f"1 - lambda_min is {gap:.4g} and must be below 2 sin(pi / (2 (2 delay + 1))) = "
-                f"{largest_mixing_gap(max_delay):.4g}; use a smaller delay, lazy weights (topology.lazy = true) "
-                "or a ring with a larger self_weight"
+                f"{largest_mixing_gap(max_delay):.4g}; use a smaller delay, lazy weights "
+                "(topology.lazy = true) or a ring with a larger self_weight"
             )
         self._past: dict[str, list[Tensor]] = {}
 
@@ -86,7 +86,7 @@ class Delayed(WrappedCommunicator):
         total = torch.zeros_like(views[plan.rows], dtype=kind)
         weights = plan.weights.to(kind)
         for place in range(plan.neighbours.shape[1]):
-            for age in ages[:, place].unique().tolist():
+            for age in sorted(set(ages[:, place].tolist())):
                 here = (ages[:, place] == age).nonzero().flatten().to(self.device)
                 old = past[age].to(kind)
                 difference = old[plan.neighbours[here, place]] - old[plan.rows[here]]

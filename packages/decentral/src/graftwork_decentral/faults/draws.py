@@ -21,7 +21,7 @@ def bits(*fields: ArrayLike) -> NDArray[np.uint64]:
     >>> int(bits(0, 5)) == int(bits(0, [4, 5])[1]), int(bits(0, 5)) == int(bits(5, 0))
     (True, False)
     """
-    state = np.uint64(0)
+    state: NDArray[np.uint64] = np.zeros((), dtype=np.uint64)
     with np.errstate(over="ignore"):
         for field in fields:
             word = np.asarray(field, dtype=np.int64).astype(np.uint64)
@@ -39,8 +39,7 @@ def uniform(*fields: ArrayLike) -> NDArray[np.float64]:
     return (bits(*fields) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def _mixed(word: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
-    word = np.asarray(word, dtype=np.uint64)
+def _mixed(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return word ^ (word >> np.uint64(31))

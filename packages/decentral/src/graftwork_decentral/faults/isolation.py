@@ -31,8 +31,10 @@ class Isolation:
         self, graphs: GraphSequence, agents_cut_off: Sequence[int], *, first_step: int, last_step: int
     ) -> None:
         cut_off = tuple(sorted(set(agents_cut_off)))
-        if not cut_off or not (0 <= cut_off[0] and cut_off[-1] < graphs.agents):
-            raise ValueError(f"agents_cut_off must be some of 0..{graphs.agents - 1}, got {list(agents_cut_off)}")
+        if not cut_off or not (cut_off[0] >= 0 and cut_off[-1] < graphs.agents):
+            raise ValueError(
+                f"agents_cut_off must be some of 0..{graphs.agents - 1}, got {list(agents_cut_off)}"
+            )
         if not 0 <= first_step <= last_step:
             raise ValueError(
                 f"first_step must be at least 0 and at most last_step, got {first_step} and {last_step}"
@@ -40,7 +42,9 @@ class Isolation:
         self.graphs, self.cut_off = graphs, cut_off
         self.first_step, self.last_step = first_step, last_step
         self.agents = graphs.agents
-        self.name = f"{graphs.name}, agents {', '.join(map(str, cut_off))} cut off {first_step} to {last_step}"
+        self.name = (
+            f"{graphs.name}, agents {', '.join(map(str, cut_off))} cut off {first_step} to {last_step}"
+        )
         self._kept: dict[str, Topology] = {}
 
     @property

@@ -45,7 +45,7 @@ class LinkLoss:
             raise ValueError(f"probability must be in 0..1, got {probability}")
         if not graphs.symmetric:
             raise GraftworkError(
-                f"link loss needs a symmetric topology and {graphs.name!r} is not: without one of its edges its "
+                f"link loss needs a symmetric topology and {graphs.name!r} is not: without an edge its "
                 "columns would not sum to 1, and mixing would move the mean; choose an undirected one"
             )
         self.graphs, self.probability, self.seed = graphs, probability, seed
@@ -71,7 +71,9 @@ class LinkLoss:
     @property
     def digest(self) -> str:
         """Of the whole graphs, the probability and the seed."""
-        return hashlib.sha256(f"{self.graphs.digest} {self.probability} {self.seed}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self.graphs.digest} {self.probability} {self.seed}".encode()).hexdigest()[
+            :16
+        ]
 
     @property
     def support(self) -> GraphSequence:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from graftwork import GraftworkError
 from graftwork_decentral.communication.communicator import Communicator
 from graftwork_decentral.faults.compressed import Compressed
 from graftwork_decentral.faults.compressors import Compressor, EightBit, RandomK, ScaledSign, TopK
@@ -16,6 +17,16 @@ from graftwork_decentral.faults.link_loss import LinkLoss
 from graftwork_decentral.faults.wrapped import fixed_support
 from graftwork_decentral.strategies.strategy import Strategy
 from graftwork_decentral.topology.topology import GraphSequence
+
+
+def has_memory(strategy: Strategy) -> bool:
+    """Whether a strategy corrects by what it sums up over all steps, as exact diffusion and EXTRA do.
+
+    >>> from graftwork_decentral.strategies import exact_diffusion, gt_atc
+    >>> has_memory(exact_diffusion()), has_memory(gt_atc())
+    (True, False)
+    """
+    return strategy.corrects_heterogeneity and not strategy.tracks
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +96,19 @@ class Faults:
             )
         return graphs
 
-    def communicator(self, communicator: Communicator) -> Communicator:
+    def communicator(self, communicator: Communicator, strategy: Strategy | None = None) -> Communicator:
         """Return a communicator with compression and delay around the given one.
 
         Args:
             communicator: on the graphs of :meth:`graphs`.
+            strategy: of the run, which decides on gamma where none is given.
 
         Raises:
             GraftworkError: the topology is not a fixed symmetric one, or mixing that old oscillates on it.
         """
         compressor = self.chosen_compressor()
         if compressor is not None:
-            communicator = Compressed(communicator, compressor, self.gamma)
+            communicator = Compressed(communicator, compressor, self._gamma(compressor, strategy))
         return Delayed(communicator, self.delay, self.seed) if self.delay else communicator
 
     def validate(
@@ -110,10 +122,27 @@ class Faults:
             step_times_smoothness: step size times the largest curvature, where it is known.
 
         Raises:
-            GraftworkError: values of that age make it diverge.
+            GraftworkError: values of that age, or a compression that is this coarse, make it diverge.
         """
+        compressor = self.chosen_compressor()
+        if compressor is not None and has_memory(strategy):
+            most = compressor.gamma_with_memory
+            if not most or (self.gamma or most) > most:
+                cure = (
+                    f"use faults.gamma = {most:g} or less" if most else "no gamma is known to be small enough"
+                )
+                raise GraftworkError(
+                    f"strategy {strategy.name!r} diverges with faults.compressor = {self.compressor!r}: its "
+                    f"correction sums up what compression leaves out; {cure}, or take '8-bit', or "
+                    "gt-semi-atc, which tolerates it"
+                )
         if self.delay:
             validate_delay(strategy, fixed_support(graphs, "delay"), self.delay, step_times_smoothness)
+
+    def _gamma(self, compressor: Compressor, strategy: Strategy | None) -> float:
+        if self.gamma is not None:
+            return self.gamma
+        return compressor.gamma_with_memory if strategy and has_memory(strategy) else compressor.gamma
 
     def chosen_compressor(self) -> Compressor | None:
         """Return the compressor, or none."""

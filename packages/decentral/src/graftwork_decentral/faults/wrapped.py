@@ -1,7 +1,8 @@
 """What communicators that change how rows arrive have in common.
 
-A *channel* is one of the exchanges of a step: the payload's name, and which exchange of that name it is within
-the step. What such a communicator remembers it remembers by channel, since every step has the same ones.
+A *channel* is one of the exchanges of a step: the payload's name, and which exchange of that name it is
+within the step. What such a communicator remembers it remembers by channel, since every step has the same
+ones.
 """
 
 from __future__ import annotations
@@ -166,13 +167,13 @@ def fixed_support(graphs: GraphSequence, what: str) -> Topology:
         further = getattr(whole, "support", None)
         if further is None:
             raise GraftworkError(
-                f"{what} needs a fixed topology, whose links may fail, and {graphs.name!r} changes from step to "
-                "step: what is remembered of a neighbour is of use only where it stays one"
+                f"{what} needs a fixed topology, whose links may fail, and {graphs.name!r} changes from step "
+                "to step: what is remembered of a neighbour is of use only where it stays one"
             )
         whole = further
     if not whole.symmetric:
         raise GraftworkError(
-            f"{what} needs a symmetric topology and {graphs.name!r} is not: both ends of a link must subtract "
-            "the same, so that the mean over agents is kept"
+            f"{what} needs a symmetric topology and {graphs.name!r} is not: both ends of a link must "
+            "subtract the same, so that the mean over agents is kept"
         )
     return whole.at(0)

@@ -79,11 +79,16 @@ def draw_topology(points: Sequence[TopologyPoint], path: Path) -> None:
 
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    pairs = list(dict.fromkeys(point.pair for point in points))
+    pairs = list(dict.fromkeys(point.pair for point in points))  # ED nearly hides EXTRA: markers shrink
     for pair in pairs:
         for varied, dashes in (("lower and auxiliary", "-"), ("upper", "--")):
             own = [point for point in points if (point.pair, point.varied) == (pair, varied)]
-            style = {"color": f"C{pairs.index(pair)}", "linestyle": dashes, "marker": "o"}
+            style = {
+                "color": f"C{pairs.index(pair)}",
+                "linestyle": dashes,
+                "marker": "o",
+                "ms": 9 - 2 * pairs.index(pair),
+            }
             solved = [point for point in own if point.steps_to_solve is not None]
             label = f"{pair}, {varied} ring varied"
             left.plot(
@@ -95,7 +100,7 @@ def draw_topology(points: Sequence[TopologyPoint], path: Path) -> None:
             right.plot(
                 [point.gap for point in own], [point.worst_accuracy for point in own], label=label, **style
             )
-    left.set(ylabel="steps to error 1e-10 (missing: not reached)", yscale="log")
+    left.set(ylabel="steps to error 1e-10 (missing: not reached)", ylim=(0, None))
     left.set_title("quadratic problem", fontsize="medium")
     right.set(ylabel="worst agent's accuracy at step 50")
     right.set_title("digits hyper-cleaning", fontsize="medium")

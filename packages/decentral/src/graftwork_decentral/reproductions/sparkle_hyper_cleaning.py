@@ -35,6 +35,9 @@ COMPARED = (
     variants.ED_GT,
     variants.CENTRALIZED,
 )
+_UNTUNED = "none (steps are those of SPARKLE, not tuned for this method)"
+_OF_SPARKLE = 5
+"""Evaluations in a step."""
 _QUANTITIES = (
     f"worst agent's accuracy, step {EARLY}",
     f"AUC of weights against wrong labels, step {MIDDLE}",
@@ -79,12 +82,12 @@ class CleaningRun:
 def clean(
     variant: Variant, seed: int, steps: int, graphs: Topology | None = None, *, records: Sequence[int] = ()
 ) -> CleaningRun:
-    """Run one method, with whole batches.
+    """Run one method, with whole batches, for as many evaluations as SPARKLE takes in a number of steps.
 
     Args:
         variant: which.
         seed: of the draw.
-        steps: how many.
+        steps: how many of SPARKLE.
         graphs: of all levels; the lazy ring unless given.
         records: further steps to record.
     """
@@ -92,7 +95,8 @@ def clean(
     setup = task.bilevel(AGENTS)
     communicator = StackedCommunicator(graphs or ring(AGENTS, lazy=True))
     method = variant.build(setup.problem, communicator, SETTINGS, setup.upper_start, setup.lower_start)
-    evaluations: int = getattr(method, "evaluations_per_step", 0)
+    evaluations: int = getattr(method, "evaluations_per_step", _OF_SPARKLE)
+    steps = max(MIDDLE if steps >= MIDDLE else 1, steps * _OF_SPARKLE // evaluations)
     wanted = {*range(10, 100, 10), *range(100, steps, 50), EARLY, MIDDLE, steps, *records}
     test = load_images("digits", None, seed)[1]
     moments = []
@@ -167,8 +171,9 @@ def findings_of(runs: Sequence[CleaningRun]) -> list[Finding]:
                 )[place]
                 for run in own
             ]
-            reference = _REFERENCE[label][place] if label in _REFERENCE else "none"
-            findings.append(_finding(f"digits, {label}, {quantity}", values, reference))
+            reference = _REFERENCE[label][place] if label in _REFERENCE else _UNTUNED
+            after = f"; end: step {own[0].moments[-1].step}" if "end" in quantity else ""
+            findings.append(_finding(f"digits, {label}, {quantity}", values, reference, after))
     seeds = sorted({run.seed for run in runs})
     for what, only_right, reference in (
         ("no cleaning", False, ".791-.851"),
@@ -179,7 +184,7 @@ def findings_of(runs: Sequence[CleaningRun]) -> list[Finding]:
     return findings
 
 
-def _finding(what: str, values: Sequence[float], reference: str) -> Finding:
+def _finding(what: str, values: Sequence[float], reference: str, after: str = "") -> Finding:
     spread = f"{min(values):.3g} to {max(values):.3g} over {len(values)} seeds"
-    note = f"{spread}; this project's reference, other draws: {reference}"
+    note = f"{spread}{after}; this project's reference, other draws: {reference}"
     return Finding(what, None, statistics.fmean(values), note)

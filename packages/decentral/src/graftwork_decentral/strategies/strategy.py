@@ -70,8 +70,8 @@ class Strategy:
         ):
             if abs(sum(coefficients) - wanted) > 1e-12:
                 raise ValueError(
-                    f"strategy {self.name!r}: the coefficients of {what} must sum to {wanted:g}, so that the mean "
-                    f"over agents follows the mean direction; they sum to {sum(coefficients):g}"
+                    f"strategy {self.name!r}: the coefficients of {what} must sum to {wanted:g}, so that the "
+                    f"mean over agents follows the mean direction; they sum to {sum(coefficients):g}"
                 )
 
     @property
@@ -121,8 +121,8 @@ class Strategy:
             raise GraftworkError(
                 f"strategy {self.name!r} diverges on {graphs.name!r}: its mixing matrix has the eigenvalue "
                 f"{graphs.lambda_min:.6g}, and all must lie above {self.lambda_min_bound:.6g} by 0.001; "
-                "use lazy weights (topology.lazy = true, or lazy = 'auto' where the strategy is used), or a gt "
-                "strategy"
+                "use lazy weights (topology.lazy = true, or lazy = 'auto' where the strategy is used), or a "
+                "gt strategy"
             )
         first = graphs.at(0)
         if (

@@ -2,6 +2,10 @@
 
 Plain, backbone and one output layer over all training classes are trained together, and the backbone is then
 judged in the same way: the baseline without episodes.
+
+The digits show the mechanics and no more: heads of training episodes come to 99 % on images that no agent
+holds, while for the three new digits a backbone of random weights serves as well as a learned one (87 %
+against 84 %). Features of a pretrained model (``data = "features"``) are the case that it is for.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from graftwork_decentral.tasks.partition import even_parts
 from graftwork_decentral.tasks.streams import OrderedBatches, ShuffledBatches
 
 _NEW_DIGITS = 3
+_HELD_OUT = 5
+"""One image in so many of each training class is kept to evaluate the learned heads with."""
 
 
 class MetaLearningTask:
@@ -63,7 +69,7 @@ class MetaLearningTask:
         shots: int = 5,
         queries: int = 10,
         hidden: int = 32,
-        ridge: float = 1e-2,
+        ridge: float = 1e-3,
         new_episodes: int = 20,
         batch_size: int = 64,
         seed: int = 0,
@@ -142,9 +148,11 @@ class MetaLearningTask:
         """
         problem = self._problem()
         known = self._sets[0]
+        rows = [np.flatnonzero(known.labels == label) for label in range(known.classes)]
+        held = [of_class[::_HELD_OUT] for of_class in rows]
+        dealt = [np.setdiff1d(of_class, out) for of_class, out in zip(rows, held, strict=True)]
         parts = [
-            [np.flatnonzero(known.labels == label)[part] for part in even_parts(count, agents, self._seed)]
-            for label, count in enumerate(np.bincount(known.labels, minlength=known.classes).tolist())
+            [of_class[part] for part in even_parts(len(of_class), agents, self._seed)] for of_class in dealt
         ]
         if min(len(part) for of_class in parts for part in of_class) < 2:
             raise ValueError(f"agents = {agents} leaves an agent without 2 images of each training class")
@@ -164,7 +172,10 @@ class MetaLearningTask:
             upper_start=start,
             lower_start=torch.zeros(problem.lower_variables),
             batches=batches,
-            evaluate=lambda x, y: self._adapted(problem, x.detach().cpu().float()),
+            evaluate=lambda x, y: {
+                **self._adapted(problem, x.detach().cpu().float()),
+                **self._on_episodes(problem, x, y, held),
+            },
             unit=self.unit,
             units_per_step=3 * agents * self._episodes * self._ways * (self._shots + self._queries),
         )
@@ -203,6 +214,26 @@ class MetaLearningTask:
         chosen = np.stack(rows).reshape(self._episodes, self._ways * each)
         labels = torch.arange(self._ways).repeat_interleave(each).expand(self._episodes, -1)
         return {name: torch.from_numpy(known.features[chosen]), f"{name}_labels": labels}
+
+    @torch.no_grad()
+    def _on_episodes(
+        self, problem: MetaLearning, x: Tensor, y: Tensor, held: list[NDArray[np.int64]]
+    ) -> dict[str, float]:
+        """Loss and accuracy of the learned heads on images of training classes that no agent holds."""
+        known, least = self._sets[0], min(map(len, held))
+        chosen = np.stack(
+            [
+                np.concatenate([held[label][:least] for label in classes])
+                for classes in self._classes_of_episodes
+            ]
+        )
+        labels = torch.arange(self._ways).repeat_interleave(least).repeat(self._episodes)
+        images = torch.from_numpy(known.features[chosen])
+        logits = problem.logits(x.detach().cpu().float(), y.detach().cpu().float(), images).flatten(0, 1)
+        return {
+            "episode_loss": float(F.cross_entropy(logits, labels)),
+            "episode_accuracy": float((logits.argmax(1) == labels).float().mean()),
+        }
 
     def _adapted(self, problem: MetaLearning, backbone: Tensor) -> dict[str, float]:
         new = self._sets[1]

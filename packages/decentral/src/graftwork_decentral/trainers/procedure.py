@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -80,7 +81,10 @@ class DecentralizedProcedure:
             else:
                 closures.append(closure)
         if closures:
-            returned = self.optimizer.step(closures)
+            with ExitStack() as modes:
+                for one in closures:
+                    modes.enter_context(one.mode())
+                returned = self.optimizer.step(closures)
             values = returned if isinstance(returned, list) else [returned]
             outcomes = [one.outcome(value) for one, value in zip(closures, values, strict=True)]
         else:

@@ -1,0 +1,111 @@
+"""Excess risk against flatness, and the metric on held-out data against flatness; needs matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graftwork_decentral.flatness.study.cells import CENTRALIZED
+
+if TYPE_CHECKING:
+    from graftwork_decentral.flatness.study.report import Group
+
+_COLOURS = {CENTRALIZED: "0.4", "diffusion": "C0", "consensus": "C3"}
+_FURTHER = ("C2", "C4", "C1", "C5", "C6", "C8", "C9")
+_MARKERS = "osD^vP*X<>"
+_FLATNESS = "bottom_hessian_trace"
+_RISKS = (
+    ("excess_risk_agents", "excess risk of agents"),
+    ("risk_over_start_agents", "risk of agents over the start"),
+    ("train_loss_agents", "training loss of agents"),
+)
+_METRICS = (
+    ("validation_accuracy", "held-out accuracy of the centroid"),
+    ("validation_loss", "held-out loss"),
+)
+
+
+def draw_flatness(groups: Sequence[Group], path: Path) -> None:
+    """Draw one mark a method, graph and batch size: colour, shape and size; bars are the spread over seeds.
+
+    Nothing is drawn where the Hessian trace was not measured.
+
+    Args:
+        groups: of rows.
+        path: of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    groups = [group for group in groups if group.mean(_FLATNESS) is not None]
+    panels = [
+        next(((name, label) for name, label in among if any(g.mean(name) is not None for g in groups)), None)
+        for among in (_RISKS, _METRICS)
+    ]
+    shown = [panel for panel in panels if panel is not None]
+    if not groups or not shown:
+        return
+    figure = Figure(figsize=(5.4 * len(shown) + 1.8, 4.8), layout="constrained")
+    grid = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, (name, label) in zip(grid, shown, strict=True):
+        _panel(axes, groups, name, label)
+    figure.legend(handles=_legend(groups), loc="outside right upper", fontsize="small", frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def _panel(axes: Any, groups: Sequence[Group], name: str, label: str) -> None:
+    for group in groups:
+        height = group.mean(name)
+        if height is None:
+            continue
+        axes.errorbar(
+            group.mean(_FLATNESS),
+            height,
+            xerr=group.spread(_FLATNESS),
+            yerr=group.spread(name),
+            marker=_marker(groups, group.graph),
+            ms=_size(groups, group.batch_size),
+            color=_colour(groups, group.method),
+            mec="white",
+            mew=0.8,
+            elinewidth=1,
+            alpha=0.9,
+            linestyle="none",
+        )
+    positive = all((group.mean(name) or 0) > 0 for group in groups)
+    if positive and name in dict(_RISKS):
+        axes.set_yscale("log")
+    if all((group.mean(_FLATNESS) or 0) > 0 for group in groups):
+        axes.set_xscale("log")
+    axes.set(xlabel="Hessian trace at the bottom (flatter: left)", ylabel=label)
+    axes.grid(alpha=0.25, which="both")
+
+
+def _legend(groups: Sequence[Group]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    def mark(label: str, colour: str, marker: str, size: float) -> Line2D:
+        return Line2D([], [], linestyle="none", label=label, color=colour, marker=marker, ms=size)
+
+    methods = dict.fromkeys(group.method for group in groups)
+    graphs = dict.fromkeys(group.graph for group in groups)
+    batches = sorted({group.batch_size for group in groups})
+    return [
+        *(mark(method, _colour(groups, method), "o", 8) for method in methods),
+        *(mark(graph, "black", _marker(groups, graph), 7) for graph in graphs),
+        *(mark(f"batch {batch}", "0.75", "o", _size(groups, batch)) for batch in batches),
+    ]
+
+
+def _colour(groups: Sequence[Group], method: str) -> str:
+    others = [one for one in dict.fromkeys(g.method for g in groups) if one not in _COLOURS]
+    return _COLOURS.get(method) or _FURTHER[others.index(method) % len(_FURTHER)]
+
+
+def _marker(groups: Sequence[Group], graph: str) -> str:
+    return _MARKERS[list(dict.fromkeys(g.graph for g in groups)).index(graph) % len(_MARKERS)]
+
+
+def _size(groups: Sequence[Group], batch_size: int) -> float:
+    batches = sorted({group.batch_size for group in groups})
+    return 7 + 6 * batches.index(batch_size) / max(len(batches) - 1, 1)

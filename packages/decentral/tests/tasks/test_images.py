@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import gzip
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graftwork import GraftworkError
+from graftwork_decentral.tasks.images import load_images
+
+
+def write_idx(path: Path, values: np.ndarray, *, zipped: bool = False) -> None:
+    head = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}i", *values.shape)
+    data = head + values.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(data) if zipped else data)
+
+
+def fashion_mnist(folder: Path, train: int = 40, test: int = 10) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (train, 28, 28))
+    write_idx(folder / "train-images-idx3-ubyte.gz", pixels, zipped=True)
+    write_idx(folder / "train-labels-idx1-ubyte", np.arange(train) % 10)
+    write_idx(folder / "t10k-images-idx3-ubyte", generator.integers(0, 256, (test, 28, 28)))
+    write_idx(folder / "t10k-labels-idx1-ubyte.gz", np.arange(test) % 10, zipped=True)
+    return pixels
+
+
+def test_idx_files_zipped_or_not(tmp_path: Path) -> None:
+    pixels = fashion_mnist(tmp_path)
+    train, test = load_images("fashion-mnist", tmp_path, 0)
+    np.testing.assert_allclose(train.features[:, 0], pixels / 255, rtol=1e-6)
+    assert train.labels.tolist() == [number % 10 for number in range(40)]
+    assert (test.features.shape, test.classes) == ((10, 1, 28, 28), 10)
+
+
+def test_a_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    fashion_mnist(tmp_path)
+    path = tmp_path / "t10k-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(GraftworkError, match=r"t10k-images.*promises"):
+        load_images("fashion-mnist", tmp_path, 0)
+    path.write_bytes(b"<html>")
+    with pytest.raises(GraftworkError, match="not an IDX file"):
+        load_images("fashion-mnist", tmp_path, 0)
+    path.unlink()
+    with pytest.raises(GraftworkError, match="t10k-images-idx3-ubyte is missing"):
+        load_images("fashion-mnist", tmp_path, 0)
+
+
+def test_cifar_batches(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    written = {}
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        data = generator.integers(0, 256, (4, 3072), dtype=np.uint8)
+        written[name] = data
+        (folder / name).write_bytes(pickle.dumps({b"data": data, b"labels": [0, 1, 2, 9]}))
+    train, test = load_images("cifar10", tmp_path, 0)
+    assert train.features.shape == (20, 3, 32, 32)
+    np.testing.assert_allclose(test.features.reshape(4, -1), written["test_batch"] / 255, rtol=1e-6)
+    (folder / "test_batch").write_bytes(pickle.dumps({b"data": Path("/")}))
+    with pytest.raises(GraftworkError, match="arrays only"):
+        load_images("cifar10", tmp_path, 0)
+
+
+def test_a_folder_a_class(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for part, count in (("train", 3), ("test", 1)):
+        for label, grey in (("cat", 0), ("dog", 255)):
+            (tmp_path / part / label).mkdir(parents=True)
+            for number in range(count):
+                image.new("RGB", (6, 5), (grey, grey, grey)).save(tmp_path / part / label / f"{number}.png")
+    train, test = load_images("folder", tmp_path, 0)
+    assert (train.features.shape, train.labels.tolist()) == ((6, 3, 5, 6), [0, 0, 0, 1, 1, 1])
+    assert test.features[1].min() == 1
+    image.new("RGB", (9, 9)).save(tmp_path / "train" / "cat" / "odd.png")
+    with pytest.raises(GraftworkError, match="one size"):
+        load_images("folder", tmp_path, 0)
+
+
+def test_what_is_missing_is_said() -> None:
+    with pytest.raises(GraftworkError, match="folder: data = 'cifar10'"):
+        load_images("cifar10", None, 0)
+    with pytest.raises(GraftworkError, match="no such folder"):
+        load_images("idx", Path("/nonexistent"), 0)
+
+
+def test_digits_are_split_by_the_seed() -> None:
+    (first, held_out), (second, _) = (load_images("digits", None, seed) for seed in (0, 1))
+    assert (len(first), len(held_out)) == (1300, 497)
+    assert not np.array_equal(first.labels, second.labels)

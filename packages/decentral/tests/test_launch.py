@@ -1,0 +1,59 @@
+"""The launcher: variables, who is not ended with others, restarts, exit code and the last line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+CHILD = """
+import os, signal, sys, time
+rank, folder = os.environ["RANK"], sys.argv[1]
+seen = os.path.join(folder, rank)
+first = not os.path.exists(seen)
+open(seen, "a").write(os.environ["WORLD_SIZE"] + os.environ["TORCHELASTIC_USE_AGENT_STORE"] + " ")
+if rank == "1" and first:
+    os.kill(os.getpid(), signal.SIGKILL)
+if rank == "2" and "fail" in sys.argv:
+    sys.exit(3)
+time.sleep(0.5)
+"""
+
+
+def launched(*options: str, child: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "graftwork_decentral.launch", *options, "--", *child],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_others_are_not_ended_when_one_dies(tmp_path: Path) -> None:
+    result = launched("--processes", "3", child=("-c", CHILD, str(tmp_path), "fail"))
+    assert result.stdout.splitlines()[-1] == (
+        "launch: process 0: done; process 1: killed by SIGKILL; process 2: failed with code 3"
+    )
+    assert result.returncode == 0
+    assert (tmp_path / "0").read_text() == "3True "
+
+
+def test_with_restart_it_is_started_again(tmp_path: Path) -> None:
+    result = launched("--processes", "2", "--restart", child=("-c", CHILD, str(tmp_path)))
+    assert result.stdout.splitlines()[-1] == (
+        "launch: process 0: done; process 1: killed by SIGKILL, done after 1 restart"
+    )
+    assert (tmp_path / "1").read_text() == "2True 2True "
+
+
+def test_more_losses_than_are_tolerated_fail(tmp_path: Path) -> None:
+    result = launched("--processes", "2", "--tolerate", "0", child=("-c", CHILD, str(tmp_path)))
+    assert result.returncode == 1
+
+
+def test_mistakes_on_the_command_line_are_answered_at_once() -> None:
+    result = launched("--processes", "0", child=("-c", "pass"))
+    assert result.returncode == 2
+    assert "--processes must be at least 1, got 0" in result.stderr
+    assert "nothing to start" in launched("--processes", "2", child=()).stderr
