@@ -19,7 +19,7 @@ def graftwork_kinds() -> Iterator[Kind]:
         "target(graphs, device, **options) -> Communicator (graftwork_decentral.communication): rows of the "
         "agents in this process, exchanged with neighbours and mixed.",
         supplied=("graphs", "device"),
-        attributes=("exchange", "at", "mean", "sum", "rows", "traffic", "close"),
+        attributes=("exchange", "at", "mean", "sum", "close"),
     )
     yield Kind(
         FAULTS,
@@ -32,7 +32,7 @@ def graftwork_kinds() -> Iterator[Kind]:
         "target(problem, communicator, settings, upper_start, lower_start, **options) -> BilevelMethod "
         "(graftwork_decentral.bilevel): variables of the agents in this process, advanced by step(batches).",
         supplied=("problem", "communicator", "settings", "upper_start", "lower_start"),
-        attributes=("step", "upper", "lower", "levels", "averages", "steps_taken"),
+        attributes=("step", "state_dict", "load_state_dict"),
     )
 
 
@@ -54,6 +54,21 @@ def graftwork_components() -> Iterator[Component]:
         "agents in several processes, rows sent point to point (gloo, NCCL)",
     )
     yield from _methods()
+    yield from _tasks_and_models()
+    yield from _recipes()
+    yield Component(
+        FAULTS,
+        "network",
+        f"{_PACKAGE}.faults.plan:Faults",
+        "links that fail, agents cut off, old and compressed messages, processes that die",
+    )
+    yield Component(
+        Kind.REPRODUCTION,
+        "sparkle",
+        f"{_PACKAGE}.reproductions.sparkle:reproduce",
+        "a quadratic problem, hyper-cleaning of digits, and which level's graph matters",
+        _SPARKLE,
+    )
     yield Component(
         Kind.REPRODUCTION,
         "flatness",
@@ -130,3 +145,48 @@ def _methods() -> Iterator[Component]:
         ("centralized", "centralized", "everything averaged over all agents at each step", None),
     ):
         yield Component(METHOD, name, f"{_PACKAGE}.bilevel.methods:{target}", summary, paper)
+
+
+def _tasks_and_models() -> Iterator[Component]:
+    for name, target, summary in (
+        (
+            "image-classification",
+            "image_classification:ImageClassification",
+            "classify images, with agents whose classes differ",
+        ),
+        (
+            "hyper-cleaning",
+            "hyper_cleaning:HyperCleaningTask",
+            "learn which training labels are wrong from a few clean ones (bilevel)",
+        ),
+        (
+            "policy-evaluation",
+            "policy_evaluation:PolicyEvaluationTask",
+            "values of a policy from the agents' own rewards (bilevel)",
+        ),
+        (
+            "meta-learning",
+            "meta_learning:MetaLearningTask",
+            "features from which few samples of new classes suffice (bilevel)",
+        ),
+    ):
+        yield Component(Kind.TASK, name, f"{_PACKAGE}.tasks.{target}", summary)
+    yield Component(Kind.MODEL, "mlp", f"{_PACKAGE}.models.mlp:mlp", "a perceptron with one hidden layer")
+    yield Component(
+        Kind.MODEL,
+        "resnet18",
+        f"{_PACKAGE}.models.resnet:resnet18",
+        "ResNet-18 for images of 32 pixels a side",
+        "arXiv:1512.03385",
+    )
+
+
+def _recipes() -> Iterator[Component]:
+    for name, summary in (
+        ("hyper-cleaning", "ten agents find wrong labels among digits"),
+        ("hyper-cleaning-fashion-mnist", "the same on Fashion-MNIST; wants a folder of its files"),
+        ("policy-evaluation", "ten agents evaluate a policy together"),
+        ("meta-learning", "five agents learn features for new classes"),
+        ("cifar10-decentralized", "ResNet-18 on CIFAR-10 by 16 agents; wants its folder and a GPU"),
+    ):
+        yield Component(Kind.RECIPE, name, f"{_PACKAGE}:recipes/{name}.toml", summary)

@@ -22,21 +22,21 @@ from typing import Any
 
 
 def run(job: Any, scenario: dict[str, Any], limit: float) -> dict[str, Any]:
-    import torch.distributed as dist
+    from torch._C._distributed_c10d import TCPStore
 
     from graftwork_decentral.communication.store import ENDED
 
     reader, writer = os.pipe()
     host = os.fork()
     if host == 0:
-        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         os.write(writer, f"{store.port}\n".encode())
         while True:
             time.sleep(60)
     port = int(os.read(reader, 20))
     os.close(reader)
     os.close(writer)
-    client = dist.TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False)
+    client = TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False)
     begun, world = time.monotonic(), scenario["world"]
 
     def start(rank: int) -> int:

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,6 +24,7 @@ from graftwork_decentral.communication import (
     MembershipChanged,
     store_of_environment,
 )
+from graftwork_decentral.faults import Faults
 
 
 def quadratics(agents: int, size: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,7 +34,7 @@ def quadratics(agents: int, size: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     return curvatures, 2 * torch.randn(agents, size, generator=generator, dtype=torch.float64)
 
 
-def main(options: dict) -> None:
+def main(options: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     membership = Membership(
@@ -43,7 +45,10 @@ def main(options: dict) -> None:
         silence_seconds=3.0,
     )
     graphs = getattr(topology, options.get("topology", "ring"))(options["agents"], **options.get("graph", {}))
-    communicator = DistributedCommunicator(graphs, membership=membership, admit_every=10)
+    faults = Faults(**options.get("faults", {}))
+    communicator = faults.communicator(
+        DistributedCommunicator(faults.graphs(graphs), membership=membership, admit_every=10)
+    )
     curvatures, pulls = quadratics(options["agents"])
     curvatures, pulls = curvatures[list(communicator.rows)], pulls[list(communicator.rows)]
     point = torch.zeros_like(pulls)

@@ -12,6 +12,7 @@ from graftwork_decentral import strategies
 from graftwork_decentral.communication import StackedCommunicator
 from graftwork_decentral.faults import (
     Compressed,
+    Compressor,
     Delayed,
     EightBit,
     Faults,
@@ -26,7 +27,12 @@ from graftwork_decentral.topology import Topology, one_peer_exponential, ring, s
 
 LAZY_RING = ring(10, lazy=True)
 CALM_RING = ring(10, self_weight=0.75)
-COMPRESSORS = {"8-bit": EightBit(), "top-k": TopK(0.3), "random-k": RandomK(0.3), "sign": ScaledSign(8)}
+COMPRESSORS: dict[str, Compressor] = {
+    "8-bit": EightBit(),
+    "top-k": TopK(0.3),
+    "random-k": RandomK(0.3),
+    "sign": ScaledSign(8),
+}
 
 
 def made(name: str) -> Strategy:

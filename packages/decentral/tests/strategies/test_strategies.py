@@ -162,7 +162,7 @@ def test_the_mean_of_the_correction_stays_zero(problem: Any, name: str) -> None:
         before = point.mean(0)
         point = form.combine(point, point - 0.1 * gradient, communicator.at(step))
         assert float((point.mean(0) - before + 0.1 * gradient.mean(0)).abs().max()) < 1e-13
-    assert float(form.correction.mean(0).abs().max()) < 1e-13
+    assert float(form.state()["correction"].mean(0).abs().max()) < 1e-13
 
 
 @pytest.mark.parametrize("name", ["gt_atc", "gt_semi_atc", "gt_non_atc"])
@@ -186,7 +186,7 @@ def test_repair_after_a_change_of_members(name: str) -> None:
         value.copy_(torch.randn_like(value))
     form.after_membership_change(lambda value: value.mean(0))
     if name.startswith("gt"):
-        assert torch.equal(form.tracked, form.direction)
+        assert torch.equal(form.state()["tracked"], form.state()["direction"])
     else:
         assert all(float(value.mean(0).abs().max()) < 1e-15 for value in form.state().values())
 
@@ -212,7 +212,7 @@ def test_a_failed_exchange_leaves_a_state_that_the_repair_mends(problem: Any, na
         assert all(torch.equal(value, before[key]) for key, value in form.state().items())
     form.after_membership_change(lambda value: value.mean(0))
     if name.startswith("gt"):
-        assert torch.equal(form.tracked, form.direction)
+        assert torch.equal(form.state()["tracked"], form.state()["direction"])
 
 
 @pytest.mark.parametrize(

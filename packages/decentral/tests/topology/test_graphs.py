@@ -94,8 +94,10 @@ def test_metropolis_weights() -> None:
 
 
 def star_around(middle: int) -> Topology:
-    graph = nx.Graph([(0, middle), (middle, 2), (middle, 3)])
-    return from_networkx(nx.convert_node_labels_to_integers(graph, ordering="sorted"), dyadic=False)
+    graph: nx.Graph[int] = nx.Graph()
+    graph.add_nodes_from(range(4))
+    graph.add_edges_from((other, middle) for other in range(4) if other != middle)
+    return from_networkx(graph, dyadic=False)
 
 
 def test_a_graph_that_falls_apart_is_refused_and_named() -> None:

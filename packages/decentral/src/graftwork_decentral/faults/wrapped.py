@@ -140,7 +140,11 @@ class WrappedCommunicator(Communicator):
         return channels
 
     def _forget(self, change: MembershipChanged) -> None:
-        self.graphs = self.inner.graphs
+        # Not those of the next one inside, which may be told after this one.
+        innermost = self.inner
+        while isinstance(innermost, WrappedCommunicator):
+            innermost = innermost.inner
+        self.graphs = innermost.graphs
         self._fixed = fixed_support(self.graphs, self._what)
         self._step, self._seen = None, {}
         self.forget()

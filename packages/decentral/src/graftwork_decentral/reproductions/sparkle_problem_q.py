@@ -84,7 +84,7 @@ def problem_q(seed: int, steps: int) -> tuple[list[Finding], list[ErrorCurve]]:
 
     Args:
         seed: of the drawn problem.
-        steps: of the runs with small steps; those with large ones take three quarters.
+        steps: of the runs with small steps; those with large ones are half as long again.
     """
     problem, lazy_ring = Quadratic(seed=seed), ring(10, lazy=True)
     findings, curves = [], []
@@ -104,7 +104,7 @@ def problem_q(seed: int, steps: int) -> tuple[list[Finding], list[ErrorCurve]]:
                 variant,
                 graph,
                 times=8,
-                steps=3 * steps // 4,
+                steps=3 * steps // 2,
                 problem=problem,
                 panel=f"lazy {name}, steps 8 times larger",
             )

@@ -1,8 +1,8 @@
-"""Centralized, consensus, diffusion and other strategies on a real task: where they end, and how flat that is.
+"""Centralized, consensus, diffusion and other strategies on a real task: where they end, how flat it is.
 
 Source of the question: Cao, Wu, Yuan, Sayed, arXiv:2406.20006. :class:`FlatnessStudy` trains every
 combination of method, graph, batch size and seed with any torch optimizer on any task, and measures each at
-a matched training loss. :func:`write_report` puts means and spreads over seeds beside the small-step theory.
+a matched training loss. :func:`write_report` puts means and spreads over seeds beside the theory.
 
 What such a study can show depends on its size. A perceptron on digits shows that agents' training loss is
 ordered centralized < diffusion < consensus, and that their disagreement costs what the theory says. It does

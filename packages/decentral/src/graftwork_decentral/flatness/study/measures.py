@@ -2,8 +2,8 @@
 
 Always ``train_loss_agents`` and ``train_loss_centroid`` (J, the mean over agents of :mod:`.data`), and
 ``risk_over_start_agents`` (J above the common start, what leaving a minimum is measured by) where there is
-one. The bottom is where a noiseless descent from the centroid ends (``bottom_loss``): flatness follows training
-loss, and is compared there.
+one. The bottom is where a noiseless descent from the centroid ends (``bottom_loss``): flatness follows
+training loss, and is compared there.
 
 ==================  =========================================================================================
 measure             names
@@ -40,6 +40,7 @@ from graftwork_decentral.agents.measures import mean_model
 from graftwork_decentral.agents.optimizer import DecentralizedOptimizer
 from graftwork_decentral.flatness.estimate import Estimate
 from graftwork_decentral.flatness.metrics import (
+    HessianProduct,
     Objective,
     ParameterSpec,
     average_direction_sharpness,
@@ -78,6 +79,7 @@ class Effort:
         probes: of the Hessian trace.
         noise_batches: independent batches an agent.
         most_products: of the top eigenvalue.
+        theory_products: of each vector that the theory needs.
         sharpness_distance: s, in the Euclidean norm of all parameters.
         directions: pairs of them.
     """
@@ -87,6 +89,7 @@ class Effort:
     probes: int
     noise_batches: int
     most_products: int
+    theory_products: int
     sharpness_distance: float
     directions: int
 
@@ -131,10 +134,8 @@ class Measurement:
         found = {"train_loss_agents": self._loss_of_agents, "train_loss_centroid": self._loss_of_centroid}
         if start_loss is not None:
             found["risk_over_start_agents"] = self._loss_of_agents - start_loss
-        if "theory" in wanted:
-            found |= self._theory()  # first: noise and heterogeneity then need nothing further
         for measure in MEASURES:
-            if measure in wanted and measure != "theory":
+            if measure in wanted:
                 found |= getattr(self, f"_{measure.replace('-', '_')}")()
         return found
 
@@ -197,31 +198,20 @@ class Measurement:
         )
         return _estimate("bottom_sharpness", found)
 
-    def _surroundings(self, *, curved: bool) -> Surroundings:
-        agents = len(self._models)
+    @cached_property
+    def _surroundings(self) -> Surroundings:
+        agents, draws = len(self._models), self._effort.noise_batches
         noisy = [
-            noise_objectives(
-                self._task, self._centroid, agent, agents, self._effort.noise_batches, self._point.device
-            )
+            noise_objectives(self._task, self._centroid, agent, agents, draws, self._point.device)
             for agent in range(agents)
         ]
-        local = self._data.local_objectives(self._centroid)
-        return Surroundings.at(self._bottom[0], self._objective, local, noisy, curved=curved)
-
-    @cached_property
-    def _flat_surroundings(self) -> Surroundings:
-        known = self.__dict__.get("_curved_surroundings")
-        return known if known is not None else self._surroundings(curved=False)
-
-    @cached_property
-    def _curved_surroundings(self) -> Surroundings:
-        return self._surroundings(curved=True)
+        return Surroundings.at(self._bottom[0], self._data.local_objectives(self._centroid), noisy)
 
     def _noise(self) -> dict[str, float]:
-        return {"gradient_noise_trace": self._batch_size * self._flat_surroundings.noise}
+        return {"gradient_noise_trace": self._batch_size * self._surroundings.noise}
 
     def _heterogeneity(self) -> dict[str, float]:
-        return {"heterogeneity": self._flat_surroundings.heterogeneity}
+        return {"heterogeneity": self._surroundings.heterogeneity}
 
     def _theory(self) -> dict[str, float]:
         found = {"disagreement_risk": self._weighted_distance / 2}
@@ -229,7 +219,15 @@ class Measurement:
         step_size = plain_step_size(self._optimizer.inners[0])
         if step_size is None or graphs.varies:
             return found
-        predicted = predict(self._curved_surroundings, self._method, graphs.at(0).mixing_matrix, step_size)
+        predicted = predict(
+            self._surroundings,
+            HessianProduct(self._objective, self._bottom[0]),
+            self._method,
+            graphs.at(0).mixing_matrix,
+            step_size,
+            self._optimizer.rounds,
+            products=self._effort.theory_products,
+        )
         if predicted is not None:
             found["predicted_excess_risk"] = predicted.excess_risk
             found["predicted_disagreement_risk"] = predicted.disagreement

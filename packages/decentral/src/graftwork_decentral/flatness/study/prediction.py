@@ -1,104 +1,86 @@
-"""What the small-step theory says of a real run, fed with what was measured at the bottom below its centroid.
+"""What the theory of the quadratic model says of a real run, fed from the bottom below its centroid.
 
-Derived here from the quadratic model (:mod:`graftwork_decentral.flatness.theory.small_step`), which needs no
-matrix but only numbers that products with the Hessian H of J give. g a batch's gradient of one agent, Sigma
-its covariance (R / B), b_k the gradient of J_k less their mean, W = V diag(lam) V'::
+The excess risk after n steps from a minimum (:mod:`graftwork_decentral.flatness.theory.modal`, derived for
+this package after arXiv:2406.20006) is a sum of quadratic forms v' f(H) v, which need no matrix: Lanczos'
+method with q products Hv gives nodes and weights of the Gauss quadrature of v, exact for q = parameters. With
+W = V diag(lam) V', b_k the gradient of J_k less their mean, Sigma the covariance of a batch's gradient (R / B)::
 
-    shared        = mu Tr(Sigma) / (4 K)
-    disagreement  = mu^2 / (2K) sum_{m>=2} share_m [ (V' G V)_mm / (1-lam_m)^2 + Tr(H Sigma) / (1-lam_m^2) ]
-    G_jk = b_j' H b_k,   share_m = lam_m^2 for diffusion, 1 for consensus
+    ER(n) = (1/2K) [ sum_{m>=2} bhat_m' f_m(H) bhat_m + sum_m Tr(Sigma g_m(H)) ],   bhat_m = sum_k V_km b_k
+    f_m(h) = h mu^2 c_m^2 ((1 - a^n) / (1 - a))^2,   g_m(h) = h mu^2 c_m^2 (1 - a^(2n)) / (1 - a^2)
+    centralized  a = 1 - mu h, c = 1, m = 1 only      consensus  a = lam_m - mu h, c = 1
+    diffusion    a = lam_m (1 - mu h), c = lam_m
 
-The excess risk is the sum of both; the disagreement alone is Tr(HS) / 2, S the agents' covariance about their
-centroid, which the study measures too. It settles within about 1 / (1 - lam_2) steps; the shared part needs
-1 / (mu h) steps for every curvature h, so that after a finite run it is a bound from above. Both hold for
-plain gradient steps with mu h_max far below 1 - lam_2, in the same Hessian for all agents.
+The part of m >= 2 is what disagreement costs, Tr(HS) / 2 with S the agents' covariance about their centroid,
+which the study measures too. Held to be: one Hessian and one Sigma for all agents, both constant, plain gradient
+steps, independent batches. Directions of negative curvature count for nothing. A run from random weights is no
+start at a minimum, so that its shared part (m = 1) is larger than predicted while training still descends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from graftwork_decentral.flatness.arrays import mixing_modes
-from graftwork_decentral.flatness.metrics import HessianProduct, Objective, gradient, gradient_noise_trace
+from graftwork_decentral.flatness.metrics import Objective, gradient, gradient_noise_trace
 
-_CONNECTED = 1e-12
+_ROUNDING = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Noise and heterogeneity at a point, as the theory sees them.
+    """Noise and heterogeneity at a point.
 
     Args:
         noise: Tr(Sigma), the mean over agents.
-        curved_noise: Tr(H Sigma); NaN where it was not asked for.
-        heterogeneity: sum_k ||b_k||^2.
-        curved_heterogeneity: ``[agents, agents]``, b_j' H b_k; empty where it was not asked for.
+        noise_vectors: ``[agents, parameters]``, the mean of whose v v' has the expectation Sigma.
+        apart: ``[agents, parameters]``, b_k.
     """
 
     noise: float
-    curved_noise: float
-    heterogeneity: float
-    curved_heterogeneity: Tensor
+    noise_vectors: Tensor
+    apart: Tensor
+
+    @property
+    def heterogeneity(self) -> float:
+        """sum_k ||b_k||^2."""
+        return float(self.apart.double().square().sum())
 
     @classmethod
     def at(
-        cls,
-        point: Tensor,
-        objective: Objective,
-        local: Sequence[Objective],
-        noisy: Sequence[Sequence[Objective]],
-        *,
-        curved: bool = True,
+        cls, point: Tensor, local: Sequence[Objective], noisy: Sequence[Sequence[Objective]]
     ) -> Surroundings:
         """Measure them.
 
         Args:
             point: ``[parameters]``.
-            objective: J.
             local: J_k of every agent.
             noisy: for every agent the losses of two or more independent batches.
-            curved: also take the products with the Hessian: one a batch, one an agent.
 
         >>> agents = [lambda w: ((w - 1) ** 2).sum(), lambda w: ((w + 1) ** 2).sum()]
-        >>> found = Surroundings.at(
-        ...     torch.zeros(1), lambda w: (w**2).sum(), agents, [[agents[0]] * 2, [agents[1]] * 2]
-        ... )
-        >>> found.noise, found.heterogeneity, found.curved_heterogeneity.tolist()
-        (0.0, 8.0, [[8.0, -8.0], [-8.0, 8.0]])
+        >>> found = Surroundings.at(torch.zeros(1), agents, [[agents[0]] * 2, [agents[1]] * 2])
+        >>> found.noise, found.heterogeneity
+        (0.0, 8.0)
         """
-        product = HessianProduct(objective, point)
-        noise, curved_noise = [], []
+        noise, vectors = [], []
         for batches in noisy:
-            slopes = torch.stack([gradient(one, point) for one in batches])
+            slopes = [gradient(one, point) for one in batches]
             noise.append(gradient_noise_trace(slopes))
-            if curved:
-                apart = slopes - slopes.mean(0)
-                risen = sum(float((one * product(one)).sum(dtype=torch.float64)) for one in apart)
-                curved_noise.append(risen / (len(apart) - 1))
-        slopes = torch.stack([gradient(one, point) for one in local])
-        apart = slopes - slopes.mean(0)
-        gram = torch.zeros(0, 0, dtype=torch.float64)
-        if curved:
-            images = torch.stack([product(one) for one in apart])
-            gram = (apart.double() @ images.double().mT).cpu()
-        return cls(
-            sum(noise) / len(noise),
-            sum(curved_noise) / len(curved_noise) if curved_noise else float("nan"),
-            float(apart.double().square().sum()),
-            gram,
-        )
+            vectors.append((slopes[0] - slopes[1]) / 2**0.5)
+        slopes_of_agents = torch.stack([gradient(one, point) for one in local])
+        apart = slopes_of_agents - slopes_of_agents.mean(0)
+        return cls(sum(noise) / len(noise), torch.stack(vectors), apart)
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """To leading order in the step.
+    """Of the mean over agents.
 
     Args:
-        shared: excess risk that all methods have, with one centroid.
+        shared: excess risk of the centroid's motion, the same for all methods.
         disagreement: what agents pay for being apart, Tr(HS) / 2.
     """
 
@@ -107,36 +89,112 @@ class Prediction:
 
     @property
     def excess_risk(self) -> float:
-        """Of the agents' mean."""
+        """Both."""
         return self.shared + self.disagreement
 
 
 def predict(
-    surroundings: Surroundings, method: str, mixing_matrix: Tensor, step_size: float
+    surroundings: Surroundings,
+    product: Callable[[Tensor], Tensor],
+    method: str,
+    mixing_matrix: Tensor,
+    step_size: float,
+    steps: int,
+    *,
+    products: int,
 ) -> Prediction | None:
-    """Return the small-step excess risk, or None where the theory does not cover the case.
+    """Return the excess risk after some steps, or None where the theory does not cover the case.
 
     Args:
-        surroundings: with the products with the Hessian.
+        surroundings: of the minimum.
+        product: of the Hessian of J and a vector.
         method: ``centralized``, ``diffusion`` or ``consensus``; None is returned for others.
-        mixing_matrix: ``[agents, agents]``; None is returned where it is not symmetric, or more than one
-            eigenvalue is of size 1.
-        step_size: of plain gradient steps.
+        mixing_matrix: ``[agents, agents]``; None is returned where it is not symmetric.
+        step_size: of plain gradient steps; None is returned where they are unstable.
+        steps: n.
+        products: q, for each of up to 2 agents - 1 vectors.
     """
     agents = len(mixing_matrix)
-    shared = step_size * surroundings.noise / (4 * agents)
-    if method == "centralized":
-        return Prediction(shared, 0.0)
-    if method not in ("diffusion", "consensus") or not torch.equal(mixing_matrix, mixing_matrix.mT):
+    if method not in ("centralized", "diffusion", "consensus"):
         return None
+    if not torch.equal(mixing_matrix, mixing_matrix.mT):
+        return None
+    noise = [quadrature(product, vector, products) for vector in surroundings.noise_vectors]
+    nodes = torch.cat([found[0] for found in noise])
+    weights = torch.cat([found[1] for found in noise]) / agents
     lam, directions = mixing_modes(mixing_matrix)
-    lam, directions = lam[1:], directions[:, 1:]
-    if bool((lam.abs() > 1 - _CONNECTED).any()):
-        return None
-    bias = (directions.mT @ surroundings.curved_heterogeneity @ directions).diagonal() / (1 - lam) ** 2
-    variance = surroundings.curved_noise / (1 - lam**2)
-    share = lam**2 if method == "diffusion" else torch.ones_like(lam)
-    return Prediction(shared, step_size**2 / (2 * agents) * float((share * (bias + variance)).sum()))
+    shared = disagreement = 0.0
+    for mode in range(1 if method == "centralized" else agents):
+        rate = 1.0 if mode == 0 else float(lam[mode])
+        risen, unstable = _responses(nodes, rate, method, step_size, steps)
+        if unstable:
+            return None
+        variance = float((weights * risen[1]).sum())
+        if mode == 0:
+            shared = variance
+            continue
+        own = (directions[:, mode].to(surroundings.apart) @ surroundings.apart).contiguous()
+        own_nodes, own_weights = quadrature(product, own, products)
+        risen, unstable = _responses(own_nodes, rate, method, step_size, steps)
+        if unstable:
+            return None
+        disagreement += variance + float((own_weights * risen[0]).sum())
+    return Prediction(shared / (2 * agents), disagreement / (2 * agents))
+
+
+def _responses(
+    curvatures: Tensor, rate: float, method: str, step_size: float, steps: int
+) -> tuple[tuple[Tensor, Tensor], bool]:
+    """f_m and g_m at curvatures, and whether one of them is unstable."""
+    curvature = curvatures.clamp(min=0)
+    moved = step_size * curvature
+    contraction = rate - moved if method == "consensus" else rate * (1 - moved)
+    gain = rate if method == "diffusion" else 1.0
+    # Without curvature mode 1 drifts: nothing settles, but at no curvature nothing is paid for either.
+    still = (1 - contraction).abs() < _ROUNDING
+    remaining = (1 - contraction).masked_fill(still, 1.0)
+    summed = torch.where(still, float(steps), (1 - contraction**steps) / remaining)
+    squares = torch.where(
+        still, float(steps), (1 - contraction ** (2 * steps)) / (remaining * (1 + contraction))
+    )
+    scale = curvature * (step_size * gain) ** 2
+    return (scale * summed.square(), scale * squares), bool((contraction.abs() > 1).any())
+
+
+def quadrature(product: Callable[[Tensor], Tensor], vector: Tensor, products: int) -> tuple[Tensor, Tensor]:
+    """Return nodes and weights such that v' f(A) v is nearly the sum of weights times f(nodes).
+
+    Args:
+        product: of a symmetric matrix A and a vector.
+        vector: v ``[parameters]``.
+        products: to take, 1 or more; fewer where v lies in a smaller invariant subspace.
+
+    >>> nodes, weights = quadrature(lambda v: torch.tensor([1.0, 3.0]) * v, torch.tensor([2.0, 1.0]), 2)
+    >>> [round(value, 4) for value in (nodes.sum().item(), weights.sum().item(), (weights * nodes).sum().item())]
+    [4.0, 5.0, 7.0]
+    """
+    length = float(vector.norm())
+    if length == 0:
+        return torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    basis, diagonal, beside = [vector / length], [], []
+    for _ in range(min(products, len(vector))):
+        image = product(basis[-1])
+        diagonal.append(float(image @ basis[-1]))
+        held = torch.stack(basis)
+        for _ in range(2):
+            image = image - held.mT @ (held @ image)
+        left = float(image.norm())
+        if left <= 10 * torch.finfo(vector.dtype).eps * max(map(abs, diagonal)) or len(diagonal) == products:
+            break
+        beside.append(left)
+        basis.append(image / left)
+    size = len(diagonal)
+    off = torch.tensor(beside[: size - 1], dtype=torch.float64)
+    matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    if size > 1:
+        matrix += torch.diag(off, 1) + torch.diag(off, -1)
+    nodes, vectors = torch.linalg.eigh(matrix)
+    return nodes, length**2 * vectors[0].square()
 
 
 def plain_step_size(optimizer: torch.optim.Optimizer) -> float | None:

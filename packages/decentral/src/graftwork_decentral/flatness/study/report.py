@@ -28,8 +28,8 @@ _COLUMNS = (
 )
 _NOTE = """\
 excess risk, and its centroid's: training loss above the bottom, where a noiseless descent from the centroid
-ends. apart: what disagreement costs, Tr(HS)/2. predicted: small steps, steady state, one Hessian for all; after
-few steps the first is too large. Flatness is comparable where bottoms are. Small networks do not show that
+ends. apart: what disagreement costs, Tr(HS)/2. predicted: the quadratic model at the bottom, after as many
+steps; a run from random weights is above it while it still descends. Flatness is comparable where bottoms are. Small networks do not show that
 decentralized training ends flatter or more accurate."""
 
 

@@ -58,12 +58,13 @@ class FlatnessStudy:
         probes: products with the Hessian for its trace.
         noise_batches: batches an agent for the gradient noise, 2 or more.
         most_products: with the Hessian, for its largest eigenvalue.
+        theory_products: for each of up to 2 agents - 1 vectors that the theory needs.
         sharpness_distance: at which sharpness is taken, in the norm of all parameters.
         directions: of sharpness.
         batch_option: the option of the task that sets its batch size.
         unsuited: what to do about a correction that the optimizer undoes: refuse or warn.
         device: auto for the GPU where there is one.
-        threads: of torch on the CPU while the study runs, 1 is fastest for small models; none to change nothing.
+        threads: of torch on the CPU while the study runs (1 for small models); none to change nothing.
 
     Raises:
         ValueError: an option is out of its range.
@@ -92,6 +93,7 @@ class FlatnessStudy:
         probes: int = 16,
         noise_batches: int = 4,
         most_products: int = 50,
+        theory_products: int = 8,
         sharpness_distance: float = 1.0,
         directions: int = 8,
         batch_option: str = "batch_size",
@@ -115,6 +117,7 @@ class FlatnessStudy:
             ("probes", probes, 2),
             ("noise_batches", noise_batches, 2),
             ("most_products", most_products, 1),
+            ("theory_products", theory_products, 1),
             ("directions", directions, 2),
             *(("batch_sizes", size, 1) for size in batch_sizes),
             *(("seeds", seed, 0) for seed in seeds),
@@ -141,7 +144,7 @@ class FlatnessStudy:
         require_option(task, batch_option)
         self.task, self.optimizer, self.agents, self.steps = task, optimizer, agents, steps
         self.arms = arms_of(methods, graphs, agents)
-        self.cells = list(cells_of(self.arms, dict.fromkeys(batch_sizes), dict.fromkeys(seeds)))
+        self.cells = list(cells_of(self.arms, [*dict.fromkeys(batch_sizes)], [*dict.fromkeys(seeds)]))
         self.start_steps, self.start_descent = start_steps, start_descent
         self.start_batch_size = start_batch_size or max(batch_sizes)
         self.measure = measure
@@ -151,6 +154,7 @@ class FlatnessStudy:
             probes,
             noise_batches,
             most_products,
+            theory_products,
             sharpness_distance,
             directions,
         )
