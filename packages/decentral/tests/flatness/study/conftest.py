@@ -43,10 +43,14 @@ def make_study(toy: Any) -> MakeStudy:
             "optimizer": lambda model: torch.optim.SGD(model.parameters(), lr=0.2),
             "graphs": ({"name": "ring", "lazy": True},),
             "batch_sizes": (10,),
-            "agents": 6,
+            "agents": 4,
             "steps": 60,
             "measure": (),
-            "descent_steps": 200,
+            "descent_steps": 60,
+            "probes": 2,
+            "noise_batches": 2,
+            "most_products": 5,
+            "directions": 2,
             "device": "cpu",
         }
         return FlatnessStudy(**{**chosen, **options})

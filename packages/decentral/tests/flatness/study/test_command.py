@@ -28,6 +28,7 @@ batch_sizes = [2]
 agents = 4
 steps = 10
 measure = ["excess-risk"]
+descent_steps = 5
 """
 
 

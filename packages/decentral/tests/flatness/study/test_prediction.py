@@ -31,7 +31,10 @@ class Case:
         self.surroundings = Surroundings.at(
             torch.zeros(SIZE, dtype=torch.float64),
             [self.objective(own) for own in self.apart],
-            [[self.objective(own + one), self.objective(own - one)] for own, one in zip(self.apart, moved)],
+            [
+                [self.objective(own + one), self.objective(own - one)]
+                for own, one in zip(self.apart, moved, strict=True)
+            ],
         )
 
     def objective(self, slope: Tensor) -> Objective:

@@ -46,6 +46,7 @@ class ToySoftmax:
         decay = sum(parameter.square().sum() for parameter in model.parameters()) * DECAY / 2
         return F.cross_entropy(model(batch["features"]), batch["labels"]) + decay, {}
 
+    @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         features, labels = self.samples(999)
         logits = model(features)

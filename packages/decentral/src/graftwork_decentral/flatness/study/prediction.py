@@ -3,7 +3,8 @@
 The excess risk after n steps from a minimum (:mod:`graftwork_decentral.flatness.theory.modal`, derived for
 this package after arXiv:2406.20006) is a sum of quadratic forms v' f(H) v, which need no matrix: Lanczos'
 method with q products Hv gives nodes and weights of the Gauss quadrature of v, exact for q = parameters. With
-W = V diag(lam) V', b_k the gradient of J_k less their mean, Sigma the covariance of a batch's gradient (R / B)::
+W = V diag(lam) V', b_k the gradient of J_k less their mean, Sigma = R / B the covariance of a batch's
+gradient::
 
     ER(n) = (1/2K) [ sum_{m>=2} bhat_m' f_m(H) bhat_m + sum_m Tr(Sigma g_m(H)) ],   bhat_m = sum_k V_km b_k
     f_m(h) = h mu^2 c_m^2 ((1 - a^n) / (1 - a))^2,   g_m(h) = h mu^2 c_m^2 (1 - a^(2n)) / (1 - a^2)
@@ -11,9 +12,9 @@ W = V diag(lam) V', b_k the gradient of J_k less their mean, Sigma the covarianc
     diffusion    a = lam_m (1 - mu h), c = lam_m
 
 The part of m >= 2 is what disagreement costs, Tr(HS) / 2 with S the agents' covariance about their centroid,
-which the study measures too. Held to be: one Hessian and one Sigma for all agents, both constant, plain gradient
-steps, independent batches. Directions of negative curvature count for nothing. A run from random weights is no
-start at a minimum, so that its shared part (m = 1) is larger than predicted while training still descends.
+which the study measures too. Assumed: one Hessian and one Sigma for all agents, both constant; plain gradient
+steps; independent batches. Directions of negative curvature count for nothing. A run from random weights does
+not start at a minimum: its shared part (m = 1) is above the prediction while training still descends.
 """
 
 from __future__ import annotations
@@ -170,7 +171,7 @@ def quadrature(product: Callable[[Tensor], Tensor], vector: Tensor, products: in
         products: to take, 1 or more; fewer where v lies in a smaller invariant subspace.
 
     >>> nodes, weights = quadrature(lambda v: torch.tensor([1.0, 3.0]) * v, torch.tensor([2.0, 1.0]), 2)
-    >>> [round(value, 4) for value in (nodes.sum().item(), weights.sum().item(), (weights * nodes).sum().item())]
+    >>> [round(float(value), 4) for value in (nodes.sum(), weights.sum(), (weights * nodes).sum())]
     [4.0, 5.0, 7.0]
     """
     length = float(vector.norm())
