@@ -90,6 +90,11 @@ class Procedure(Protocol):
         """Trained on in the latest step, in all processes."""
         ...
 
+    @property
+    def position(self) -> int:
+        """Steps taken so far; where others were ahead, one step may take it further than by one."""
+        ...
+
     def start(self, step: int) -> None:
         """Take up the data after so many steps; called once, when a checkpoint has been loaded."""
         ...
@@ -150,7 +155,11 @@ class Run(Protocol):
 
 @runtime_checkable
 class Trainer(Protocol):
-    """A way of training any task."""
+    """A way of training any task.
+
+    Where a trainer has ``connects_itself`` and it is true, no process group is made for it: its processes
+    find each other without.
+    """
 
     def fit(self, task: Task, recipe: Resolved, run: Run) -> None:
         """Train to the end, or raise :class:`graftwork.GraftworkError` with what was saved loadable."""

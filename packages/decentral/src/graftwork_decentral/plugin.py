@@ -23,9 +23,9 @@ def graftwork_kinds() -> Iterator[Kind]:
     )
     yield Kind(
         FAULTS,
-        "target(**options) -> Faults: graphs(graphs) and communicator(communicator) put what goes wrong in a "
-        "network around them.",
-        attributes=("graphs", "communicator"),
+        "target(**options) -> Faults: graphs(graphs) and communicator(communicator, strategy) put what goes "
+        "wrong in a network around them; validate(strategy, graphs) refuses what would diverge.",
+        attributes=("graphs", "communicator", "validate"),
     )
     yield Kind(
         METHOD,
@@ -58,7 +58,7 @@ def graftwork_components() -> Iterator[Component]:
     yield from _recipes()
     yield Component(
         FAULTS,
-        "network",
+        "standard",
         f"{_PACKAGE}.faults.plan:Faults",
         "links that fail, agents cut off, old and compressed messages, processes that die",
     )
@@ -139,7 +139,12 @@ def _methods() -> Iterator[Component]:
     for name, target, summary, paper in (
         ("sparkle", "sparkle", "any strategy at each of three levels", _SPARKLE),
         ("d-soba", "d_soba", "the same step without a correction", "arXiv:2402.03167"),
-        ("ma-dsbo-gt", "ma_dsbo_gt", "inner loops, gradient tracking and a moving average", "arXiv:2210.12839"),
+        (
+            "ma-dsbo-gt",
+            "ma_dsbo_gt",
+            "inner loops, gradient tracking and a moving average",
+            "arXiv:2210.12839",
+        ),
         ("mdbo", "mdbo", "momentum, and Neumann series for the inverse Hessian", "arXiv:2206.15025"),
         ("sldbo", "sldbo", "a single loop with gradient tracking", "arXiv:2311.08945"),
         ("centralized", "centralized", "everything averaged over all agents at each step", None),

@@ -7,7 +7,6 @@ import torch
 
 from graftwork import GraftworkError
 from graftwork_decentral.bilevel import methods
-from graftwork_decentral.bilevel.level import on_graph
 from graftwork_decentral.bilevel.problem import BilevelMethod, BilevelSettings
 from graftwork_decentral.bilevel.quadratic import Quadratic
 from graftwork_decentral.communication import StackedCommunicator
@@ -113,5 +112,5 @@ def test_an_unknown_strategy_is_refused_by_name(problem: Quadratic) -> None:
 
 
 def test_graphs_of_other_agents_are_refused() -> None:
-    with pytest.raises(GraftworkError, match="4 agents and the other levels have 10"):
-        on_graph(StackedCommunicator(ring(10)), full(4))
+    with pytest.raises(GraftworkError, match="'full' has 4 agents and 'ring' has 10"):
+        StackedCommunicator(ring(10)).on(full(4))

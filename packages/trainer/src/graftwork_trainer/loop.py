@@ -48,6 +48,8 @@ class Training:
         self.state = TrainingState.from_saved(saved)
         self.scheduler.last_epoch = self.state.step
         procedure.start(self.state.step)
+        self._factor = factor
+        self._catch_up()
         self.interval = Interval(procedure)
         self.step_watch = Stopwatch(procedure.device)
 
@@ -73,11 +75,22 @@ class Training:
                     outcome = self.procedure.step()
                     self.scheduler.step()
                 state.step += 1
+                self._catch_up()
                 self.interval.add(outcome, self.procedure.units)
                 progress.advance()
                 stopping = stop_requested()
-                self._keep_records(progress, last=state.step == steps or stopping)
+                self._keep_records(progress, last=state.step >= steps or stopping)
             self._finish(stopping)
+
+    def _catch_up(self) -> None:
+        """Go on from where others are, if this process was behind."""
+        position = self.procedure.position
+        if position > self.state.step:
+            self.state.step = self.scheduler.last_epoch = position
+            for group, base in zip(
+                self.procedure.optimizer.param_groups, self.scheduler.base_lrs, strict=True
+            ):
+                group["lr"] = base * self._factor(position)
 
     def _ended(self) -> bool:
         patience = self.options.patience

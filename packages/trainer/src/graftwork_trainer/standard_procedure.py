@@ -57,6 +57,7 @@ class StandardProcedure:
 
     def start(self, step: int) -> None:
         """Take up the data after so many steps."""
+        self.position = step
         self._batches = StepBatches(
             self._task,
             self._world,
@@ -74,7 +75,9 @@ class StandardProcedure:
 
     def step(self) -> StepOutcome:
         """Take one."""
-        return self._rule(self._batches.next_step())
+        outcome = self._rule(self._batches.next_step())
+        self.position += 1
+        return outcome
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """Over processes."""

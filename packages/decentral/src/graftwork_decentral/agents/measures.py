@@ -51,4 +51,4 @@ def consensus_distance(bank: AgentBank, communicator: Communicator) -> float:
         mean = communicator.mean(segment.weights)
         for row in segment.weights:
             total += (row - mean).double().square().sum()
-    return float((communicator.sum(total) / communicator.agents).sqrt())
+    return float((communicator.sum(total) / len(communicator.living)).sqrt())

@@ -27,6 +27,7 @@ from graftwork_decentral.agents.bank import AgentBank
 from graftwork_decentral.agents.linearity import moves_linearly
 from graftwork_decentral.agents.packing import pack, unpack
 from graftwork_decentral.communication.communicator import Communicator
+from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.strategies.form import Exchange, Form
 from graftwork_decentral.strategies.strategy import Strategy
 
@@ -84,6 +85,7 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         self._check_pairing(unsuited)
         self.forms: list[Form] = [strategy.start(segment.weights) for segment in bank.segments]
         self.rounds = 0
+        communicator.on_membership_change.append(self._mend)
         super().__init__([{"params": list(bank.models[0].parameters())}], {})
         self._link()
 
@@ -138,17 +140,16 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
             returned = [self._move(self.inners[0], closures[0])]
             self.rounds += 1
             return returned[0]
-        exchange = self.communicator.at(self.rounds)
         with torch.no_grad():
             if self.strategy.tracks:
-                self._track(exchange)
+                self._until_it_succeeds(self._track)
             points = [
                 segment.weights.clone() if form.reads_point else segment.weights
                 for segment, form in zip(self.bank.segments, self.forms, strict=True)
             ]
         returned = [self._move(inner, one) for inner, one in zip(self.inners, closures, strict=True)]
         with torch.no_grad():
-            self._exchange(points, exchange)
+            self._until_it_succeeds(lambda exchange: self._exchange(points, exchange))
         self.rounds += 1
         if closure is None:
             return None
@@ -207,14 +208,29 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
                         views[parameter][name].copy_(value)
         self._link()
 
-    def mend(self) -> None:
-        """After a change of who takes part: make the strategies' state sum to what it should again."""
-        with torch.no_grad():
-            for form in self.forms:
-                form.after_membership_change(self.communicator.mean)
-
     def _move(self, inner: Any, closure: Closure | None) -> Any:
         return inner.step() if closure is None else inner.step(closure)
+
+    def _until_it_succeeds(self, rounds: Callable[[Exchange], None]) -> None:
+        """Exchange, and again with those who are left, or have come, where membership changes meanwhile.
+
+        Nothing has changed where an exchange fails, so that the agents' moves are not lost with it.
+        """
+        while True:
+            try:
+                rounds(self.communicator.at(self.rounds))
+                return
+            except MembershipChanged as change:
+                # Others may have been a step further.
+                self.rounds = change.step
+
+    @torch.no_grad()
+    def _mend(self, change: MembershipChanged) -> None:
+        """Give agents that came back the mean of the others, and let corrections sum to what they should."""
+        for segment, form in zip(self.bank.segments, self.forms, strict=True):
+            if change.joined:
+                segment.weights.copy_(self.communicator.adopted(segment.weights, change.joined))
+            form.after_membership_change(self.communicator.mean)
 
     def _track(self, exchange: Exchange) -> None:
         for index, (segment, form) in enumerate(zip(self.bank.segments, self.forms, strict=True)):
@@ -249,8 +265,8 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
             if trained != {id(p) for p in _parameters(inner)}:
                 raise GraftworkError(
                     f"the inner optimizer of agent {agent} must train all parameters of its model that "
-                    "require a gradient and no others; freeze the rest (requires_grad = False) before the AgentBank "
-                    "is made"
+                    "require a gradient and no others; freeze the rest (requires_grad = False) before the "
+                    "AgentBank is made"
                 )
         kind = type(self.inners[0]).__name__
         if self.strategy.tracks and self.closure is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Literal
 
 import torch
@@ -14,7 +13,6 @@ from graftwork_decentral.communication import Communicator
 from graftwork_decentral.strategies import Strategy
 from graftwork_decentral.strategies.form import Form
 from graftwork_decentral.strategies.triple import TripleForm
-from graftwork_decentral.topology import GraphSequence
 
 Track = Literal["scaled", "raw"]
 Lazy = Literal["auto", "never"]
@@ -120,37 +118,6 @@ def advance_together(levels: Sequence[Level], moved: Sequence[Tensor], step: int
         for level, after in fused:
             own = {key: mixed[f"{level.name}.{key}"] for key in sent[level.name]}
             level.point = level.form.incoming(level.point, after, own)
-
-
-def on_graph(communicator: Communicator, graphs: GraphSequence) -> Communicator:
-    """Return the communicator of other graphs between the same agents; both count traffic together.
-
-    Raises:
-        GraftworkError: the graphs have another number of agents, or differ between processes.
-    """
-    if graphs.digest == communicator.graphs.digest:
-        return communicator
-    if graphs.agents != communicator.agents:
-        raise GraftworkError(
-            f"topology {graphs.name!r} has {graphs.agents} agents and the other levels have "
-            f"{communicator.agents}; all three levels are of the same agents"
-        )
-    _same_everywhere(communicator, graphs)
-    # What a communicator keeps it keeps by the graph's digest, so that a copy may share it.
-    other = copy(communicator)
-    other.graphs = graphs
-    return other
-
-
-def _same_everywhere(communicator: Communicator, graphs: GraphSequence) -> None:
-    """Compare the graphs of all processes: those that differ would wait for each other for ever."""
-    mine = int(graphs.digest[:10], 16)
-    device = communicator.device
-    total, processes = communicator.sum(torch.tensor([mine, 1], dtype=torch.float64, device=device)).tolist()
-    if total != mine * processes:
-        raise GraftworkError(
-            f"processes disagree on the topology {graphs.name!r} of a level; give all of them one recipe"
-        )
 
 
 def starting_points(sizes: Sequence[int], starts: Sequence[Tensor | None], like: Tensor) -> list[Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graftwork import Choice
 from graftwork_decentral import strategies
-from graftwork_decentral.bilevel.level import Lazy, Track, on_graph
+from graftwork_decentral.bilevel.level import Lazy, Track
 from graftwork_decentral.bilevel.ma_dsbo import MovingAverageDoubleLoop
 from graftwork_decentral.bilevel.mdbo import MomentumBilevel
 from graftwork_decentral.bilevel.problem import BilevelProblem, BilevelSettings
@@ -154,7 +154,7 @@ def centralized(
         upper_start: ``[upper variables]``.
         lower_start: ``[lower variables]``.
     """
-    everyone = on_graph(communicator, full(communicator.agents))
+    everyone = communicator.on(full(communicator.agents))
     return _uniform(
         "centralized", strategies.diffusion(), problem, everyone, settings, upper_start, lower_start
     )

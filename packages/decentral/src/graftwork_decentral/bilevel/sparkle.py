@@ -22,7 +22,6 @@ from graftwork_decentral.bilevel.level import (
     Level,
     Track,
     advance_together,
-    on_graph,
     starting_points,
 )
 from graftwork_decentral.bilevel.levelled import LevelledMethod, three_batches
@@ -246,7 +245,7 @@ def _communicators(
             graph = strategy.suited(graph)
         else:
             strategy.validate(graph)
-        made.setdefault(graph.digest, on_graph(communicator, graph))
+        made.setdefault(graph.digest, communicator.on(graph))
         chosen.append(made[graph.digest])
     return chosen
 

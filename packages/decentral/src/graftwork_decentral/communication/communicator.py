@@ -14,11 +14,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from typing import Literal, TypeVar
+from copy import copy
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from graftwork import GraftworkError
 from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.communication.paths.choice import mixed_by
 from graftwork_decentral.communication.paths.plan import MixPlan
@@ -52,6 +54,7 @@ class Communicator(ABC):
         self.on_membership_change: list[Callable[[MembershipChanged], None]] = []
         """Called in this order, on every process, when agents are lost or come back: repairs of state."""
         self._plans: OrderedDict[str, tuple[MixPlan, Topology]] = OrderedDict()
+        self._messages: OrderedDict[str, tuple[int, Topology]] = OrderedDict()
 
     @property
     def agents(self) -> int:
@@ -63,6 +66,11 @@ class Communicator(ABC):
         """The agents that take part."""
         return tuple(range(self.agents))
 
+    @property
+    def joins(self) -> bool:
+        """Whether this process came back, and is yet to be given the others' state."""
+        return False
+
     def start(self, step: int) -> int:
         """Return the step to begin with; call it once, when ``on_membership_change`` is filled.
 
@@ -70,6 +78,46 @@ class Communicator(ABC):
             step: to begin with, unless this process joins others that are further.
         """
         return step
+
+    def reached(self, step: int) -> None:  # noqa: B027, as it is of use to some
+        """Say which step is next, outside an exchange: a change of membership meanwhile goes on from it."""
+
+    def on(self, graphs: GraphSequence) -> Communicator:
+        """Return one between the same agents on other graphs; both count traffic together.
+
+        Every process must call it, with the same graphs. Lost agents do not come to be known to it.
+
+        Args:
+            graphs: who exchanges with whom there.
+
+        Raises:
+            GraftworkError: the graphs have another number of agents or differ between processes, or this
+                communicator has faults, which are of its own graphs.
+        """
+        if graphs.digest == self.graphs.digest:
+            return self
+        if graphs.agents != self.agents:
+            raise GraftworkError(
+                f"topology {graphs.name!r} has {graphs.agents} agents and {self.graphs.name!r} has "
+                f"{self.agents}; variables of the same agents need graphs of as many"
+            )
+        if hasattr(self.graphs, "support") or self.remembers:
+            raise GraftworkError(
+                f"some variables are to be mixed on {graphs.name!r} and others on {self.graphs.name!r}, and "
+                "[faults] are of one graph; use one topology for all levels, with topology.lazy = true where "
+                "strategies need lazy weights, or leave the faults out"
+            )
+        # Those that differ would wait for each other for ever.
+        mine = torch.tensor([int(graphs.digest[:10], 16), 1], dtype=torch.float64, device=self.device)
+        total, processes = self.sum(mine).tolist()
+        if total != float(mine[0]) * processes:
+            raise GraftworkError(
+                f"processes disagree on topology {graphs.name!r}; give all of them one recipe"
+            )
+        # What it keeps it keeps by the graph's digest, so that a copy may share it.
+        other = copy(self)
+        other.graphs = graphs
+        return other
 
     def exchange(self, payloads: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         """Mix several tensors in one round.
@@ -140,6 +188,18 @@ class Communicator(ABC):
         adopted[here] = total / len(with_state)
         return adopted
 
+    @property
+    def remembers(self) -> bool:
+        """Whether what is sent depends on what was sent before."""
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is remembered, tensors and plain numbers; nothing where each round is for itself."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027, as most remember nothing
+        """Take over what :meth:`state_dict` returned, on the same agents."""
+
     def close(self) -> None:  # noqa: B027, as some have nothing to close
         """Let go of what was opened."""
 
@@ -165,8 +225,11 @@ class Communicator(ABC):
 
     def _count(self, payloads: Mapping[str, Tensor], topology: Topology) -> None:
         # A symmetric graph sends along the edges it receives on; others have as many out as in on the whole.
-        linked = topology.mixing_matrix[self.rows.start : self.rows.stop] != 0
-        own = linked[:, self.rows.start : self.rows.stop].diagonal()
-        messages = int(linked.sum()) - int(own.sum())
+        def messages_of_a_round() -> int:
+            linked = topology.mixing_matrix[self.rows.start : self.rows.stop] != 0
+            own = linked[:, self.rows.start : self.rows.stop].diagonal()
+            return int(linked.sum()) - int(own.sum())
+
+        messages = self._kept(self._messages, topology, messages_of_a_round)
         row_bytes = sum(value[0].numel() * value.element_size() for value in payloads.values())
         self.traffic.count(messages, row_bytes)

@@ -101,10 +101,17 @@ class DistributedCommunicator(Communicator):
     def living(self) -> tuple[int, ...]:
         return tuple(agent for agent, owner in enumerate(self._owner) if owner in self._view.members)
 
+    @property
+    def joins(self) -> bool:
+        return self._links is None
+
     def start(self, step: int) -> int:
         if self._links is not None:
             return step
         return self._form(self._view).step
+
+    def reached(self, step: int) -> None:
+        self._step = step
 
     def known(self, payloads: Mapping[str, Tensor], topology: Topology, step: int) -> dict[str, Tensor]:
         self._step = step

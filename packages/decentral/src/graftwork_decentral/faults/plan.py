@@ -43,6 +43,7 @@ class Faults:
         share: of the numbers that top-k and random-k send.
         gamma: how far to move towards the neighbours under compression; none for what suits the compressor.
         on_failure: whether the others stop or continue when a process is lost.
+        timeout_seconds: after how long a process that does not answer counts as lost.
         seed: of all draws.
 
     Raises:
@@ -62,6 +63,7 @@ class Faults:
     share: float = 0.1
     gamma: float | None = None
     on_failure: Literal["stop", "continue"] = "stop"
+    timeout_seconds: float = 60.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class Faults:
             raise ValueError(
                 f"compressor must be 'none', 'top-k', 'random-k', 'sign' or '8-bit', got {self.compressor!r}"
             )
+        if not self.timeout_seconds > 0:
+            raise ValueError(f"timeout_seconds must be above 0, got {self.timeout_seconds}")
         if self.on_failure not in ("stop", "continue"):
             raise ValueError(f"on_failure must be 'stop' or 'continue', got {self.on_failure!r}")
 

@@ -49,8 +49,15 @@ class WrappedCommunicator(Communicator):
     def living(self) -> tuple[int, ...]:
         return self.inner.living
 
+    @property
+    def joins(self) -> bool:
+        return self.inner.joins
+
     def start(self, step: int) -> int:
         return self.inner.start(step)
+
+    def reached(self, step: int) -> None:
+        self.inner.reached(step)
 
     def exchange(self, payloads: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         channels = self._channels(payloads, step)
@@ -110,6 +117,10 @@ class WrappedCommunicator(Communicator):
 
     def close(self) -> None:
         self.inner.close()
+
+    @property
+    def remembers(self) -> bool:
+        return True
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ hyper-cleaning it does, clearly so from a gap of 0.02 down. On the quadratic pro
 ring alone (EXTRA, ED); at moderate gaps, and wherever the upper level tracks gradients, the upper graph costs
 more steps.
 
-All of it takes some 200 seconds of CPU time.
+All of it takes some 150 seconds of CPU time, shared by worker processes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from typing import Any
 
 from graftwork import Finding
 from graftwork_decentral.reproductions import sparkle_hyper_cleaning as cleaning
+from graftwork_decentral.reproductions import sparkle_problem_q as problem_q
 from graftwork_decentral.reproductions import sparkle_topology as topology
-from graftwork_decentral.reproductions.sparkle_problem_q import problem_q, rows_of
+from graftwork_decentral.reproductions.sparkle_workers import workers_pool
 
 
 def reproduce(
@@ -33,6 +34,7 @@ def reproduce(
     problem_steps: int = 2000,
     cleaning_steps: int = 1000,
     seed: int = 0,
+    workers: int | None = None,
 ) -> list[Finding]:
     """Compute tables and figures.
 
@@ -43,9 +45,11 @@ def reproduce(
         problem_steps: of the quadratic problem.
         cleaning_steps: of hyper-cleaning, at least 250.
         seed: of the quadratic problem and the topology study; of the first draw.
+        workers: processes that share the runs; none for one a core, 1 for this process alone. The results
+            are the same. A script that asks for several guards its own start by ``if __name__ == ...``.
 
     Raises:
-        ValueError: there is no seed, or there are too few steps.
+        ValueError: there is no seed, or there are too few steps or workers.
     """
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
@@ -54,17 +58,22 @@ def reproduce(
     if cleaning_steps < cleaning.MIDDLE:
         raise ValueError(f"cleaning_steps must be at least {cleaning.MIDDLE}, got {cleaning_steps}")
     output.mkdir(parents=True, exist_ok=True)
-    findings, curves = problem_q(seed, problem_steps)
-    runs = [
-        cleaning.clean(variant, draw, cleaning_steps)
-        for variant in cleaning.COMPARED
-        for draw in range(seed, seed + seeds)
-    ]
-    points = topology.topology_study(seed, problem_steps)
-    findings += cleaning.findings_of(runs)
+    with workers_pool(workers) as pool:
+        # The longest first, so that no worker is left with one at the end.
+        cleaned = cleaning.submit_cleaning(pool, range(seed, seed + seeds), cleaning_steps)
+        placed = topology.submit_topologies(pool, seed, problem_steps)
+        descents = problem_q.submit_problem_q(pool, seed, problem_steps)
+        findings = problem_q.findings_of(descents)
+        runs = [run.result() for run in cleaned.runs]
+        optima = {which: [one.result() for one in values] for which, values in cleaned.optima.items()}
+        points = [point.result() for point in placed]
+    curves = [curve for curve in (one.curve.result() for one in descents) if curve.panel]
+    findings += cleaning.findings_of(runs, optima)
     findings += topology.findings_of(points, problem_steps)
     (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
-    _write(output / "problem_q.csv", ("setting", "method", "step", "squared error"), rows_of(curves))
+    _write(
+        output / "problem_q.csv", ("setting", "method", "step", "squared error"), problem_q.rows_of(curves)
+    )
     columns = ("step", "evaluations", "worst", "mean", "auc", "disagreement")
     _write(
         output / "hyper_cleaning.csv",

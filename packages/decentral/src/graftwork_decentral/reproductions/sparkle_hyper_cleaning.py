@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from graftwork import Finding
 from graftwork_decentral.bilevel.problem import BilevelMethod, BilevelSettings
+from graftwork_decentral.bilevel.setup import BilevelSetup
 from graftwork_decentral.communication import StackedCommunicator
 from graftwork_decentral.reproductions import sparkle_variants as variants
 from graftwork_decentral.reproductions.sparkle_variants import Variant
@@ -91,20 +94,25 @@ def clean(
         graphs: of all levels; the lazy ring unless given.
         records: further steps to record.
     """
-    task = HyperCleaningTask(seed=seed)
-    setup = task.bilevel(AGENTS)
-    communicator = StackedCommunicator(graphs or ring(AGENTS, lazy=True))
+    task, setup, test = _drawn(seed, AGENTS)
+    communicator = StackedCommunicator(graphs or ring(AGENTS, lazy=True), path=variant.path)
     method = variant.build(setup.problem, communicator, SETTINGS, setup.upper_start, setup.lower_start)
     evaluations: int = getattr(method, "evaluations_per_step", _OF_SPARKLE)
     steps = max(MIDDLE if steps >= MIDDLE else 1, steps * _OF_SPARKLE // evaluations)
     wanted = {*range(10, 100, 10), *range(100, steps, 50), EARLY, MIDDLE, steps, *records}
-    test = load_images("digits", None, seed)[1]
     moments = []
     for step in range(1, steps + 1):
         method.step(setup.batches(step, range(AGENTS)))
         if step in wanted:
             moments.append(_moment(method, step, step * evaluations, task, test))
     return CleaningRun(variant, seed, moments)
+
+
+@lru_cache(maxsize=8)
+def _drawn(seed: int, agents: int) -> tuple[HyperCleaningTask, BilevelSetup, Images]:
+    """The task, its problem and the held-out images of a draw, which all methods share."""
+    task = HyperCleaningTask(seed=seed)
+    return task, task.bilevel(agents), load_images("digits", None, seed)[1]
 
 
 def _moment(
@@ -156,8 +164,37 @@ def without_cleaning(seed: int, *, only_right: bool) -> float:
     return float(_accuracies(y.detach(), features, torch.from_numpy(test.labels)))
 
 
-def findings_of(runs: Sequence[CleaningRun]) -> list[Finding]:
-    """Return the table: the mean over seeds, its range and the reference range in the note."""
+@dataclass(frozen=True, slots=True)
+class CleaningStudy:
+    """All runs, and for each seed the optimum without cleaning and that on right labels alone."""
+
+    runs: list[Future[CleaningRun]]
+    optima: dict[bool, list[Future[float]]]
+
+
+def submit_cleaning(pool: Executor, seeds: Sequence[int], steps: int) -> CleaningStudy:
+    """Have every method run on every draw.
+
+    Args:
+        pool: takes the runs.
+        seeds: of the draws.
+        steps: of SPARKLE.
+    """
+    runs = [pool.submit(clean, variant, seed, steps) for variant in COMPARED for seed in seeds]
+    optima = {
+        only_right: [pool.submit(without_cleaning, seed, only_right=only_right) for seed in seeds]
+        for only_right in (False, True)
+    }
+    return CleaningStudy(runs, optima)
+
+
+def findings_of(runs: Sequence[CleaningRun], optima: Mapping[bool, Sequence[float]]) -> list[Finding]:
+    """Return the table: the mean over seeds, its range and the reference range in the note.
+
+    Args:
+        runs: of all methods and draws.
+        optima: accuracies of the convex optimum, with right labels only and not.
+    """
     findings = []
     for label in dict.fromkeys(run.variant.label for run in runs):
         own = [run for run in runs if run.variant.label == label]
@@ -174,13 +211,12 @@ def findings_of(runs: Sequence[CleaningRun]) -> list[Finding]:
             reference = _REFERENCE[label][place] if label in _REFERENCE else _UNTUNED
             after = f"; end: step {own[0].moments[-1].step}" if "end" in quantity else ""
             findings.append(_finding(f"digits, {label}, {quantity}", values, reference, after))
-    seeds = sorted({run.seed for run in runs})
     for what, only_right, reference in (
         ("no cleaning", False, ".791-.851"),
         ("right labels only", True, ".920-.950"),
     ):
-        values = [without_cleaning(seed, only_right=only_right) for seed in seeds]
-        findings.append(_finding(f"digits, {what}, accuracy of the convex optimum", values, reference))
+        name = f"digits, {what}, accuracy of the convex optimum"
+        findings.append(_finding(name, optima[only_right], reference))
     return findings
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -67,7 +68,7 @@ def descend(
     settings = BilevelSettings(alpha=0.02 * times, beta=0.05 * times, gamma=0.05 * times, theta=0.3)
     x = torch.zeros(problem.upper_variables, dtype=torch.float64)
     y = torch.zeros(problem.lower_variables, dtype=torch.float64)
-    method = variant.build(problem, StackedCommunicator(graphs), settings, x, y)
+    method = variant.build(problem, StackedCommunicator(graphs, path=variant.path), settings, x, y)
     data, made, errors = problem.data(), [0], [problem.error(method.upper)]
     for step in range(1, steps + 1):
         method.step(data)
@@ -79,50 +80,57 @@ def descend(
     return ErrorCurve(panel, variant, made, errors)
 
 
-def problem_q(seed: int, steps: int) -> tuple[list[Finding], list[ErrorCurve]]:
-    """Compute the tables and the curves.
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """A run of the table: what it is called there, and what this project's reference is."""
+
+    quantity: str
+    reference: str
+    curve: Future[ErrorCurve]
+
+
+def submit_problem_q(pool: Executor, seed: int, steps: int) -> list[Descent]:
+    """Have all of the runs run; those without a panel are in no figure.
 
     Args:
+        pool: takes the runs.
         seed: of the drawn problem.
         steps: of the runs with small steps; those with large ones are half as long again.
     """
-    problem, lazy_ring = Quadratic(seed=seed), ring(10, lazy=True)
-    findings, curves = [], []
+    descents = []
     for variant in _UNIFORM:
-        curve = descend(
-            variant, lazy_ring, times=1, steps=steps, problem=problem, panel="lazy ring, small steps"
-        )
-        curves.append(curve)
+        curve = pool.submit(_descended, variant, "ring", 1, steps, seed, "lazy ring, small steps")
         reference = _REFERENCE_SMALL.get(variant.label, "at most 1e-18")
-        findings.append(_finding(f"problem Q, {variant.label}", curve, reference))
+        descents.append(Descent(f"problem Q, {variant.label}", reference, curve))
     for off, reference in (("x", "3.0e-1"), ("y", "5.8e-4"), ("z", "2.3e-1")):
-        curve = descend(_without(off), lazy_ring, times=1, steps=steps, problem=problem)
-        findings.append(_finding(f"problem Q, ED but no correction at {off}", curve, reference))
-    for name, graph in (("ring", lazy_ring), ("star", star(10, lazy=True))):
+        curve = pool.submit(_descended, _without(off), "ring", 1, steps, seed, "")
+        descents.append(Descent(f"problem Q, ED but no correction at {off}", reference, curve))
+    for name in ("ring", "star"):
+        panel = f"lazy {name}, steps 8 times larger"
         for variant in _ORDERED:
-            curve = descend(
-                variant,
-                graph,
-                times=8,
-                steps=3 * steps // 2,
-                problem=problem,
-                panel=f"lazy {name}, steps 8 times larger",
-            )
-            curves.append(curve)
+            curve = pool.submit(_descended, variant, name, 8, 3 * steps // 2, seed, panel)
             reference = _REFERENCE_LARGE.get((name, variant.label), "none")
-            findings.append(_finding(f"problem Q, steps x 8, lazy {name}, {variant.label}", curve, reference))
-    return findings, curves
+            quantity = f"problem Q, steps x 8, lazy {name}, {variant.label}"
+            descents.append(Descent(quantity, reference, curve))
+    return descents
+
+
+def _descended(variant: Variant, graph: str, times: int, steps: int, seed: int, panel: str) -> ErrorCurve:
+    """What is sent to a worker: all but names and numbers is made there."""
+    graphs = ring(10, lazy=True) if graph == "ring" else star(10, lazy=True)
+    mixed = variant if graph == "ring" else replace(variant, path="dense")
+    return descend(mixed, graphs, times=times, steps=steps, problem=Quadratic(seed=seed), panel=panel)
+
+
+def findings_of(descents: Sequence[Descent]) -> list[Finding]:
+    """Return the error at the end of every run."""
+    return [_finding(one.quantity, one.curve.result(), one.reference) for one in descents]
 
 
 def _without(level: str) -> Variant:
     strategies = dict.fromkeys(("lower", "auxiliary", "upper"), "exact-diffusion")
     strategies[{"x": "upper", "y": "lower", "z": "auxiliary"}[level]] = "diffusion"
-    build = sparkle(strategies["lower"], strategies["upper"])
-    return Variant(
-        f"ED without {level}",
-        lambda *given: build(*given, auxiliary=strategies["auxiliary"]),  # type: ignore[call-arg]
-        "grey",
-    )
+    return Variant(f"ED without {level}", sparkle(**strategies), "grey")
 
 
 def _finding(what: str, curve: ErrorCurve, reference: str) -> Finding:

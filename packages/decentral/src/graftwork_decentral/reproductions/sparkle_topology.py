@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -36,34 +37,46 @@ class TopologyPoint:
     worst_accuracy: float
 
 
-def topology_study(seed: int, steps: int) -> list[TopologyPoint]:
-    """Run every pair of strategies with every ring at one level, a ring that keeps half at the other.
+def submit_topologies(pool: Executor, seed: int, steps: int) -> list[Future[TopologyPoint]]:
+    """Have every pair of strategies run with every ring at one level, one that keeps half at the other.
 
     Args:
+        pool: takes the runs.
         seed: of the draws.
         steps: that problem Q is given at most.
     """
-    problem, fixed = Quadratic(seed=seed), ring(AGENTS, self_weight=0.5)
-    points = []
-    for pair, (lower, upper) in _PAIRS.items():
-        for varied in _VARIED:
-            for weight in SELF_WEIGHTS:
-                other = ring(AGENTS, self_weight=weight)
-                build = partial(
-                    methods.sparkle,
-                    lower=lower,
-                    upper=upper,
-                    lower_graph=fixed if varied == "upper" else other,
-                    upper_graph=other if varied == "upper" else fixed,
-                )
-                variant = Variant(pair, build, "black")
-                curve = descend(variant, fixed, times=4, steps=steps, problem=problem)
-                reached = [
-                    step for step, error in zip(curve.steps, curve.errors, strict=True) if error < _REACHED
-                ]
-                worst = clean(variant, seed, EARLY).moments[-1].worst
-                points.append(TopologyPoint(pair, varied, other.gap, min(reached, default=None), worst))
-    return points
+    return [
+        pool.submit(topology_point, pair, varied, weight, seed, steps)
+        for pair in _PAIRS
+        for varied in _VARIED
+        for weight in SELF_WEIGHTS
+    ]
+
+
+def topology_point(pair: str, varied: Varied, self_weight: float, seed: int, steps: int) -> TopologyPoint:
+    """Run one pair of strategies on both problems.
+
+    Args:
+        pair: of strategies, by name.
+        varied: which level has the other ring.
+        self_weight: of that ring.
+        seed: of the draws.
+        steps: that problem Q is given at most.
+    """
+    fixed, other = ring(AGENTS, self_weight=0.5), ring(AGENTS, self_weight=self_weight)
+    lower, upper = _PAIRS[pair]
+    build = partial(
+        methods.sparkle,
+        lower=lower,
+        upper=upper,
+        lower_graph=fixed if varied == "upper" else other,
+        upper_graph=other if varied == "upper" else fixed,
+    )
+    variant = Variant(pair, build, "black")
+    curve = descend(variant, fixed, times=4, steps=steps, problem=Quadratic(seed=seed))
+    reached = [step for step, error in zip(curve.steps, curve.errors, strict=True) if error < _REACHED]
+    worst = clean(variant, seed, EARLY).moments[-1].worst
+    return TopologyPoint(pair, varied, other.gap, min(reached, default=None), worst)
 
 
 def findings_of(points: list[TopologyPoint], steps: int) -> list[Finding]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from graftwork_decentral.bilevel import methods
 from graftwork_decentral.bilevel.problem import BilevelMethod, BilevelProblem, BilevelSettings
 from graftwork_decentral.communication import Communicator
+from graftwork_decentral.communication.communicator import Path
 
 Build = Callable[[BilevelProblem, Communicator, BilevelSettings, Tensor, Tensor], BilevelMethod]
 
@@ -24,17 +25,19 @@ class Variant:
         build: makes it.
         colour: of its line.
         dashes: of its line.
+        path: how mixing is computed, by name: what is left to be chosen by times is not the same every time.
     """
 
     label: str
     build: Build
     colour: str
     dashes: str = "-"
+    path: Path = "differences"
 
 
-def sparkle(lower: str, upper: str | None = None) -> Build:
-    """Return what makes a SPARKLE with these strategies; that of z is that of y."""
-    return partial(methods.sparkle, lower=lower, upper=upper)
+def sparkle(lower: str, upper: str | None = None, auxiliary: str | None = None) -> Build:
+    """Return what makes a SPARKLE with these strategies; that of z is that of y unless given."""
+    return partial(methods.sparkle, lower=lower, auxiliary=auxiliary, upper=upper)
 
 
 D_SOBA = Variant("D-SOBA", methods.d_soba, "tab:red")
@@ -45,7 +48,7 @@ ED = Variant("SPARKLE-ED", sparkle("exact-diffusion"), "tab:blue")
 EXTRA = Variant("SPARKLE-EXTRA", sparkle("extra"), "tab:green", "--")
 ED_GT = Variant("SPARKLE-ED-GT", sparkle("exact-diffusion", "gt-semi-atc"), "tab:purple", ":")
 EXTRA_GT = Variant("SPARKLE-EXTRA-GT", sparkle("extra", "gt-semi-atc"), "tab:cyan", ":")
-CENTRALIZED = Variant("fully connected", methods.centralized, "black", ":")
+CENTRALIZED = Variant("fully connected", methods.centralized, "black", ":", path="dense")
 MA_DSBO = Variant("MA-DSBO-GT", methods.ma_dsbo_gt, "tab:pink", "-.")
 MDBO = Variant("MDBO", methods.mdbo, "tab:gray", "-.")
 SLDBO = Variant("SLDBO", methods.sldbo, "gold", "--")

@@ -31,7 +31,7 @@ def over_agents(own: Sequence[Mapping[str, float]], communicator: Communicator) 
     table = torch.zeros(communicator.agents, len(names), dtype=torch.float64, device=communicator.device)
     for agent, metrics in zip(communicator.rows, own, strict=True):
         table[agent] = torch.tensor([metrics[name] for name in names], dtype=torch.float64)
-    table = communicator.sum(table)
+    table = communicator.sum(table)[list(communicator.living)]
     means = {f"mean_agent_{name}": float(column.mean()) for name, column in zip(names, table.T, strict=True)}
     worst = {
         f"worst_agent_{name}": float(column.max() if lower_is_better(name) else column.min())

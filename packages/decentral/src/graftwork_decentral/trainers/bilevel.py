@@ -13,9 +13,12 @@ from graftwork import INLINE, Choice, GraftworkError, Run, Task
 from graftwork.resolution import Resolved
 from graftwork_decentral.bilevel.problem import BilevelSettings, HessianMode, Order
 from graftwork_decentral.bilevel.setup import BilevelSetup, BilevelTask
+from graftwork_decentral.faults.plan import Faults
 from graftwork_decentral.topology.topology import GraphSequence
+from graftwork_decentral.trainers.bilevel_faults import refuse_to_continue, validate_levels
 from graftwork_decentral.trainers.bilevel_optimizer import BilevelOptimizer
 from graftwork_decentral.trainers.bilevel_procedure import BilevelProcedure
+from graftwork_decentral.trainers.checkpoints import AgentCheckpoints
 from graftwork_decentral.trainers.connecting import connect
 
 
@@ -43,6 +46,7 @@ class BilevelTrainer:
 
     Raises:
         ValueError: an option is out of its range.
+        GraftworkError: agents that are left are to continue when others are lost.
     """
 
     def __init__(
@@ -71,7 +75,9 @@ class BilevelTrainer:
         self.topology = topology
         self.agents = agents
         self.communicator = communicator
-        self.faults = faults
+        self.faults: Faults | None = None if faults is None else faults()
+        if self.faults is not None:
+            refuse_to_continue(self.faults)
         self.evaluate_agents = evaluate_agents
         self.loop: Any = loop(schedule=schedule)
 
@@ -84,8 +90,8 @@ class BilevelTrainer:
         """Train to the end, or from the newest checkpoint to the end.
 
         Raises:
-            GraftworkError: the task has no bilevel problem, a strategy does not go with the graph, the loss
-                is not finite, or a checkpoint cannot be written or read.
+            GraftworkError: the task has no bilevel problem, a strategy does not go with the graph or the
+                faults, the loss is not finite, or a checkpoint cannot be written or read.
         """
         if not isinstance(task, BilevelTask):
             raise GraftworkError(
@@ -98,6 +104,8 @@ class BilevelTrainer:
         communicator = connect(graphs, self.communicator, self.faults, device)
         setup: BilevelSetup = task.bilevel(self.agents)
         optimizer = BilevelOptimizer(setup, communicator, self.settings, self.method)
+        if self.faults is not None:
+            validate_levels(self.faults, optimizer.method.levels.values())
         run.note(
             {
                 "world_size": dist.get_world_size() if dist.is_initialized() else 1,
@@ -108,6 +116,7 @@ class BilevelTrainer:
             }
         )
         procedure = BilevelProcedure(setup, communicator, optimizer, evaluate_agents=self.evaluate_agents)
+        run.checkpoints = AgentCheckpoints(run.checkpoints, communicator, apart=False)
         try:
             self.loop.train(procedure, run)
         finally:

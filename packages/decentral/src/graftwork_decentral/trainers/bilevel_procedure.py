@@ -11,6 +11,7 @@ from graftwork_decentral.bilevel.problem import Batch
 from graftwork_decentral.bilevel.setup import BilevelSetup
 from graftwork_decentral.communication.communicator import Communicator
 from graftwork_decentral.trainers.agent_metrics import over_agents
+from graftwork_decentral.trainers.bilevel_batches import BatchMover
 from graftwork_decentral.trainers.bilevel_optimizer import BilevelOptimizer
 from graftwork_decentral.trainers.outcome import StepOutcome
 from graftwork_decentral.trainers.traffic import traffic_of_all
@@ -38,19 +39,20 @@ class BilevelProcedure:
         self.optimizer = optimizer
         self.model: nn.Module = optimizer.module
         self.device = communicator.device
+        self._to_device = BatchMover(communicator.device)
         self.unit = setup.unit
         self.units = int(setup.units_per_step)
 
     def start(self, step: int) -> None:
         """Take up the data after so many steps."""
-        self._step = step
+        self.position = step
 
     def step(self) -> StepOutcome:
         """Take one."""
-        batches = self._setup.batches(self._step, list(self._communicator.rows))
+        batches = self._to_device(self._setup.batches(self.position, list(self._communicator.rows)))
         loss = self._upper_loss(batches[2])
         self.optimizer.step(batches)
-        self._step += 1
+        self.position += 1
         return StepOutcome(loss)
 
     def mean(self, value: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import copy
 from typing import Annotated, Any, Literal
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from graftwork import INLINE, Choice, GraftworkError, Run, Task
@@ -18,9 +17,11 @@ from graftwork.resolution import Resolved
 from graftwork_decentral.agents.bank import AgentBank
 from graftwork_decentral.agents.optimizer import DecentralizedOptimizer
 from graftwork_decentral.communication.communicator import Communicator
+from graftwork_decentral.faults.plan import Faults
 from graftwork_decentral.strategies.strategy import Strategy
 from graftwork_decentral.topology.topology import GraphSequence
-from graftwork_decentral.trainers.connecting import connect
+from graftwork_decentral.trainers.checkpoints import AgentCheckpoints
+from graftwork_decentral.trainers.connecting import connect, outlives_processes
 from graftwork_decentral.trainers.procedure import DecentralizedProcedure
 
 
@@ -64,7 +65,7 @@ class DecentralizedTrainer:
         self.strategy = strategy
         self.agents = agents
         self.communicator = communicator
-        self.faults = faults
+        self.faults: Faults | None = None if faults is None else faults()
         self.lazy: Literal["auto", "never"] = lazy
         self.unsuited: Literal["refuse", "warn"] = unsuited
         self.evaluate_agents = evaluate_agents
@@ -74,6 +75,11 @@ class DecentralizedTrainer:
     def steps(self) -> int:
         """Optimizer steps of every agent."""
         return int(self.loop.steps)
+
+    @property
+    def connects_itself(self) -> bool:
+        """Whether processes are to go on when some are lost: torch's default process group would not."""
+        return outlives_processes(self.faults)
 
     def fit(self, task: Task, recipe: Resolved, run: Run) -> None:
         """Train to the end, or from the newest checkpoint to the end.
@@ -87,12 +93,12 @@ class DecentralizedTrainer:
         strategy: Strategy = self.strategy()
         asked: GraphSequence = self.topology(self.agents)
         graphs = strategy.suited(asked) if self.lazy == "auto" else asked
-        communicator = connect(graphs, self.communicator, self.faults, device)
+        communicator = connect(graphs, self.communicator, self.faults, device, strategy)
         bank = AgentBank(self._models(task, communicator, device))
         optimizer = DecentralizedOptimizer(bank, self._inner, strategy, communicator, unsuited=self.unsuited)
         run.note(
             {
-                "world_size": dist.get_world_size() if dist.is_initialized() else 1,
+                "world_size": -(-self.agents // len(communicator.rows)),
                 "parallel": f"decentralized, {self.agents} agents",
                 "topology": graphs.name,
                 "strategy": strategy.name,
@@ -102,6 +108,7 @@ class DecentralizedTrainer:
         procedure = DecentralizedProcedure(
             self.loop, task, bank, optimizer, evaluate_agents=self.evaluate_agents
         )
+        run.checkpoints = AgentCheckpoints(run.checkpoints, communicator, apart=self.connects_itself)
         try:
             self.loop.train(procedure, run)
         finally:

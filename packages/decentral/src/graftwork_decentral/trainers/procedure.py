@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,13 @@ from graftwork import Task
 from graftwork_decentral.agents.bank import AgentBank
 from graftwork_decentral.agents.measures import consensus_distance, mean_model
 from graftwork_decentral.agents.optimizer import DecentralizedOptimizer
+from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.draws import drawn_seed
 from graftwork_decentral.trainers.agent_metrics import over_agents
 from graftwork_decentral.trainers.outcome import StepOutcome
 from graftwork_decentral.trainers.traffic import traffic_of_all
+
+T = TypeVar("T")
 
 
 class DecentralizedProcedure:
@@ -54,10 +58,12 @@ class DecentralizedProcedure:
 
     def start(self, step: int) -> None:
         """Take up the data after so many steps."""
-        agents = self.optimizer.communicator.agents
-        self._step = step
+        communicator = self.optimizer.communicator
+        agents = communicator.agents
+        # One that came back goes on where the others are.
+        self.position = self.optimizer.rounds = communicator.start(step)
         self._batches = [
-            self._loop.batches(self._task, self.device, rank=agent, world_size=agents, start=step)
+            self._loop.batches(self._task, self.device, rank=agent, world_size=agents, start=self.position)
             for agent in self._rows
         ]
         self.model.train()
@@ -73,7 +79,7 @@ class DecentralizedProcedure:
         outcomes, closures = [], []
         for agent, rule, batches in zip(self._rows, self._rules, self._batches, strict=True):
             # Dropout depends on the agent and the step alone, not on which agents share a process.
-            torch.manual_seed(drawn_seed(self._loop.seed, self._step, agent))
+            torch.manual_seed(drawn_seed(self._loop.seed, self.position, agent))
             micro_batches = batches.next_step()
             closure = rule.closure(micro_batches)
             if closure is None:
@@ -89,7 +95,7 @@ class DecentralizedProcedure:
             outcomes = [one.outcome(value) for one, value in zip(closures, values, strict=True)]
         else:
             self.optimizer.step()
-        self._step += 1
+        self.position = self.optimizer.rounds
         norms = [outcome.gradient_norm for outcome in outcomes if outcome.gradient_norm is not None]
         return StepOutcome(
             torch.stack([outcome.loss.detach() for outcome in outcomes]).mean(),
@@ -100,17 +106,22 @@ class DecentralizedProcedure:
     def mean(self, value: Tensor) -> Tensor:
         """Over all agents, of what is a mean over the agents of each process."""
         communicator = self.optimizer.communicator
-        return communicator.sum(value * len(self._rows)) / communicator.agents
+        return self._together(
+            lambda: communicator.sum(value * len(self._rows)) / len(communicator.living), otherwise=value
+        )
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """The metrics of the mean over agents, and of agents: their mean, and the worst of them."""
         self.optimizer.eval()
         communicator = self.optimizer.communicator
-        metrics = self._metrics_of(mean_model(self._bank, communicator, self._averaged))
-        if self._evaluates_agents:
-            own = [self._metrics_of(model) for model in self._bank.models]
-            metrics |= over_agents(own, communicator)
+        own = [self._metrics_of(model) for model in self._bank.models] if self._evaluates_agents else []
+
+        def of_all() -> dict[str, float]:
+            metrics = self._metrics_of(mean_model(self._bank, communicator, self._averaged))
+            return metrics | (over_agents(own, communicator) if own else {})
+
+        metrics = self._together(of_all, otherwise=own[0] if own else self._metrics_of(self._bank.models[0]))
         self.optimizer.train()
         self.model.train()
         return metrics
@@ -118,8 +129,14 @@ class DecentralizedProcedure:
     def measurements(self) -> dict[str, float]:
         """How far agents are apart, and what they have sent so far."""
         communicator = self.optimizer.communicator
-        distance = consensus_distance(self._bank, communicator)
-        return {"consensus_distance": distance, **traffic_of_all(communicator)}
+
+        def of_all() -> dict[str, float]:
+            distance = consensus_distance(self._bank, communicator)
+            return {"consensus_distance": distance, **traffic_of_all(communicator)}
+
+        nothing: dict[str, float] = {}
+        living = {"living_agents": float(len(communicator.living))}
+        return self._together(of_all, otherwise=nothing) | living
 
     def result(self) -> dict[str, Any]:
         """Further facts for ``result.json``."""
@@ -129,6 +146,16 @@ class DecentralizedProcedure:
             "parameters": each,
             "communication": self.measurements(),
         }
+
+    def _together(self, measure: Callable[[], T], *, otherwise: T) -> T:
+        """Measure over all agents; or give up, like all others, where membership changes meanwhile."""
+        # So told, those who lag behind go on with the step that is next here.
+        self.optimizer.communicator.reached(self.position)
+        try:
+            return measure()
+        except MembershipChanged as change:
+            self.optimizer.rounds = max(self.optimizer.rounds, change.step)
+            return otherwise
 
     def _metrics_of(self, model: nn.Module) -> dict[str, float]:
         with self._loop.autocast(self.device):

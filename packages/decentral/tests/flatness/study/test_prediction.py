@@ -41,7 +41,8 @@ class Case:
         return lambda point: 0.5 * point @ self.hessian @ point + slope @ point
 
     def product(self, vector: Tensor) -> Tensor:
-        return self.hessian @ vector
+        image: Tensor = self.hessian @ vector
+        return image
 
     def predict(self, method: str, matrix: Tensor, step: float = STEP, steps: int = 10**6) -> Any:
         return predict(self.surroundings, self.product, method, matrix, step, steps, products=SIZE)

@@ -6,7 +6,7 @@ import argparse
 import datetime
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,10 +79,16 @@ def train(resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bo
     from graftwork_trainer.parallel import process_group
     from graftwork_trainer.run_directory import RunDirectory
 
-    with process_group():
+    trainer = resolved.trainer()
+    connects_itself = getattr(trainer, "connects_itself", False)
+    if connects_itself and directory is None:
+        raise GraftworkError(
+            "--out DIR is missing: processes that are to go on without each other cannot agree on a directory"
+        )
+    with nullcontext() if connects_itself else process_group():
         rank = int(os.environ.get("RANK", "0"))
         directory = _agreed(directory or new_directory(resolved.recipe.name))
-        trainer, task = resolved.trainer(), resolved.task()
+        task = resolved.task()
         run = RunDirectory(directory, resolved, describe_environment(), resume=resume, rank=rank, quiet=quiet)
         with _recorded_failure(run):
             trainer.fit(task, resolved, run)

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 _COLOURS = {CENTRALIZED: "0.4", "diffusion": "C0", "consensus": "C3"}
 _FURTHER = ("C2", "C4", "C1", "C5", "C6", "C8", "C9")
 _MARKERS = "osD^vP*X<>"
+# Diffusion on the full graph lies under centralized, exactly.
+_HOLLOW: dict[bool, dict[str, Any]] = {
+    False: {"mec": "white", "mew": 0.8},
+    True: {"mfc": "none", "mec": _COLOURS[CENTRALIZED], "mew": 2.2},
+}
+_FAR_APART = 4.0
 _FLATNESS = "bottom_hessian_trace"
 _RISKS = (
     ("excess_risk_agents", "excess risk of agents"),
@@ -58,40 +64,52 @@ def _panel(axes: Any, groups: Sequence[Group], name: str, label: str) -> None:
         height = group.mean(name)
         if height is None:
             continue
-        axes.errorbar(
-            group.mean(_FLATNESS),
-            height,
-            xerr=group.spread(_FLATNESS),
-            yerr=group.spread(name),
+        colour = _colour(groups, group.method)
+        spot = group.mean(_FLATNESS), height
+        spreads = {"xerr": group.spread(_FLATNESS), "yerr": group.spread(name)}
+        axes.errorbar(*spot, **spreads, color=colour, elinewidth=1, capsize=2, linestyle="none", zorder=2)
+        axes.plot(
+            *spot,
             marker=_marker(groups, group.graph),
             ms=_size(groups, group.batch_size),
-            color=_colour(groups, group.method),
-            mec="white",
-            mew=0.8,
-            elinewidth=1,
-            alpha=0.9,
+            color=colour,
             linestyle="none",
+            zorder=3,
+            **_HOLLOW[group.method == CENTRALIZED],
         )
-    positive = all((group.mean(name) or 0) > 0 for group in groups)
-    if positive and name in dict(_RISKS):
-        axes.set_yscale("log")
-    if all((group.mean(_FLATNESS) or 0) > 0 for group in groups):
-        axes.set_xscale("log")
+    _scale(axes.set_xscale, axes.xaxis, [group.mean(_FLATNESS) for group in groups])
+    if name in dict(_RISKS):
+        _scale(axes.set_yscale, axes.yaxis, [group.mean(name) for group in groups])
     axes.set(xlabel="Hessian trace at the bottom (flatter: left)", ylabel=label)
     axes.grid(alpha=0.25, which="both")
+
+
+def _scale(set_scale: Any, axis: Any, values: Sequence[float | None]) -> None:
+    """Make an axis logarithmic where values are positive and far apart, with plain numbers at its ticks."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    known = [value for value in values if value is not None]
+    if known and min(known) > 0 and max(known) > _FAR_APART * min(known):
+        set_scale("log")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _legend(groups: Sequence[Group]) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    def mark(label: str, colour: str, marker: str, size: float) -> Line2D:
-        return Line2D([], [], linestyle="none", label=label, color=colour, marker=marker, ms=size)
+    def mark(label: str, colour: str, marker: str, size: float, **style: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", label=label, color=colour, marker=marker, ms=size, **style)
 
     methods = dict.fromkeys(group.method for group in groups)
     graphs = dict.fromkeys(group.graph for group in groups)
     batches = sorted({group.batch_size for group in groups})
     return [
-        *(mark(method, _colour(groups, method), "o", 8) for method in methods),
+        *(
+            mark(method, _colour(groups, method), "o", 8, **_HOLLOW[method == CENTRALIZED])
+            for method in methods
+        ),
         *(mark(graph, "black", _marker(groups, graph), 7) for graph in graphs),
         *(mark(f"batch {batch}", "0.75", "o", _size(groups, batch)) for batch in batches),
     ]
@@ -108,4 +126,4 @@ def _marker(groups: Sequence[Group], graph: str) -> str:
 
 def _size(groups: Sequence[Group], batch_size: int) -> float:
     batches = sorted({group.batch_size for group in groups})
-    return 7 + 6 * batches.index(batch_size) / max(len(batches) - 1, 1)
+    return 8 + 6 * batches.index(batch_size) / max(len(batches) - 1, 1)

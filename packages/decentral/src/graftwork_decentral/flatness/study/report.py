@@ -29,8 +29,8 @@ _COLUMNS = (
 _NOTE = """\
 excess risk, and its centroid's: training loss above the bottom, where a noiseless descent from the centroid
 ends. apart: what disagreement costs, Tr(HS)/2. predicted: the quadratic model at the bottom, after as many
-steps; a run from random weights is above it while it still descends. Flatness is comparable where bottoms are.
-Small networks do not show that decentralized training ends flatter or more accurate.\
+steps; a run from random weights is above it while it still descends. Flatness is comparable where bottoms
+are. Whether decentralized training ends flatter or more accurate, small networks do not settle.\
 """
 
 

@@ -1,0 +1,232 @@
+"""Trainings in which links fail, messages are compressed, and processes die: they end with a clear error, or
+go on with those who are left."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from graftwork import GraftworkError, build_recipe, parse_set
+from graftwork.testing import write_plugin
+from graftwork_trainer.run_directory import RunDirectory
+
+AGENTS = 6
+PLUGIN = """
+import os, signal, time
+import torch
+from torch import nn
+from graftwork import Component, Kind, hookimpl
+
+class Pull:
+    '''Agent i is pulled to i; the minimizer of the mean over agents is the mean of their numbers.'''
+    unit = "pulls"
+
+    def __init__(self, *, dies: int = -1, dies_at: int = 10, once: str = "", pause: float = 0.0) -> None:
+        self.dies, self.dies_at, self.once, self.pause = dies, dies_at, once, pause
+
+    def build_model(self):
+        return nn.Linear(3, 1, bias=False).double().requires_grad_(True)
+
+    def batches(self, split, *, rank, world_size, seed):
+        step = 0
+        while True:
+            if rank == self.dies and step == self.dies_at and not (self.once and os.path.exists(self.once)):
+                if self.once:
+                    open(self.once, "w").close()
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(self.pause)
+            yield torch.tensor(float(rank), dtype=torch.float64)
+            step += 1
+
+    def loss(self, model, batch):
+        return 0.5 * (model.weight - batch).square().sum(), {}
+
+    def evaluate(self, model):
+        return {"loss": float(model.weight.square().sum()), "place": float(model.weight.mean())}
+
+@hookimpl
+def graftwork_components():
+    yield Component(Kind.TASK, "pull", "graftwork_pull:Pull", "agents pulled apart")
+"""
+RECIPE = """
+[task]
+name = "pull"
+[optimizer]
+name = "sgd"
+lr = 0.2
+[topology]
+name = "ring"
+lazy = true
+[strategy]
+name = "{strategy}"
+[faults]
+name = "standard"
+timeout_seconds = 20.0
+on_failure = "{on_failure}"
+[trainer]
+name = "decentralized"
+agents = 6
+steps = {steps}
+schedule = "constant"
+clip_norm = "none"
+log_every = 7
+evaluate_every = 20
+checkpoint_every = 25
+"""
+LAUNCHER = ("-m", "graftwork_decentral.launch", "--processes", str(AGENTS))
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    write_plugin(folder, "pull", PLUGIN)
+    return folder
+
+
+@pytest.fixture
+def launch(plugin: Path, here: Any, tmp_path: Path) -> Callable[..., tuple[Any, float]]:
+    """Train in six processes and return how it went, and the seconds it took."""
+
+    def run(
+        strategy: str, on_failure: str, *settings: str, steps: int = 120, restart: bool = False
+    ) -> tuple[Any, float]:
+        (tmp_path / "pull.toml").write_text(
+            RECIPE.format(strategy=strategy, on_failure=on_failure, steps=steps)
+        )
+        pairs = [part for one in settings for part in ("--set", one)]
+        launcher = (*LAUNCHER, *(("--restart",) if restart else ()), "--", "-m", "graftwork")
+        started = time.monotonic()
+        ended = here.command(
+            *("train", "pull.toml", "--no-report", "--quiet", "--out", "run", *pairs),
+            launcher=launcher,
+            PYTHONPATH=str(plugin),
+        )
+        return ended, time.monotonic() - started
+
+    return run
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_killed_process_ends_the_run_with_an_error_that_names_its_agent(launch, tmp_path: Path) -> None:
+    ended, seconds = launch("exact-diffusion", "stop", "task.dies=4", "task.dies_at=30")
+    assert ended.returncode != 0
+    assert "agents 4 (process 4) do not answer at step" in ended.stderr
+    assert "on_failure = 'continue'" in ended.stderr
+    assert seconds < 60
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert "do not answer" in result["reason"]
+    # What was computed before stays, and can be gone on with.
+    assert (tmp_path / "run" / "checkpoints" / "step-000025").is_dir()
+
+
+@pytest.mark.parametrize("strategy", ["exact-diffusion", "gt-atc"])
+def test_survivors_go_on_to_their_own_minimizer(strategy: str, launch, tmp_path: Path) -> None:
+    ended, seconds = launch(strategy, "continue", "task.dies=4", "task.dies_at=30", steps=250)
+    assert seconds < 100
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["status"], result["steps"]) == ("finished", 250), ended.stderr
+    last = [line for line in lines(tmp_path / "run") if "validation/place" in line][-1]
+    # (0 + 1 + 2 + 3 + 5) / 5, and not the 2.5 of all six.
+    assert last["validation/place"] == pytest.approx(2.2, abs=1e-6)
+    assert last["validation/worst_agent_place"] == pytest.approx(2.2, abs=1e-5)
+    living = [
+        line["train/living_agents"] for line in lines(tmp_path / "run") if "train/living_agents" in line
+    ]
+    assert (living[0], living[-1]) == (6, 5)
+
+
+def test_a_process_that_is_started_again_comes_back(launch, tmp_path: Path) -> None:
+    once = tmp_path / "died-once"
+    ended, seconds = launch(
+        "exact-diffusion",
+        "continue",
+        "task.dies=4",
+        "task.dies_at=30",
+        f"task.once={once}",
+        "task.pause=0.05",
+        steps=500,
+        restart=True,
+    )
+    assert seconds < 160
+    assert ended.returncode == 0, ended.stderr
+    living = [
+        line["train/living_agents"] for line in lines(tmp_path / "run") if "train/living_agents" in line
+    ]
+    assert (living[0], min(living), living[-1]) == (6, 5, 6)
+    last = [line for line in lines(tmp_path / "run") if "validation/place" in line][-1]
+    assert last["validation/place"] == pytest.approx(2.5, abs=1e-5)
+
+
+@pytest.fixture
+def train(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Train in this process."""
+    import sys
+    import tomllib
+
+    from graftwork import get_registry
+
+    monkeypatch.syspath_prepend(str(plugin))
+    get_registry.cache_clear()
+
+    def run(directory: str, *settings: str, strategy: str = "exact-diffusion", resume: bool = False) -> Path:
+        text = RECIPE.format(strategy=strategy, on_failure="stop", steps=100)
+        overrides = [parse_set(one) for one in settings]
+        resolved = build_recipe(tomllib.loads(text), overrides=overrides).resolve()
+        opened = RunDirectory(tmp_path / directory, resolved, {}, resume=resume, quiet=True)
+        resolved.trainer().fit(resolved.task(), resolved, opened)
+        return opened.directory
+
+    yield run
+    get_registry.cache_clear()
+    sys.modules.pop("graftwork_pull", None)
+
+
+def weights(run: Path) -> torch.Tensor:
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    dcp_to_torch_save(max((run / "checkpoints").glob("step-*")), run / "whole.pt")
+    model = torch.load(run / "whole.pt", weights_only=True)["model"]
+    return torch.stack([model[f"agent-{agent:04d}.weight"].flatten() for agent in range(AGENTS)])
+
+
+FAULTS = {
+    "lost links": (("faults.link_loss=0.3",), "exact-diffusion"),
+    "an agent cut off": (("faults.isolate=[2]", "faults.isolate_from=5", "faults.isolate_to=20"), "extra"),
+    "8-bit messages": (("faults.compressor=8-bit",), "exact-diffusion"),
+    "a tenth of each message": (("faults.compressor=top-k", "faults.share=0.34"), "gt-semi-atc"),
+    "old messages": (("faults.delay=1", "topology.lazy=false", "topology.self_weight=0.8"), "gt-semi-atc"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_run_under_faults_resumes_bit_for_bit(fault: str, train: Callable[..., Path]) -> None:
+    settings, strategy = FAULTS[fault]
+    whole = train("whole", "trainer.steps=60", *settings, strategy=strategy)
+    train("halves", "trainer.steps=25", *settings, strategy=strategy)
+    halves = train("halves", "trainer.steps=60", *settings, strategy=strategy, resume=True)
+    assert torch.equal(weights(whole), weights(halves))
+
+
+def test_lost_links_do_not_bias(train: Callable[..., Path]) -> None:
+    run = train("run", "trainer.steps=400", "faults.link_loss=0.3")
+    assert torch.allclose(weights(run), torch.full((AGENTS, 3), 2.5, dtype=torch.float64), atol=1e-9)
+
+
+def test_faults_with_which_a_strategy_diverges_are_refused(train: Callable[..., Path]) -> None:
+    with pytest.raises(GraftworkError, match="faults.compressor = 'sign'"):
+        train("run", "faults.compressor=sign")
+    with pytest.raises(GraftworkError, match="delay"):
+        train("run", "faults.delay=3")
+    with pytest.raises(GraftworkError, match="link_loss must be in 0..1, got 1.5"):
+        train("run", "faults.link_loss=1.5")
