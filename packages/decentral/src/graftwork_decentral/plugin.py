@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graftwork import Component, Kind, hookimpl
+from graftwork import Command, Component, Kind, hookimpl
 
 COMMUNICATOR, FAULTS, METHOD = "communicator", "faults", "bilevel-method"
 _SPARKLE, _FLATNESS = "arXiv:2411.14166", "arXiv:2406.20006"
@@ -27,12 +27,23 @@ def graftwork_kinds() -> Iterator[Kind]:
         "wrong in a network around them; validate(strategy, graphs) refuses what would diverge.",
         attributes=("graphs", "communicator", "validate"),
     )
+    yield Kind("study", "target(**options) -> study: run(output, say) -> rows.", attributes=("run",))
     yield Kind(
         METHOD,
         "target(problem, communicator, settings, upper_start, lower_start, **options) -> BilevelMethod "
         "(graftwork_decentral.bilevel): variables of the agents in this process, advanced by step(batches).",
         supplied=("problem", "communicator", "settings", "upper_start", "lower_start"),
         attributes=("step", "state_dict", "load_state_dict"),
+    )
+
+
+@hookimpl
+def graftwork_commands() -> Iterator[Command]:
+    """``flatness-study``."""
+    yield Command(
+        "flatness-study",
+        "compare decentralized methods in excess risk and flatness",
+        f"{_PACKAGE}.flatness.study.command:FlatnessStudyCommand",
     )
 
 
@@ -61,6 +72,13 @@ def graftwork_components() -> Iterator[Component]:
         "standard",
         f"{_PACKAGE}.faults.plan:Faults",
         "links that fail, agents cut off, old and compressed messages, processes that die",
+    )
+    yield Component(
+        "study",
+        "flatness",
+        f"{_PACKAGE}.flatness.study:FlatnessStudy",
+        "methods, graphs and batch sizes compared in excess risk and flatness",
+        _FLATNESS,
     )
     yield Component(
         Kind.REPRODUCTION,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -61,7 +61,7 @@ Build = Callable[..., tuple[AgentBank, DecentralizedOptimizer]]
 
 
 @pytest.fixture
-def build() -> Iterator[Build]:
+def build() -> Build:
     """A bank of points and an optimizer over it, on a lazy ring."""
 
     def make(
@@ -77,7 +77,7 @@ def build() -> Iterator[Build]:
         communicator = StackedCommunicator(ring(agents, lazy=True))
         return bank, DecentralizedOptimizer(bank, inner, strategy, communicator, unsuited=unsuited)
 
-    yield make
+    return make
 
 
 @pytest.fixture

@@ -8,12 +8,20 @@ import pytest
 import torch
 
 from graftwork import GraftworkError
-from graftwork_decentral.communication import DistributedCommunicator, StackedCommunicator, Survivors
+from graftwork_decentral.communication import (
+    Communicator,
+    DistributedCommunicator,
+    StackedCommunicator,
+    Survivors,
+)
 from graftwork_decentral.communication.layout import agents_of, owners
 from graftwork_decentral.communication.planning import planned
 from graftwork_decentral.communication.routes import routes_of
 from graftwork_decentral.communication.survivors import without_agents
 from graftwork_decentral.faults import LinkLoss
+from graftwork_decentral.faults.compressed import Compressed
+from graftwork_decentral.faults.compressors import EightBit
+from graftwork_decentral.faults.delayed import Delayed
 from graftwork_decentral.topology import (
     Topology,
     erdos_renyi,
@@ -172,3 +180,27 @@ def test_survivors_of_graphs_that_lose_links() -> None:
 def test_an_agent_that_is_not_there_cannot_be_lost() -> None:
     with pytest.raises(ValueError, match=r"agents 0\.\.3, got \[4\]"):
         without_agents(ring(4), [4])
+
+
+def test_other_graphs_of_the_same_agents_count_together() -> None:
+    communicator = StackedCommunicator(ring(6), path="differences")
+    other = communicator.on(full(6))
+    values = torch.randn(6, 4)
+    assert torch.equal(other.mix(values, 0), StackedCommunicator(full(6), path="differences").mix(values, 0))
+    communicator.mix(values, 0)
+    assert communicator.on(ring(6)) is communicator
+    assert (communicator.traffic.rounds, communicator.traffic.messages) == (2, 30 + 12)
+
+
+@pytest.mark.parametrize(
+    "communicator",
+    [
+        StackedCommunicator(LinkLoss(ring(6), 0.2)),
+        Compressed(StackedCommunicator(ring(6)), EightBit()),
+        Delayed(StackedCommunicator(ring(6, lazy=True)), max_delay=1),
+    ],
+    ids=["lost-links", "compressed", "delayed"],
+)
+def test_faults_are_of_one_graph(communicator: Communicator) -> None:
+    with pytest.raises(GraftworkError, match=r"on 'full' .* \[faults\] are of one graph"):
+        communicator.on(full(6))

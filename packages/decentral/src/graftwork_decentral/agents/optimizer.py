@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ from graftwork_decentral.strategies.form import Exchange, Form
 from graftwork_decentral.strategies.strategy import Strategy
 
 Closure = Callable[[], Any]
+T = TypeVar("T")
 
 
 class DecentralizedOptimizer(torch.optim.Optimizer):
@@ -140,16 +141,20 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
             returned = [self._move(self.inners[0], closures[0])]
             self.rounds += 1
             return returned[0]
-        with torch.no_grad():
-            if self.strategy.tracks:
-                self._until_it_succeeds(self._track)
-            points = [
-                segment.weights.clone() if form.reads_point else segment.weights
-                for segment, form in zip(self.bank.segments, self.forms, strict=True)
-            ]
-        returned = [self._move(inner, one) for inner, one in zip(self.inners, closures, strict=True)]
-        with torch.no_grad():
-            self._until_it_succeeds(lambda exchange: self._exchange(points, exchange))
+        gradients = self._gradients()
+        if not any(form.exchanges_first for form in self.forms):
+            points, returned = self._prepare_and_move(gradients, closures)
+            self._until_it_succeeds(lambda: self._exchange(points))
+        else:
+            start = [segment.weights.clone() for segment in self.bank.segments]
+
+            def whole_step() -> list[Any]:
+                self._put(start)
+                points, returned = self._prepare_and_move(gradients, closures)
+                self._exchange(points)
+                return returned
+
+            returned = self._until_it_succeeds(whole_step)
         self.rounds += 1
         if closure is None:
             return None
@@ -211,15 +216,15 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
     def _move(self, inner: Any, closure: Closure | None) -> Any:
         return inner.step() if closure is None else inner.step(closure)
 
-    def _until_it_succeeds(self, rounds: Callable[[Exchange], None]) -> None:
+    def _until_it_succeeds(self, rounds: Callable[[], T]) -> T:
         """Exchange, and again with those who are left, or have come, where membership changes meanwhile.
 
-        Nothing has changed where an exchange fails, so that the agents' moves are not lost with it.
+        Nothing has changed where an exchange fails, so that the agents' moves are not lost with it. Where the
+        first exchange comes before the move, the move is made again, and momentum has it twice.
         """
         while True:
             try:
-                rounds(self.communicator.at(self.rounds))
-                return
+                return rounds()
             except MembershipChanged as change:
                 # Others may have been a step further.
                 self.rounds = change.step
@@ -232,20 +237,43 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
                 segment.weights.copy_(self.communicator.adopted(segment.weights, change.joined))
             form.after_membership_change(self.communicator.mean)
 
-    def _track(self, exchange: Exchange) -> None:
-        for index, (segment, form) in enumerate(zip(self.bank.segments, self.forms, strict=True)):
-            segment.set_gradients(form.prepare(segment.gradients(), _named(exchange, index)))
+    @torch.no_grad()
+    def _gradients(self) -> list[Tensor]:
+        return [segment.gradients() for segment in self.bank.segments] if self.strategy.tracks else []
 
-    def _exchange(self, points: Sequence[Tensor], exchange: Exchange) -> None:
-        if len(points) == 1:
-            weights = self.bank.segments[0].weights
-            weights.copy_(self.forms[0].combine(points[0], weights, exchange))
-            return
-        for index, (segment, form, point) in enumerate(
-            zip(self.bank.segments, self.forms, points, strict=True)
-        ):
-            weights = segment.weights
-            weights.copy_(form.combine(point, weights, _named(exchange, index)))
+    def _prepare_and_move(
+        self, gradients: Sequence[Tensor], closures: Sequence[Closure | None]
+    ) -> tuple[list[Tensor], list[Any]]:
+        """Return the points before the move, where they are looked at, and what the optimizers returned."""
+        with torch.no_grad():
+            for index, gradient in enumerate(gradients):
+                tracker = self.forms[index].prepare(gradient, self._exchange_of(index))
+                self.bank.segments[index].set_gradients(tracker)
+            points = [
+                segment.weights.clone() if form.reads_point else segment.weights
+                for segment, form in zip(self.bank.segments, self.forms, strict=True)
+            ]
+        return points, [self._move(inner, one) for inner, one in zip(self.inners, closures, strict=True)]
+
+    @torch.no_grad()
+    def _exchange(self, points: Sequence[Tensor]) -> None:
+        combined = [
+            form.combine(point, segment.weights, self._exchange_of(index))
+            for index, (segment, form, point) in enumerate(
+                zip(self.bank.segments, self.forms, points, strict=True)
+            )
+        ]
+        self._put(combined)
+
+    @torch.no_grad()
+    def _put(self, weights: Sequence[Tensor]) -> None:
+        for segment, values in zip(self.bank.segments, weights, strict=True):
+            segment.weights.copy_(values)
+
+    def _exchange_of(self, index: int) -> Exchange:
+        """The rounds of one segment at this step; payloads of several are kept apart by name."""
+        exchange = self.communicator.at(self.rounds)
+        return exchange if len(self.forms) == 1 else _named(exchange, index)
 
     def _strategy_state(self, agent: int) -> dict[Any, dict[str, Tensor]]:
         """For every parameter of an agent the strategy's tensors, as views, and once an agent the rounds."""

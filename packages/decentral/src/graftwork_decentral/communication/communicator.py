@@ -85,7 +85,7 @@ class Communicator(ABC):
     def on(self, graphs: GraphSequence) -> Communicator:
         """Return one between the same agents on other graphs; both count traffic together.
 
-        Every process must call it, with the same graphs. Lost agents do not come to be known to it.
+        Every process must call it, with the same graphs.
 
         Args:
             graphs: who exchanges with whom there.

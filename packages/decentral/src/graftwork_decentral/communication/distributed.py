@@ -105,6 +105,14 @@ class DistributedCommunicator(Communicator):
     def joins(self) -> bool:
         return self._links is None
 
+    def on(self, graphs: GraphSequence) -> Communicator:
+        if self._membership is not None and graphs.digest != self.graphs.digest:
+            raise GraftworkError(
+                f"some variables are to be mixed on {graphs.name!r} and others on {self.graphs.name!r}, and "
+                "who takes part is only kept up to date for one; use one topology for all, or no membership"
+            )
+        return super().on(graphs)
+
     def start(self, step: int) -> int:
         if self._links is not None:
             return step

@@ -38,6 +38,9 @@ class Form:
     reads_point: ClassVar[bool] = False
     """Whether the point before the move is looked at; where not, a driver need not keep it."""
 
+    exchanges_first: ClassVar[bool] = False
+    """Whether :meth:`prepare` takes a round, so that a step that is made again begins before the move."""
+
     def __init__(self, like: Tensor) -> None:
         self.state_dtype = torch.promote_types(like.dtype, torch.float32)
         for name in self.buffers:

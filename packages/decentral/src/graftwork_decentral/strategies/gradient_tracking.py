@@ -46,6 +46,8 @@ class TrackingForm(Form):
 class CombinedTrackingForm(TrackingForm):
     """ATC: the tracker is mixed before it is used."""
 
+    exchanges_first = True
+
     def prepare(self, direction: Tensor, exchange: Exchange) -> Tensor:
         changed = self.tracked + (direction - self.direction)
         mixed = exchange({"tracker": changed})["tracker"]

@@ -37,7 +37,10 @@ def validate_levels(faults: Faults, levels: Iterable[Level]) -> None:
     compressor = faults.chosen_compressor()
     for level in levels:
         faults.validate(level.strategy, level.communicator.graphs)
-        if compressor is not None and has_memory(level.strategy) and faults.gamma is None:
+        if compressor is None or faults.gamma is not None or not has_memory(level.strategy):
+            continue
+        # The communicator was made for all levels, with the compressor's own gamma.
+        if compressor.gamma > compressor.gamma_with_memory:
             raise GraftworkError(
                 f"faults.gamma must be given with trainer 'bilevel' where {level.strategy.name!r} (of "
                 f"the {level.name} level) meets faults.compressor = {faults.compressor!r}: "

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graftwork import GraftworkError
+from graftwork_decentral.bilevel.level import Level
+from graftwork_decentral.communication import StackedCommunicator
+from graftwork_decentral.faults import Faults
+from graftwork_decentral.strategies import Strategy, exact_diffusion, gt_semi_atc
+from graftwork_decentral.topology import ring
+from graftwork_decentral.trainers.bilevel_faults import refuse_to_continue, validate_levels
+
+
+def level(strategy: Strategy) -> Level:
+    return Level("lower", torch.zeros(3), strategy, StackedCommunicator(ring(6, lazy=True)), "scaled")
+
+
+def test_to_continue_with_fewer_agents_is_refused() -> None:
+    with pytest.raises(GraftworkError, match=r"on_failure = 'continue'.*choose 'stop'"):
+        refuse_to_continue(Faults(on_failure="continue"))
+    refuse_to_continue(Faults(link_loss=0.3))
+
+
+def test_compression_without_a_gamma_small_enough_is_refused_where_a_strategy_has_memory() -> None:
+    levels = [level(gt_semi_atc()), level(exact_diffusion())]
+    validate_levels(Faults(compressor="8-bit"), levels)
+    validate_levels(Faults(compressor="top-k"), levels[:1])
+    with pytest.raises(GraftworkError, match="gamma"):
+        validate_levels(Faults(compressor="random-k"), levels)
+
+
+def test_a_delay_with_which_one_level_diverges_is_refused() -> None:
+    validate_levels(Faults(delay=1), [level(gt_semi_atc())])
+    with pytest.raises(GraftworkError, match=r"'exact-diffusion'.*diverges"):
+        validate_levels(Faults(delay=1), [level(gt_semi_atc()), level(exact_diffusion())])
