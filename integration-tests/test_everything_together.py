@@ -55,7 +55,7 @@ def test_everything_that_is_registered_resolves(here: Any) -> None:
     examined = here.command("doctor", "--resolve")
     assert examined.returncode == 0, examined.stdout + examined.stderr
     assert examined.stderr == ""
-    for plugin in ("trainer", "optim-core"):
+    for plugin in ("trainer", "optim-core", "decentral"):
         assert f"  graftwork-{plugin} " in examined.stdout
     assert "imports torch" not in examined.stdout
     assert "no problems found" in examined.stdout
@@ -74,7 +74,12 @@ def test_every_recipe_resolves(reference: str) -> None:
 
 @pytest.mark.parametrize(
     ("package", "other"),
-    [("graftwork_trainer", "graftwork_optim_core"), ("graftwork_optim_core", "graftwork_trainer")],
+    [
+        ("graftwork_trainer", "graftwork_optim_core"),
+        ("graftwork_optim_core", "graftwork_trainer"),
+        ("graftwork_decentral", "graftwork_trainer"),
+        ("graftwork_decentral", "graftwork_optim_core"),
+    ],
 )
 def test_no_module_imports_another_package(here: Any, package: str, other: str) -> None:
     program = f"""

@@ -298,3 +298,22 @@ def test_what_does_not_fit_is_refused(build) -> None:
     _, optimizer = build(diffusion())
     with pytest.raises(GraftworkError, match="no further parameter groups"):
         optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_fused_step_does_what_the_form_does(dtype, quadratics, run) -> None:
+    def trained(path: str, steps: int) -> tuple[AgentBank, DecentralizedOptimizer]:
+        bank = AgentBank([Vector().to(dtype) for _ in range(6)])
+        communicator = StackedCommunicator(ring(6, lazy=True), path=path)
+        optimizer = DecentralizedOptimizer(bank, momentum, exact_diffusion(), communicator)
+        run(bank, optimizer, steps)
+        return bank, optimizer
+
+    (fused, one), (plain, other) = trained("auto", 20), trained("differences", 20)
+    tolerance = {torch.float64: 1e-13, torch.float32: 1e-5, torch.bfloat16: 0.05}[dtype]
+    torch.testing.assert_close(
+        fused.segments[0].weights, plain.segments[0].weights, rtol=tolerance, atol=tolerance
+    )
+    assert one.communicator.traffic == other.communicator.traffic
+    if dtype == torch.float64:
+        assert run(*trained("auto", 0), 800) < 1e-18

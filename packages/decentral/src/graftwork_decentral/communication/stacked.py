@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from graftwork_decentral.communication.communicator import Communicator, Path
+from graftwork_decentral.kernels.exact_diffusion import exact_diffusion_after_step
 from graftwork_decentral.topology.topology import GraphSequence, Topology
 
 
@@ -32,6 +33,19 @@ class StackedCommunicator(Communicator):
 
     def fetch(self, payloads: Mapping[str, Tensor], topology: Topology) -> dict[str, Tensor]:
         return dict(payloads)
+
+    def exact_diffusion(self, moved: Tensor, correction: Tensor, step: int) -> None:
+        """Take the round of exact diffusion in place, by one fused operation.
+
+        Args:
+            moved: ``[agents, parameters]`` after the local move; written.
+            correction: of the same shape, float32 at least; written.
+            step: whose graph is used.
+        """
+        topology = self.graphs.at(step)
+        matrix = self.plan(topology).dense.to(correction.dtype)
+        exact_diffusion_after_step(moved, correction, matrix)
+        self._count({"point": correction}, topology)
 
     def halo(self, topology: Topology) -> list[int]:
         return []

@@ -17,6 +17,7 @@ from graftwork.resolution import Resolved
 from graftwork_decentral.agents.bank import AgentBank
 from graftwork_decentral.agents.optimizer import DecentralizedOptimizer
 from graftwork_decentral.communication.communicator import Communicator
+from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.faults.plan import Faults
 from graftwork_decentral.strategies.strategy import Strategy
 from graftwork_decentral.topology.topology import GraphSequence
@@ -108,6 +109,7 @@ class DecentralizedTrainer:
         procedure = DecentralizedProcedure(
             self.loop, task, bank, optimizer, evaluate_agents=self.evaluate_agents
         )
+        communicator.on_membership_change.append(_records_are_kept)
         run.checkpoints = AgentCheckpoints(run.checkpoints, communicator, apart=self.connects_itself)
         try:
             self.loop.train(procedure, run)
@@ -129,3 +131,11 @@ class DecentralizedTrainer:
                 "but what the strategy mixes"
             )
         return optimizer  # type: ignore[no-any-return]
+
+
+def _records_are_kept(change: MembershipChanged) -> None:
+    if 0 in change.lost:
+        raise GraftworkError(
+            "process 0, which writes the metrics and the result of this run, is lost; what the others "
+            "trained is in their checkpoints: go on with `graftwork train --resume`, started as before"
+        )
