@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -21,25 +21,29 @@ def describe(resolved: Resolved) -> str:
     task = resolved.task()
     with torch.device("meta"):
         model = task.build_model()
-    optimizer_choice = resolved.trainer.options["optimizer"]
-    optimizer: torch.optim.Optimizer = optimizer_choice.for_model(
-        model, total_steps=getattr(trainer, "steps", None)
-    )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     lines = [resolved.to_toml(), f"parameters       {_count(model.parameters()):,}"]
     if _count(trained) < _count(model.parameters()):
         lines.append(f"trained          {_count(trained):,}")
     lines.append(f"weights          {_bytes(model.parameters()) / _MEBIBYTE:,.1f} MiB")
+    # Not every trainer has one: some have a method of their own.
+    optimizer_choice = resolved.trainer.options.get("optimizer")
+    if optimizer_choice is not None:
+        optimizer = optimizer_choice.for_model(model, total_steps=getattr(trainer, "steps", None))
+        lines += _of_optimizer(optimizer, trained)
+    lines.append("not counted      activations")
+    return "\n".join(lines)
+
+
+def _of_optimizer(optimizer: torch.optim.Optimizer, trained: Sequence[torch.nn.Parameter]) -> Iterator[str]:
     if getattr(optimizer, "closure", None) != "loss":
-        lines.append(f"gradients        {_bytes(trained) / _MEBIBYTE:,.1f} MiB")
+        yield f"gradients        {_bytes(trained) / _MEBIBYTE:,.1f} MiB"
     if not optimizer.state and getattr(optimizer, "closure", None) is None:
         # torch's own optimizers make their state in the first step.
         for parameter in trained:
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
-    lines.append(f"optimizer state  {state_bytes(optimizer) / _MEBIBYTE:,.1f} MiB")
-    lines.append("not counted      activations")
-    return "\n".join(lines)
+    yield f"optimizer state  {state_bytes(optimizer) / _MEBIBYTE:,.1f} MiB"
 
 
 def _count(parameters: Iterable[torch.Tensor]) -> int:
