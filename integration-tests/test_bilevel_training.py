@@ -83,7 +83,7 @@ def saved(run: Path, scratch: Path) -> dict[str, torch.Tensor]:
     """Variables and state of a run's last checkpoint, whatever number of processes wrote it."""
 
     def flatten(tree: dict[str, Any], path: str) -> dict[str, torch.Tensor]:
-        found = {}
+        found: dict[str, torch.Tensor] = {}
         for key, value in tree.items():
             if isinstance(value, dict):
                 found |= flatten(value, f"{path}.{key}")

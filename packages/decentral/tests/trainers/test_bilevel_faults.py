@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -22,12 +24,19 @@ def test_to_continue_with_fewer_agents_is_refused() -> None:
     refuse_to_continue(Faults(link_loss=0.3))
 
 
-def test_compression_without_a_gamma_small_enough_is_refused_where_a_strategy_has_memory() -> None:
-    levels = [level(gt_semi_atc()), level(exact_diffusion())]
-    validate_levels(Faults(compressor="8-bit"), levels)
-    validate_levels(Faults(compressor="top-k"), levels[:1])
-    with pytest.raises(GraftworkError, match="gamma"):
-        validate_levels(Faults(compressor="random-k"), levels)
+@pytest.mark.parametrize("gamma", [None, 0.01])
+@pytest.mark.parametrize("compressor", ["top-k", "random-k"])
+def test_coarse_compression_is_refused_where_a_strategy_has_memory(
+    compressor: Literal["top-k", "random-k"], gamma: float | None
+) -> None:
+    faults = Faults(compressor=compressor, gamma=gamma)
+    validate_levels(faults, [level(gt_semi_atc())])
+    with pytest.raises(GraftworkError, match=r"'exact-diffusion' \(of the lower level\) diverges"):
+        validate_levels(faults, [level(gt_semi_atc()), level(exact_diffusion())])
+
+
+def test_eight_bits_are_enough_for_a_strategy_with_memory() -> None:
+    validate_levels(Faults(compressor="8-bit"), [level(exact_diffusion())])
 
 
 def test_a_delay_with_which_one_level_diverges_is_refused() -> None:
