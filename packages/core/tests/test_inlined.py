@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from graftwork import RecipeError, build_recipe, get_registry
+from graftwork import GraftworkError, RecipeError, build_recipe, get_registry
 from graftwork.inventory import info_lines
 
 LOOP = """
@@ -98,6 +98,11 @@ def test_mistakes_name_the_table_they_were_made_in(both: None) -> None:
     text = str(caught.value)
     assert "trainer.steps: expected whole number, got 'many'" in text
     assert "trainer/gossip has no option 'agent', did you mean 'agents'?" in text
+
+
+def test_a_value_out_of_range_names_the_component_that_the_recipe_names(both: None) -> None:
+    with pytest.raises(GraftworkError, match=r"^trainer/gossip: steps must be at least 1, got 0"):
+        resolved("steps = 0\n").trainer()
 
 
 def test_without_the_other_plugin_the_mistake_says_what_is_missing(add_plugin: Callable[..., object]) -> None:

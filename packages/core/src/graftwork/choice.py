@@ -30,6 +30,8 @@ class Choice:
         options: for the target, as its signature wants them.
         companion_options: for the target's companion (see :class:`graftwork.Kind`).
         table: name and every option, defaults too, as plain TOML data.
+        inlined: whether its options stand in the table of the component that takes it, which then names
+            itself in their mistakes.
     """
 
     entry: Entry
@@ -38,6 +40,7 @@ class Choice:
     options: Mapping[str, Any] = field(default_factory=dict)
     companion_options: Mapping[str, Any] = field(default_factory=dict)
     table: Mapping[str, Any] = field(default_factory=dict)
+    inlined: bool = False
 
     @property
     def name(self) -> str:
@@ -93,4 +96,6 @@ class Choice:
         try:
             yield
         except ValueError as error:
+            if self.inlined:
+                raise
             raise GraftworkError(f"{self.entry.component.reference}: {error}") from error

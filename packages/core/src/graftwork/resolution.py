@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -151,11 +151,9 @@ class Resolution:
         kind = choice_kind(option)
         if kind is not None and is_inlined(option):
             theirs = options_with_inlined(*self._target_of(kind, option.default), self._registry)
-            return self._choose(
-                kind,
-                {"name": option.default, **{key: given[key] for key in given if key in theirs}},
-                path,
-            )
+            table = {"name": option.default, **{key: given[key] for key in given if key in theirs}}
+            inner = self._choose(kind, table, path)
+            return None if inner is None else replace(inner, inlined=True)
         if kind is not None:
             return self._nested(option, kind, given, path)
         if option.name in given:
