@@ -26,11 +26,11 @@ class Loop:
 
 @hookimpl
 def graftwork_kinds():
-    yield Kind("training-loop", contract="target(**options) -> loop: run().", attributes=("run",))
+    yield Kind("toy-loop", contract="target(**options) -> loop: run().", attributes=("run",))
 
 @hookimpl
 def graftwork_components():
-    yield Component("training-loop", "standard", "graftwork_loop:Loop", "a loop")
+    yield Component("toy-loop", "standard", "graftwork_loop:Loop", "a loop")
 """
 
 TRAINER = """
@@ -46,7 +46,7 @@ class Task:
 
 class Trainer:
     def __init__(self, *, agents: int = 4, note: str = "own",
-                 loop: Annotated[Choice, "training-loop", INLINE] = "standard"):
+                 loop: Annotated[Choice, "toy-loop", INLINE] = "standard"):
         self.agents, self.note, self.loop = agents, note, loop()
     def fit(self, task, recipe, run): ...
 
@@ -107,7 +107,7 @@ def test_a_value_out_of_range_names_the_component_that_the_recipe_names(both: No
 
 def test_without_the_other_plugin_the_mistake_says_what_is_missing(add_plugin: Callable[..., object]) -> None:
     add_plugin("gossip", TRAINER)
-    with pytest.raises(RecipeError, match=r"trainer/gossip.*training-loop"):
+    with pytest.raises(RecipeError, match=r"trainer/gossip.*toy-loop"):
         resolved("steps = 7\n")
 
 
