@@ -227,3 +227,52 @@ def read_losses() -> Callable[[Path], list[float]]:
         return [line["train/loss"] for line in lines if "train/loss" in line]
 
     return read
+
+
+@pytest.fixture
+def train_here(tmp_path: Path) -> Callable[..., Path]:
+    """Train a resolved recipe in this process, on one thread, and return the run's directory."""
+    import torch
+
+    from graftwork_trainer.run_directory import RunDirectory
+
+    def run(resolved: Any, directory: str, *, resume: bool = False) -> Path:
+        opened = RunDirectory(tmp_path / directory, resolved, {}, resume=resume, quiet=True)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            resolved.trainer().fit(resolved.task(), resolved, opened)
+        finally:
+            torch.set_num_threads(threads)
+        return opened.directory
+
+    return run
+
+
+@pytest.fixture
+def assert_same_bits(tmp_path: Path) -> Callable[..., None]:
+    """Two runs whose last checkpoints agree in every bit of weights and state, whoever wrote them."""
+    import torch
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    def flatten(tree: dict[str, Any], path: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                found |= flatten(value, f"{path}.{key}")
+            elif isinstance(value, torch.Tensor):
+                found[f"{path}.{key}"] = value
+        return found
+
+    def saved(run: Path) -> dict[str, Any]:
+        dcp_to_torch_save(max((run / "checkpoints").iterdir()), tmp_path / "whole.pt")
+        tree = torch.load(tmp_path / "whole.pt", weights_only=True)
+        return flatten({"model": tree["model"], "optimizer": tree["optimizer"]}, "")
+
+    def compare(one: Path, other: Path, *, at_least: int) -> None:
+        first, second = saved(one), saved(other)
+        assert first.keys() == second.keys()
+        assert len(first) >= at_least
+        assert not [name for name in first if not torch.equal(first[name], second[name])]
+
+    return compare

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from graftwork import GraftworkError, Recipe, build_recipe, load_recipe, parse_set
-from graftwork_trainer.run_directory import RunDirectory
 
 PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "graftwork")
 SHORT = {
@@ -48,7 +45,7 @@ def recipe_of(given: str | Mapping[str, Any], **changes: Any) -> Recipe:
 
 
 @pytest.fixture
-def train(tmp_path: Path) -> Train:
+def train(train_here: Callable[..., Path]) -> Train:
     """Train in this process and return the run's directory."""
 
     def run(
@@ -59,14 +56,7 @@ def train(tmp_path: Path) -> Train:
         **changes: Any,
     ) -> Path:
         resolved = recipe_of(given, **changes).resolve()
-        opened = RunDirectory(tmp_path / directory, resolved, {}, resume=resume, quiet=True)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            resolved.trainer().fit(resolved.task(), resolved, opened)
-        finally:
-            torch.set_num_threads(threads)
-        return opened.directory
+        return train_here(resolved, directory, resume=resume)
 
     return run
 
@@ -77,30 +67,6 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 def values(run: Path, name: str) -> list[float]:
     return [line[name] for line in lines(run) if name in line]
-
-
-def saved(run: Path, scratch: Path) -> dict[str, torch.Tensor]:
-    """Variables and state of a run's last checkpoint, whatever number of processes wrote it."""
-
-    def flatten(tree: dict[str, Any], path: str) -> dict[str, torch.Tensor]:
-        found: dict[str, torch.Tensor] = {}
-        for key, value in tree.items():
-            if isinstance(value, dict):
-                found |= flatten(value, f"{path}.{key}")
-            elif isinstance(value, torch.Tensor):
-                found[f"{path}.{key}"] = value
-        return found
-
-    dcp_to_torch_save(max((run / "checkpoints").iterdir()), scratch / "whole.pt")
-    tree = torch.load(scratch / "whole.pt", weights_only=True)
-    return flatten({"model": tree["model"], "optimizer": tree["optimizer"]}, "")
-
-
-def assert_same_bits(one: Path, other: Path, scratch: Path, *, at_least: int) -> None:
-    first, second = saved(one, scratch), saved(other, scratch)
-    assert first.keys() == second.keys()
-    assert len(first) >= at_least
-    assert not [name for name in first if not torch.equal(first[name], second[name])]
 
 
 def test_the_recipe_trains_and_records_every_level(train: Train, read_result: Any) -> None:
@@ -162,14 +128,14 @@ def test_registered_methods_and_mixtures_train(method: dict[str, Any], levels: i
     ids=["exact-diffusion", "gradient-tracking", "ma-dsbo-gt", "compressed"],
 )
 def test_a_resumed_run_is_the_run_that_was_not_stopped(
-    method: dict[str, Any], train: Train, tmp_path: Path
+    method: dict[str, Any], train: Train, assert_same_bits: Callable[..., None]
 ) -> None:
     settings = {"task__batch_share": 0.5, **method}
     whole = train(directory="whole", trainer__checkpoint_every=3, **settings)
     train(directory="halves", **{**settings, "trainer__steps": 3})
     halves = train(directory="halves", resume=True, **settings)
     assert values(halves, "train/loss") == values(whole, "train/loss")
-    assert_same_bits(whole, halves, tmp_path, at_least=10 * 3 * 2)
+    assert_same_bits(whole, halves, at_least=10 * 3 * 2)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +153,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(
     ids=["one-graph", "lower-graph-of-its-own"],
 )
 def test_two_processes_train_the_variables_of_one_bit_for_bit(
-    method: dict[str, Any], train: Train, here: Any, tmp_path: Path
+    method: dict[str, Any], train: Train, here: Any, tmp_path: Path, assert_same_bits: Callable[..., None]
 ) -> None:
     one = train(directory="one", **method)
     dotted = {key.replace("__", "."): value for key, value in {**SHORT, **method}.items()}
@@ -195,7 +161,7 @@ def test_two_processes_train_the_variables_of_one_bit_for_bit(
     ran = here.command("train", "hyper-cleaning", "--no-report", "--out", "two", *options, launcher=PROCESSES)
     assert ran.returncode == 0, ran.stderr
     two = tmp_path / "two"
-    assert_same_bits(one, two, tmp_path, at_least=10 * 3 * 2)
+    assert_same_bits(one, two, at_least=10 * 3 * 2)
     environment = json.loads((two / "environment.json").read_text())
     assert (environment["world_size"], environment["parallel"]) == (2, "bilevel, 10 agents")
     for name in ("rounds", "bytes_sent", "messages_sent"):

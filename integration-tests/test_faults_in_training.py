@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import torch
 
 from graftwork import GraftworkError, build_recipe, parse_set
 from graftwork.testing import write_plugin
-from graftwork_trainer.run_directory import RunDirectory
 
 AGENTS = 6
 PLUGIN = """
@@ -170,7 +169,9 @@ def test_a_process_that_is_started_again_comes_back(launch, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def train(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def train(
+    plugin: Path, train_here: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Path]]:
     """Train in this process."""
     import sys
     import tomllib
@@ -184,9 +185,7 @@ def train(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         text = RECIPE.format(strategy=strategy, on_failure="stop", steps=100)
         overrides = [parse_set(one) for one in settings]
         resolved = build_recipe(tomllib.loads(text), overrides=overrides).resolve()
-        opened = RunDirectory(tmp_path / directory, resolved, {}, resume=resume, quiet=True)
-        resolved.trainer().fit(resolved.task(), resolved, opened)
-        return opened.directory
+        return train_here(resolved, directory, resume=resume)
 
     yield run
     get_registry.cache_clear()
