@@ -88,6 +88,7 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         self._check_pairing(unsuited)
         self.forms: list[Form] = [strategy.start(segment.weights) for segment in bank.segments]
         self.rounds = 0
+        self._alone = communicator.agents == 1
         communicator.on_membership_change.append(self._mend)
         super().__init__([{"params": list(bank.models[0].parameters())}], {})
         self._link()
@@ -130,6 +131,10 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
             What the inner optimizers returned, a list; of one agent alone, what its own returned; None
             without a closure.
         """
+        if self._alone:
+            self.rounds += 1
+            only = closure[0] if isinstance(closure, Sequence) else closure
+            return self._move(self.inners[0], only)
         closures = closure if isinstance(closure, Sequence) else [closure] * len(self.inners)
         if closure is not None and len(closures) != len(self.inners):
             raise ValueError(
@@ -139,10 +144,6 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"closure must be a sequence, one for each of {len(self.inners)} agents, got one"
             )
-        if self.communicator.agents == 1:
-            returned = [self._move(self.inners[0], closures[0])]
-            self.rounds += 1
-            return returned[0]
         gradients = self._gradients()
         if not any(form.exchanges_first for form in self.forms):
             points, returned = self._prepare_and_move(gradients, closures)

@@ -7,6 +7,7 @@ travel between neighbours. Both train the same weights, bit for bit on a CPU.
 from __future__ import annotations
 
 import copy
+import os
 from typing import Annotated, Any, Literal
 
 import torch
@@ -99,7 +100,7 @@ class DecentralizedTrainer:
         optimizer = DecentralizedOptimizer(bank, self._inner, strategy, communicator, unsuited=self.unsuited)
         run.note(
             {
-                "world_size": -(-self.agents // len(communicator.rows)),
+                "world_size": int(os.environ.get("WORLD_SIZE", "1")),
                 "parallel": f"decentralized, {self.agents} agents",
                 "topology": graphs.name,
                 "strategy": strategy.name,
