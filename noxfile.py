@@ -34,6 +34,9 @@ nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "docs", "wheels", "integration"]
 
+# Tests use one thread each. A file stays on one worker: its fixtures start process groups.
+IN_PARALLEL = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+
 per_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
 
 
@@ -85,7 +88,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session, package: str) -> None:
     """One package's tests, with that package and its own dependencies and nothing else."""
     sync(session, "--package", DISTRIBUTIONS[package], "--group", "test")
-    pytest(session, f"packages/{package}/tests", name=f"tests-{session.python}-{package}")
+    workers = [] if package == "core" else IN_PARALLEL
+    pytest(session, *workers, f"packages/{package}/tests", name=f"tests-{session.python}-{package}")
 
 
 @nox.session(python=THIS_PYTHON, default=False, tags=["nightly"])
