@@ -9,9 +9,9 @@ sixteen agents with the parameters of a ResNet-18 whose channels are divided by 
 where every agent has tensors of its own, whose weighted sums are taken one by one, or which are stacked,
 multiplied and copied back, and where they are stacked already.
 
-Every round calls every contestant once, and times are the least of all rounds: others use the machine too. Of
-one thread they are CPU times. A path that is predicted to take six times as long as another, and over 20 ms, is not run. Nothing is timed if
-the paths do not agree.
+Every round calls every contestant once, and times are the least of all rounds: others use the machine too.
+Of one thread they are CPU times. A path that is predicted to take six times as long as another, and over 20
+ms, is not run. Nothing is timed if the paths do not agree.
 """
 
 from __future__ import annotations
