@@ -208,7 +208,9 @@ def test_numbers_that_do_not_fit_are_refused(changes: dict[str, int], message: s
 
 
 @pytest.mark.parametrize(
-    "buffer", [torch.empty(7), torch.empty(8, dtype=torch.float64), torch.empty(16)[::2]], ids=str
+    "buffer",
+    [torch.empty(7), torch.empty(8, dtype=torch.float64), torch.empty(16)[::2]],
+    ids=["length", "dtype", "stride"],
 )
 def test_a_buffer_that_does_not_fit_is_refused(buffer: Tensor) -> None:
     with pytest.raises(ValueError, match="out must be 8 contiguous float32 numbers, got shape"):
