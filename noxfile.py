@@ -34,8 +34,8 @@ nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "docs", "wheels", "integration"]
 
-# Tests use one thread each. A file stays on one worker: its fixtures start process groups. Those of optim-core
-# stay alone: beside others, a process of a sharded job was once seen to abort in its interpreter's shutdown.
+# Tests use one thread each. A file stays on one worker: its fixtures start process groups. Those of
+# optim-core run alone: beside others, a process of a sharded job was once seen to abort as it shut down.
 WORKERS = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
 IN_PARALLEL = {"trainer": WORKERS, "decentral": WORKERS}
 
