@@ -107,8 +107,8 @@ def test_evaluations_are_what_is_computed(problem: Quadratic, build) -> None:  #
 
 
 def test_an_unknown_strategy_is_refused_by_name(problem: Quadratic) -> None:
-    with pytest.raises(ValueError, match="'exact'"):
-        built(methods.sparkle, problem, lower="exact")
+    with pytest.raises(GraftworkError, match="did you mean 'exact-diffusion'"):
+        built(methods.sparkle, problem, lower="exact-difusion")
 
 
 def test_graphs_of_other_agents_are_refused() -> None:

@@ -6,13 +6,12 @@ returns a :class:`~.problem.BilevelMethod`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from graftwork import Choice
+from graftwork import Choice, choose
 from graftwork_decentral import strategies
 from graftwork_decentral.bilevel.level import Lazy, Track
 from graftwork_decentral.bilevel.ma_dsbo import MovingAverageDoubleLoop
@@ -25,16 +24,6 @@ from graftwork_decentral.topology import GraphSequence, full
 
 StrategyOption = Choice | Strategy | str
 GraphOption = Choice | GraphSequence
-
-_STRATEGIES: dict[str, Callable[[], Strategy]] = {
-    "diffusion": strategies.diffusion,
-    "consensus": strategies.consensus,
-    "exact-diffusion": strategies.exact_diffusion,
-    "extra": strategies.extra,
-    "gt-atc": strategies.gt_atc,
-    "gt-semi-atc": strategies.gt_semi_atc,
-    "gt-non-atc": strategies.gt_non_atc,
-}
 
 
 def sparkle(
@@ -193,12 +182,8 @@ def _of(settings: BilevelSettings) -> dict[str, Any]:
 def _strategy(option: StrategyOption) -> Strategy:
     if isinstance(option, Strategy):
         return option
-    if not isinstance(option, str):
-        made: Strategy = option()
-        return made
-    if option not in _STRATEGIES:
-        raise ValueError(f"a strategy must be one of {', '.join(_STRATEGIES)}, got {option!r}")
-    return _STRATEGIES[option]()
+    made: Strategy = choose("strategy", option)() if isinstance(option, str) else option()
+    return made
 
 
 def _graph(option: GraphOption | None, communicator: Communicator) -> GraphSequence | None:
