@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent
 DISTRIBUTIONS = {
     "core": "graftwork",
     "trainer": "graftwork-trainer",
+    "text": "graftwork-text",
     "optim-core": "graftwork-optim-core",
     "decentral": "graftwork-decentral",
 }

@@ -33,7 +33,7 @@ from graftwork_optim_core.normalized.nsgdc import NSGDC
 from graftwork_optim_core.reproductions.by_name import build
 from graftwork_optim_core.reproductions.heavy_tails_noise import hill_estimates
 
-PACKAGE = "graftwork-trainer"
+PACKAGE = "graftwork-text"
 SEQUENCES = 2048
 """Of which the gradient noise is measured, one by one."""
 FRESH_SEEDS = 3

@@ -257,14 +257,14 @@ def _task(
         sizes = {"train_examples": 1000, "validation_examples": 500}
     sizes |= {"train_only": [train_only]} if method is not None and method.part else {}
     sizes |= {"lora_rank": method.lora_rank} if method is not None else {}
-    return build("task/prompt-classification", "graftwork-trainer", data_seed=seed, **options, **sizes)
+    return build("task/prompt-classification", "graftwork-text", data_seed=seed, **options, **sizes)
 
 
 def _possible() -> Sequence[Method]:
     """Return the methods for which everything is installed."""
     if importlib.util.find_spec("peft") is not None:
         return METHODS
-    print("LoRA is left out: peft is not installed (graftwork-trainer[lora])")
+    print("LoRA is left out: peft is not installed (graftwork-text[lora])")
     return [method for method in METHODS if method.lora_rank is None]
 
 

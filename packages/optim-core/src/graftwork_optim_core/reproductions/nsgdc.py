@@ -206,7 +206,7 @@ def reproduce(
             core.
         seeds: of every setting, 2 or more.
         seed: of the first set; further sets take the next ones.
-        language_model: train a small transformer too; needs graftwork-trainer and some eight minutes on one
+        language_model: train a small transformer too; needs graftwork-text and some eight minutes on one
             core.
         language_model_steps: of each of its runs, 20 or more.
 

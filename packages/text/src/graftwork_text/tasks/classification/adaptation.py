@@ -1,0 +1,127 @@
+"""Which parameters are trained: all, those that patterns name, or low-rank adapters.
+
+Patterns are shell patterns over the dotted names of parameters, ``encoder.layer.5.*`` for instance. Adapters
+are LoRA's (Hu et al., arXiv:2106.09685), put in by peft in place of linear layers; what they adapt is frozen.
+Parameters that were drawn at random (a fresh head) are trained beside the adapters.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from graftwork.errors import GraftworkError, did_you_mean
+
+_NAMES_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """What to train of a model.
+
+    Args:
+        train_only: patterns of the only parameters to train; none for all.
+        freeze: patterns of parameters not to train.
+        lora_rank: rank of the adapters; None for none.
+        lora_alpha: adapters are scaled by lora_alpha / lora_rank.
+        lora_target: names of the layers to adapt, or ``all-linear`` for every linear one but the output
+            layer.
+
+    Raises:
+        ValueError: an option is out of its range, or adapters go with train_only.
+    """
+
+    train_only: Sequence[str] = ()
+    freeze: Sequence[str] = ()
+    lora_rank: int | None = None
+    lora_alpha: float = 16.0
+    lora_target: str | Sequence[str] = "all-linear"
+
+    def __post_init__(self) -> None:
+        if self.lora_rank is not None and self.lora_rank < 1:
+            raise ValueError(f"lora_rank must be at least 1, or none for no adapters, got {self.lora_rank}")
+        if not self.lora_alpha > 0:
+            raise ValueError(f"lora_alpha must be above 0, got {self.lora_alpha}")
+        if self.lora_rank is not None and self.train_only:
+            raise ValueError(
+                "train_only must be left out with lora_rank, which trains the adapters; got "
+                f"{list(self.train_only)}"
+            )
+
+    def apply(self, model: nn.Module, *, adapted: nn.Module, fresh: Iterable[str]) -> None:
+        """Freeze and adapt a model in place.
+
+        Args:
+            model: all of it.
+            adapted: the part that gets adapters, a model of transformers.
+            fresh: names of the model's parameters that were drawn at random.
+
+        Raises:
+            GraftworkError: peft is missing, a target is no layer, a pattern matches no parameter, or nothing
+                is left to train.
+        """
+        if self.lora_rank is not None:
+            new = {name: dict(model.named_parameters())[name] for name in fresh}
+            model.requires_grad_(False)
+            inside = {name for name, _ in adapted.named_modules()}
+            self._inject(adapted, inside & {name.rpartition(".")[0] for name in new})
+            for parameter in new.values():
+                parameter.requires_grad_(True)
+        if self.train_only:
+            kept = _matching(model, self.train_only, "train_only")
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(name in kept)
+        frozen = _matching(model, self.freeze, "freeze")
+        for name, parameter in model.named_parameters():
+            if name in frozen:
+                parameter.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise GraftworkError(f"freeze = {list(self.freeze)} leaves no parameter to train")
+
+    def _inject(self, model: nn.Module, fresh_layers: set[str]) -> None:
+        try:
+            peft = importlib.import_module("peft")
+        except ImportError as error:
+            raise GraftworkError(
+                "lora_rank needs the package peft: pip install 'graftwork-text[lora]'"
+            ) from error
+        target: Any = self.lora_target if isinstance(self.lora_target, str) else list(self.lora_target)
+        config = peft.LoraConfig(
+            r=self.lora_rank or 0,
+            lora_alpha=self.lora_alpha,
+            target_modules=target,
+            exclude_modules=sorted(fresh_layers) or None,
+            lora_dropout=0.0,
+        )
+        try:
+            peft.inject_adapter_in_model(config, model)
+        except ValueError as error:
+            raise GraftworkError(
+                f"lora_target = {target!r}: {str(error).splitlines()[0]} Layers of this model: "
+                f"{', '.join(_linear_layers(model))}"
+            ) from error
+
+
+def _matching(model: nn.Module, patterns: Sequence[str], option: str) -> set[str]:
+    names = [name for name, _ in model.named_parameters()]
+    found: set[str] = set()
+    for pattern in patterns:
+        matches = fnmatch.filter(names, pattern)
+        if not matches:
+            some = ", ".join([*names[:_NAMES_SHOWN], "...", *names[-_NAMES_SHOWN:]])
+            raise GraftworkError(
+                f"{option}: no parameter matches {pattern!r}{did_you_mean(pattern, names)}; there are "
+                f"{len(names)}: {some}"
+            )
+        found.update(matches)
+    return found
+
+
+def _linear_layers(model: nn.Module) -> list[str]:
+    layers = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    return sorted({name.rpartition(".")[2] for name in layers})

@@ -1,0 +1,113 @@
+"""Continuations of prompts: their tokens, cut to length, and how likely a causal model finds them.
+
+A continuation is the tokens of prompt and words together, and how many of them at the end are the words':
+those that the whole has more than the prompt alone (MeZO, arXiv:2305.17333). Where the tokenizer merges
+across the boundary that count is off, and where it is none at all that is an error. What is too long loses
+the start of its prompt, behind the special tokens.
+
+A batch of them has ``input_ids`` and ``attention_mask`` [rows, tokens], padded on the left, and
+``option_mask`` [rows, longest words]: 1 where one of the last tokens of the row is the words'.
+
+Raises:
+    GraftworkError: no token is the words', or none is left of the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graftwork.errors import GraftworkError
+from graftwork_text.tasks.classification.encoding import TextEncoder, Tokens, padded
+from graftwork_text.tasks.classification.scoring import Batch, accepts
+
+Continuation = tuple[Tokens, int]
+
+
+def continuation(
+    encoder: TextEncoder, prompt: Tokens, whole: Tokens, words: str, *, place: str, what: str
+) -> Continuation:
+    """Cut a prompt with its words to length.
+
+    Args:
+        encoder: of the tokenizer.
+        prompt: tokens of the prompt alone.
+        whole: tokens of prompt and words.
+        words: what goes on from the prompt, for messages.
+        place: where the template has them, for messages.
+        what: the words' kind, for messages.
+    """
+    count = len(whole) - len(prompt)
+    room = encoder.max_length - len(encoder.prefix)
+    if count < 1:
+        raise GraftworkError(
+            f"the tokenizer merges the {what} {words!r} with the end of the prompt, so that no "
+            f"token is theirs; put white space or punctuation before {place} in the template"
+        )
+    if count + 1 > room:
+        raise GraftworkError(
+            f"max_length = {encoder.max_length} leaves no room for a prompt before the {what} "
+            f"{words!r}, which are {count} tokens"
+        )
+    if not encoder.prefix and count == len(whole):
+        raise GraftworkError(
+            f"a prompt without any token stands before the {what} {words!r}; put some words of the "
+            f"template before {place} (or give content_free, where scores are calibrated)"
+        )
+    return [*encoder.prefix, *whole[-room:]], count
+
+
+def stacked(continuations: Sequence[Continuation], *, padding: int, max_length: int) -> Batch:
+    """Stack continuations.
+
+    Args:
+        continuations: at least one.
+        padding: the token that fills a batch up.
+        max_length: the longest sequence.
+
+    >>> stacked([([5, 6, 7], 2), ([8, 9], 1)], padding=0, max_length=3)["option_mask"].tolist()
+    [[1, 1], [0, 1]]
+    """
+    counts = torch.tensor([count for _, count in continuations])
+    batch = padded(
+        [tokens for tokens, _ in continuations], padding=padding, side="left", max_length=max_length
+    )
+    option_mask = torch.arange(int(counts.max()), 0, -1) <= counts.unsqueeze(1)
+    return {**batch, "option_mask": option_mask.long()}
+
+
+def last_logits(model: nn.Module, batch: Batch, count: int) -> Tensor:
+    """What a causal model predicts at the last places; [rows, count or more, vocabulary].
+
+    Args:
+        model: a causal language model.
+        batch: ``input_ids`` and ``attention_mask``, padded on the left.
+        count: how many places.
+    """
+    arguments: dict[str, Any] = {
+        "input_ids": batch["input_ids"],
+        "attention_mask": batch["attention_mask"],
+    }
+    if accepts(model, "position_ids"):
+        arguments["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    if accepts(model, "logits_to_keep"):
+        arguments["logits_to_keep"] = count
+    logits: Tensor = model(**arguments).logits
+    return logits
+
+
+def summed_log_probabilities(model: nn.Module, batch: Batch) -> Tensor:
+    """Log-probabilities of the words after their prompts, summed over tokens; float32 [rows].
+
+    Args:
+        model: a causal language model.
+        batch: of :func:`stacked`, on the model's device.
+    """
+    longest = batch["option_mask"].shape[1]
+    logits = last_logits(model, batch, longest + 1)
+    predicted = torch.log_softmax(logits[:, -longest - 1 : -1].float(), -1)
+    tokens = batch["input_ids"][:, -longest:]
+    return (predicted.gather(2, tokens.unsqueeze(2)).squeeze(2) * batch["option_mask"]).sum(1)

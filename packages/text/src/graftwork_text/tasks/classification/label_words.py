@@ -1,0 +1,130 @@
+"""Scores of a masked language model: the logits of the labels' words at the masked position.
+
+The template's place for the label holds the mask; every word must be a single token there, and the loss is
+the cross-entropy over the words' logits alone (Gao, Fisch, Chen, arXiv:2012.15723, as MeZO and LOZO use it).
+A prompt that is too long loses tokens at its start, where there are any before the mask, and else at its end.
+Batches hold ``input_ids`` and ``attention_mask`` [examples, tokens], ``words`` [examples, labels] (token
+numbers) and ``labels`` [examples].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from graftwork.errors import GraftworkError
+from graftwork_text.corpora import LabelledExample
+from graftwork_text.tasks.classification.encoding import TextEncoder, Tokens, padded
+from graftwork_text.tasks.classification.prompts import Prompt
+from graftwork_text.tasks.classification.scoring import Batch
+
+
+class MaskedWordScoring:
+    """Fill the mask with the word of a label.
+
+    Args:
+        encoder: of the model's tokenizer.
+        prompt: with a place for the word.
+
+    Raises:
+        GraftworkError: the tokenizer has no mask, or a word is not one token.
+    """
+
+    def __init__(self, encoder: TextEncoder, prompt: Prompt) -> None:
+        if encoder.mask is None:
+            raise GraftworkError(
+                "scoring 'masked-lm' needs a tokenizer with a mask token, and this model's has none; "
+                "use 'causal-lm' or 'similarity'"
+            )
+        self._encoder = encoder
+        self._prompt = prompt
+        self._mask = encoder.mask
+        words = [prompt.space + word for word in prompt.words]
+        encoded = encoder.encode(words)
+        long = [word.strip() for word, tokens in zip(words, encoded, strict=True) if len(tokens) != 1]
+        if long:
+            raise GraftworkError(
+                f"scoring 'masked-lm' needs label words of one token each, and {', '.join(map(repr, long))} "
+                "are several tokens to this model; choose shorter words, or scoring 'causal-lm'"
+            )
+        self._words = torch.tensor([tokens[0] for tokens in encoded])
+
+    def encode(self, examples: Sequence[LabelledExample]) -> EncodedMasks:
+        """Tokenize examples around the mask."""
+        # The white space before the mask belongs to the word, as where the word itself would stand there.
+        before = self._encoder.encode(
+            [self._prompt.filled(self._prompt.before, example.texts) for example in examples]
+        )
+        after = self._encoder.encode(
+            [self._prompt.filled(self._prompt.after, example.texts) for example in examples]
+        )
+        sequences = [self._assembled(*parts) for parts in zip(before, after, strict=True)]
+        return EncodedMasks(
+            sequences,
+            self._words,
+            [example.label for example in examples],
+            padding=self._encoder.padding,
+            max_length=self._encoder.max_length,
+        )
+
+    def scores(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Logits of the labels' words, float32 [examples, labels]."""
+        logits: Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        places = (batch["input_ids"] == self._mask).int().argmax(1)
+        at_mask = logits[torch.arange(len(places), device=places.device), places]
+        return at_mask.float().gather(1, batch["words"])
+
+    def _assembled(self, before: Tokens, after: Tokens) -> Tokens:
+        encoder = self._encoder
+        room = encoder.max_length - len(encoder.prefix) - len(encoder.suffix) - 1
+        too_many = max(len(before) + len(after) - room, 0)
+        cut = min(too_many, len(before))
+        kept_after = after[: len(after) - (too_many - cut)]
+        return [*encoder.prefix, *before[cut:], self._mask, *kept_after, *encoder.suffix]
+
+
+class EncodedMasks:
+    """Prompts with a mask.
+
+    Args:
+        sequences: token numbers of each example.
+        words: [labels], token numbers of the labels' words.
+        labels: of the examples.
+        padding: the token that fills a batch up.
+        max_length: the longest sequence.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequence[Tokens],
+        words: Tensor,
+        labels: Sequence[int],
+        *,
+        padding: int,
+        max_length: int,
+    ) -> None:
+        self._sequences = sequences
+        self._words = words
+        self._labels = torch.tensor(labels, dtype=torch.int64)
+        self._padding = padding
+        self._max_length = max_length
+        self.lengths = [len(tokens) for tokens in sequences]
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return len(self._sequences)
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """Some prompts.
+
+        Args:
+            rows: [examples], which ones.
+        """
+        chosen = [self._sequences[row] for row in rows]
+        stacked = padded(chosen, padding=self._padding, side="right", max_length=self._max_length)
+        words = self._words.expand(len(rows), -1)
+        return {**stacked, "words": words, "labels": self._labels[torch.from_numpy(rows)]}

@@ -1,0 +1,205 @@
+"""Classification phrased as what a model was pretrained for: prompts and label words, no new parameters.
+
+A prompt file (:mod:`graftwork_text.tasks.classification.prompts`) says how. The scores of an example's
+labels, [examples, labels], come from label words at a mask (``masked-lm``), from the likelihood of label
+words as continuation (``causal-lm``), or from cosines between sentence embeddings (``similarity``); the loss
+is their cross-entropy. Fine-tuning with forward passes alone works on such tasks (MeZO, arXiv:2305.17333;
+LOZO, arXiv:2410.07698), because the pretrained model is already near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+from torch import nn
+
+from graftwork.errors import GraftworkError
+from graftwork_text.corpora import find_labelled_corpus
+from graftwork_text.models.pretrained import Precision, find_pretrained
+from graftwork_text.tasks.classification.adaptation import Adaptation
+from graftwork_text.tasks.classification.candidates import CandidateScoring
+from graftwork_text.tasks.classification.label_words import MaskedWordScoring
+from graftwork_text.tasks.classification.objective import Objective
+from graftwork_text.tasks.classification.prompts import PromptFile
+from graftwork_text.tasks.classification.scoring import Scoring
+from graftwork_text.tasks.classification.similarity import SimilarityScoring
+from graftwork_text.tasks.classification.subsets import SubsetSizes
+from graftwork_text.tasks.classification.task import ClassificationTask
+
+ScoringName = Literal["auto", "masked-lm", "causal-lm", "similarity"]
+_LOADED_AS = {
+    "masked-lm": "AutoModelForMaskedLM",
+    "causal-lm": "AutoModelForCausalLM",
+    "similarity": "AutoModel",
+}
+
+
+class PromptClassification(ClassificationTask):
+    """Classify text by prompting a pretrained model.
+
+    Args:
+        model: minilm or smollm2-135m (fetched), a folder of weights in transformers' format, or a hub name.
+        data: rotten-tomatoes or bbc-topics (fetched), or a .csv, .tsv or .jsonl file.
+        prompts: a shipped file of prompts (sentiment-was, topic, entailment), or the path of a .toml file.
+        scoring: label words at a mask, likelihood of label words as continuation, or cosine of sentence
+            embeddings; auto takes what the model was trained for.
+        calibrate: with causal-lm, subtract a candidate's log-probability under a prompt without content, and
+            take sums over its tokens, not means.
+        objective: accuracy and f1 (of each batch, negated) have no gradient, so they are for optimizers that
+            only evaluate the loss.
+        shots_per_class: examples of every class to learn from, and as many for validation; none for parts by
+            number.
+        train_examples: examples to learn from; none for all.
+        validation_examples: examples for validation; none for all of the data's own validation part, or else
+            for 500, drawn from those to learn from.
+        test_examples: test examples; none for all.
+        data_seed: draws training and validation examples.
+        text_columns: of a file, in the order in which the model is to see them.
+        label_column: of a file.
+        validation_data: a file of validation examples.
+        test_data: a file of test examples; without it a fifth of data is held out.
+        dtype: of the weights.
+        lora_rank: rank of low-rank adapters, with all else frozen; none for none. Needs peft.
+        lora_alpha: adapters are scaled by lora_alpha / lora_rank.
+        lora_target: layers to adapt, by name.
+        train_only: shell patterns of the only parameters to train, encoder.layer.5.* for instance.
+        freeze: shell patterns of parameters not to train.
+        max_length: tokens of a sequence at most; a prompt that is longer loses its start.
+        batch_size: examples in a batch of one process.
+        evaluation_batch_size: examples in a batch of an evaluation.
+
+    Raises:
+        ValueError: an option is out of its range.
+        GraftworkError: data, prompts or model do not exist or do not go together.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "minilm",
+        data: str = "rotten-tomatoes",
+        prompts: str = "sentiment-was",
+        scoring: ScoringName = "auto",
+        calibrate: bool = False,
+        objective: Objective = "cross-entropy",
+        shots_per_class: int | None = None,
+        train_examples: int | None = None,
+        validation_examples: int | None = None,
+        test_examples: int | None = None,
+        data_seed: int = 0,
+        text_columns: Sequence[str] = ("text",),
+        label_column: str = "label",
+        validation_data: str | None = None,
+        test_data: str | None = None,
+        dtype: Precision = "float32",
+        lora_rank: int | None = None,
+        lora_alpha: float = 16.0,
+        lora_target: str | list[str] = "all-linear",
+        train_only: Sequence[str] = (),
+        freeze: Sequence[str] = (),
+        max_length: int = 256,
+        batch_size: int = 16,
+        evaluation_batch_size: int = 64,
+    ) -> None:
+        super().__init__(
+            pretrained=find_pretrained(model),
+            dtype=dtype,
+            corpus=find_labelled_corpus(
+                data,
+                validation_data=validation_data,
+                test_data=test_data,
+                text_columns=text_columns,
+                label_column=label_column,
+            ),
+            sizes=SubsetSizes(shots_per_class, train_examples, validation_examples, test_examples),
+            data_seed=data_seed,
+            adaptation=Adaptation(train_only, freeze, lora_rank, lora_alpha, lora_target),
+            objective=objective,
+            max_length=max_length,
+            batch_size=batch_size,
+            evaluation_batch_size=evaluation_batch_size,
+        )
+        self._prompts = PromptFile(prompts)
+        self._scoring: ScoringName = scoring
+        self._calibrate = calibrate
+        if calibrate and scoring in ("masked-lm", "similarity"):
+            raise ValueError(f"calibrate must be false with scoring = {scoring!r}: it is for 'causal-lm'")
+
+    @cached_property
+    def scoring_name(self) -> str:
+        """The scoring, decided.
+
+        Raises:
+            GraftworkError: it is auto, and the model's configuration does not tell.
+        """
+        name = self._scoring if self._scoring != "auto" else self._scoring_of_model()
+        if self._calibrate and name != "causal-lm":
+            raise GraftworkError(
+                f"task.calibrate must be false: it is for scoring 'causal-lm', and this model's is {name!r}"
+            )
+        return name
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        """How labels are scored."""
+        fields, labels = self.corpus.fields, self.data.labels
+        if self.scoring_name == "similarity":
+            return SimilarityScoring(self.encoder, self._prompts.for_sentences(fields, labels))
+        prompt = self._prompts.for_words(self.scoring_name, fields, labels)
+        if self.scoring_name == "masked-lm":
+            return MaskedWordScoring(self.encoder, prompt)
+        return CandidateScoring(self.encoder, prompt, calibrate=self._calibrate)
+
+    def build_model(self) -> nn.Module:
+        """Return the pretrained model with the head that the scoring reads.
+
+        Raises:
+            GraftworkError: the weights lack that head, so that it would be random.
+        """
+        model, missing = self._load()
+        if missing:
+            raise GraftworkError(
+                f"model {self.pretrained.name!r} has no weights for {', '.join(sorted(missing)[:3])}, which "
+                f"scoring {self.scoring_name!r} needs: they would be random, and prompting rests on "
+                "pretrained ones. Choose another scoring (a sentence encoder's is 'similarity') or the task "
+                "sequence-classification"
+            )
+        self.adaptation.apply(model, adapted=model, fresh=missing)
+        return model
+
+    def facts(self) -> dict[str, str | int | float]:
+        """What data, model and prompts are: names, versions, digests and sizes, as plain data."""
+        return {
+            **super().facts(),
+            "scoring": self.scoring_name,
+            "prompts": self._prompts.name,
+            "prompts_sha256": self._prompts.sha256,
+        }
+
+    def _load(self) -> tuple[nn.Module, frozenset[str]]:
+        loaded_as = _LOADED_AS[self.scoring_name]
+        if self.scoring_name == "similarity":
+            # A pooling layer that nothing reads would get no gradient, which DDP refuses.
+            try:
+                return self.pretrained.load(loaded_as, dtype=self.dtype, add_pooling_layer=False)
+            except TypeError:
+                pass
+        return self.pretrained.load(loaded_as, dtype=self.dtype)
+
+    def _scoring_of_model(self) -> str:
+        if self.pretrained.is_sentence_encoder():
+            return "similarity"
+        config: Any = self.pretrained.config()
+        architectures = list(config.architectures or [])
+        for name in architectures:
+            if name.endswith("ForMaskedLM"):
+                return "masked-lm"
+            if name.endswith(("ForCausalLM", "LMHeadModel")):
+                return "causal-lm"
+        raise GraftworkError(
+            f"task.scoring = 'auto' cannot tell what model {self.pretrained.name!r} was trained for (its "
+            f"architectures are {', '.join(architectures) or 'not named'}); give 'masked-lm', 'causal-lm' or "
+            "'similarity'"
+        )

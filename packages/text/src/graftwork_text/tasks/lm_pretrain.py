@@ -1,0 +1,227 @@
+"""Pre-training of a causal language model: predict the next token of packed text.
+
+The loss is the mean cross-entropy in nats per token, on float32 logits. Batches hold ``input_ids`` and
+``targets``, both int64 [batch_size, sequence_length]; the model is called with ``input_ids`` and returns
+logits [batch_size, sequence_length, vocabulary], or an object that has them as ``logits``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graftwork import Choice
+from graftwork.errors import GraftworkError
+from graftwork_text.corpora import find_corpus
+from graftwork_text.tasks.packing import Batch, OrderedPass, PackedSequences, TrainingStream
+from graftwork_text.tasks.token_cache import TokenizedCorpus, open_tokenized
+from graftwork_text.tasks.tokenization import SMALLEST_VOCABULARY
+
+
+class LanguageModelPretraining:
+    """Predict the next token of a text.
+
+    Documents are split into training and held-out ones by a stable hash of their names, tokenized once, and
+    joined with end-of-text tokens; the result is kept in a cache.
+
+    Args:
+        model: what to train; it is built with the tokenizer's vocab_size.
+        data: installed-prose (no download), bbc-news, news-articles or wikipedia-excerpt; or the path of a
+            .txt, .md or .jsonl file or of a folder of them.
+        sequence_length: tokens that the model sees and predicts at once.
+        batch_size: sequences in a batch of one process.
+        vocabulary_size: tokens of the byte-level BPE that is trained on the training documents; not used with
+            tokenizer.
+        tokenizer: path of a tokenizer.json, or of a folder that transformers' AutoTokenizer loads.
+        validation_fraction: expected share of held-out documents.
+        evaluation_tokens: held-out tokens that one evaluation predicts, at most.
+        cache: folder of the tokenized text; by default lm-pretrain in Graftwork's cache.
+
+    Raises:
+        ValueError: an option is out of its range.
+        GraftworkError: data is neither a corpus nor a path.
+    """
+
+    unit = "tokens"
+
+    def __init__(
+        self,
+        *,
+        # A recipe gives a Choice; code may give any function of vocab_size.
+        model: Choice | Callable[..., nn.Module],
+        data: str = "installed-prose",
+        sequence_length: int = 128,
+        batch_size: int = 16,
+        vocabulary_size: int = 2048,
+        tokenizer: str | None = None,
+        validation_fraction: float = 0.05,
+        evaluation_tokens: int = 32768,
+        cache: Path | None = None,
+    ) -> None:
+        for option, value in {"sequence_length": sequence_length, "batch_size": batch_size}.items():
+            if value < 1:
+                raise ValueError(f"{option} must be at least 1, got {value}")
+        if vocabulary_size < SMALLEST_VOCABULARY:
+            raise ValueError(
+                f"vocabulary_size must be at least {SMALLEST_VOCABULARY} (256 bytes and end-of-text), "
+                f"got {vocabulary_size}"
+            )
+        if not 0 < validation_fraction < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1, got {validation_fraction}")
+        if evaluation_tokens < sequence_length:
+            raise ValueError(
+                f"evaluation_tokens must be at least sequence_length = {sequence_length}, "
+                f"got {evaluation_tokens}"
+            )
+        self._model = model
+        self._corpus = find_corpus(data)
+        self._sequence_length = sequence_length
+        self._batch_size = batch_size
+        self._vocabulary_size = vocabulary_size
+        self._tokenizer = Path(tokenizer).expanduser() if tokenizer else None
+        self._validation_fraction = validation_fraction
+        self._evaluation_tokens = evaluation_tokens
+        self._cache = cache
+
+    @cached_property
+    def tokenized(self) -> TokenizedCorpus:
+        """The text as tokens; made at first use."""
+        return open_tokenized(
+            self._corpus,
+            tokenizer=self._tokenizer,
+            vocabulary_size=self._vocabulary_size,
+            validation_fraction=self._validation_fraction,
+            cache=self._cache,
+        )
+
+    def build_model(self) -> nn.Module:
+        """Return the model with fresh weights from torch's global generator."""
+        model: nn.Module = self._model(vocab_size=self.tokenized.vocabulary)
+        return model
+
+    def batches(
+        self, split: Literal["train", "validation"], *, rank: int, world_size: int, seed: int
+    ) -> Iterable[Batch]:
+        """Return this rank's batches, on the CPU.
+
+        Args:
+            split: ``train`` without end, each epoch in a new order (the iterator has ``skip(count)``);
+                ``validation`` once, in order, as many tokens as an evaluation reads.
+            rank: this process, from 0.
+            world_size: number of processes; their batches are disjoint.
+            seed: of the training order.
+
+        Raises:
+            GraftworkError: the split is too short for one sequence.
+            ValueError: there is no such split.
+        """
+        if split not in ("train", "validation"):
+            raise ValueError(f"split must be 'train' or 'validation', got {split!r}")
+        if split == "train":
+            return TrainingStream(
+                self._training_sequences,
+                batch_size=self._batch_size,
+                rank=rank,
+                world_size=world_size,
+                seed=seed,
+            )
+        return OrderedPass(
+            self._validation_sequences,
+            count=self._evaluated_sequences,
+            batch_size=self._batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean cross-entropy of a batch, in nats per token, and no further metrics.
+
+        Args:
+            model: on the batch's device.
+            batch: ``input_ids`` and ``targets``.
+        """
+        return _cross_entropy(model, batch, "mean"), {}
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return ``loss`` (nats per token), ``perplexity`` and ``bits_per_byte`` on held-out text.
+
+        All tokens weigh the same. ``bits_per_byte`` does not depend on the tokenizer: the nats of every
+        predicted token, end-of-text too, over the UTF-8 bytes of the predicted text.
+
+        Args:
+            model: on any device; its training mode is restored.
+        """
+        device = next(model.parameters()).device
+        was_training = model.training
+        model.eval()
+        try:
+            sums = [
+                _cross_entropy(model, {name: tensor.to(device) for name, tensor in batch.items()}, "sum")
+                for batch in self.batches("validation", rank=0, world_size=1, seed=0)
+            ]
+        finally:
+            model.train(was_training)
+        nats = math.fsum(total.item() for total in sums)
+        predicted = self._evaluated_sequences * self._sequence_length
+        text_bytes = int(self.tokenized.validation_bytes[1 : predicted + 1].sum(dtype="int64"))
+        loss = nats / predicted
+        return {
+            "loss": loss,
+            "perplexity": math.exp(loss) if loss < 700 else math.inf,
+            "bits_per_byte": nats / math.log(2) / max(text_bytes, 1),
+        }
+
+    def count(self, batch: Mapping[str, Tensor]) -> int:
+        """How many tokens a batch predicts."""
+        return batch["targets"].numel()
+
+    def facts(self) -> dict[str, str | int | float]:
+        """What the data is: names, versions, digests and sizes, as plain data."""
+        tokenized = self.tokenized
+        return {
+            "corpus": self._corpus.name,
+            **{f"corpus_{name}": value for name, value in self._corpus.identity.items()},
+            "tokenizer": str(self._tokenizer or "byte-level BPE of the training documents"),
+            "vocabulary": tokenized.vocabulary,
+            "train_tokens": len(tokenized.train),
+            "validation_tokens": len(tokenized.validation),
+            "evaluated_tokens": self._evaluated_sequences * self._sequence_length,
+            **tokenized.counts,
+            "validation_fraction": self._validation_fraction,
+            "token_cache_sha256": tokenized.digest,
+        }
+
+    @cached_property
+    def _training_sequences(self) -> PackedSequences:
+        return self._packed(self.tokenized.train, "training")
+
+    @cached_property
+    def _validation_sequences(self) -> PackedSequences:
+        return self._packed(self.tokenized.validation, "held-out")
+
+    @cached_property
+    def _evaluated_sequences(self) -> int:
+        return min(len(self._validation_sequences), self._evaluation_tokens // self._sequence_length)
+
+    def _packed(self, tokens: Any, part: str) -> PackedSequences:
+        if len(tokens) <= self._sequence_length:
+            raise GraftworkError(
+                f"data {self._corpus.name!r} has {len(tokens)} {part} tokens, and sequence_length = "
+                f"{self._sequence_length} needs at least {self._sequence_length + 1}: give more text, a "
+                f"shorter sequence_length or another validation_fraction than {self._validation_fraction}"
+            )
+        return PackedSequences(tokens, self._sequence_length)
+
+
+def _cross_entropy(model: nn.Module, batch: Mapping[str, Tensor], reduction: str) -> Tensor:
+    output: Any = model(batch["input_ids"])
+    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    return F.cross_entropy(logits.float().flatten(0, 1), batch["targets"].flatten(), reduction=reduction)

@@ -1,0 +1,140 @@
+"""A user's tables: formats, labels, parts, errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from graftwork import GraftworkError
+from graftwork_text.corpora import LabelledData, find_labelled_corpus
+
+Write = Callable[[str, str], str]
+ROWS = [('It is, in a word, "great".', "good"), ("Dull.\nVery dull.", "bad"), ("naïve café 😀", "good")]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def to_file(name: str, content: str) -> str:
+        path = tmp_path / name
+        path.write_text(content, "utf-8")
+        return str(path)
+
+    return to_file
+
+
+def texts(data: LabelledData) -> list[tuple[str, str]]:
+    return [(example.texts[0], data.labels[example.label]) for example in (*data.train, *data.test)]
+
+
+def test_csv_keeps_quotes_commas_and_line_breaks(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("text", "label"), *ROWS])
+    assert sorted(texts(find_labelled_corpus(str(path)).read())) == sorted(ROWS)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\na,x\nb,y\n", "utf-8-sig")
+    assert len(texts(find_labelled_corpus(str(path)).read())) == 2
+
+
+def test_tsv_has_no_quoting(write: Write) -> None:
+    path = write("reviews.tsv", 'sentence\tgold\n"Great\tgood\nnot "that" dull"\tbad\n')
+    data = find_labelled_corpus(path, text_columns=["sentence"], label_column="gold").read()
+    assert sorted(texts(data)) == [('"Great', "good"), ('not "that" dull"', "bad")]
+
+
+def test_jsonl_takes_numbers_and_booleans_as_labels(write: Write) -> None:
+    for values, names in (([10, 9, -1], ("-1", "9", "10")), ([True, False], ("False", "True"))):
+        lines = [json.dumps({"text": f"text {value}", "label": value}) for value in values]
+        data = find_labelled_corpus(write("rows.jsonl", "\n\n".join(lines))).read()
+        assert data.labels == names
+        assert sorted(texts(data)) == sorted((f"text {value}", str(value)) for value in values)
+
+
+def test_several_columns_keep_their_order(write: Write) -> None:
+    path = write("pairs.csv", "b,a,label\n1,2,yes\n3,4,no\n")
+    corpus = find_labelled_corpus(path, text_columns=["a", "b"])
+    assert corpus.fields == ("a", "b")
+    data = corpus.read()
+    assert {example.texts for example in (*data.train, *data.test)} == {("2", "1"), ("4", "3")}
+
+
+def test_one_file_is_split_by_text_and_a_repeated_example_stays_on_one_side(write: Write) -> None:
+    lines = [json.dumps({"text": f"text {n % 400}", "label": n % 400 % 2}) for n in range(800)]
+    data = find_labelled_corpus(write("rows.jsonl", "\n".join(lines))).read()
+    train, test = ({example.texts for example in part} for part in (data.train, data.test))
+    assert len(data.train) + len(data.test) == len(train | test) == 400
+    assert 0.12 < len(test) / 400 < 0.28
+    # More examples move none of the earlier ones.
+    more = [*lines, *(json.dumps({"text": f"more {n}", "label": n % 2}) for n in range(100))]
+    grown = find_labelled_corpus(write("rows.jsonl", "\n".join(more))).read()
+    assert test <= {example.texts for example in grown.test}
+
+
+def test_files_of_their_own_for_validation_and_test(write: Write) -> None:
+    corpus = find_labelled_corpus(
+        write("a.csv", "text,label\none,x\ntwo,y\n"),
+        validation_data=write("b.csv", "text,label\nthree,y\n"),
+        test_data=write("c.csv", "text,label\nfour,z\n"),
+    )
+    data = corpus.read()
+    assert data.labels == ("x", "y", "z")
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [2, 1, 1]
+    assert {"train_sha256", "validation_sha256", "test_sha256"} <= corpus.identity.keys()
+
+
+def test_the_identity_changes_with_the_content_and_the_columns(write: Write) -> None:
+    path = write("a.csv", "text,label,other\none,x,1\ntwo,y,2\n")
+    first = find_labelled_corpus(path).identity
+    assert first != find_labelled_corpus(path, label_column="other").identity
+    write("a.csv", "text,label,other\none,y,1\ntwo,x,2\n")
+    assert first != find_labelled_corpus(path).identity
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.csv",
+            "txt,label\na,x\n",
+            r"line 2: no text or label in column 'text', did you mean 'txt'\?; its columns are txt, label",
+        ),
+        ("a.csv", "text,label\na\n", r"line 2: no text or label in column 'label'"),
+        ("a.csv", "text,label\na,\n", r"line 2: the label in column 'label' is empty"),
+        ("a.csv", "text,label\na,x\nb,x\n", r"column 'label' holds 1 different label.s. .x., and at least 2"),
+        ("a.csv", "", r"holds 0 different label.s. .none."),
+        ("a.csv", 'text,label\n"a,x\n', r"not a table"),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n{oops}\n', r"line 2: not JSON"),
+        ("a.jsonl", "[1]\n", r"line 1: expected an object, got \[1\]"),
+        ("a.jsonl", '{"text": ["a"], "label": "x"}\n', r"line 1: no text or label in column 'text'"),
+        ("a.txt", "text\n", r"must be a .csv, .tsv, .jsonl file"),
+    ],
+)
+def test_mistakes_in_files_name_the_line(write: Write, name: str, content: str, message: str) -> None:
+    with pytest.raises(GraftworkError, match=message):
+        find_labelled_corpus(write(name, content)).read()
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\ncafé,x\n".encode("latin-1"))
+    with pytest.raises(GraftworkError, match=r"not UTF-8 text .* convert it to UTF-8"):
+        find_labelled_corpus(str(path)).read()
+
+
+def test_names_and_paths_that_are_not_there(write: Write) -> None:
+    with pytest.raises(GraftworkError, match=r"data 'bbc-topic' is not a file, did you mean 'bbc-topics'"):
+        find_labelled_corpus("bbc-topic")
+    path = write("a.csv", "text,label\none,x\ntwo,y\n")
+    with pytest.raises(GraftworkError, match=r"test_data 'nowhere.csv' is not a file"):
+        find_labelled_corpus(path, test_data="nowhere.csv")
+    with pytest.raises(GraftworkError, match="text_columns must name at least one column"):
+        find_labelled_corpus(path, text_columns=[])
+    with pytest.raises(GraftworkError, match="test_data must be left out with data = 'bbc-topics'"):
+        find_labelled_corpus("bbc-topics", test_data=path)

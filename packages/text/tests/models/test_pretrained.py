@@ -1,0 +1,91 @@
+"""Pretrained models by name or folder: what can be said without a network or a download."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from graftwork import GraftworkError
+from graftwork_text.models import gguf_weights
+from graftwork_text.models.pretrained import find_pretrained, pretrained_names
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    config = BertConfig(
+        vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    BertModel(config).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_shipped_names_say_where_they_come_from_before_anything_is_fetched() -> None:
+    for name in pretrained_names():
+        identity = find_pretrained(name).identity
+        assert "==" in identity["package"]
+        assert len(identity["sha256"]) == 64
+    assert find_pretrained("smollm2-135m").identity["weights"] == "dequantised Q4_1"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_folder_is_loaded_as_it_is(folder: Path, dtype: Any) -> None:
+    model, missing = find_pretrained(str(folder)).load("AutoModel", dtype=dtype)
+    assert not missing
+    assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
+    saved = BertModel.from_pretrained(folder).state_dict()
+    assert all(
+        torch.equal(tensor.to(getattr(torch, dtype)), model.state_dict()[name])
+        for name, tensor in saved.items()
+    )
+
+
+def test_weights_that_are_not_in_the_folder_are_named(folder: Path) -> None:
+    _, missing = find_pretrained(str(folder)).load("AutoModelForSequenceClassification", dtype="float32")
+    assert missing == {"classifier.weight", "classifier.bias"}
+
+
+def test_the_identity_of_a_folder_changes_with_its_configuration(folder: Path) -> None:
+    before = find_pretrained(str(folder)).identity
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"gelu"', '"relu"'))
+    after = find_pretrained(str(folder)).identity
+    assert before["files_sha256"] != after["files_sha256"]
+    assert before["weight_files"] == after["weight_files"]
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./weights", "~/weights", "a/b/c", ""])
+def test_a_path_that_is_no_folder(name: str) -> None:
+    with pytest.raises(GraftworkError, match=r"is not a folder.*shipped are minilm, smollm2-135m"):
+        find_pretrained(name)
+
+
+def test_without_a_network_a_hub_name_is_an_error_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        GraftworkError,
+        match=r"'minilmm': transformers cannot load it: .*did you mean 'minilm'\?.*give a folder",
+    ):
+        find_pretrained("minilmm").config()
+
+
+def test_unpacking_without_gguf_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else find_spec(name))
+    with pytest.raises(
+        GraftworkError, match=r"needs the package gguf: pip install 'graftwork-text\[gguf\]'"
+    ):
+        gguf_weights.dequantised(tmp_path / "x.gguf", name="x", sha256="0" * 64)
+    # Once it is unpacked the package is not needed.
+    entry = tmp_path / "models" / f"x-{'0' * 12}-bfloat16"
+    entry.mkdir(parents=True)
+    assert gguf_weights.dequantised(tmp_path / "x.gguf", name="x", sha256="0" * 64) == entry

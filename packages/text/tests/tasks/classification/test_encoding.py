@@ -1,0 +1,65 @@
+"""Token numbers: literal text, special tokens, truncation, padding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from graftwork_text.tasks.classification.encoding import TextEncoder, padded
+
+
+def test_special_tokens_are_those_that_the_tokenizer_puts_around_a_text(
+    masked_folder: Path, causal_folder: Path
+) -> None:
+    for folder in (masked_folder, causal_folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        expected = tokenizer("a great film").input_ids
+        encoder = TextEncoder(tokenizer, 48)
+        assert encoder.whole(encoder.encode(["a great film"])[0]) == expected
+        assert len(expected) > len(encoder.encode(["a great film"])[0])
+
+
+def test_a_special_token_spelled_out_in_a_text_is_text(masked_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(masked_folder)
+    encoder = TextEncoder(tokenizer, 48)
+    # transformers resets the switch when it is used itself.
+    tokenizer("a great film")
+    tokens = encoder.encode(["a [MASK] film [SEP]"])[0]
+    assert not {tokenizer.mask_token_id, tokenizer.sep_token_id} & set(tokens)
+
+
+def test_a_long_text_loses_its_end_and_keeps_its_special_tokens(masked_folder: Path) -> None:
+    encoder = TextEncoder(AutoTokenizer.from_pretrained(masked_folder), 8)
+    tokens = encoder.encode(["great " * 30])[0]
+    whole = encoder.whole(tokens)
+    assert len(whole) == 8
+    assert whole == [*encoder.prefix, *tokens[:6], *encoder.suffix]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_goes_to_one_side_and_is_masked(side: str) -> None:
+    batch = padded([[5, 6, 7], [8]], padding=9, side=side, max_length=64)  # type: ignore[arg-type]
+    assert batch["input_ids"].shape == (2, 8)
+    kept = [
+        row[mask.bool()].tolist()
+        for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    ]
+    assert kept == [[5, 6, 7], [8]]
+    assert batch["attention_mask"][1].tolist() == ([0] * 7 + [1] if side == "left" else [1] + [0] * 7)
+    assert (batch["input_ids"][batch["attention_mask"] == 0] == 9).all()
+
+
+@pytest.mark.parametrize(
+    ("longest", "max_length", "width"), [(8, 64, 8), (9, 64, 16), (9, 10, 10), (3, 3, 3)]
+)
+def test_widths_are_multiples_of_eight_within_the_longest_allowed(
+    longest: int, max_length: int, width: int
+) -> None:
+    batch = padded([[1] * longest, [1]], padding=0, side="left", max_length=max_length)
+    assert batch["input_ids"].shape == (2, width)
+    assert batch["input_ids"].dtype == torch.int64

@@ -1,0 +1,74 @@
+"""A small library of made-up text, and a model that is quick to train."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from graftwork_text.tasks.lm_pretrain import LanguageModelPretraining
+
+WORDS = ["the", "a", "of", "with", "model", "weight", "gradient", "learns", "slowly", "naïve", "café", "data"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small lose more than they gain by threads, above all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def sentences(seed: int, count: int) -> str:
+    draw = random.Random(seed)
+    return " ".join(" ".join(draw.choices(WORDS, k=9)).capitalize() + "." for _ in range(count))
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """60 documents of two paragraphs each, with letters of more than one byte."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for number in range(60):
+        text = f"{sentences(number, 5)}\n\n{sentences(1000 + number, 4)} «{number}» 😀"
+        (folder / f"text-{number:02d}.txt").write_text(text, "utf-8")
+    return folder
+
+
+class Bigram(nn.Module):
+    """Logits of the next token from the current one alone."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocab_size, vocab_size)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.dropout(self.table(tokens))
+        return logits
+
+
+@pytest.fixture
+def make_task(library: Path, tmp_path: Path) -> Callable[..., LanguageModelPretraining]:
+    """Build the task on the library, small; options override."""
+
+    def make(**options: Any) -> LanguageModelPretraining:
+        settings: dict[str, Any] = {
+            "model": Bigram,
+            "data": str(library),
+            "sequence_length": 16,
+            "batch_size": 4,
+            "vocabulary_size": 320,
+            "validation_fraction": 0.2,
+            "evaluation_tokens": 100_000,
+            "cache": tmp_path / "cache",
+        }
+        return LanguageModelPretraining(**(settings | options))
+
+    return make

@@ -1,0 +1,198 @@
+"""The cache of tokenized text: content, hits, corruption, and processes at the same time."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graftwork import GraftworkError
+from graftwork_text.corpora import Corpus, Document, find_corpus
+from graftwork_text.tasks import token_cache
+from graftwork_text.tasks.splitting import split_documents
+from graftwork_text.tasks.token_cache import TokenizedCorpus, open_tokenized
+from graftwork_text.tasks.tokenization import train_tokenizer
+
+OPTIONS: dict[str, Any] = {"tokenizer": None, "vocabulary_size": 320, "validation_fraction": 0.2}
+
+
+def refusing(corpus: Corpus) -> Corpus:
+    def refuse() -> Iterable[Document]:
+        raise AssertionError("read although it is in the cache")
+
+    return dataclasses.replace(corpus, read=refuse)
+
+
+def entries(cache: Path) -> list[Path]:
+    return [entry for entry in cache.iterdir() if entry.is_dir()]
+
+
+@pytest.fixture
+def corpus(library: Path) -> Corpus:
+    return find_corpus(str(library))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def documents_in(tokenized: TokenizedCorpus, tokens: np.ndarray[Any, Any]) -> list[str]:
+    ends = np.flatnonzero(tokens == tokenized.end_of_text)
+    assert ends[-1] == len(tokens) - 1
+    tokenizer = tokenized.tokenizer()
+    pieces = np.split(tokens, ends + 1)[:-1]
+    return [tokenizer.decode(piece[:-1].tolist()) for piece in pieces]
+
+
+def test_tokens_decode_to_the_documents_of_the_split(corpus: Corpus, cache: Path) -> None:
+    tokenized = open_tokenized(corpus, **OPTIONS, cache=cache)
+    parts = split_documents(corpus.read(), 0.2)
+    assert documents_in(tokenized, tokenized.train) == [document.text for document in parts.train]
+    assert documents_in(tokenized, tokenized.validation) == [document.text for document in parts.validation]
+    assert tokenized.train.dtype == np.uint16
+    assert tokenized.vocabulary == 320
+
+
+def test_bytes_of_held_out_documents(corpus: Corpus, cache: Path) -> None:
+    tokenized = open_tokenized(corpus, **OPTIONS, cache=cache)
+    parts = split_documents(corpus.read(), 0.2)
+    ends = np.flatnonzero(tokenized.validation == tokenized.end_of_text)
+    sums = [int(piece.sum()) for piece in np.split(tokenized.validation_bytes, ends)[:-1]]
+    assert sums == [len(document.text.encode()) for document in parts.validation]
+    assert not tokenized.validation_bytes[ends].any()
+    assert tokenized.counts["validation_bytes"] == sum(sums)
+
+
+def test_tokenizer_has_seen_training_text_only(corpus: Corpus, cache: Path, tmp_path: Path) -> None:
+    tokenized = open_tokenized(corpus, **OPTIONS, cache=cache)
+    parts = split_documents(corpus.read(), 0.2)
+    train_tokenizer([document.text for document in parts.train], 320).save(tmp_path / "expected.json")
+    assert tokenized.tokenizer_file.read_bytes() == (tmp_path / "expected.json").read_bytes()
+
+
+def test_hit_reads_no_text(corpus: Corpus, cache: Path) -> None:
+    first = open_tokenized(corpus, **OPTIONS, cache=cache)
+    second = open_tokenized(refusing(corpus), **OPTIONS, cache=cache)
+    assert second.digest == first.digest
+    assert isinstance(second.train, np.memmap)
+
+
+def test_same_content_same_digest(corpus: Corpus, tmp_path: Path) -> None:
+    digests = {open_tokenized(corpus, **OPTIONS, cache=tmp_path / name).digest for name in ("a", "b")}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("change", [{"vocabulary_size": 300}, {"validation_fraction": 0.3}])
+def test_other_options_make_another_entry(corpus: Corpus, cache: Path, change: dict[str, Any]) -> None:
+    open_tokenized(corpus, **OPTIONS, cache=cache)
+    open_tokenized(corpus, **(OPTIONS | change), cache=cache)
+    assert len(entries(cache)) == 2
+
+
+def test_changed_text_makes_another_entry(library: Path, cache: Path) -> None:
+    open_tokenized(find_corpus(str(library)), **OPTIONS, cache=cache)
+    (library / "more.txt").write_text("Some more text for the library.")
+    open_tokenized(find_corpus(str(library)), **OPTIONS, cache=cache)
+    assert len(entries(cache)) == 2
+
+
+@pytest.mark.parametrize("name", ["train.npy", "validation_bytes.npy", "tokenizer.json", "index.json"])
+@pytest.mark.parametrize("damage", ["cut", "delete", "overwrite"])
+def test_damaged_entry_is_made_anew(corpus: Corpus, cache: Path, name: str, damage: str) -> None:
+    before = open_tokenized(corpus, **OPTIONS, cache=cache).digest
+    (entry,) = entries(cache)
+    content = (entry / name).read_bytes()
+    (entry / name).unlink()
+    if damage == "cut":
+        (entry / name).write_bytes(content[: len(content) // 2])
+    elif damage == "overwrite":
+        (entry / name).write_bytes(content[:-8] + bytes(8))
+    after = open_tokenized(corpus, **OPTIONS, cache=cache)
+    assert after.digest == before
+    assert entries(cache) == [entry]
+    open_tokenized(refusing(corpus), **OPTIONS, cache=cache)
+
+
+def test_processes_at_the_same_time(library: Path, cache: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from graftwork_text.corpora import find_corpus\n"
+        "from graftwork_text.tasks.token_cache import open_tokenized\n"
+        "found = open_tokenized(find_corpus(sys.argv[1]), tokenizer=None, vocabulary_size=320,\n"
+        "                       validation_fraction=0.2, cache=Path(sys.argv[2]))\n"
+        "print(found.digest, int(found.train.sum()))\n"
+    )
+    command = [sys.executable, "-c", code, str(library), str(cache)]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    printed = {process.communicate(timeout=120) for process in processes}
+    assert [process.returncode for process in processes] == [0, 0], printed
+    assert len(printed) == 1
+    assert len(entries(cache)) == 1
+
+
+def test_loser_of_a_race_takes_the_winners_entry(
+    corpus: Corpus, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the lock: another process finishes while this one tokenizes."""
+    rename_into_place = token_cache._put_in_place
+    won: list[TokenizedCorpus] = []
+
+    def late(content: Path, entry: Path) -> None:
+        monkeypatch.setattr(token_cache, "_put_in_place", rename_into_place)
+        won.append(token_cache._make(entry, corpus, None, 320, 0.2))
+        rename_into_place(content, entry)
+
+    monkeypatch.setattr(token_cache, "_put_in_place", late)
+    lost = open_tokenized(corpus, **OPTIONS, cache=cache)
+    assert lost.digest == won[0].digest
+    assert len(entries(cache)) == 1
+
+
+def test_failure_leaves_no_entry(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "only.txt").write_text("A single document.")
+    with pytest.raises(GraftworkError, match=r"one': found 1 document"):
+        open_tokenized(find_corpus(str(tmp_path / "one")), **OPTIONS, cache=cache)
+    assert entries(cache) == []
+
+
+def test_text_that_vanishes_is_named(library: Path, cache: Path) -> None:
+    corpus = find_corpus(str(library))
+    (library / "text-07.txt").unlink()
+    with pytest.raises(GraftworkError, match=r"library': cannot read .*text-07\.txt: No such file"):
+        open_tokenized(corpus, **OPTIONS, cache=cache)
+
+
+def test_cache_that_cannot_be_made(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GraftworkError, match=r"cannot write the token cache .*GRAFTWORK_CACHE"):
+        open_tokenized(corpus, **OPTIONS, cache=tmp_path / "file")
+
+
+def test_default_place(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "graftwork"))
+    open_tokenized(corpus, **OPTIONS)
+    assert len(entries(tmp_path / "graftwork" / "lm-pretrain")) == 1
+
+
+def test_leftovers_of_killed_processes_are_swept(corpus: Corpus, cache: Path) -> None:
+    leftover = cache / ".partial-of-a-killed-process"
+    leftover.mkdir(parents=True)
+    os.utime(leftover, (0, 0))
+    open_tokenized(corpus, **OPTIONS, cache=cache)
+    assert not leftover.exists()
+
+
+def test_large_vocabularies_take_32_bits() -> None:
+    assert token_cache._smallest_dtype(65_536) is np.uint16
+    assert token_cache._smallest_dtype(65_537) is np.uint32
