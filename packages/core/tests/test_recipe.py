@@ -10,10 +10,11 @@ from graftwork import Choice, GraftworkError, RecipeError, UnknownNameError, loa
 
 PLUGIN = """
 from typing import Annotated, Literal
-from graftwork import Choice
+from graftwork import Choice, Supplies
 
 class Task:
-    def __init__(self, *, model: Choice, data: str = "prose", batch_size: int = 8):
+    def __init__(self, *, model: Annotated[Choice, Supplies("vocab_size")], data: str = "prose",
+                 batch_size: int = 8):
         self.model, self.data, self.batch_size = model, data, batch_size
     def build_model(self): return self.model(vocab_size=10)
     def batches(self, split, *, rank, world_size, seed): ...
@@ -49,6 +50,10 @@ class Adam(SGD):
 
 def softmax(heads: int = 1): return ("softmax", heads)
 
+def pictures(image_shape: list[int], classes: int): return (image_shape, classes)
+
+def mixer(vocab_size: int, attention: Choice): return attention()
+
 def network(vocab_size: int, width: int = 16, attention: Choice | None = None):
     return {"vocab_size": vocab_size, "width": width, "attention": attention and attention()}
 
@@ -61,6 +66,9 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "sgd", f"{here}:SGD", "an optimizer")
     yield Component(Kind.OPTIMIZER, "adam", f"{here}:Adam", "an optimizer")
     yield Component(Kind.MODEL, "network", f"{here}:network", "a model")
+    yield Component(Kind.MODEL, "pictures", f"{here}:pictures", "another task's model")
+    yield Component(Kind.MODEL, "mixer", f"{here}:mixer", "a model of any attention")
+    yield Component(Kind.TRAINER, "broken", f"{here}_gone:Trainer", "cannot be imported")
     yield Component(Kind.ATTENTION, "softmax", f"{here}:softmax", "an attention")
 """
 RECIPE = """
@@ -248,3 +256,25 @@ def test_a_registered_recipe_is_found_without_importing_its_package(add_plugin, 
     )
     registry = discover()
     assert load_recipe("small", registry=registry).sections["model"]["width"] == 32
+
+
+def test_a_model_that_takes_other_facts_is_refused_before_anything_is_built(resolve):
+    text = RECIPE.replace("width = 32\n", "")
+    assert mistakes(resolve, text, "model.name=pictures") == [
+        "model.name (--set model.name=pictures): model/pictures takes no vocab_size, which task/lm supplies; "
+        "it wants image_shape and classes"
+    ]
+
+
+def test_a_required_component_of_a_model_can_be_configured(resolve):
+    text = RECIPE.replace("width = 32\n", "")
+    settings = ["model.name=mixer", "model.attention.name=softmax", "model.attention.heads=4"]
+    assert resolve(text, *settings).task().build_model() == ("softmax", 4)
+    assert mistakes(resolve, text, "model.name=mixer") == [
+        "[attention]: is missing; [model] needs an attention: [attention] with name = 'softmax'"
+    ]
+
+
+def test_no_section_is_called_unused_where_its_trainer_failed_to_load(resolve):
+    (mistake,) = mistakes(resolve, RECIPE, "trainer.name=broken", "trainer.steps=3")
+    assert "cannot be imported" in mistake

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from graftwork import AmbiguousNameError, ContractError, GraftworkError, UnknownNameError
+from graftwork import (
+    AmbiguousNameError,
+    ContractError,
+    GraftworkError,
+    MissingExtraError,
+    UnknownNameError,
+)
+from graftwork.doctor import unresolvable
+from graftwork.inventory import list_lines
 
 OPTIMIZERS = """
 class Complete:
@@ -43,10 +51,15 @@ def test_a_reference_finds_its_entry(registry):
     ("reference", "message"),
     [
         ("optimizer/gwt-adam", "did you mean 'gwt-adamw'"),
-        ("optimizer/two:gwt-adamw", "did you mean 'one:gwt-adamw'"),
+        ("optimizer/two:gwt-adamw", "no optimizer called 'two:gwt-adamw': it is optimizer/one:gwt-adamw"),
         ("optimiser/gwt-adamw", "no such kind: 'optimiser', did you mean 'optimizer'?"),
         ("gwt-adamw", "a reference is kind/name"),
-        ("model/llama", "no installed plugin registers any model; `pip install graftwork-trainer`"),
+        ("model/llama", "no installed plugin registers any model; graftwork-text brings some, which is not"),
+        (
+            "optimizer/golore-msgd",
+            "optimizer/golore-msgd comes with graftwork-optim-core, which is not installed: pip ",
+        ),
+        ("task/trainer:lm-pretrain", "task/lm-pretrain comes with graftwork-text, which is not installed"),
     ],
 )
 def test_an_unknown_reference_says_what_is_close(registry, reference, message):
@@ -90,3 +103,37 @@ def test_a_bad_target_is_named_when_resolved(registry, name, error, message):
     with pytest.raises(error) as caught:
         registry.resolve(registry.find(f"optimizer/{name}"))
     assert message in str(caught.value)
+
+
+def test_what_is_optional_and_missing_is_said_before_the_import(add_plugin, discover):
+    add_plugin(
+        "drawing",
+        """
+        from graftwork import Extra
+        @hookimpl
+        def graftwork_components():
+            extra = Extra("graftwork-drawing[figures]", ("json", "no_such_library"))
+            yield Component(Kind.REPRODUCTION, "figure", "graftwork_drawing.absent:draw", "draws",
+                            extras=(extra,))
+            at_times = Extra("graftwork-drawing[figures]", ("no_such_library",), when="data = 'digits'")
+            yield Component(Kind.TASK, "digits", "graftwork_drawing:Digits", "classifies", extras=(at_times,))
+
+        class Digits:
+            def build_model(self): ...
+            def batches(self, split, *, rank, world_size, seed): ...
+            def loss(self, model, batch): ...
+            def evaluate_rows(self, model, batch): ...
+            def metrics(self, rows): ...
+        """,
+    )
+    registry = discover()
+    with pytest.raises(MissingExtraError) as caught:
+        registry.resolve(registry.find("reproduction/figure"))
+    assert str(caught.value) == (
+        "reproduction/figure needs no_such_library, not installed here: "
+        "pip install 'graftwork-drawing[figures]'"
+    )
+    assert registry.resolve(registry.find("task/digits")).__name__ == "Digits"
+    listed = "\n".join(list_lines(registry.entries()))
+    assert "needs graftwork-drawing[figures] for data = 'digits' (not" in listed
+    assert all(isinstance(problem, MissingExtraError) for problem in unresolvable(registry))

@@ -9,8 +9,11 @@ from typing import Any, Literal, Optional, Union
 
 import pytest
 
+from graftwork.choice import Choice
 from graftwork.component import Kind
-from graftwork.schema import REQUIRED, NotAccepted, check, describe, options_of
+from graftwork.errors import ContractError
+from graftwork.schema import REQUIRED, schema_of
+from graftwork.values import NotAccepted, can_be_given, check, describe
 
 
 class Side(enum.Enum):
@@ -96,7 +99,7 @@ class Derived(Base):
     """Inherits its signature."""
 
     @staticmethod
-    def select_parameters(model: Any, match: Sequence[str] = ("attn",), *, other: Missing = 1) -> Any:  # noqa: F821
+    def select_parameters(model: Any, match: Sequence[str] = ("attn",), *, other: Any = 1) -> Any:
         """Choose.
 
         Args:
@@ -106,7 +109,7 @@ class Derived(Base):
 
 def test_options_come_from_the_signature_and_the_companion():
     kind = Kind("optimizer", "", supplied=("params", "model"), companion="select_parameters")
-    options = options_of(Derived, kind)
+    options = schema_of(Derived, kind).options
     assert list(options) == ["lr", "match", "other"]
     assert (options["lr"].annotation, options["lr"].default) == (float, 0.1)
     assert options["match"].meaning == "substrings of names."
@@ -116,13 +119,56 @@ def test_options_come_from_the_signature_and_the_companion():
 
 def test_meanings_of_a_documented_init():
     kind = Kind("optimizer", "", supplied=("params",))
-    assert options_of(Base, kind)["lr"].meaning == "step size of every step."
+    assert schema_of(Base, kind).options["lr"].meaning == "step size of every step."
 
 
 def test_what_the_caller_supplies_is_no_option():
     def model(vocab_size: int, width: int = 8) -> None: ...
 
-    assert list(options_of(model, Kind("model", "", supplied=("*",)))) == ["width"]
-    required = options_of(model, Kind("task", ""))["vocab_size"]
+    schema = schema_of(model, Kind("model", "", supplied=("*",)))
+    assert list(schema.options) == ["width"]
+    assert schema.supplied == ("vocab_size",)
+    required = schema_of(model, Kind("task", "")).options["vocab_size"]
     assert required.default is REQUIRED
     assert required.required
+
+
+def test_a_required_component_of_a_model_is_an_option():
+    def model(vocab_size: int, attention: Choice, *, layers: int = 2) -> None: ...
+
+    schema = schema_of(model, Kind("model", "", supplied=("*",)))
+    assert list(schema.options) == ["attention", "layers"]
+    assert schema.options["attention"].chosen_kind == "attention"
+    assert schema.supplied == ("vocab_size",)
+
+
+def test_a_type_that_cannot_be_resolved_names_its_option():
+    def task(rows: int = 1, loader: Missing = None) -> None: ...  # noqa: F821
+
+    with pytest.raises(
+        ContractError, match=r"the type of option 'loader' of .*task, 'Missing', cannot be res"
+    ):
+        schema_of(task, Kind("task", ""))
+
+    # Where the caller supplies it, its type is nobody's business.
+    def model(loader: Missing) -> None: ...  # noqa: F821
+
+    assert schema_of(model, Kind("model", "", supplied=("*",))).supplied == ("loader",)
+
+
+def test_what_no_recipe_can_give_is_refused_where_it_is_required():
+    def task(weights: Tensor) -> None: ...
+
+    def fine(weights: Tensor | None = None) -> None: ...
+
+    with pytest.raises(ContractError, match=r"option 'weights' of .*task is required and a Tensor"):
+        schema_of(task, Kind("task", ""))
+    assert "weights" in schema_of(fine, Kind("task", "")).options
+
+
+@pytest.mark.parametrize(
+    ("annotation", "given"),
+    [(int | None, True), (Union[float, Tensor], True), (Tensor, False), (Tensor | None, False), (Side, True)],  # noqa: UP007
+)
+def test_whether_some_value_fits(annotation, given):
+    assert can_be_given(annotation) is given

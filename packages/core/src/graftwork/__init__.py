@@ -1,42 +1,50 @@
 """Graftwork's core: a torch-free registry that knows names, and recipes that put them together."""
 
-from graftwork.choice import Choice
-from graftwork.component import Command, Component, Kind
-from graftwork.contracts import Outcome, Procedure, Run, Task, Trainer
-from graftwork.errors import (
-    AmbiguousNameError,
-    ContractError,
-    GraftworkError,
-    RecipeError,
-    UnknownNameError,
-)
-from graftwork.hookspecs import hookimpl
-from graftwork.overrides import Override, parse_set
-from graftwork.recipe import Recipe, build_recipe, load_recipe
-from graftwork.registry import Registry, get_registry
-from graftwork.reproduction import Finding
-from graftwork.resolution import choose
-from graftwork.schema import INLINE
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graftwork.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from graftwork.choice import Choice, Supplies
+    from graftwork.component import Command, Component, Kind
+    from graftwork.contracts import Direction, Run, Task, Trainer
+    from graftwork.errors import (
+        AmbiguousNameError,
+        ContractError,
+        GraftworkError,
+        MissingExtraError,
+        RecipeError,
+        UnknownNameError,
+    )
+    from graftwork.extras import Extra
+    from graftwork.hookspecs import hookimpl
+    from graftwork.overrides import Override, parse_set
+    from graftwork.recipe import Recipe, build_recipe, load_recipe
+    from graftwork.registry import Registry, get_registry
+    from graftwork.reproduction import Finding
+    from graftwork.resolution import choose
 
 __all__ = [
     "Component",
     "Kind",
+    "Extra",
     "Command",
     "hookimpl",
     "Registry",
     "get_registry",
     "Choice",
+    "Supplies",
     "choose",
-    "INLINE",
     "Recipe",
     "load_recipe",
     "build_recipe",
     "Override",
     "parse_set",
     "Task",
+    "Direction",
     "Trainer",
-    "Procedure",
-    "Outcome",
     "Run",
     "Finding",
     "GraftworkError",
@@ -44,4 +52,38 @@ __all__ = [
     "UnknownNameError",
     "AmbiguousNameError",
     "ContractError",
+    "MissingExtraError",
 ]
+
+# A plugin imports this package, and listing plugins must cost next to nothing.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AmbiguousNameError": "errors",
+        "Choice": "choice",
+        "Command": "component",
+        "Component": "component",
+        "ContractError": "errors",
+        "Direction": "contracts",
+        "Extra": "extras",
+        "Finding": "reproduction",
+        "GraftworkError": "errors",
+        "Kind": "component",
+        "MissingExtraError": "errors",
+        "Override": "overrides",
+        "Recipe": "recipe",
+        "RecipeError": "errors",
+        "Registry": "registry",
+        "Run": "contracts",
+        "Supplies": "choice",
+        "Task": "contracts",
+        "Trainer": "contracts",
+        "UnknownNameError": "errors",
+        "build_recipe": "recipe",
+        "choose": "resolution",
+        "get_registry": "registry",
+        "hookimpl": "hookspecs",
+        "load_recipe": "recipe",
+        "parse_set": "overrides",
+    },
+)

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from graftwork.component import Kind
 from graftwork.errors import ContractError, GraftworkError
+from graftwork.group import Group
 from graftwork.registry import Entry
-from graftwork.schema import companion_of
+from graftwork.weight_decay import combined, split_by_decay
+
+
+class Supplies(tuple[str, ...]):
+    """What the taker of a component gives it, in the annotation of the parameter that takes it.
+
+    ``model: Annotated[Choice, Supplies("vocab_size")]`` in a task: a recipe whose model takes no
+    ``vocab_size``, or wants something else, is refused before anything is built.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *facts: str) -> Supplies:
+        return super().__new__(cls, facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +41,10 @@ class Choice:
         entry: what was chosen.
         kind: the contract that it keeps.
         target: the imported class or function.
-        options: for the target, as its signature wants them.
+        options: for the target, by name; those of a group lie among the others.
         companion_options: for the target's companion (see :class:`graftwork.Kind`).
         table: name and every option, defaults too, as plain TOML data.
-        inlined: whether its options stand in the table of the component that takes it, which then names
-            itself in their mistakes.
+        groups: the target's parameters that gather options in a dataclass.
     """
 
     entry: Entry
@@ -40,7 +53,7 @@ class Choice:
     options: Mapping[str, Any] = field(default_factory=dict)
     companion_options: Mapping[str, Any] = field(default_factory=dict)
     table: Mapping[str, Any] = field(default_factory=dict)
-    inlined: bool = False
+    groups: Sequence[Group] = ()
 
     @property
     def name(self) -> str:
@@ -52,50 +65,82 @@ class Choice:
 
         Raises:
             GraftworkError: the target refused an option with a ``ValueError``.
-            ContractError: what it returned lacks what its kind promises.
+            ContractError: what it returned lacks what its kind promises, or its signature does not take what
+                the caller supplies.
         """
+        arguments = dict(self.options)
         with self._naming_itself():
-            built = self.target(*positional, **{**self.options, **supplied})
-        missing = ", ".join(name for name in self.kind.attributes if not hasattr(built, name))
-        if missing:
+            for group in self.groups:
+                arguments |= group.taken_from(arguments)
+            arguments |= supplied
+            self._check_signature(positional, arguments)
+            built = self.target(*positional, **arguments)
+        if missing := self.kind.lacking(built):
             raise ContractError(
-                f"{self.entry.component.reference} built a {type(built).__name__} that lacks {missing}; "
-                f"the contract of {self.kind.name} is: {self.kind.contract}"
+                f"{self.entry.component.reference} built a {type(built).__name__} that lacks "
+                f"{', '.join(missing)}; the contract of {self.kind.name} is: {self.kind.contract}"
             )
         return built
 
-    def parameters_of(self, model: Any) -> list[Any]:
-        """What an optimizer takes of a model: groups by its own ``select_parameters``, or else all trainable
-        parameters.
+    def parameters_of(self, model: Any, groups: Sequence[Mapping[str, Any]] | None = None) -> list[Any]:
+        """What an optimizer takes of a model: parameters, or groups of them.
+
+        Groups are made by the optimizer's own ``select_parameters`` where it has one, by the task where it
+        gives some, and by the rule of :mod:`graftwork.weight_decay` where the optimizer decays weights.
 
         Args:
             model: a ``torch.nn.Module``.
+            groups: of the task, with settings that go over the optimizer's.
+
+        Raises:
+            GraftworkError: the task's groups do not share out what is trained.
         """
-        select = companion_of(self.target, self.kind)
-        if select is None:
-            return [parameter for parameter in model.parameters() if parameter.requires_grad]
+        select = self.kind.companion_of(self.target)
         with self._naming_itself():
-            return list(select(model, **self.companion_options))
+            if select is None:
+                chosen: list[Any] = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            else:
+                chosen = list(select(model, **self.companion_options))
+            if groups is None and not self._option("weight_decay"):
+                return chosen
+            own = chosen if chosen and isinstance(chosen[0], Mapping) else [{"params": chosen}]
+            parts = own if groups is None else combined(own, groups)
+            return split_by_decay(parts, model) if self._option("weight_decay") else parts
 
-    def for_model(self, model: Any, **facts: Any) -> Any:
-        """Build an optimizer over a model's trainable parameters.
-
-        The optimizer's own ``select_parameters`` makes the groups where it has one.
+    def for_model(self, model: Any, groups: Sequence[Mapping[str, Any]] | None = None, **facts: Any) -> Any:
+        """Build an optimizer over a model's trainable parameters, see :meth:`parameters_of`.
 
         Args:
             model: a ``torch.nn.Module``.
+            groups: of the task, with settings that go over the optimizer's.
             **facts: what the caller knows of the run (``total_steps``), for those parameters of the optimizer
                 that the recipe left open.
         """
         known = inspect.signature(self.target).parameters
         open_facts = {name for name in facts if name in known and self.options.get(name) is None}
-        return self(self.parameters_of(model), **{name: facts[name] for name in open_facts})
+        return self(self.parameters_of(model, groups), **{name: facts[name] for name in open_facts})
+
+    def _option(self, name: str) -> Any:
+        """An option's value or its default; None where there is no such option."""
+        parameter = inspect.signature(self.target).parameters.get(name)
+        return self.options.get(name, None if parameter is None else parameter.default)
+
+    def _check_signature(self, positional: Sequence[Any], arguments: Mapping[str, Any]) -> None:
+        try:
+            signature = inspect.signature(self.target)
+        except ValueError:  # a builtin has none
+            return
+        try:
+            signature.bind(*positional, **arguments)
+        except TypeError as error:
+            raise ContractError(
+                f"{self.entry.component.reference} cannot be built here: {error}; the contract of "
+                f"{self.kind.name} is: {self.kind.contract}"
+            ) from error
 
     @contextmanager
     def _naming_itself(self) -> Iterator[None]:
         try:
             yield
         except ValueError as error:
-            if self.inlined:
-                raise
             raise GraftworkError(f"{self.entry.component.reference}: {error}") from error

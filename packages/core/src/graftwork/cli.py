@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 from graftwork import inventory
 from graftwork.component import Command
 from graftwork.errors import GraftworkError, did_you_mean
-from graftwork.plugins import Plugin
 from graftwork.registry import Registry, get_registry
 
 EXIT_USER_ERROR = 2
@@ -30,15 +29,17 @@ _OWN = (
     ),
     Command("doctor", "check plugins and versions", "graftwork.doctor:DoctorCommand"),
 )
-# Named when the package that brings them is absent.
-_FROM_PACKAGES = dict.fromkeys(("train", "compare", "report", "reproduce"), "graftwork-trainer")
-
-_EPILOG = """\
-start here:
-  graftwork list recipe              recipes to start from
-  graftwork train lm-pretrain        train one
-  graftwork compare lm-pretrain --over optimizer.name=adamw,gwt-adamw
-"""
+# What a newcomer may start with, of what is installed: the command, and the reference that it needs.
+_FIRST_STEPS = (
+    ("graftwork list recipe", "recipes to start from", "recipe/*"),
+    ("graftwork train lm-pretrain", "train one", "recipe/lm-pretrain"),
+    (
+        "graftwork compare lm-pretrain --over optimizer.name=adamw,gwt-adamw",
+        "train variants, compare them",
+        "optimizer/gwt-adamw",
+    ),
+    ("graftwork list", "what is installed", ""),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str], registry: Registry) -> int:
     commands = {command.name: command for command in (*_OWN, *(command for command, _ in registry.commands))}
-    parser = _parser(commands)
+    parser = _parser(commands, registry)
     word = next((argument for argument in arguments if not argument.startswith("-")), None)
     if word is not None and word not in commands:
-        raise GraftworkError(_absent(word, commands, registry.plugins))
+        raise GraftworkError(_absent(word, commands, registry))
     if word is None:
         parser.parse_args(arguments)
         parser.print_help()
@@ -88,7 +89,7 @@ def _run(arguments: list[str], registry: Registry) -> int:
     return int(command.run(subparser.parse_args(arguments[position + 1 :])))
 
 
-def _parser(commands: dict[str, Command]) -> Parser:
+def _parser(commands: dict[str, Command], registry: Registry) -> Parser:
     from importlib.metadata import version
 
     width = max(map(len, commands))
@@ -98,10 +99,27 @@ def _parser(commands: dict[str, Command]) -> Parser:
         usage="graftwork COMMAND [options]",
         formatter_class=HelpFormatter,
         description="Training with new algorithms, chosen at run time.\n\ncommands:\n" + lines,
-        epilog=_EPILOG,
+        epilog=_first_steps(commands, registry),
     )
     parser.add_argument("--version", action="version", version=f"graftwork {version('graftwork')}")
     return parser
+
+
+def _first_steps(commands: dict[str, Command], registry: Registry) -> str:
+    """Recommend what is installed, and what would bring more where there is nothing to train."""
+    entries = registry.entries()
+    here = {"", *(entry.component.reference for entry in entries)}
+    here |= {f"{entry.component.kind}/*" for entry in entries}
+    steps = [
+        (line, what)
+        for line, what, reference in _FIRST_STEPS
+        if reference in here and line.split()[1] in commands
+    ]
+    if "recipe/*" not in here:
+        steps.append(("pip install 'graftwork[all]'", "everything that Graftwork has to train with"))
+    width = max(len(line) for line, _ in steps if len(line) < 36)
+    lines = [f"  {line:<{width}}  {what}" if len(line) < 36 else f"  {line}" for line, what in steps]
+    return "start here:\n" + "\n".join(lines)
 
 
 def _import(command: Command) -> Any:
@@ -112,16 +130,9 @@ def _import(command: Command) -> Any:
         raise GraftworkError(f"the command {command.name!r} cannot be imported: {error}") from error
 
 
-def _absent(word: str, commands: dict[str, Command], plugins: Sequence[Plugin]) -> str:
-    package = _FROM_PACKAGES.get(word)
-    if package is None:
-        return f"no command called {word!r}{did_you_mean(word, commands)} (commands: {', '.join(commands)})"
-    present = next((plugin for plugin in plugins if plugin.distribution == package), None)
-    if present is None:
-        return f"the command {word!r} comes with the package {package}: pip install {package}"
-    return (
-        f"the command {word!r} comes with {present.label}, which is {present.status}; see `graftwork doctor`"
-    )
+def _absent(word: str, commands: dict[str, Command], registry: Registry) -> str:
+    known = f"no command called {word!r}{did_you_mean(word, commands)} (commands: {', '.join(commands)})"
+    return registry.package_of_command(word) or known
 
 
 def _say(text: str) -> None:

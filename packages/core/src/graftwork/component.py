@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from graftwork.extras import Extra
 
 _NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[\w./-]+")
@@ -23,10 +25,12 @@ class Kind:
         name: lower case with hyphens, as in ``optimizer`` or ``gradient-transform``.
         contract: what a target is called with and what it returns, one or two sentences.
         supplied: parameters that the caller fills in, which a recipe therefore cannot set; ``("*",)`` for
-            every parameter without a default (a model's ``vocab_size``, which only the task knows).
+            every parameter without a default (a model's ``vocab_size``, which only the task knows) that names
+            no component.
         companion: a function on the target whose parameters are options too. An optimizer's
             ``select_parameters(model, ...)`` turns a model into parameter groups.
-        attributes: what the built object must have; checked on a class before it is built.
+        attributes: what the built object must have, ``one|other`` where either will do; checked on a class
+            before it is built.
 
     >>> Kind("gradient-transform", contract="target(**options) -> GradientTransform").name
     'gradient-transform'
@@ -42,6 +46,8 @@ class Kind:
     STRATEGY: ClassVar[str] = "strategy"
     DEGRADATION: ClassVar[str] = "degradation"
     METRIC: ClassVar[str] = "metric"
+    CORPUS: ClassVar[str] = "corpus"
+    WEIGHTS: ClassVar[str] = "weights"
     RECIPE: ClassVar[str] = "recipe"
     REPRODUCTION: ClassVar[str] = "reproduction"
 
@@ -54,6 +60,18 @@ class Kind:
     def supplies(self, parameter: str, *, has_default: bool) -> bool:
         """Whether the caller fills in this parameter, so that a recipe cannot."""
         return parameter in self.supplied or (self.supplied == ("*",) and not has_default)
+
+    def companion_of(self, target: object) -> Any:
+        """The function beside a target whose parameters are options too, or None."""
+        return getattr(target, self.companion, None) if self.companion else None
+
+    def lacking(self, thing: object) -> list[str]:
+        """Which of its attributes a class or object lacks."""
+        return [
+            names.replace("|", " or ")
+            for names in self.attributes
+            if not any(hasattr(thing, name) for name in names.split("|"))
+        ]
 
     def __post_init__(self) -> None:
         _require(_NAME, self.name, "a kind's name", "lower case with hyphens, like 'gradient-transform'")
@@ -70,6 +88,7 @@ class Component:
             ``package:path/inside/it.toml``.
         summary: one line for ``graftwork list``.
         paper: where it was published, ``arXiv:2501.07237`` for instance.
+        extras: what it needs beyond its package's own requirements.
 
     Raises:
         ValueError: where a name or a target is not of that form.
@@ -83,6 +102,7 @@ class Component:
     target: str
     summary: str
     paper: str | None = None
+    extras: tuple[Extra, ...] = ()
 
     def __post_init__(self) -> None:
         _require(_NAME, self.kind, "a component's kind", "a declared kind's name, like 'optimizer'")
@@ -138,8 +158,8 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
     Kind(
         Kind.TASK,
         "target(**options) -> Task: build_model(), batches(split, rank, world_size, seed), "
-        "loss(model, batch), evaluate(model).",
-        attributes=("build_model", "batches", "loss", "evaluate"),
+        "loss(model, batch), and evaluate(model) or evaluate_rows(model, batch) with metrics(rows).",
+        attributes=("build_model", "batches", "loss", "evaluate|evaluate_rows"),
     ),
     Kind(Kind.TRAINER, "target(**options) -> Trainer: fit(task, recipe, run).", attributes=("fit",)),
     Kind(
@@ -148,6 +168,16 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
     Kind(Kind.STRATEGY, "target(**options) -> rule by which agents mix their states."),
     Kind(Kind.DEGRADATION, "target(**options) -> callable that degrades an image."),
     Kind(Kind.METRIC, "target(**options) -> callable of predictions and labels, returning a number."),
+    Kind(
+        Kind.CORPUS,
+        "target() -> what the task that names it reads; of graftwork-text a Corpus (documents) or a "
+        "LabelledCorpus (examples).",
+    ),
+    Kind(
+        Kind.WEIGHTS,
+        "target() -> Path of a folder of pretrained weights in its library's own layout, fetched where it is "
+        "not there yet.",
+    ),
     Kind(Kind.RECIPE, "a TOML file inside a package, target 'package:path.toml'."),
     Kind(
         Kind.REPRODUCTION,

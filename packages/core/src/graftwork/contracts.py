@@ -22,16 +22,44 @@ if TYPE_CHECKING:
     from graftwork.resolution import Resolved
 
 Split = Literal["train", "validation"]
+Direction = Literal["lower", "higher"]
 
 
 @runtime_checkable
 class Task(Protocol):
-    """What a trainer can train: a model, batches, a loss and metrics.
+    """What a trainer can train: a model, batches, a loss, and metrics on held-out data.
 
-    A task knows nothing of optimizers, devices or ranks beyond its arguments. Three further members are used
-    where a task has them: ``unit`` with ``count(batch)`` (``"tokens"`` and how many a batch holds, for
-    throughput), ``facts()`` (plain data on the data, kept with the run), and ``skip(count)`` on the iterable
-    that ``batches`` returns (so that resuming need not draw the batches already seen).
+    A task knows nothing of optimizers, devices or ranks beyond its arguments. It is evaluated in one of two
+    ways; the trainer sets ``eval()`` and ``no_grad()`` around either.
+
+    By rows: ``evaluate_rows(model, batch)`` returns a mapping of columns (tensors or lists), each with one
+    entry per example of the batch, and ``metrics(rows)`` makes numbers of the whole columns, ``loss`` among
+    them. The trainer spreads the batches over ranks, brings all rows back in order, each once, and calls
+    ``metrics`` once: so that metrics which are no means (F1, rank correlation, perplexity) do not depend on
+    the number of processes. A column ``sample`` (whole numbers), where there is one, numbers the examples:
+    rows are sorted by it, and of rows with one number the first is kept.
+
+    Or by ``evaluate(model)``, which returns the metrics; it runs as a whole on rank 0, and its result is sent
+    to the others (sharded models: on every rank, since all take part in each pass).
+
+    Further members are used where a task has them:
+
+    ==================================  ================================================================
+    member                              default
+    ==================================  ================================================================
+    ``metric_directions``               ``{"loss": "lower"}``: which way is better, ``"lower"`` or
+                                        ``"higher"``, in order of importance; a metric that is not named
+                                        has no direction, and no report calls a value of it the best
+    ``parameter_groups(model)``         one group of all trainable parameters: a list of dictionaries,
+                                        ``params`` and settings that go over the optimizer's
+    ``artefacts(model, folder)``        none: pictures, tables (``.csv``), texts and pages about the
+                                        trained model, written for the report when training has ended
+    ``unit``, ``count(batch)``          ``"samples"``, 1: what throughput counts, and how many a batch has
+    ``facts()``                         nothing: plain data on the data, kept with the run
+    ``batches(...)`` with ``skip``      resuming draws the batches already seen and lets them go
+    ==================================  ================================================================
+
+    Norms and biases are spared weight decay whatever the groups, see :mod:`graftwork.weight_decay`.
     """
 
     def build_model(self) -> Any:
@@ -39,84 +67,16 @@ class Task(Protocol):
         ...
 
     def batches(self, split: Split, *, rank: int, world_size: int, seed: int) -> Iterable[Any]:
-        """Return this rank's batches: for ``train`` without end, and the same ones for the same arguments."""
+        """Return batches on the CPU.
+
+        For ``train`` this rank's, without end, and the same ones for the same arguments. For ``validation``
+        every ``world_size``-th from number ``rank`` on, once and in order: a sequence, where making a batch
+        costs something, so that each rank makes its own alone.
+        """
         ...
 
     def loss(self, model: Any, batch: Any) -> tuple[Any, Mapping[str, Any]]:
         """Return the mean loss of a batch (a scalar tensor) and further metrics."""
-        ...
-
-    def evaluate(self, model: Any) -> Mapping[str, float]:
-        """Return metrics on held-out data; ``loss`` among them."""
-        ...
-
-
-class Outcome(Protocol):
-    """What a step leaves for the log, still on the device."""
-
-    loss: Any
-    """Mean over the step's micro-batches, before the update."""
-
-    gradient_norm: Any
-    """Before clipping; None where there are no gradients."""
-
-    metrics: Mapping[str, Any]
-    """The task's own."""
-
-
-class Procedure(Protocol):
-    """How a trainer takes its steps, for a training loop to drive: the loop logs, evaluates and saves."""
-
-    unit: str
-    """Of throughput, ``tokens`` for instance."""
-
-    @property
-    def model(self) -> Any:
-        """The module that a checkpoint holds."""
-        ...
-
-    @property
-    def optimizer(self) -> Any:
-        """Over that module; the loop schedules its groups' ``lr`` and saves its state."""
-        ...
-
-    @property
-    def device(self) -> Any:
-        """Where losses are."""
-        ...
-
-    @property
-    def units(self) -> int:
-        """Trained on in the latest step, in all processes."""
-        ...
-
-    @property
-    def position(self) -> int:
-        """Steps taken so far; where others were ahead, one step may take it further than by one."""
-        ...
-
-    def start(self, step: int) -> None:
-        """Take up the data after so many steps; called once, when a checkpoint has been loaded."""
-        ...
-
-    def step(self) -> Outcome:
-        """Take one step."""
-        ...
-
-    def mean(self, value: Any) -> Any:
-        """The mean of a scalar over processes."""
-        ...
-
-    def evaluate(self) -> Mapping[str, float]:
-        """Metrics on held-out data; ``loss`` among them."""
-        ...
-
-    def measurements(self) -> Mapping[str, float]:
-        """Further metrics for a record, asked for whenever the loop makes one."""
-        ...
-
-    def result(self) -> Mapping[str, Any]:
-        """Further facts for the run's result, over the loop's own."""
         ...
 
 

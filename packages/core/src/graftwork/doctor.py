@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 from graftwork.component import Kind
-from graftwork.errors import GraftworkError
+from graftwork.errors import GraftworkError, MissingExtraError
 from graftwork.recipe import recipe_path
 from graftwork.registry import Entry, Registry, get_registry
+from graftwork.schema import schema_of
 
 
 class DoctorCommand:
@@ -28,10 +29,16 @@ class DoctorCommand:
         print(f"graftwork {version('graftwork')}, Python {platform.python_version()}, {platform.platform()}")
         print("\n".join(plugin_lines(registry)))
         problems = [f"{plugin.label}: {plugin.cause}" for plugin in registry.failures]
+        notes = [
+            f"{reference} is claimed by more than one plugin: use a full name"
+            for reference in registry.contested()
+        ]
         if arguments.resolve:
-            problems += list(unresolvable(registry))
-        for reference in registry.contested():
-            print(f"note: {reference} is claimed by more than one plugin: use a full name")
+            for error in unresolvable(registry):
+                # What is optional may be absent.
+                (notes if isinstance(error, MissingExtraError) else problems).append(str(error))
+        for note in notes:
+            print(f"note: {note}")
         for problem in problems:
             print(f"problem: {problem}")
         print("no problems found" if not problems else f"{len(problems)} problem(s) found")
@@ -51,17 +58,17 @@ def plugin_lines(registry: Registry) -> Iterator[str]:
         )
 
 
-def unresolvable(registry: Registry) -> Iterator[str]:
+def unresolvable(registry: Registry) -> Iterator[GraftworkError]:
     """Entries whose target cannot be imported, or breaks the contract of its kind."""
     for entry in registry.entries():
         try:
             _resolve(entry, registry)
         except GraftworkError as error:
-            yield str(error)
+            yield error
 
 
 def _resolve(entry: Entry, registry: Registry) -> None:
     if entry.component.kind != Kind.RECIPE:
-        registry.resolve(entry)
+        schema_of(registry.resolve(entry), registry.kinds[entry.component.kind])
     elif not recipe_path(entry).is_file():
         raise GraftworkError(f"{entry.component.reference}: {entry.component.target} is no file")

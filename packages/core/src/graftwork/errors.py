@@ -31,6 +31,10 @@ class ContractError(GraftworkError):
     """A registered target that does not keep the contract of its kind."""
 
 
+class MissingExtraError(GraftworkError):
+    """An optional dependency that a component needs is not installed."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``", did you mean 'x' or 'y'?"``, or an empty string where nothing known comes close.
 

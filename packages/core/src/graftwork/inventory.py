@@ -14,8 +14,7 @@ from graftwork.component import Kind
 from graftwork.docstrings import summary_line
 from graftwork.recipe import recipe_path
 from graftwork.registry import Entry, Registry, get_registry
-from graftwork.resolution import choice_kind, options_with_inlined
-from graftwork.schema import Option, options_of
+from graftwork.schema import Option, schema_of
 
 
 def terminal_width() -> int:
@@ -62,7 +61,8 @@ def list_lines(entries: list[Entry]) -> Iterator[str]:
         for entry in of_kind:
             paper = f" ({entry.component.paper})" if entry.component.paper else ""
             name = f"  {_shown_name(entry, entries):<{width}}  "
-            yield _wrap(entry.component.summary + paper, " " * len(name), name)
+            needs = "".join(f"; {extra.description}" for extra in entry.component.extras)
+            yield _wrap(entry.component.summary + paper + needs, " " * len(name), name)
         yield ""
 
 
@@ -94,6 +94,8 @@ def info_lines(entry: Entry, registry: Registry) -> Iterator[str]:
     yield f"  target    {component.target}"
     if component.paper:
         yield f"  paper     {component.paper}"
+    for extra in component.extras:
+        yield _wrap(f"{extra.description}, for {' and '.join(extra.modules)}", " " * 12, "  extra     ")
     if component.kind == Kind.RECIPE:
         yield ""
         yield recipe_path(entry).read_text("utf-8").rstrip()
@@ -106,20 +108,20 @@ def info_lines(entry: Entry, registry: Registry) -> Iterator[str]:
     if about := summary_line(target):
         yield ""
         yield _wrap(about, "  ")
-    options = options_with_inlined(target, kind, registry)
+    schema = schema_of(target, kind)
     yield ""
-    yield f"  options of [{component.kind}]:" if options else "  no options"
-    for option in options.values():
+    yield f"  options of [{component.kind}]:" if schema.options else "  no options"
+    for option in schema.options.values():
         yield from option_lines(option)
-    supplied = _supplied(target, options_of(target, kind))
+    supplied = [*(name for name in kind.supplied if name in _parameters(target)), *schema.supplied]
     if supplied:
         yield ""
-        yield f"  supplied by the caller: {', '.join(supplied)}"
+        yield f"  supplied by the caller: {', '.join(dict.fromkeys(supplied))}"
 
 
 def option_lines(option: Option) -> Iterator[str]:
     """One option: its type and default on the first line, its meaning below."""
-    kind = choice_kind(option)
+    kind = option.chosen_kind
     default = "required" if option.required else f"default {_shown(option.default)}"
     type_text = option.type_text if kind is None else f"the name of a {kind}, or the section [{option.name}]"
     yield _wrap(f"{option.name}  {type_text}, {default}", " " * 8, "    ")
@@ -131,10 +133,5 @@ def _shown(default: Any) -> str:
     return "none" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def _supplied(target: Any, options: dict[str, Option]) -> list[str]:
-    return [
-        parameter.name
-        for parameter in inspect.signature(target).parameters.values()
-        if parameter.name not in options
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
+def _parameters(target: Any) -> set[str]:
+    return set(inspect.signature(target).parameters)

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graftwork.errors import AmbiguousNameError, GraftworkError, RecipeError, UnknownNameError, did_you_mean
 from graftwork.overrides import Override
 from graftwork.registry import Entry, Registry, get_registry
+from graftwork.resolution import Resolution, Resolved, Tables
 from graftwork.toml import dumps
-
-if TYPE_CHECKING:
-    from graftwork.resolution import Resolved
 
 # Read by people, not by any component.
 _PROSE = ("description",)
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Tables):
     """Sections as a file and the command line gave them, the ``for`` tables of the chosen names merged in.
 
     Args:
@@ -36,19 +34,12 @@ class Recipe:
         origins: dotted key to where it was said, where that is not the file.
     """
 
-    name: str
-    source: str
-    sections: Mapping[str, Mapping[str, Any]]
-    origins: Mapping[str, str] = field(default_factory=dict)
-
     def resolve(self, registry: Registry | None = None) -> Resolved:
         """Import what the recipe names and check every option.
 
         Raises:
             RecipeError: all mistakes, a line each.
         """
-        from graftwork.resolution import Resolution
-
         return Resolution(self, registry or get_registry()).run()
 
     def to_toml(self) -> str:

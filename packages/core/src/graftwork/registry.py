@@ -13,18 +13,11 @@ from functools import cache
 from importlib import import_module, metadata
 from typing import Any
 
+from graftwork.catalogue import COMMAND, package_of, package_with
 from graftwork.component import SHIPPED_KINDS, Command, Component, Kind
 from graftwork.errors import AmbiguousNameError, ContractError, GraftworkError, UnknownNameError, did_you_mean
 from graftwork.plugins import ENTRY_POINT_GROUP, Plugin, Selection, load_plugins
 
-# Which of Graftwork's own packages to name when a kind has no entry at all.
-_PACKAGES_BY_KIND = {
-    Kind.OPTIMIZER: "graftwork-optim-core",
-    Kind.TASK: "graftwork-trainer",
-    Kind.TRAINER: "graftwork-trainer",
-    Kind.MODEL: "graftwork-trainer",
-    Kind.RECIPE: "graftwork-trainer",
-}
 CLOSURES = (None, "loss", "gradient")
 
 
@@ -149,18 +142,38 @@ class Registry:
         if found:
             both = " or ".join(entry.full_reference for entry in found)
             raise AmbiguousNameError(f"{reference!r} is claimed by {len(found)} plugins: write {both}")
+        raise UnknownNameError(self._unknown(kind, name, same_kind))
+
+    def _unknown(self, kind: str, name: str, same_kind: Sequence[Entry]) -> str:
+        bare = name.rpartition(":")[2]
+        elsewhere = [entry.full_reference for entry in same_kind if entry.component.name == bare]
+        if elsewhere:  # the plugin is another one, as where a component has moved
+            return f"no {kind} called {name!r}: it is {' or '.join(elsewhere)}"
+        package = package_of(kind, bare)
+        if package is not None:
+            return f"{kind}/{bare} comes with {package}, {self._absence_of(package)}"
         if not same_kind:
-            package = _PACKAGES_BY_KIND.get(kind)
-            hint = f"; `pip install {package}` registers some" if package else ""
-            raise UnknownNameError(
-                f"no {kind} called {name!r}: no installed plugin registers any {kind}{hint}"
-            )
+            package = package_with(kind)
+            hint = f"; {package} brings some, {self._absence_of(package)}" if package else ""
+            return f"no {kind} called {name!r}: no installed plugin registers any {kind}{hint}"
         known = [entry.component.name for entry in same_kind] + [
-            f"{entry.plugin.name}:{entry.component.name}" for entry in same_kind if colon
+            f"{entry.plugin.name}:{entry.component.name}" for entry in same_kind if ":" in name
         ]
-        raise UnknownNameError(
-            f"no {kind} called {name!r}{did_you_mean(name, known)} (`graftwork list {kind}` shows all)"
-        )
+        return f"no {kind} called {name!r}{did_you_mean(name, known)} (`graftwork list {kind}` shows all)"
+
+    def _absence_of(self, package: str) -> str:
+        """Why nothing of one of Graftwork's own packages is here."""
+        present = next((plugin for plugin in self.plugins if plugin.distribution == package), None)
+        if present is None:
+            return f"which is not installed: pip install {package}"
+        if present.status == "loaded":
+            return f"and {present.label} does not have it: upgrade {package}"
+        return f"and {present.label} is {present.status}; see `graftwork doctor`"
+
+    def package_of_command(self, word: str) -> str | None:
+        """A sentence on the package that would bring a command, None where none of ours does."""
+        package = package_of(COMMAND, word)
+        return package and f"the command {word!r} comes with {package}, {self._absence_of(package)}"
 
     def find_in(self, kind: str, name: str) -> Entry:
         """Look up a name where its kind is known: ``name``, ``plugin:name`` or ``kind/plugin:name``."""
@@ -176,9 +189,13 @@ class Registry:
 
         Raises:
             GraftworkError: the import failed; the message names the distribution and the cause.
+            MissingExtraError: it needs something optional that is not installed.
             ContractError: the target lacks what its kind promises.
         """
         component = entry.component
+        for extra in component.extras:
+            if not extra.when:
+                extra.require(component.reference)
         module_name, _, attribute = component.target.partition(":")
         try:
             target: Any = import_module(module_name)
@@ -199,13 +216,11 @@ def check_contract(kind: Kind, component: Component, target: Any) -> None:
         raise ContractError(
             f"{component.reference}: {component.target} must be callable, got {type(target).__name__}"
         )
-    if isinstance(target, type):
-        missing = [name for name in kind.attributes if not hasattr(target, name)]
-        if missing:
-            raise ContractError(
-                f"{component.reference}: {component.target} lacks {', '.join(missing)}; the contract of "
-                f"{kind.name} is: {kind.contract}"
-            )
+    if isinstance(target, type) and (missing := kind.lacking(target)):
+        raise ContractError(
+            f"{component.reference}: {component.target} lacks {', '.join(missing)}; the contract of "
+            f"{kind.name} is: {kind.contract}"
+        )
     if kind.name == Kind.OPTIMIZER and getattr(target, "closure", None) not in CLOSURES:
         raise ContractError(
             f"{component.reference}: closure must be None, 'loss' or 'gradient', got {target.closure!r}"

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from graftwork.choice import Choice
+from graftwork.choice import Choice, Supplies
 from graftwork.component import Kind
 from graftwork.errors import GraftworkError, RecipeError, did_you_mean
-from graftwork.recipe import Recipe
 from graftwork.registry import Registry, get_registry
-from graftwork.schema import INLINE, NONE, NotAccepted, Option, check, options_of, unwrap
+from graftwork.schema import Option, Schema, schema_of
 from graftwork.toml import dumps
+from graftwork.values import NONE, NotAccepted, check
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What is to be resolved.
+
+    Args:
+        name: of the recipe.
+        source: where it stands, for messages.
+        sections: section to table; each table has a ``name``.
+        origins: dotted key to where it was said, where that is not the source.
+    """
+
+    name: str
+    source: str
+    sections: Mapping[str, Mapping[str, Any]]
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +39,13 @@ class Resolved:
     """A checked recipe, ready to be built.
 
     Args:
-        recipe: what it came from.
+        name: of the recipe.
         task: build with no arguments.
         trainer: build with no arguments.
         sections: every section with every option, defaults too, as plain TOML data.
     """
 
-    recipe: Recipe
+    name: str
     task: Choice
     trainer: Choice
     sections: Mapping[str, Mapping[str, Any]]
@@ -36,6 +53,18 @@ class Resolved:
     def to_toml(self) -> str:
         """The recipe with nothing left to defaults."""
         return dumps(self.sections)
+
+    def choices(self) -> Iterator[Choice]:
+        """Every component that takes part, each before those that it takes."""
+        for choice in (self.task, self.trainer):
+            yield from _with_inner(choice)
+
+
+def _with_inner(choice: Choice) -> Iterator[Choice]:
+    yield choice
+    for value in choice.options.values():
+        if isinstance(value, Choice):
+            yield from _with_inner(value)
 
 
 def choose(
@@ -64,17 +93,17 @@ def choose(
     """
     registry = registry or get_registry()
     entry = registry.find_in(kind, name)
-    known = options_with_inlined(registry.resolve(entry), registry.kinds[kind], registry)
+    known = schema_of(registry.resolve(entry), registry.kinds[kind]).options
     open_defaults = {key: value for key, value in (defaults or {}).items() if key in known}
     table = {**open_defaults, **(options or {}), "name": name}
-    return Resolution(Recipe(name, entry.component.reference, {kind: table}), registry).run_one(kind)
+    return Resolution(Tables(name, entry.component.reference, {kind: table}), registry).run_one(kind)
 
 
 class Resolution:
-    """One walk over a recipe, collecting mistakes."""
+    """One walk over sections, collecting mistakes."""
 
-    def __init__(self, recipe: Recipe, registry: Registry) -> None:
-        self._recipe = recipe
+    def __init__(self, given: Tables, registry: Registry) -> None:
+        self._given = given
         self._registry = registry
         self._mistakes: list[str] = []
         self._sections: dict[str, Mapping[str, Any]] = {}
@@ -83,7 +112,8 @@ class Resolution:
         """Resolve the task and the trainer, and through their parameters every other section."""
         task = self._choose_section("task", Kind.TASK)
         trainer = self._choose_section("trainer", Kind.TRAINER)
-        for section in self._recipe.sections:
+        # Of one that did not load nobody knows which sections it uses.
+        for section in self._given.sections if task and trainer else ():
             if section not in self._sections:
                 known = [*self._sections, *self._registry.kinds]
                 self._mistakes.append(
@@ -91,71 +121,80 @@ class Resolution:
                     f"{', '.join(f'[{name}]' for name in self._sections)}"
                 )
         if self._mistakes or task is None or trainer is None:
-            raise RecipeError(self._recipe.source, list(dict.fromkeys(self._mistakes)))
-        ordered = {section: self._sections[section] for section in self._recipe.sections}
-        return Resolved(self._recipe, task, trainer, ordered)
+            raise RecipeError(self._given.source, list(dict.fromkeys(self._mistakes)))
+        ordered = {section: self._sections[section] for section in self._given.sections}
+        return Resolved(self._given.name, task, trainer, ordered)
 
     def run_one(self, section: str) -> Choice:
         """Resolve one section, named after its kind."""
         choice = self._choose_section(section, section)
         if self._mistakes or choice is None:
-            raise RecipeError(self._recipe.source, list(dict.fromkeys(self._mistakes)))
+            raise RecipeError(self._given.source, list(dict.fromkeys(self._mistakes)))
         return choice
 
-    def _choose_section(self, section: str, kind: str) -> Choice | None:
+    def _choose_section(self, section: str, kind: str, taker: _Taker | None = None) -> Choice | None:
         self._sections.setdefault(section, {})
-        choice = self._choose(kind, self._recipe.sections[section], section)
+        choice = self._choose(kind, self._given.sections[section], section, taker)
         if choice is not None:
             self._sections[section] = choice.table
         return choice
 
-    def _choose(self, kind_name: str, value: Any, path: str) -> Choice | None:
+    def _choose(self, kind_name: str, value: Any, path: str, taker: _Taker | None = None) -> Choice | None:
         table = {"name": value} if isinstance(value, str) else value
         if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
             self._mistake(path, f"expected the name of a {kind_name} or a table with name, got {value!r}")
             return None
+        kind = self._registry.kinds[kind_name]
         try:
             entry = self._registry.find_in(kind_name, table["name"])
             target = self._registry.resolve(entry)
+            schema = schema_of(target, kind)
         except GraftworkError as error:
             self._mistake(f"{path}.name", str(error))
             return None
-        kind = self._registry.kinds[kind_name]
-        options = options_of(target, kind)
+        reference = entry.component.reference
+        self._check_facts(f"{path}.name", reference, schema, taker)
         given = {key: value for key, value in table.items() if key != "name"}
-        try:
-            known = options_with_inlined(target, kind, self._registry)
-        except GraftworkError as error:
-            self._mistake(path, f"{entry.component.reference}: {error}")
-            return None
         for key in given:
-            if key not in known:
-                self._unknown_option(f"{path}.{key}", key, entry.component.reference, known)
-        for_inlined = {key: value for key, value in given.items() if key not in options}
+            if key not in schema.options:
+                self._unknown_option(f"{path}.{key}", key, reference, schema.options)
         values = {
-            name: self._value(option, for_inlined if is_inlined(option) else given, path)
-            for name, option in options.items()
+            name: self._value(option, given, path, reference) for name, option in schema.options.items()
         }
         set_values = {name: value for name, value in values.items() if value is not _UNSET}
+        of_companion = {name for name in set_values if schema.options[name].of_companion}
         return Choice(
             entry,
             kind,
             target,
-            {name: value for name, value in set_values.items() if not options[name].of_companion},
-            {name: value for name, value in set_values.items() if options[name].of_companion},
-            self._table(table["name"], options, set_values, given),
+            {name: value for name, value in set_values.items() if name not in of_companion},
+            {name: set_values[name] for name in set_values if name in of_companion},
+            self._table(table["name"], schema.options, set_values, given),
+            schema.groups,
         )
 
-    def _value(self, option: Option, given: Mapping[str, Any], path: str) -> Any:
+    def _check_facts(self, path: str, reference: str, schema: Schema, taker: _Taker | None) -> None:
+        """See that a component takes what its taker supplies, and wants nothing else."""
+        if taker is None:
+            return
+        foreign = [fact for fact in taker.supplies if fact not in (*schema.supplied, *schema.options)]
+        wanted = [fact for fact in schema.supplied if fact not in taker.supplies]
+        if foreign and not schema.takes_anything:
+            wants = f"; it wants {' and '.join(schema.supplied)}" if schema.supplied else ""
+            self._mistake(
+                path,
+                f"{reference} takes no {' and no '.join(foreign)}, which {taker.reference} supplies{wants}",
+            )
+        elif wanted:
+            self._mistake(
+                path, f"{reference} wants {' and '.join(wanted)}, which {taker.reference} does not supply"
+            )
+
+    def _value(self, option: Option, given: Mapping[str, Any], path: str, reference: str) -> Any:
         """What a component gets for one option, or _UNSET for its default."""
-        kind = choice_kind(option)
-        if kind is not None and is_inlined(option):
-            theirs = options_with_inlined(*self._target_of(kind, option.default), self._registry)
-            table = {"name": option.default, **{key: given[key] for key in given if key in theirs}}
-            inner = self._choose(kind, table, path)
-            return None if inner is None else replace(inner, inlined=True)
-        if kind is not None:
-            return self._nested(option, kind, given, path)
+        if option.chosen_kind is not None:
+            taker = None if option.supplies is None else _Taker(reference, option.supplies)
+            return self._nested(option, option.chosen_kind, given, path, taker)
         if option.name in given:
             try:
                 return check(given[option.name], option.annotation)
@@ -171,20 +210,19 @@ class Resolution:
             )
         return _UNSET
 
-    def _target_of(self, kind: str, name: str) -> tuple[Any, Kind]:
-        return self._registry.resolve(self._registry.find_in(kind, name)), self._registry.kinds[kind]
-
-    def _nested(self, option: Option, kind: str, given: Mapping[str, Any], path: str) -> Any:
+    def _nested(
+        self, option: Option, kind: str, given: Mapping[str, Any], path: str, taker: _Taker | None
+    ) -> Any:
         if option.name in given:
-            return self._choose(kind, given[option.name], f"{path}.{option.name}")
-        if option.name in self._recipe.sections:
-            return self._choose_section(option.name, kind)
+            return self._choose(kind, given[option.name], f"{path}.{option.name}", taker)
+        if option.name in self._given.sections:
+            return self._choose_section(option.name, kind, taker)
         if isinstance(option.default, str):
-            return self._choose(kind, option.default, f"{path}.{option.name}")
+            return self._choose(kind, option.default, f"{path}.{option.name}", taker)
         if option.required:
             known = [entry.component.name for entry in self._registry.entries(kind)]
             self._mistakes.append(
-                f"[{option.name}]: is missing; [{path}] needs a {kind}: [{option.name}] with name = "
+                f"[{option.name}]: is missing; [{path}] needs {'an' if kind[0] in 'aeiou' else 'a'} {kind}: [{option.name}] with name = "
                 f"{' or '.join(map(repr, known[:4])) or '...'}"
             )
         return _UNSET
@@ -194,7 +232,7 @@ class Resolution:
         close = did_you_mean(key, ["name", *options])
         hint = close or f" (its options: {', '.join(options) or 'none'})"
         # The recipe's author wrote it for the name that stood there before the command line changed it.
-        if f"{section}.name" in self._recipe.origins and path not in self._recipe.origins:
+        if f"{section}.name" in self._given.origins and path not in self._given.origins:
             hint += f"; if it is meant for another {section}, write it under [{section}.for.NAME]"
         self._mistake(path, f"{reference} has no option {key!r}{hint}")
 
@@ -203,13 +241,9 @@ class Resolution:
     ) -> dict[str, Any]:
         table: dict[str, Any] = {"name": name}
         for key, option in options.items():
-            if choice_kind(option) is not None and key in self._recipe.sections and key not in given:
+            if option.chosen_kind is not None and key in self._given.sections and key not in given:
                 continue
             value = values.get(key, None if option.required else option.default)
-            if is_inlined(option):
-                inner_table = value.table if isinstance(value, Choice) else {}
-                table |= {inner: one for inner, one in inner_table.items() if inner not in {*options, "name"}}
-                continue
             if value is None and not option.required and option.default is not None:
                 table[key] = NONE  # left out, it would come back as the default
             elif _plain(value) is not None:
@@ -217,50 +251,19 @@ class Resolution:
         return table
 
     def _mistake(self, path: str, text: str) -> None:
-        origin = self._recipe.origins.get(path)
+        origin = self._given.origins.get(path)
         self._mistakes.append(f"{path}{f' ({origin})' if origin else ''}: {text}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Taker:
+    """Who takes a component, and what it then gives it."""
+
+    reference: str
+    supplies: Supplies
+
+
 _UNSET: Any = object()
-
-
-def choice_kind(option: Option) -> str | None:
-    """The kind of component that an option refers to, or None where it is a plain value."""
-    annotation, metadata = unwrap(option.annotation)
-    if annotation is Choice or Choice in get_args(annotation):
-        return metadata[0] if metadata else option.name
-    return None
-
-
-def is_inlined(option: Option) -> bool:
-    """Whether the options of the component that this option names stand in the same table as itself."""
-    return INLINE in unwrap(option.annotation)[1]
-
-
-def options_with_inlined(target: Any, kind: Kind, registry: Registry) -> dict[str, Option]:
-    """Read what a recipe may set for a target, the options of inlined components included.
-
-    A parameter ``loop: Annotated[Choice, "training-loop", INLINE] = "standard"`` gives its component every
-    option of ``training-loop/standard`` in its own table. The component's own options go before.
-
-    Args:
-        target: a class or function.
-        kind: its kind.
-        registry: where inlined components are looked up.
-
-    Raises:
-        GraftworkError: an inlined component is not installed.
-    """
-    options: dict[str, Option] = {}
-    inlined: dict[str, Option] = {}
-    for name, option in options_of(target, kind).items():
-        if not is_inlined(option):
-            options[name] = option
-            continue
-        inner_kind = choice_kind(option) or name
-        inner = registry.resolve(registry.find_in(inner_kind, option.default))
-        inlined |= options_with_inlined(inner, registry.kinds[inner_kind], registry)
-    return options | {name: option for name, option in inlined.items() if name not in options}
 
 
 def _plain(value: Any) -> Any:

@@ -1,40 +1,31 @@
-"""The signature is the schema: options of a target, and the check of one value against one annotation.
+"""The signature is the schema: what a recipe may set for a target, read from its parameters.
 
-Annotations understood: numbers, strings, booleans, ``Path``, ``Literal``, enums, lists, tuples, dictionaries
-with string keys, unions with ``None``, and :class:`graftwork.Choice` for a reference by name. Any other class
-(a ``torch.Tensor`` in a union, say) is simply something that a recipe cannot give.
+A parameter annotated with a dataclass is a group: its fields are options of the same table. One annotated
+:class:`graftwork.Choice` is a component chosen by name.
 """
 
 from __future__ import annotations
 
-import enum
+import dataclasses
 import inspect
 import sys
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, cast, get_args
 
+from graftwork.choice import Choice, Supplies
 from graftwork.component import Kind
 from graftwork.docstrings import parameter_meanings
+from graftwork.errors import ContractError
+from graftwork.group import Group
+from graftwork.values import can_be_given, describe, unwrap
 
 REQUIRED: Any = inspect.Parameter.empty
-# TOML has no null: where an option may be None, this string is it.
-NONE = "none"
-# In Annotated[Choice, kind, INLINE]: the chosen component's options stand in the same table.
-INLINE = "inline"
-_SEQUENCES = (list, Sequence, set, frozenset)
-
-
-class NotAccepted(Exception):  # noqa: N818  control flow between the branches of a union, never shown to a user
-    """The value does not fit the annotation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One parameter that a recipe may set."""
+    """One name that a recipe may set."""
 
     name: str
     annotation: Any
@@ -52,44 +43,152 @@ class Option:
         """The annotation in words."""
         return describe(self.annotation)
 
+    @property
+    def chosen_kind(self) -> str | None:
+        """The kind of component that it refers to, or None where it is a plain value."""
+        annotation, metadata = unwrap(self.annotation)
+        if annotation is Choice or Choice in get_args(annotation):
+            return next((mark for mark in metadata if isinstance(mark, str)), self.name)
+        return None
 
-def options_of(target: Any, kind: Kind) -> dict[str, Option]:
-    """Read what a recipe may set for a target, in the order of its signature.
+    @property
+    def supplies(self) -> Supplies | None:
+        """What the component that takes it gives it; None where that is not said."""
+        marks = unwrap(self.annotation)[1]
+        return next((mark for mark in marks if isinstance(mark, Supplies)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a recipe may set for a target.
+
+    Args:
+        options: by name, in the order of the signature; those of groups after the target's own.
+        groups: parameters that gather some of them.
+        supplied: names of the parameters without a default that the caller fills in.
+        takes_anything: whether there is a ``**``.
+    """
+
+    options: Mapping[str, Option]
+    groups: tuple[Group, ...]
+    supplied: tuple[str, ...]
+    takes_anything: bool
+
+
+def schema_of(target: Any, kind: Kind) -> Schema:
+    """Read the schema of a target.
 
     Args:
         target: a class or function.
         kind: its kind, which says what the caller supplies and whether there is a companion.
+
+    Raises:
+        ContractError: an option's type cannot be resolved, no recipe can give one that is required, or two
+            have one name; the message names the option.
     """
-    options = _parameters(target, kind, of_companion=False)
-    companion = companion_of(target, kind)
-    if companion is not None:
-        for name, option in _parameters(companion, kind, of_companion=True).items():
-            options.setdefault(name, option)
-    return options
+    options: dict[str, Option] = {}
+    groups: list[Group] = []
+    supplied = []
+    takes_anything = False
+    for parameter, annotation in _parameters(target, kind):
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            takes_anything = takes_anything or parameter.kind is parameter.VAR_KEYWORD
+        elif annotation is _SUPPLIED:
+            if parameter.default is REQUIRED:
+                supplied.append(parameter.name)
+        elif _is_group(annotation):
+            groups.append(Group(parameter.name, annotation, parameter.default))
+        else:
+            meaning = parameter_meanings(target).get(parameter.name, "")
+            options[parameter.name] = Option(parameter.name, annotation, parameter.default, meaning)
+    for group in groups:
+        for option in _options_of_group(group):
+            _add(options, option, f"{_name(target)} has an option of its own and one of {group.parameter}")
+    if companion := kind.companion_of(target):
+        for parameter, annotation in _parameters(companion, kind):
+            if annotation is not _SUPPLIED and parameter.name not in options:
+                meaning = parameter_meanings(companion).get(parameter.name, "")
+                options[parameter.name] = Option(
+                    parameter.name, annotation, parameter.default, meaning, of_companion=True
+                )
+    _refuse_what_cannot_be_given(options, _name(target))
+    return Schema(options, tuple(groups), tuple(supplied), takes_anything)
 
 
-def companion_of(target: Any, kind: Kind) -> Any:
-    """The function beside the target whose parameters are options too, or None."""
-    return getattr(target, kind.companion, None) if kind.companion else None
+_SUPPLIED: Any = object()
 
 
-def _parameters(target: Any, kind: Kind, *, of_companion: bool) -> dict[str, Option]:
-    meanings = parameter_meanings(target)
+def _parameters(target: Any, kind: Kind) -> Iterator[tuple[inspect.Parameter, Any]]:
+    """Every parameter with its evaluated annotation, ``_SUPPLIED`` in its place where the caller gives it."""
     module_names = vars(sys.modules[_defining_module(target)])
-    options = {}
     for parameter in inspect.signature(target).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            yield parameter, None
             continue
-        if kind.supplies(parameter.name, has_default=parameter.default is not REQUIRED):
+        required = parameter.default is REQUIRED
+        by_caller = kind.supplies(parameter.name, has_default=not required)
+        if by_caller and kind.supplied != ("*",):
+            yield parameter, _SUPPLIED
             continue
-        options[parameter.name] = Option(
-            parameter.name,
-            _evaluate(parameter.annotation, module_names),
-            parameter.default,
-            meanings.get(parameter.name, ""),
-            of_companion,
+        try:
+            annotation = _evaluate(parameter.annotation, module_names)
+        except Exception as error:
+            if by_caller:  # it may exist for the type checker alone, nobody checks it
+                yield parameter, _SUPPLIED
+                continue
+            raise ContractError(_unresolvable(parameter.name, target, parameter.annotation, error)) from error
+        names_component = Option(parameter.name, annotation, None, "").chosen_kind is not None
+        yield (
+            parameter,
+            _SUPPLIED if by_caller and not (names_component or _is_group(annotation)) else annotation,
         )
-    return options
+
+
+def _is_group(annotation: Any) -> bool:
+    return isinstance(annotation, type) and dataclasses.is_dataclass(annotation) and annotation is not Choice
+
+
+def _options_of_group(group: Group) -> Iterator[Option]:
+    meanings: dict[str, str] = {}
+    annotations: dict[str, Any] = {}
+    for cls in reversed(group.type.__mro__):
+        if dataclasses.is_dataclass(cls):
+            meanings |= parameter_meanings(cls)
+            names = vars(sys.modules[cls.__module__])
+            for field, annotation in inspect.get_annotations(cast(type, cls)).items():
+                annotations[field] = (annotation, names)
+    for field in group.fields:
+        try:
+            annotation = _evaluate(*annotations[field])
+        except Exception as error:
+            raise ContractError(_unresolvable(field, group.type, annotations[field][0], error)) from error
+        yield Option(field, annotation, group.default_of(field), meanings.get(field, ""))
+
+
+def _add(options: dict[str, Option], option: Option, clash: str) -> None:
+    if option.name in options:
+        raise ContractError(f"{clash}, both called {option.name!r}: rename one")
+    options[option.name] = option
+
+
+def _refuse_what_cannot_be_given(options: Mapping[str, Option], name: str) -> None:
+    for option in options.values():
+        if option.required and option.chosen_kind is None and not can_be_given(option.annotation):
+            raise ContractError(
+                f"option {option.name!r} of {name} is required and a {option.type_text}, which no recipe can "
+                "give: give it a default, or a type that TOML has"
+            )
+
+
+def _unresolvable(option: str, owner: Any, annotation: Any, error: Exception) -> str:
+    return (
+        f"the type of option {option!r} of {_name(owner)}, {annotation!r}, cannot be resolved: "
+        f"{type(error).__name__}: {error}; import what it names outside TYPE_CHECKING"
+    )
+
+
+def _name(target: Any) -> str:
+    return str(getattr(target, "__qualname__", target))
 
 
 def _defining_module(target: Any) -> str:
@@ -105,155 +204,5 @@ def _evaluate(annotation: Any, module_names: Mapping[str, Any]) -> Any:
         return Any
     if not isinstance(annotation, str):
         return annotation
-    try:
-        return eval(
-            annotation, dict(module_names)
-        )  # what typing.get_type_hints does, one parameter at a time
-    except Exception:
-        return Any  # a name that exists only for the type checker: nothing to check against
-
-
-def unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Split ``Annotated[X, ...]`` into X and its metadata."""
-    if get_origin(annotation) is typing.Annotated:
-        inner, *metadata = get_args(annotation)
-        return inner, tuple(metadata)
-    return annotation, ()
-
-
-def _is_union(annotation: Any) -> bool:
-    return get_origin(annotation) in (Union, types.UnionType)
-
-
-def describe(annotation: Any) -> str:
-    """Put an annotation in words, leaving out what a recipe cannot give.
-
-    >>> describe(float | None), describe(Literal["a", "b"]), describe(tuple[float, float])
-    ('float or none', "'a' or 'b'", '[float, float]')
-    """
-    annotation, _ = unwrap(annotation)
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if _is_union(annotation):
-        words = [describe(a) for a in arguments if a is not type(None) and _can_be_given(a)]
-        return (
-            " or ".join(dict.fromkeys(words + ["none"] * (type(None) in arguments)))
-            or "nothing a recipe can give"
-        )
-    if origin is Literal:
-        return " or ".join(repr(value) for value in arguments)
-    if origin in _SEQUENCES or annotation in _SEQUENCES:
-        return f"list of {describe(arguments[0])}" if arguments else "list"
-    if origin is tuple:
-        if arguments[-1:] == (Ellipsis,):
-            return f"list of {describe(arguments[0])}"
-        return f"[{', '.join(describe(a) for a in arguments)}]"
-    if origin is dict or origin is Mapping or annotation is dict:
-        return "table"
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return " or ".join(repr(member.value) for member in annotation)
-    plain = {
-        str: "string",
-        int: "whole number",
-        float: "float",
-        bool: "true or false",
-        Path: "path",
-        Any: "anything",
-    }
-    return plain.get(annotation, getattr(annotation, "__name__", str(annotation)))
-
-
-def _can_be_given(annotation: Any) -> bool:
-    annotation, _ = unwrap(annotation)
-    if get_origin(annotation) is not None or annotation in (
-        Any,
-        str,
-        int,
-        float,
-        bool,
-        Path,
-        list,
-        dict,
-        tuple,
-    ):
-        return True
-    return isinstance(annotation, type) and (
-        issubclass(annotation, enum.Enum) or annotation.__name__ == "Choice"
-    )
-
-
-def check(value: Any, annotation: Any) -> Any:
-    """Return the value as its annotation wants it.
-
-    Args:
-        value: as TOML gives it.
-        annotation: evaluated; ``Any`` accepts everything.
-
-    Raises:
-        NotAccepted: it does not fit.
-
-    >>> check([1, 0.5], tuple[float, float])
-    (1.0, 0.5)
-    """
-    annotation, _ = unwrap(annotation)
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if annotation is Any:
-        return value
-    if _is_union(annotation):
-        return _check_union(value, arguments)
-    if origin is Literal:
-        return _accept(value, any(value == choice and type(value) is type(choice) for choice in arguments))
-    if origin in _SEQUENCES or annotation in _SEQUENCES:
-        _accept(value, isinstance(value, list))
-        return [check(item, arguments[0]) for item in value] if arguments else value
-    if origin is tuple or annotation is tuple:
-        return _check_tuple(value, arguments)
-    if origin in (dict, Mapping) or annotation is dict:
-        _accept(value, isinstance(value, Mapping))
-        return {key: check(item, arguments[1]) for key, item in value.items()} if arguments else dict(value)
-    return _check_scalar(value, annotation)
-
-
-def _accept(value: Any, fits: bool) -> Any:
-    if not fits:
-        raise NotAccepted
-    return value
-
-
-def _check_union(value: Any, arguments: tuple[Any, ...]) -> Any:
-    if type(None) in arguments and value in (None, NONE):
-        return None
-    # The value's own type goes first, so that 1 in `int | float` stays an int.
-    ordered = sorted(arguments, key=lambda a: unwrap(a)[0] is not type(value))
-    for alternative in ordered:
-        if alternative is type(None):
-            continue
-        try:
-            return check(value, alternative)
-        except NotAccepted:
-            continue
-    raise NotAccepted
-
-
-def _check_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    _accept(value, isinstance(value, (list, tuple)))
-    if not arguments:
-        return tuple(value)
-    if arguments[-1:] == (Ellipsis,):
-        return tuple(check(item, arguments[0]) for item in value)
-    _accept(value, len(value) == len(arguments))
-    return tuple(check(item, wanted) for item, wanted in zip(value, arguments, strict=True))
-
-
-def _check_scalar(value: Any, annotation: Any) -> Any:
-    if annotation is float:
-        return float(_accept(value, isinstance(value, (int, float)) and not isinstance(value, bool)))
-    if annotation is int:
-        return _accept(value, isinstance(value, int) and not isinstance(value, bool))
-    if annotation is Path:
-        return Path(_accept(value, isinstance(value, str))).expanduser()
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        for member in annotation:
-            if value in (member.value, member.name):
-                return member
-        raise NotAccepted
-    return _accept(value, isinstance(annotation, type) and isinstance(value, annotation))
+    # What typing.get_type_hints does, one parameter at a time.
+    return eval(annotation, dict(module_names))
