@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from graftwork.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from graftwork_optim_core.common.state_bytes import StateBytes
     from graftwork_optim_core.galore import GaLoreAdafactor, GaLoreAdamW, GaLoreAdamW8bit
     from graftwork_optim_core.golore import GoLoreAdamW, GoLoreMSGD
     from graftwork_optim_core.gwt import GWTAdamW, GWTMuon
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from graftwork_optim_core.normalized.schedules import nsgdc_schedule
     from graftwork_optim_core.normalized.unknown_horizon import UnknownHorizonSchedule
     from graftwork_optim_core.normalized.variance_reduced import NSGDCVR
-    from graftwork_optim_core.selection import param_groups
     from graftwork_optim_core.subspace.host import UpdateHost
     from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
-    from graftwork_optim_core.subspace.state_bytes import StateBytes
+    from graftwork_optim_core.subspace.selection import param_groups
     from graftwork_optim_core.subspace.transform import GradientTransform
-    from graftwork_optim_core.zeroth_order.log import RunLog, read_log
+    from graftwork_optim_core.zeroth_order.log import RunLog
     from graftwork_optim_core.zeroth_order.optimizer import ZerothOrderOptimizer
+    from graftwork_optim_core.zeroth_order.replay import read_log
 
 __all__ = [
     "GWTAdamW",
@@ -73,12 +74,12 @@ __getattr__, __dir__ = lazy_names(
         "nsgdc_schedule": "normalized.schedules",
         "UnknownHorizonSchedule": "normalized.unknown_horizon",
         "RunLog": "zeroth_order.log",
-        "read_log": "zeroth_order.log",
+        "read_log": "zeroth_order.replay",
         "ZerothOrderOptimizer": "zeroth_order.optimizer",
-        "StateBytes": "subspace.state_bytes",
+        "StateBytes": "common.state_bytes",
         "SubspaceOptimizer": "subspace.optimizer",
         "UpdateHost": "subspace.host",
-        "param_groups": "selection",
+        "param_groups": "subspace.selection",
         "predicted_state_bytes": "memory",
     },
 )

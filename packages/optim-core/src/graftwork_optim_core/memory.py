@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.state_bytes import StateBytes
 from graftwork_optim_core.gwt import GWTAdamW
 from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
-from graftwork_optim_core.subspace.state_bytes import StateBytes
 
 
 def predicted_state_bytes(

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from graftwork_optim_core import SubspaceOptimizer
+from graftwork_optim_core.common.sharding import Rows
 from graftwork_optim_core.hosts.adafactor import AdafactorHost
-from graftwork_optim_core.subspace.sharding import Rows
 from graftwork_optim_core.subspace.site import Site
 
 SHAPES = [(6, 10), (10, 6), (7,), (3, 1), (1, 4)]

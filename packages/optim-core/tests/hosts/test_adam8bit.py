@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from graftwork_optim_core import SubspaceOptimizer
+from graftwork_optim_core.common.sharding import Rows
 from graftwork_optim_core.hosts.adam8bit import LEAST_ELEMENTS, Adam8bitHost
 from graftwork_optim_core.hosts.adamw import AdamWHost
 from graftwork_optim_core.subspace.host import UpdateHost
-from graftwork_optim_core.subspace.sharding import Rows
 from graftwork_optim_core.subspace.site import Site
 
 HOST = Adam8bitHost()

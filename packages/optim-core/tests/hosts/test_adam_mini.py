@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from graftwork_optim_core import SubspaceOptimizer
+from graftwork_optim_core.common.sharding import Rows
 from graftwork_optim_core.hosts.adam_mini import AdamMiniHost
-from graftwork_optim_core.subspace.sharding import Rows
 from graftwork_optim_core.subspace.site import Site
 
 SITE = Site((1, 1), Rows(torch.zeros(1, 1)))

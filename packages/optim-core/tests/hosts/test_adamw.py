@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from graftwork_optim_core import SubspaceOptimizer
+from graftwork_optim_core.common.sharding import Rows
 from graftwork_optim_core.hosts.adamw import AdamWHost
-from graftwork_optim_core.subspace.sharding import Rows
 from graftwork_optim_core.subspace.site import Site
 
 HOST = AdamWHost(betas=(0.9, 0.99), eps=1e-3)

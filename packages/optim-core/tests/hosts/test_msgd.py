@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from graftwork_optim_core import SubspaceOptimizer
+from graftwork_optim_core.common.sharding import Rows
 from graftwork_optim_core.hosts.msgd import MSGDHost
-from graftwork_optim_core.subspace.sharding import Rows
 from graftwork_optim_core.subspace.site import Site
 
 SITE = Site((1, 3), Rows(torch.zeros(1, 3)))

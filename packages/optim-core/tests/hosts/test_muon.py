@@ -88,7 +88,7 @@ def test_in_orthonormal_coordinates_coarse_is_full(
     monkeypatch.setattr(
         pairing, "class_named", lambda kind, name: Rotated if name == "rotated" else known(kind, name)
     )
-    pairing.options_of.cache_clear()
+    pairing.option_defaults.cache_clear()
     finals = []
     for where in ("full", "coarse"):
         weight = nn.Parameter(random(*shape))

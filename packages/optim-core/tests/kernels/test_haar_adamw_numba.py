@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.scalars import limit_growth
 from graftwork_optim_core.kernels import haar_adamw_reference
-from graftwork_optim_core.subspace.scalars import limit_growth
 
 pytest.importorskip("numba")
 

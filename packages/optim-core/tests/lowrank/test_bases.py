@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from graftwork_optim_core.lowrank import bases
-from graftwork_optim_core.lowrank.bases import Outcome, align_signs, basis_of, overlap
-from graftwork_optim_core.lowrank.linear_algebra import LinAlgError, Rows
+from graftwork_optim_core.lowrank.bases import BasisVerdict, align_signs, basis_of, overlap
+from graftwork_optim_core.lowrank.linear_algebra import LinAlgError, RowExchange
 from graftwork_optim_core.lowrank.random_basis import mixed_seed, random_basis
 
 METHODS = ("svd", "gram", "rsvd", "power", "random")
@@ -39,7 +39,7 @@ def power_law(rows: int, width: int, exponent: float = -0.7) -> Tensor:
 
 def found(method: Any, gradient: Tensor, rank: int, side: Any, **options: Any) -> Tensor:
     result = basis_of(method, gradient, rank, side, **options)
-    assert result.outcome is Outcome.FOUND
+    assert result.verdict is BasisVerdict.FOUND
     assert result.basis is not None
     return result.basis
 
@@ -255,9 +255,9 @@ def test_g9_a_gradient_that_is_not_finite_has_no_basis(
     gradient[3, 2] = bad
     result = basis_of(method, gradient, 2, side, previous=start(gradient, 2, side))
     assert result.basis is None
-    assert result.outcome is Outcome.NOT_FINITE
+    assert result.verdict is BasisVerdict.NOT_FINITE
     everywhere = basis_of(method, torch.full_like(gradient, bad), 2, side)
-    assert everywhere.outcome is Outcome.NOT_FINITE
+    assert everywhere.verdict is BasisVerdict.NOT_FINITE
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -266,7 +266,7 @@ def test_g9_a_gradient_that_is_not_finite_has_no_basis(
 def test_g9_a_gradient_of_zeros_has_no_basis(method: str, side: str, shape: tuple[int, int]) -> None:
     result = basis_of(method, torch.zeros(shape), 1, side)
     assert result.basis is None
-    assert result.outcome is Outcome.ZERO
+    assert result.verdict is BasisVerdict.ZERO
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -312,7 +312,7 @@ def test_g9_a_decomposition_that_fails_gives_way_to_the_next(
     assert torch.equal(found(method, gradient, 2, side, previous=previous), svd)
     monkeypatch.setattr(bases, "svd_basis", fail)
     result = basis_of(method, gradient, 2, side, previous=previous)
-    assert (result.basis, result.outcome) == (None, Outcome.FAILED)
+    assert (result.basis, result.verdict) == (None, BasisVerdict.FAILED)
 
 
 @pytest.mark.parametrize("name", ["eigh", "svd"])
@@ -322,10 +322,10 @@ def test_g9_torch_s_own_error_is_caught(name: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch.linalg, name, fail)
     gradient = torch.randn(8, 6)
-    outcome = basis_of("gram", gradient, 2, "left").outcome
-    assert outcome is Outcome.FOUND
-    assert basis_of("svd", gradient, 2, "left").outcome is (
-        Outcome.FAILED if name == "svd" else Outcome.FOUND
+    verdict = basis_of("gram", gradient, 2, "left").verdict
+    assert verdict is BasisVerdict.FOUND
+    assert basis_of("svd", gradient, 2, "left").verdict is (
+        BasisVerdict.FAILED if name == "svd" else BasisVerdict.FOUND
     )
 
 
@@ -645,14 +645,14 @@ def test_g9_all_processes_see_what_one_of_them_has(method: str, side: str, where
     broken[where, 3] = math.nan
     lonely = zeros.clone()
     lonely[where, 3] = 1.0
-    for gradient, outcome in (
-        (zeros, Outcome.ZERO),
-        (broken, Outcome.NOT_FINITE),
-        (lonely, Outcome.FOUND),
+    for gradient, verdict in (
+        (zeros, BasisVerdict.ZERO),
+        (broken, BasisVerdict.NOT_FINITE),
+        (lonely, BasisVerdict.FOUND),
     ):
         results, _ = spread_basis(method, gradient, (5, 0, 4, 3), 2, side, None)
-        assert [result.outcome for result in results] == [outcome] * 4
-        assert all((result.basis is None) == (outcome is not Outcome.FOUND) for result in results)
+        assert [result.verdict for result in results] == [verdict] * 4
+        assert all((result.basis is None) == (verdict is not BasisVerdict.FOUND) for result in results)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -700,7 +700,7 @@ def test_a_random_basis_needs_no_other_process() -> None:
         def own(self, whole: Tensor, /) -> Tensor:
             return whole[4:6]
 
-    rows: Rows = Alone()
+    rows: RowExchange = Alone()
     part = found("random", torch.randn(2, 5), 3, "left", shape=(9, 5), rows=rows, seed=(1, 1, 1))
     assert torch.equal(part, random_basis(9, 3, (1, 1, 1))[4:6])
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from graftwork_optim_core import SubspaceOptimizer, param_groups
+from graftwork_optim_core.common.sharding import Rows
 from graftwork_optim_core.lowrank import methods
 from graftwork_optim_core.lowrank.bases import BasisResult, basis_of
 from graftwork_optim_core.lowrank.methods import GoLoreTransform, SVDTransform
 from graftwork_optim_core.lowrank.random_basis import random_basis
 from graftwork_optim_core.lowrank.sides import Projection, bases_of
-from graftwork_optim_core.subspace.sharding import Rows
 from graftwork_optim_core.subspace.site import Site
 
 SIDES = ("std", "reverse_std", "left", "right", "full")
@@ -237,7 +237,7 @@ def test_g4_signs_of_a_basis_change_nothing(
         result = basis_of(*arguments, **options)
         assert result.basis is not None
         signs = torch.randint(0, 2, (result.basis.shape[1],), generator=generator) * 2 - 1
-        return BasisResult(result.basis * signs, result.outcome)
+        return BasisResult(result.basis * signs, result.verdict)
 
     monkeypatch.setattr(methods, "basis_of", with_other_signs)
     assert largest_difference(trajectory(start, gradients, make), expected) < 1e-12

@@ -83,12 +83,12 @@ def test_a_step_reads_no_value_on_an_accelerator(
             if isinstance(optimizer, NSGDCVR):
                 # The random generators of a device are none of the fakes.
                 optimizer._began = number > 0
-                members = optimizer._members()
-                former = [torch.empty_like(member.gradient) for member in members]
+                participants = optimizer._participants()
+                former = [torch.empty_like(participant.gradient) for participant in participants]
                 with torch.no_grad(), optimizer._at_previous_point():
                     pass
                 with torch.no_grad():
-                    optimizer._step_on(members, *([former] if number else []))
+                    optimizer._step_on(participants, *([former] if number else []))
             else:
                 optimizer.step()
         assert mode is not None

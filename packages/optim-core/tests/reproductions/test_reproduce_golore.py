@@ -17,7 +17,7 @@ from torch import Tensor
 
 from graftwork import Finding
 from graftwork_optim_core.galore import GaLoreAdamW
-from graftwork_optim_core.reproductions.golore import METHODS, Schedule, reproduce
+from graftwork_optim_core.reproductions.golore import METHODS, ScaledSchedule, reproduce
 from graftwork_optim_core.reproductions.stalling_problem import OptimizerOf, StallingProblem, descend
 from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
 
@@ -214,11 +214,11 @@ def test_g5_projecting_the_momentum_is_measurable(measured: dict[str, float]) ->
 def test_every_scaled_schedule_goes_the_published_distance_on_as_many_bases() -> None:
     published = {"SGD": (200_000, 3e-5, 100), "Adam": (100_000, 3e-5, 100)}
     for host in ("SGD", "Adam"):
-        whole = Schedule.of(host, 200_000)
+        whole = ScaledSchedule.of(host, 200_000)
         assert (whole.steps, whole.learning_rate, whole.refresh_every) == published[host]
         assert whole.betas == (0.9, 0.999)
         for steps in (2000, 4000, 20_000):
-            scaled = Schedule.of(host, steps)
+            scaled = ScaledSchedule.of(host, steps)
             assert scaled.steps * scaled.learning_rate == pytest.approx(whole.steps * whole.learning_rate)
             assert scaled.steps / scaled.refresh_every == whole.steps / whole.refresh_every
             for short, long in zip(scaled.betas, whole.betas, strict=True):

@@ -125,7 +125,7 @@ def test_options_out_of_range(tmp_path: Path, options: dict[str, Any], message: 
 
 def test_a_component_that_is_not_installed_names_its_package() -> None:
     with pytest.raises(GraftworkError, match="needs task/nowhere: install graftwork-trainer"):
-        by_name.build("task/nowhere", "graftwork-trainer")
+        by_name.build_by_name("task/nowhere", "graftwork-trainer")
 
 
 def test_peak_allocation_counts_what_lives_together() -> None:

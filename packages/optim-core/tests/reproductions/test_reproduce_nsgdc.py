@@ -23,6 +23,16 @@ from graftwork_optim_core.normalized.optimizer import NormalizedOptimizer
 from graftwork_optim_core.normalized.schedules import KINDS, ScheduleKind, nsgdc_schedule, rate_exponent
 from graftwork_optim_core.normalized.variance_reduced import NSGDCVR
 from graftwork_optim_core.reproductions import by_name, nsgdc
+from graftwork_optim_core.reproductions.heavy_tails_measures import (
+    GAMMA0,
+    GRIDS,
+    averager_slope,
+    compare,
+    curve,
+    noise,
+    noiseless_slope,
+    plateau,
+)
 from graftwork_optim_core.reproductions.heavy_tails_noise import (
     centred_pareto,
     draw_of,
@@ -32,24 +42,14 @@ from graftwork_optim_core.reproductions.heavy_tails_noise import (
 from graftwork_optim_core.reproductions.heavy_tails_runs import (
     CURVATURE_NOISE,
     DIMENSIONS,
-    Method,
     Setting,
+    StepKind,
     curved_problem,
     levels,
     log_problem,
     slope,
 )
-from graftwork_optim_core.reproductions.nsgdc import (
-    GAMMA0,
-    GRIDS,
-    averager_slope,
-    compare,
-    curve,
-    noise,
-    noiseless_slope,
-    plateau,
-    reproduce,
-)
+from graftwork_optim_core.reproductions.nsgdc import reproduce
 
 HORIZONS = [2**power for power in range(9, 15)]
 SEED = 1
@@ -129,7 +129,7 @@ class Noised:
 )
 @pytest.mark.parametrize("clip", [None, 0.7])
 def test_runs_at_once_are_the_optimizers_step_for_step(
-    method: Method, make: type[NormalizedOptimizer] | None, clip: float | None
+    method: StepKind, make: type[NormalizedOptimizer] | None, clip: float | None
 ) -> None:
     steps, problem, draw = 300, curved_problem(), draw_of("stable", 1.5, 0.2)
     mixing, length = (1.0, 0.03) if method == "sgd" else (0.2, 0.03)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graftwork_optim_core import GWTAdamW, SubspaceOptimizer
 from graftwork_optim_core.subspace import batching, fused, optimizer
-from graftwork_optim_core.subspace.batch import Batch
+from graftwork_optim_core.subspace.batch import WeightBatch
 
 SHAPES = [(64, 172), (33, 13), (7,), (), (8, 3, 3, 3), (300, 700)]
 
@@ -47,7 +47,7 @@ def fused_options(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     made = fused.step_fused
     count = {"fused": 0}
 
-    def counted(batch: Batch, totals: Any) -> Any:
+    def counted(batch: WeightBatch, totals: Any) -> Any:
         count["fused"] += len(batch.weights)
         return made(batch, totals)
 
@@ -129,7 +129,7 @@ def test_when_a_kernel_takes_a_weight(
     weight = torch.nn.Parameter(torch.zeros(64, 64))
     made = GWTAdamW([weight], **options)
     weight.grad = torch.ones(64, 64)
-    (batch,) = batching.batches_of(made._members(), made.state)
+    (batch,) = batching.batches_of(made._planned(), made.state)
     assert (batch.mode == "fused") is expected
 
 
@@ -138,5 +138,5 @@ def test_without_numba_the_step_is_eager(monkeypatch: pytest.MonkeyPatch) -> Non
     weight = torch.nn.Parameter(torch.zeros(64, 64))
     made = GWTAdamW([weight])
     weight.grad = torch.ones(64, 64)
-    (batch,) = batching.batches_of(made._members(), made.state)
+    (batch,) = batching.batches_of(made._planned(), made.state)
     assert batch.mode == "stacked"

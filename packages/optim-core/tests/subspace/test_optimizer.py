@@ -47,7 +47,7 @@ def columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         pairing, "class_named", lambda kind, name: Columns if name == "columns" else known(kind, name)
     )
-    pairing.options_of.cache_clear()
+    pairing.option_defaults.cache_clear()
 
 
 @pytest.mark.parametrize("modes", [{}, {"foreach": True}, {"foreach": False}, {"capturable": True}], ids=str)

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from graftwork_optim_core import SubspaceOptimizer, param_groups
+from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.subspace import optimizer as optimizer_module
-from graftwork_optim_core.subspace.batch import Batch
-from graftwork_optim_core.subspace.scalars import Scalar
+from graftwork_optim_core.subspace.batch import WeightBatch
 from graftwork_optim_core.subspace.stacked import LARGEST, step_stacked
 
 SHAPES: tuple[tuple[int, ...], ...] = (
@@ -40,7 +40,7 @@ class Stacks:
     def __init__(self) -> None:
         self.shapes: list[list[tuple[int, ...]]] = []
 
-    def step(self, batch: Batch) -> Scalar:
+    def step(self, batch: WeightBatch) -> Scalar:
         self.shapes.append([tuple(weight.parameter.shape) for weight in batch.weights])
         return step_stacked(batch)
 

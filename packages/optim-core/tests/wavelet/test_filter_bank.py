@@ -12,13 +12,13 @@ import pywt
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.numerics.haar import block_sums, spread_blocks
 from graftwork_optim_core.wavelet.filter_bank import (
     BOUNDARY_MODES,
     BoundaryMode,
     FilterBank,
     _orthogonal_bank,
 )
-from graftwork_optim_core.wavelet.haar import block_sums, spread_blocks
 
 BASES = ["haar", "db2", "db4", "sym4", "coif1"]
 LEVELS = [1, 2, 3, 4]

@@ -10,10 +10,11 @@ import pywt
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.sharding import Rows
+from graftwork_optim_core.common.sharding import Rows
+from graftwork_optim_core.numerics.haar import DETAIL_BOUND
 from graftwork_optim_core.subspace.site import Site
 from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
-from graftwork_optim_core.wavelet.transform import DETAIL_BOUND, WaveletTransform
+from graftwork_optim_core.wavelet.transform import WaveletTransform
 
 LEVELS = [1, 2, 3, 4]
 SITE = Site((1, 1), Rows(torch.zeros(1, 1)))

@@ -17,7 +17,7 @@ from graftwork import GraftworkError
 from graftwork_optim_core.lozo import LOZO, LOZOM
 from graftwork_optim_core.mezo import MeZO
 from graftwork_optim_core.zeroth_order import sites
-from graftwork_optim_core.zeroth_order.log import read_log
+from graftwork_optim_core.zeroth_order.replay import read_log
 
 MAKERS: dict[str, Callable[..., Any]] = {
     **{name: partial(LOZO, interval=4, backend=name) for name in ("inplace", "sidepath", "dual", "auto")},

@@ -16,7 +16,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
-from graftwork_optim_core.zeroth_order.ranks import Ranks, digest_of
+from graftwork_optim_core.zeroth_order.ranks import Ranks, checksum_of
 
 JOB = Path(__file__).with_name("zeroth_order_job.py")
 METHODS = ("inplace", "sidepath", "dual", "mezo")
@@ -185,12 +185,12 @@ def test_without_a_process_group_every_mode_is_alone() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
 def test_a_digest_sees_every_bit(dtype: torch.dtype) -> None:
     tensors = [torch.zeros(3, 4, dtype=dtype), torch.tensor(1.0, dtype=dtype), torch.zeros(0, dtype=dtype)]
-    before = digest_of(tensors)
-    assert digest_of([tensor.clone() for tensor in tensors]) == before
+    before = checksum_of(tensors)
+    assert checksum_of([tensor.clone() for tensor in tensors]) == before
     tensors[0][2, 3] = -0.0
-    assert digest_of(tensors) != before
+    assert checksum_of(tensors) != before
     tensors[0][2, 3] = 0.0
-    assert digest_of(tensors) == before
+    assert checksum_of(tensors) == before
     tensors[1].add_(0.25)
-    assert digest_of(tensors) != before
-    assert digest_of([tensors[0].t()]) == digest_of([tensors[0].t().contiguous()])
+    assert checksum_of(tensors) != before
+    assert checksum_of([tensors[0].t()]) == checksum_of([tensors[0].t().contiguous()])

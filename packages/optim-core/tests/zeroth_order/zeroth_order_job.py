@@ -26,7 +26,7 @@ from graftwork import GraftworkError
 from graftwork_optim_core.lozo import LOZO, LOZOM
 from graftwork_optim_core.mezo import MeZO
 from graftwork_optim_core.zeroth_order import sites
-from graftwork_optim_core.zeroth_order.log import read_log
+from graftwork_optim_core.zeroth_order.replay import read_log
 
 # So that the wide table is drawn piece by piece, as large weights without factors are.
 sites.LARGEST_HELD = 50

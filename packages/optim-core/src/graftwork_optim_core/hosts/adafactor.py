@@ -28,9 +28,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.ranges import is_number, require, require_positive
+from graftwork_optim_core.common.scalars import Scalar, one_minus_power
 from graftwork_optim_core.subspace.host import Averages, UpdateHost
-from graftwork_optim_core.subspace.options import is_number, require, require_positive
-from graftwork_optim_core.subspace.scalars import Scalar, one_minus_power
 from graftwork_optim_core.subspace.site import Site, Slot
 from graftwork_optim_core.subspace.transform import Direction
 
@@ -99,10 +99,10 @@ class AdafactorHost(UpdateHost):
         self, averages: Averages, coarse: list[Tensor], steps: Sequence[Scalar], sites: Sequence[Site]
     ) -> None:
         """Take one coarse gradient into all averages, in place."""
-        for place, (gradient, step, site) in enumerate(zip(coarse, steps, sites, strict=True)):
+        for index, (gradient, step, site) in enumerate(zip(coarse, steps, sites, strict=True)):
             if isinstance(step, Tensor):
                 step = step.to(gradient.dtype)
-            own = [one[place] for one in averages]
+            own = [one[index] for one in averages]
             if self.beta1 is not None:
                 weight = (1 - self.beta1) / one_minus_power(self.beta1, step)
                 own.pop(0).lerp_(gradient, weight)
@@ -117,8 +117,8 @@ class AdafactorHost(UpdateHost):
     def direction(self, averages: Averages, coarse: list[Tensor], sites: Sequence[Site]) -> list[Direction]:
         """Return the gradient, or its running mean, over the root of the factored mean squares."""
         directions = []
-        for place, gradient in enumerate(coarse):
-            own = [one[place] for one in averages]
+        for index, gradient in enumerate(coarse):
+            own = [one[index] for one in averages]
             numerator = gradient if self.beta1 is None else own.pop(0)
             eps1 = torch.finfo(gradient.dtype).eps if self.eps1 is None else self.eps1
             if len(own) == 1:

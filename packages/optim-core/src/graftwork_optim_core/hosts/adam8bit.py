@@ -82,10 +82,10 @@ class Adam8bitHost(AdamWHost):
             super().store(working, stored, gates)
             return
         for values, codes, scales, signed in zip(working, stored[::2], stored[1::2], _SIGNED, strict=True):
-            for place, (value, own_codes, own_scales) in enumerate(zip(values, codes, scales, strict=True)):
+            for index, (value, own_codes, own_scales) in enumerate(zip(values, codes, scales, strict=True)):
                 if gates is None:
                     quantize_into(value, own_codes, own_scales, signed)
                     continue
                 new_codes, new_scales = quantize(value, signed)
-                write_gated(own_codes, new_codes, gates[place])
-                write_gated(own_scales, new_scales, gates[place])
+                write_gated(own_codes, new_codes, gates[index])
+                write_gated(own_scales, new_scales, gates[index])

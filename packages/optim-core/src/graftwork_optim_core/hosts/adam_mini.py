@@ -20,10 +20,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.ranges import require_betas, require_positive
+from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.hosts.adamw import adam_correction
 from graftwork_optim_core.subspace.host import Averages, UpdateHost
-from graftwork_optim_core.subspace.options import require_betas, require_positive
-from graftwork_optim_core.subspace.scalars import Scalar
 from graftwork_optim_core.subspace.site import Site, Slot
 from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.host import Averages, UpdateHost
-from graftwork_optim_core.subspace.options import require_betas, require_positive
-from graftwork_optim_core.subspace.scalars import Scalar, one_minus_power, square_root
+from graftwork_optim_core.common.ranges import require_betas, require_positive
+from graftwork_optim_core.common.scalars import Scalar, one_minus_power, square_root
+from graftwork_optim_core.subspace.host import AdamNumbers, Averages, UpdateHost
 from graftwork_optim_core.subspace.site import Site, Slot
 from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
 
@@ -41,6 +41,11 @@ class AdamWHost(UpdateHost):
     def __post_init__(self) -> None:
         require_betas(self.betas)
         require_positive("eps", self.eps)
+
+    @property
+    def as_adam(self) -> AdamNumbers | None:
+        """Both betas and eps; None for a subclass, which may do something else with them."""
+        return AdamNumbers(self.betas, self.eps) if type(self) is AdamWHost else None
 
     def slots(self, coarse_shape: tuple[int, int]) -> dict[str, Slot]:
         """Two of the coarse shape."""

@@ -13,9 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.ranges import is_number, require
+from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.subspace.host import Averages, UpdateHost
-from graftwork_optim_core.subspace.options import is_number, require
-from graftwork_optim_core.subspace.scalars import Scalar
 from graftwork_optim_core.subspace.site import Site, Slot
 from graftwork_optim_core.subspace.transform import Direction
 

@@ -25,6 +25,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.ranges import (
+    is_number,
+    require,
+    require_one_of,
+    require_positive,
+    require_whole,
+)
+from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.numerics.orthogonalization import (
     COEFFICIENTS,
     EPS,
@@ -32,14 +40,6 @@ from graftwork_optim_core.numerics.orthogonalization import (
     shape_adjustment,
 )
 from graftwork_optim_core.subspace.host import Averages, UpdateHost
-from graftwork_optim_core.subspace.options import (
-    is_number,
-    require,
-    require_one_of,
-    require_positive,
-    require_whole,
-)
-from graftwork_optim_core.subspace.scalars import Scalar
 from graftwork_optim_core.subspace.site import Site, Slot
 from graftwork_optim_core.subspace.transform import Direction
 

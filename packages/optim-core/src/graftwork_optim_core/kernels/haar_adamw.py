@@ -21,9 +21,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.precision import arithmetic_dtype
 from graftwork_optim_core.kernels import haar_adamw_reference
-from graftwork_optim_core.subspace.state import arithmetic_dtype
-from graftwork_optim_core.wavelet.haar import block_count
+from graftwork_optim_core.numerics.haar import block_count
 
 
 def haar_adamw_step(

@@ -42,8 +42,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.wavelet.haar import block_count
-from graftwork_optim_core.wavelet.transform import DETAIL_BOUND
+from graftwork_optim_core.numerics.haar import DETAIL_BOUND, block_count
 
 # By name: what is compiled has types of its own, and a checker must not need numba.
 numba: Any = importlib.import_module("numba")
@@ -92,7 +91,7 @@ class Numbers(NamedTuple):
     previous_norm: float = 0.0
 
 
-class Outcome(NamedTuple):
+class WeightStep(NamedTuple):
     """What became of one weight.
 
     Args:
@@ -491,7 +490,7 @@ def _totals(sums: Any) -> tuple[float, float]:
 
 @_inner()
 def _limit_growth(norm: float, previous: float, limit: float) -> tuple[float, float]:
-    """Compute :func:`graftwork_optim_core.subspace.scalars.limit_growth`; a limit of 0 limits nothing."""
+    """Compute :func:`graftwork_optim_core.common.scalars.limit_growth`; a limit of 0 limits nothing."""
     if limit == 0:
         return 1.0, previous
     divisor = max(norm / (previous + 1e-8), limit) / limit if previous > 0 else 1.0
@@ -539,7 +538,7 @@ def haar_adamw_steps(
     eps: float,
     maximize: bool,
     norm_growth_limit: float | None,
-) -> list[Outcome]:
+) -> list[WeightStep]:
     """Make the whole step of many weights in place: the check for finite gradients, the limiter, the update.
 
     Args:
@@ -563,8 +562,8 @@ def haar_adamw_steps(
     >>> weights = [(values, gradient, torch.zeros(1, 2), torch.zeros(1, 2))]
     >>> options = {"level": 1, "guard": False, "betas": (0.9, 0.999), "eps": 1e-6, "maximize": False}
     >>> numbers = [Numbers(10.0, 0.001**0.5, 0.1 * 0.25, 1.0)]
-    >>> outcome = haar_adamw_steps(weights, numbers, **options, norm_growth_limit=1.01)
-    >>> values, outcome[0].moved
+    >>> made = haar_adamw_steps(weights, numbers, **options, norm_growth_limit=1.01)
+    >>> values, made[0].moved
     (tensor([[ 0.0412, -0.0766,  0.0076, -0.0429]]), True)
     """
     if not weights:
@@ -588,7 +587,7 @@ def haar_adamw_steps(
 
     _in_threads(advance, orders)
     torch.autograd.graph.increment_version([values for values, *_ in weights])
-    return list(map(Outcome, (jobs["moved"] != 0).tolist(), jobs["norm"].tolist()))
+    return list(map(WeightStep, (jobs["moved"] != 0).tolist(), jobs["norm"].tolist()))
 
 
 def finite_extent(gradient: Tensor, level: int) -> float:

@@ -22,8 +22,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.state import arithmetic_dtype
-from graftwork_optim_core.wavelet.transform import DETAIL_BOUND
+from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.numerics.haar import DETAIL_BOUND
 
 
 def haar_adamw_step(

@@ -29,8 +29,8 @@ import triton  # type: ignore[import-untyped, import-not-found, unused-ignore]
 import triton.language as tl  # type: ignore[import-untyped, import-not-found, unused-ignore]
 from torch import Tensor
 
-from graftwork_optim_core.subspace.state import arithmetic_dtype
-from graftwork_optim_core.wavelet.transform import DETAIL_BOUND
+from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.numerics.haar import DETAIL_BOUND
 
 DEEPEST_LEVEL = 10
 """Deeper blocks do not fit a tile."""

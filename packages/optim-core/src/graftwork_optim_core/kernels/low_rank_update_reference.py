@@ -17,9 +17,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.precision import arithmetic_dtype
 from graftwork_optim_core.numerics.philox import NormalBatch
 from graftwork_optim_core.numerics.stochastic_rounding import round_stochastically
-from graftwork_optim_core.subspace.state import arithmetic_dtype
 
 PIECE = 1 << 16
 """Elements of a piece; of a matrix with gaps between longer rows, one row."""

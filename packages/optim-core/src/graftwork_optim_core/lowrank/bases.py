@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.lowrank.linear_algebra import AllRows, LinAlgError, Rows, SpreadMatrix
+from graftwork_optim_core.lowrank.linear_algebra import AllRows, LinAlgError, RowExchange, SpreadMatrix
 from graftwork_optim_core.lowrank.random_basis import Seed, random_basis
 from graftwork_optim_core.lowrank.singular_bases import (
     BasisSide,
@@ -36,7 +36,7 @@ BasisMethod = Literal["svd", "gram", "rsvd", "power", "random"]
 _SAFE_EXPONENT = 40
 
 
-class Outcome(Enum):
+class BasisVerdict(Enum):
     """Whether a gradient has a basis, and if not, why."""
 
     FOUND = "found"
@@ -47,10 +47,10 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BasisResult:
-    """A basis, or none and the reason; the outcome is the same in every process."""
+    """A basis, or none and the reason; the verdict is the same in every process."""
 
     basis: Tensor | None
-    outcome: Outcome
+    verdict: BasisVerdict
 
 
 def basis_of(
@@ -60,7 +60,7 @@ def basis_of(
     side: BasisSide,
     *,
     shape: tuple[int, int] | None = None,
-    rows: Rows | None = None,
+    rows: RowExchange | None = None,
     previous: Tensor | None = None,
     seed: Seed = (0, 0, 0),
     power_steps: int = 2,
@@ -92,7 +92,7 @@ def basis_of(
     >>> basis_of("gram", gradient, 1, "left").basis.abs()
     tensor([[1.],
             [0.]])
-    >>> basis_of("gram", torch.zeros(2, 3), 1, "left").outcome
+    >>> basis_of("gram", torch.zeros(2, 3), 1, "left").verdict
     <Outcome.ZERO: 'a gradient of zeros'>
     """
     rows = AllRows() if rows is None else rows
@@ -101,13 +101,13 @@ def basis_of(
     if method == "random":
         size = whole_shape[0] if side == "left" else whole_shape[1]
         whole = random_basis(size, rank, seed, dtype, gradient.device)
-        return BasisResult(_owned(rows.own(whole) if side == "left" else whole), Outcome.FOUND)
+        return BasisResult(_owned(rows.own(whole) if side == "left" else whole), BasisVerdict.FOUND)
     values = gradient.to(dtype)
     extent = _extent(values, rows)
     if not math.isfinite(extent):
-        return BasisResult(None, Outcome.NOT_FINITE)
+        return BasisResult(None, BasisVerdict.NOT_FINITE)
     if extent == 0.0:
-        return BasisResult(None, Outcome.ZERO)
+        return BasisResult(None, BasisVerdict.ZERO)
     matrix = SpreadMatrix(_rescaled(values, extent), whole_shape, rows)
 
     def power() -> Tensor:
@@ -131,13 +131,13 @@ def basis_of(
         attempts.insert(0, rsvd)
     for attempt in attempts:
         try:
-            return BasisResult(_owned(attempt()), Outcome.FOUND)
+            return BasisResult(_owned(attempt()), BasisVerdict.FOUND)
         except LinAlgError:
             continue
-    return BasisResult(None, Outcome.FAILED)
+    return BasisResult(None, BasisVerdict.FAILED)
 
 
-def _extent(values: Tensor, rows: Rows) -> float:
+def _extent(values: Tensor, rows: RowExchange) -> float:
     """Return a number that is 0 only for zeros, finite only for finite values, else about the largest."""
     if values.numel():
         lowest, highest = values.aminmax()
@@ -164,7 +164,7 @@ def _owned(basis: Tensor) -> Tensor:
     return basis.clone(memory_format=torch.contiguous_format)
 
 
-def overlap(old: Tensor, new: Tensor, rows: Rows | None = None) -> Tensor:
+def overlap(old: Tensor, new: Tensor, rows: RowExchange | None = None) -> Tensor:
     """Return ``new^T old`` ``[rank, rank]``, which takes left-projected momentum into the new basis.
 
     ``M <- P_new^T (P_old M)`` for a left basis; a right one's momentum takes the transposed from the right.
@@ -182,7 +182,7 @@ def overlap(old: Tensor, new: Tensor, rows: Rows | None = None) -> Tensor:
     return product if rows is None else rows.sum(product)
 
 
-def align_signs(new: Tensor, old: Tensor, rows: Rows | None = None) -> Tensor:
+def align_signs(new: Tensor, old: Tensor, rows: RowExchange | None = None) -> Tensor:
     """Return the new basis, columns flipped so that none has a negative product with the old of its place.
 
     Args:

@@ -22,7 +22,7 @@ from torch import Tensor
 LinAlgError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
 
 
-class Rows(Protocol):
+class RowExchange(Protocol):
     """How to reach the rows that other processes hold; identities where there is one process."""
 
     def sum(self, tensor: Tensor, /) -> Tensor:
@@ -71,7 +71,7 @@ class SpreadMatrix:
 
     local: Tensor
     shape: tuple[int, int]
-    rows: Rows
+    rows: RowExchange
 
     def whole(self) -> Tensor:
         """Return all of it, in every process."""

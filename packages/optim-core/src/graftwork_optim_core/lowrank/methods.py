@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from graftwork_optim_core.lowrank.bases import BasisMethod, Outcome, basis_of
+from graftwork_optim_core.common.ranges import is_number, require, require_one_of, require_whole
+from graftwork_optim_core.lowrank.bases import BasisMethod, BasisVerdict, basis_of
 from graftwork_optim_core.lowrank.sides import LEFT
 from graftwork_optim_core.lowrank.transform import LowRankTransform
-from graftwork_optim_core.subspace.options import is_number, require, require_one_of, require_whole
 from graftwork_optim_core.subspace.site import Site
 
 
@@ -55,7 +55,7 @@ class _ByMethod(LowRankTransform):
             **options,
             **self.method_options(),
         )
-        if found.outcome is Outcome.ZERO and previous is None:
+        if found.verdict is BasisVerdict.ZERO and previous is None:
             found = basis_of("random", values, self.rank, side, **options)
         return found.basis
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from graftwork_optim_core.subspace.sharding import Rows
+from graftwork_optim_core.common.sharding import Rows
 
 Side = Literal["std", "reverse_std", "left", "right", "full"]
 SIDES = ("std", "reverse_std", "left", "right", "full")

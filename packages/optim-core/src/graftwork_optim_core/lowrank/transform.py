@@ -20,10 +20,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.ranges import require_one_of, require_whole
 from graftwork_optim_core.lowrank.bases import overlap
 from graftwork_optim_core.lowrank.sides import LEFT, RIGHT, SIDES, Change, Projection, Side, bases_of
 from graftwork_optim_core.subspace.identity import corrected_quotient
-from graftwork_optim_core.subspace.options import require_one_of, require_whole
 from graftwork_optim_core.subspace.site import Site, Slot
 from graftwork_optim_core.subspace.transform import BiasCorrection, Direction, GradientTransform
 

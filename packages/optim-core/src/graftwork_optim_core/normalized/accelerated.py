@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.scalars import Scalar
+from graftwork_optim_core.common.sharding import local_part
 from graftwork_optim_core.normalized.arithmetic import move
-from graftwork_optim_core.normalized.members import Member
 from graftwork_optim_core.normalized.optimizer import NormalizedOptimizer, Sample
-from graftwork_optim_core.subspace.scalars import Scalar
-from graftwork_optim_core.subspace.sharding import local_part
-from graftwork_optim_core.subspace.state import arithmetic_dtype
+from graftwork_optim_core.normalized.participants import Participant
 
 
 class ANSGDC(NormalizedOptimizer):
@@ -159,26 +159,26 @@ class ANSGDC(NormalizedOptimizer):
     def _moved(self) -> list[tuple[Tensor, dict[str, Any]]]:
         return [(one, self.state[one]) for one in self._parameters() if self.state.get(one)]
 
-    def _step_on(self, members: list[Member], *further: Sequence[Tensor]) -> None:
+    def _step_on(self, participants: list[Participant], *further: Sequence[Tensor]) -> None:
         if self.evaluating:
             raise RuntimeError(f"call {type(self).__name__}.train() before step(); eval() was called")
-        super()._step_on(members, *further)
+        super()._step_on(participants, *further)
 
     def _prepare(self, sample: Sample) -> None:
         """Go back from y to w."""
-        for member in sample.members:
-            ahead, finite = _number(member.state["ahead"], sample), sample.verdict(member.values)
+        for participant in sample.participants:
+            ahead, finite = _number(participant.state["ahead"], sample), sample.verdict(participant.values)
             if finite is not None:
-                ahead = torch.where(finite, ahead, torch.zeros_like(member.state["ahead"]))
-            move(member.values, member.momentum, -ahead)
+                ahead = torch.where(finite, ahead, torch.zeros_like(participant.state["ahead"]))
+            move(participant.values, participant.momentum, -ahead)
 
     def _lengths(self, sample: Sample, norms: Sequence[Scalar]) -> list[Scalar]:
         """Return the lengths of the moves from w to the next y."""
         lengths = super()._lengths(sample, norms)
         further: list[Scalar] = []
-        for member, length in zip(sample.members, lengths, strict=True):
-            momentum = float(member.options["momentum"])
-            slot, finite = member.state["ahead"], sample.verdict(member.values)
+        for participant, length in zip(sample.participants, lengths, strict=True):
+            momentum = float(participant.options["momentum"])
+            slot, finite = participant.state["ahead"], sample.verdict(participant.values)
             ahead = torch.as_tensor(
                 length * (momentum / (1 - momentum)), dtype=slot.dtype, device=slot.device
             )

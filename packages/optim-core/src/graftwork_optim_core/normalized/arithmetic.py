@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.scalars import Scalar
+from graftwork_optim_core.common.scalars import Scalar
 
 _NARROW = (torch.float16, torch.bfloat16)
 

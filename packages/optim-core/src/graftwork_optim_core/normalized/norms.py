@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.scalars import Scalar
-from graftwork_optim_core.subspace.sharding import local_part, sharding_groups, sum_over_groups
+from graftwork_optim_core.common.scalars import Scalar
+from graftwork_optim_core.common.sharding import local_part, sharding_groups, sum_over_groups
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -79,25 +79,25 @@ class Shards:
         self.per_tensor = per_tensor
         self._device = torch.device("cpu")
         self._spread: dict[tuple[ProcessGroup, ...], list[int]] = {}
-        for place, parameter in enumerate(parameters):
+        for position, parameter in enumerate(parameters):
             if groups := sharding_groups(parameter):
                 self._device = local_part(parameter).device
-                self._spread.setdefault(groups, []).append(place)
+                self._spread.setdefault(groups, []).append(position)
 
     @property
     def spread(self) -> bool:
         """Whether other processes hold parts of a parameter."""
         return bool(self._spread)
 
-    def joined(self, places: Sequence[int], kinds: Sequence[Sequence[Scalar]]) -> list[list[Scalar]]:
+    def joined(self, positions: Sequence[int], kinds: Sequence[Sequence[Scalar]]) -> list[list[Scalar]]:
         """Join local norms to norms of whole parameters, or of all parameters.
 
         Args:
-            places: of the parameters that have a norm; read only if some parameter is spread.
-            kinds: of each kind of norm a list, by place; all numbers or all tensors.
+            positions: of the parameters that have a norm; read only if some parameter is spread.
+            kinds: of each kind of norm a list, by position; all numbers or all tensors.
 
         Returns:
-            Of each kind one norm for all parameters, or as many as there are places; numbers for numbers.
+            Of each kind one norm for all parameters, or as many as there are positions; numbers for numbers.
         """
         if not self._spread:
             return [list(kind) if self.per_tensor else [_joint(kind)] for kind in kinds]
@@ -110,35 +110,39 @@ class Shards:
         ]
         zero = torch.zeros((), dtype=torch.float64, device=device)
         if self.per_tensor:
-            sums = self._each(places, squares, zero)
+            sums = self._each(positions, squares, zero)
         else:
-            sums = [[total] for total in self._all(places, squares, zero)]
+            sums = [[total] for total in self._all(positions, squares, zero)]
         roots = [[total.sqrt() for total in kind] for kind in sums]
         return (
             [[float(root) for root in kind] for kind in roots] if numbers else [list(kind) for kind in roots]
         )
 
-    def _all(self, places: Sequence[int], kinds: list[list[Tensor]], zero: Tensor) -> list[Tensor]:
-        spread = {place for members in self._spread.values() for place in members}
-        alone = [n for n, place in enumerate(places) if place not in spread]
+    def _all(self, positions: Sequence[int], kinds: list[list[Tensor]], zero: Tensor) -> list[Tensor]:
+        spread = {position for own_positions in self._spread.values() for position in own_positions}
+        alone = [n for n, position in enumerate(positions) if position not in spread]
         totals = [sum((kind[n] for n in alone), start=zero) for kind in kinds]
-        for groups, members in self._spread.items():
-            here = [n for n, place in enumerate(places) if place in members]
+        for groups, own_positions in self._spread.items():
+            here = [n for n, position in enumerate(positions) if position in own_positions]
             sums = sum_over_groups([sum((kind[n] for n in here), start=zero) for kind in kinds], groups)
             totals = [total + one for total, one in zip(totals, sums, strict=True)]
         return totals
 
-    def _each(self, places: Sequence[int], kinds: list[list[Tensor]], zero: Tensor) -> list[list[Tensor]]:
-        index = {place: n for n, place in enumerate(places)}
-        for groups, members in self._spread.items():
+    def _each(self, positions: Sequence[int], kinds: list[list[Tensor]], zero: Tensor) -> list[list[Tensor]]:
+        index = {position: n for n, position in enumerate(positions)}
+        for groups, own_positions in self._spread.items():
             # One whose gradient is missing here takes part with nothing.
-            own = [kind[index[place]] if place in index else zero for kind in kinds for place in members]
+            own = [
+                kind[index[position]] if position in index else zero
+                for kind in kinds
+                for position in own_positions
+            ]
             sums = iter(sum_over_groups(own, groups))
             for kind in kinds:
-                for place in members:
+                for position in own_positions:
                     total = next(sums)
-                    if place in index:
-                        kind[index[place]] = total
+                    if position in index:
+                        kind[index[position]] = total
         return kinds
 
 

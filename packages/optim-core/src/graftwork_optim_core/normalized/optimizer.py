@@ -27,39 +27,41 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.loading import Saved, State, check_fits, load_checked
-from graftwork_optim_core.normalized.arithmetic import average, move_all
-from graftwork_optim_core.normalized.members import Member, member_of, with_gradients
-from graftwork_optim_core.normalized.norms import Shards, norm_of, norms_of
-from graftwork_optim_core.normalized.options import check_options, check_shared
-from graftwork_optim_core.subspace.batching import named_parameters
-from graftwork_optim_core.subspace.scalars import Scalar
-from graftwork_optim_core.subspace.sharding import (
+from graftwork_optim_core.common.loading import (
+    Saved,
+    State,
+    check_fits,
+    copy_loaded,
+    load_checked,
+    merged_groups,
+)
+from graftwork_optim_core.common.parameters import named_parameters
+from graftwork_optim_core.common.precision import STATE_DTYPES, arithmetic_dtype
+from graftwork_optim_core.common.scalars import Scalar
+from graftwork_optim_core.common.sharding import (
     check_sharding,
     is_sharded_type,
     local_part,
     zeros_placed_like,
 )
-from graftwork_optim_core.subspace.state import (
-    STATE_DTYPES,
-    arithmetic_dtype,
-    copy_loaded,
-    merged_groups,
-)
-from graftwork_optim_core.subspace.state_bytes import StateBytes, counted_state_bytes
+from graftwork_optim_core.common.state_bytes import StateBytes, counted_state_bytes
+from graftwork_optim_core.normalized.arithmetic import average, move_all
+from graftwork_optim_core.normalized.norms import Shards, norm_of, norms_of
+from graftwork_optim_core.normalized.options import check_options, check_shared
+from graftwork_optim_core.normalized.participants import Participant, participant_of, with_gradients
 
 
 class Sample(NamedTuple):
     """The gradients of a step and what is known of them.
 
     Args:
-        members: the parameters that have a gradient.
+        participants: the parameters that have a gradient.
         on_host: whether scalars are numbers.
         factors: what clipping leaves of each gradient; None for all of it.
         finite: on the device, whether the step is made; None where it is known to be.
     """
 
-    members: Sequence[Member]
+    participants: Sequence[Participant]
     on_host: bool
     factors: Sequence[Scalar | None]
     finite: Tensor | None
@@ -183,39 +185,39 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._step_on(self._members())
+        self._step_on(self._participants())
         return loss
 
-    def _members(self) -> list[Member]:
-        members = []
+    def _participants(self) -> list[Participant]:
+        participants = []
         for name, parameter, gradient, group in with_gradients(self.param_groups):
             state = self.state[parameter]
             if not state:
                 state = self.state[parameter] = self._fresh_state(name, parameter, group)
                 self._forget()
-            members.append(member_of(name, parameter, gradient, state, group))
-        return members
+            participants.append(participant_of(name, parameter, gradient, state, group))
+        return participants
 
-    def _step_on(self, members: list[Member], *further: Sequence[Tensor]) -> None:
-        """Make the step; ``further`` are lists of other gradients, by member, which must be finite too."""
+    def _step_on(self, participants: list[Participant], *further: Sequence[Tensor]) -> None:
+        """Make the step; ``further`` are lists of other gradients, by participant, to be finite too."""
         # Every process takes part in the sums, even one of whose parameters none has a gradient.
         shards = self._sharding()
-        if not members and not shards.spread:
+        if not participants and not shards.spread:
             return
-        on_host = self._on_host(members)
-        places = self._places(members) if shards.spread else []
-        lists = [[member.gradient for member in members], *further]
-        norms = shards.joined(places, [self._norms(one, members, on_host) for one in lists])
+        on_host = self._on_host(participants)
+        positions = self._positions(participants) if shards.spread else []
+        lists = [[participant.gradient for participant in participants], *further]
+        norms = shards.joined(positions, [self._norms(one, participants, on_host) for one in lists])
         finite = _all_finite([norm for kind in norms for norm in kind])
         if finite is False:
             self._count_skip(torch.ones((), dtype=torch.int64))
             return
         verdict = finite if isinstance(finite, Tensor) else None
-        factors = [self._factors(norm, members) for norm in norms]
-        sample = Sample(members, on_host, factors[0], verdict)
+        factors = [self._factors(norm, participants) for norm in norms]
+        sample = Sample(participants, on_host, factors[0], verdict)
         self._prepare(sample)
         local = self._take(sample, factors[1:], *further)
-        (lengths,) = shards.joined(places, [local])
+        (lengths,) = shards.joined(positions, [local])
         self._move(sample, lengths)
         if verdict is not None:
             self._count_skip((~verdict).to(torch.int64))
@@ -223,9 +225,9 @@ class NormalizedOptimizer(torch.optim.Optimizer):
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
-    def _places(self, members: Sequence[Member]) -> list[int]:
-        numbers = {parameter: place for place, parameter in enumerate(self._parameters())}
-        return [numbers[member.parameter] for member in members]
+    def _positions(self, participants: Sequence[Participant]) -> list[int]:
+        numbers = {parameter: position for position, parameter in enumerate(self._parameters())}
+        return [numbers[participant.parameter] for participant in participants]
 
     def _sharding(self) -> Shards:
         if self._shards is None:
@@ -235,48 +237,51 @@ class NormalizedOptimizer(torch.optim.Optimizer):
     def _shared(self, name: str) -> Any:
         return self.param_groups[0][name]
 
-    def _on_host(self, members: Sequence[Member]) -> bool:
+    def _on_host(self, participants: Sequence[Participant]) -> bool:
         if torch.compiler.is_compiling():
             return False
         return all(
-            member.values.device.type == "cpu" and not member.options["capturable"] for member in members
+            participant.values.device.type == "cpu" and not participant.options["capturable"]
+            for participant in participants
         )
 
-    def _foreach(self, member: Member, on_host: bool) -> bool:
-        wanted = member.options["foreach"]
+    def _foreach(self, participant: Participant, on_host: bool) -> bool:
+        wanted = participant.options["foreach"]
         return bool(wanted) if wanted is not None else not on_host
 
-    def _norms(self, tensors: Sequence[Tensor], members: Sequence[Member], on_host: bool) -> list[Scalar]:
+    def _norms(
+        self, tensors: Sequence[Tensor], participants: Sequence[Participant], on_host: bool
+    ) -> list[Scalar]:
         dtype = getattr(torch, self._shared("norm_dtype"))
         if not on_host:
-            foreach = bool(members) and self._foreach(members[0], on_host)
+            foreach = bool(participants) and self._foreach(participants[0], on_host)
             return list(norms_of(tensors, dtype, foreach))
-        kernel = self._kernel(members)
+        kernel = self._kernel(participants)
         squares = kernel.sums_of_squares(tensors) if kernel is not None else None
         if squares is not None:
             return [math.sqrt(square) for square in squares]
         return [float(norm_of(tensor, dtype)) for tensor in tensors]
 
-    def _kernel(self, members: Sequence[Member]) -> Any:
+    def _kernel(self, participants: Sequence[Participant]) -> Any:
         """Return the kernel for CPUs where all want it and there is one, else None."""
         if self._shared("norm_dtype") != "float32":
             return None
-        for member in members:
-            fused = member.options["fused"]
-            if not (fused or (fused is None and member.options["foreach"] is None)):
+        for participant in participants:
+            fused = participant.options["fused"]
+            if not (fused or (fused is None and participant.options["foreach"] is None)):
                 return None
         return _compiled_kernel()
 
-    def _factors(self, norms: Sequence[Scalar], members: Sequence[Member]) -> list[Scalar | None]:
+    def _factors(self, norms: Sequence[Scalar], participants: Sequence[Participant]) -> list[Scalar | None]:
         """Return what clipping leaves of each gradient; None for all of it."""
         clip = self._shared("clip")
         if clip is None:
-            return [None] * len(members)
+            return [None] * len(participants)
         factors: list[Scalar | None] = []
-        for number, member in enumerate(members):
+        for number, participant in enumerate(participants):
             norm = norms[number if len(norms) > 1 else 0]
             if isinstance(norm, Tensor):
-                factors.append((clip / norm).clamp(max=1.0).to(member.values.device))
+                factors.append((clip / norm).clamp(max=1.0).to(participant.values.device))
             else:
                 factors.append(clip / norm if norm > clip else None)
         return factors
@@ -288,119 +293,132 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         self, sample: Sample, factors: Sequence[Sequence[Scalar | None]], *further: Sequence[Tensor]
     ) -> list[Scalar]:
         """Take the gradients into the momentum, and return its local norms."""
-        members, on_host = sample.members, sample.on_host
+        participants, on_host = sample.participants, sample.on_host
         weights = self._weights(sample)
         if not on_host:
-            for member, weight, factor in zip(members, weights, sample.factors, strict=True):
-                average(member.momentum, member.gradient, weight, factor, sample.verdict(member.values))
-            return self._norms([member.momentum for member in members], members, on_host)
-        if members and self._foreach(members[0], on_host) and self._alike(sample, weights):
+            for participant, weight, factor in zip(participants, weights, sample.factors, strict=True):
+                average(
+                    participant.momentum,
+                    participant.gradient,
+                    weight,
+                    factor,
+                    sample.verdict(participant.values),
+                )
+            return self._norms([participant.momentum for participant in participants], participants, on_host)
+        if participants and self._foreach(participants[0], on_host) and self._alike(sample, weights):
             torch._foreach_lerp_(
-                [member.momentum for member in members],
-                [member.gradient for member in members],
+                [participant.momentum for participant in participants],
+                [participant.gradient for participant in participants],
                 float(weights[0]),
             )
-            return self._norms([member.momentum for member in members], members, on_host)
-        momenta, gradients = [one.momentum for one in members], [one.gradient for one in members]
-        kernel = self._kernel(members)
+            return self._norms([participant.momentum for participant in participants], participants, on_host)
+        momenta, gradients = [one.momentum for one in participants], [one.gradient for one in participants]
+        kernel = self._kernel(participants)
         if kernel is not None:
             scales = [1.0 if factor is None else factor for factor in sample.factors]
             squares = kernel.average_and_square(momenta, gradients, weights, scales)
             if squares is not None:
                 return [math.sqrt(square) for square in squares]
-        norms: list[Scalar] = [0.0] * len(members)
+        norms: list[Scalar] = [0.0] * len(participants)
         # From the last on, since it is the last gradients read that a cache still holds.
-        for number in reversed(range(len(members))):
+        for number in reversed(range(len(participants))):
             average(momenta[number], gradients[number], weights[number], sample.factors[number], None)
-            (norms[number],) = self._norms([momenta[number]], [members[number]], on_host)
+            (norms[number],) = self._norms([momenta[number]], [participants[number]], on_host)
         return norms
 
     @staticmethod
     def _alike(sample: Sample, weights: Sequence[Scalar]) -> bool:
         return len(set(weights)) == 1 and all(
-            factor is None and member.momentum.dtype == member.gradient.dtype
-            for member, factor in zip(sample.members, sample.factors, strict=True)
+            factor is None and participant.momentum.dtype == participant.gradient.dtype
+            for participant, factor in zip(sample.participants, sample.factors, strict=True)
         )
 
     def _lengths(self, sample: Sample, norms: Sequence[Scalar]) -> list[Scalar]:
         """Return by what each momentum is multiplied: the learning rate over the norm, with its sign."""
         known: dict[object, Scalar] = {}
         lengths: list[Scalar] = []
-        for number, member in enumerate(sample.members):
-            place = number if len(norms) > 1 else 0
+        for number, participant in enumerate(sample.participants):
+            position = number if len(norms) > 1 else 0
             # One object for all that move alike, so that they can be taken in one call.
-            alike: tuple[object, ...] = (id(member.options), place)
+            alike: tuple[object, ...] = (id(participant.options), position)
             if not sample.on_host:
-                alike += (member.values.device, arithmetic_dtype(member.parameter))
+                alike += (participant.values.device, arithmetic_dtype(participant.parameter))
             length = known.get(alike)
             if length is None:
-                length = known[alike] = self._length(sample, member, norms[place])
+                length = known[alike] = self._length(sample, participant, norms[position])
             lengths.append(length)
         return lengths
 
     @staticmethod
-    def _length(sample: Sample, member: Member, norm: Scalar) -> Scalar:
-        rate = member.rate(sample.on_host)
+    def _length(sample: Sample, participant: Participant, norm: Scalar) -> Scalar:
+        rate = participant.rate(sample.on_host)
         if not isinstance(norm, Tensor):
             return rate / norm if norm > 0 else 0.0
-        norm, finite = norm.to(member.values.device), sample.verdict(member.values)
+        norm, finite = norm.to(participant.values.device), sample.verdict(participant.values)
         moves = norm > 0 if finite is None else (norm > 0) & finite
-        return torch.where(moves, rate / norm, torch.zeros_like(norm)).to(arithmetic_dtype(member.parameter))
+        return torch.where(moves, rate / norm, torch.zeros_like(norm)).to(
+            arithmetic_dtype(participant.parameter)
+        )
 
     def _move(self, sample: Sample, norms: Sequence[Scalar]) -> None:
         """Move the values along the momentum, and count the step."""
-        members = sample.members
+        participants = sample.participants
         lengths = self._lengths(sample, norms)
-        for member in members:
-            if member.options["weight_decay"]:
-                member.values.mul_(self._kept(sample, member))
-        foreach = bool(members) and self._foreach(members[0], sample.on_host)
-        foreach = foreach or (sample.on_host and self._kernel(members) is not None)
+        for participant in participants:
+            if participant.options["weight_decay"]:
+                participant.values.mul_(self._kept(sample, participant))
+        foreach = bool(participants) and self._foreach(participants[0], sample.on_host)
+        foreach = foreach or (sample.on_host and self._kernel(participants) is not None)
         move_all(
-            [member.values for member in members], [member.momentum for member in members], lengths, foreach
+            [participant.values for participant in participants],
+            [participant.momentum for participant in participants],
+            lengths,
+            foreach,
         )
         self._count_steps(sample)
 
     @staticmethod
-    def _kept(sample: Sample, member: Member) -> Scalar:
-        kept, finite = member.kept(member.rate(sample.on_host)), sample.verdict(member.values)
+    def _kept(sample: Sample, participant: Participant) -> Scalar:
+        kept, finite = participant.kept(participant.rate(sample.on_host)), sample.verdict(participant.values)
         if finite is None:
             return kept
-        kept = torch.as_tensor(kept, dtype=arithmetic_dtype(member.parameter), device=member.values.device)
+        kept = torch.as_tensor(
+            kept, dtype=arithmetic_dtype(participant.parameter), device=participant.values.device
+        )
         return torch.where(finite, kept, torch.ones_like(kept))
 
     def _weights(self, sample: Sample) -> list[Scalar]:
         """Return what part of each new direction its gradient is."""
         if not sample.on_host:
-            return [member.weight(on_host=False) for member in sample.members]
-        counts = self._common_counts(sample.members)
+            return [participant.weight(on_host=False) for participant in sample.participants]
+        counts = self._common_counts(sample.participants)
         if counts is None:
-            return [member.weight(on_host=True) for member in sample.members]
-        pairs = zip(sample.members, counts.tolist(), strict=True)
-        return [member.mixing if count else 1.0 for member, count in pairs]
+            return [participant.weight(on_host=True) for participant in sample.participants]
+        pairs = zip(sample.participants, counts.tolist(), strict=True)
+        return [participant.mixing if count else 1.0 for participant, count in pairs]
 
     def _count_steps(self, sample: Sample) -> None:
         if sample.on_host:
-            counts = self._common_counts(sample.members)
+            counts = self._common_counts(sample.participants)
             if counts is not None:
                 counts.add_(1)
                 return
-        for member in sample.members:
-            count, finite = member.state["step"], sample.verdict(member.values)
+        for participant in sample.participants:
+            count, finite = participant.state["step"], sample.verdict(participant.values)
             count.add_(1 if finite is None else finite.to(count.dtype))
 
-    def _common_counts(self, members: Sequence[Member]) -> Tensor | None:
+    def _common_counts(self, participants: Sequence[Participant]) -> Tensor | None:
         """Return the counts of steps as one tensor, of which those in the states are views.
 
         To read and to raise them one by one takes as long as a pass over a million weights. None where only
         some parameters take part.
         """
         if self._counts is None:
-            self._counts = torch.stack([member.state["step"] for member in members])
-            for number, member in enumerate(members):
-                member.state["step"] = self._counts[number]
-            self._counted = [id(member.state["step"]) for member in members]
-        same = self._counted == [id(member.state["step"]) for member in members]
+            self._counts = torch.stack([participant.state["step"] for participant in participants])
+            for number, participant in enumerate(participants):
+                participant.state["step"] = self._counts[number]
+            self._counted = [id(participant.state["step"]) for participant in participants]
+        same = self._counted == [id(participant.state["step"]) for participant in participants]
         return self._counts if same else None
 
     def _count_skip(self, skipped: Tensor) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from graftwork_optim_core.subspace.options import is_number, require, require_one_of, require_positive
+from graftwork_optim_core.common.ranges import is_number, require, require_one_of, require_positive
 
 SHARED = ("clip", "norm", "norm_dtype", "previous", "evaluating")
 """Options that hold for all groups, since one norm is taken over all parameters."""

@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-from graftwork_optim_core.subspace.options import (
+from graftwork_optim_core.common.ranges import (
     is_number,
     require,
     require_one_of,

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graftwork_optim_core.random_state import RandomState
+from graftwork_optim_core.common.random_state import RandomState
 
 
-class Surroundings:
+class SideEffects:
     """What an evaluation changes beside gradients: random generators and the model's buffers.
 
     Args:

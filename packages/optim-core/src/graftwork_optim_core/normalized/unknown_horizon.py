@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from graftwork_optim_core.common.ranges import is_number, require, require_one_of
 from graftwork_optim_core.normalized.schedules import KINDS, ScheduleKind, blind_schedule
-from graftwork_optim_core.subspace.options import is_number, require, require_one_of
 
 
 class UnknownHorizonSchedule(LRScheduler):

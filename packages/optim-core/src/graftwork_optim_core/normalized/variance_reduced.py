@@ -18,20 +18,20 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.loading import State
+from graftwork_optim_core.common.loading import State
+from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.scalars import Scalar
+from graftwork_optim_core.common.sharding import local_gradient, local_part
 from graftwork_optim_core.normalized.arithmetic import recur
-from graftwork_optim_core.normalized.members import Member, with_decay, with_gradients
 from graftwork_optim_core.normalized.optimizer import NormalizedOptimizer, Sample
+from graftwork_optim_core.normalized.participants import Participant, with_decay, with_gradients
 from graftwork_optim_core.normalized.two_points import (
     Former,
-    Surroundings,
+    SideEffects,
     check_same_batch,
     fingerprint_of,
     swap,
 )
-from graftwork_optim_core.subspace.scalars import Scalar
-from graftwork_optim_core.subspace.sharding import local_gradient, local_part
-from graftwork_optim_core.subspace.state import arithmetic_dtype
 
 
 class NSGDCVR(NormalizedOptimizer):
@@ -157,23 +157,23 @@ class NSGDCVR(NormalizedOptimizer):
         began, first = self._has_begun(), None
         if began:
             states = self._states()
-            devices = [member.device for member, _, _ in states]
-            surroundings = Surroundings(devices, self._model)
+            devices = [participant.device for participant, _, _ in states]
+            before = SideEffects(devices, self._model)
             with self._at_previous_point():
                 with torch.enable_grad():
                     closure()
                 former = self._former_gradients()
                 first = fingerprint_of(closure)
-            surroundings.restore()
+            before.restore()
         with torch.enable_grad():
             loss = closure()
         if began:
             check_same_batch(first, fingerprint_of(closure))
-        members = self._members()
+        participants = self._participants()
         if not began:
-            self._step_on(members)
+            self._step_on(participants)
         else:
-            self._step_on(members, [_at_both(member, former) for member in members])
+            self._step_on(participants, [_at_both(participant, former) for participant in participants])
         self._began = True
         return loss
 
@@ -228,7 +228,7 @@ class NSGDCVR(NormalizedOptimizer):
 
     def _prepare(self, sample: Sample) -> None:
         """Remember where all parameters stand, those too that do not move in this step."""
-        taking_part = {member.parameter for member in sample.members}
+        taking_part = {participant.parameter for participant in sample.participants}
         for values, parameter, state in self._states():
             finite = sample.verdict(values)
             if self._shared("previous") == "store":
@@ -247,20 +247,25 @@ class NSGDCVR(NormalizedOptimizer):
         (former,), (former_factors,) = further, factors
         norms: list[Scalar] = []
         weights = self._weights(sample)
-        for number, member in enumerate(sample.members):
+        for number, participant in enumerate(sample.participants):
             clipping = (sample.factors[number], former_factors[number])
-            finite = sample.verdict(member.values)
-            recur(member.momentum, member.gradient, former[number], weights[number], clipping, finite)
-            norms += self._norms([member.momentum], [member], sample.on_host)
+            finite = sample.verdict(participant.values)
+            recur(
+                participant.momentum, participant.gradient, former[number], weights[number], clipping, finite
+            )
+            norms += self._norms([participant.momentum], [participant], sample.on_host)
         return norms
 
     def _lengths(self, sample: Sample, norms: Sequence[Scalar]) -> list[Scalar]:
         lengths = super()._lengths(sample, norms)
         if self._shared("previous") == "recompute":
-            for member, length in zip(sample.members, lengths, strict=True):
-                finite = sample.verdict(member.values)
-                for key, value in (("moved", length), ("kept", member.kept(member.rate(sample.on_host)))):
-                    slot = member.state[key]
+            for participant, length in zip(sample.participants, lengths, strict=True):
+                finite = sample.verdict(participant.values)
+                for key, value in (
+                    ("moved", length),
+                    ("kept", participant.kept(participant.rate(sample.on_host))),
+                ):
+                    slot = participant.state[key]
                     new = torch.as_tensor(value, dtype=slot.dtype, device=slot.device)
                     slot.copy_(new if finite is None else torch.where(finite, new, slot))
         return lengths
@@ -278,6 +283,10 @@ class NSGDCVR(NormalizedOptimizer):
         self._began = None
 
 
-def _at_both(member: Member, former: Former) -> Tensor:
+def _at_both(participant: Participant, former: Former) -> Tensor:
     """A parameter that was not used at the previous point had the gradient zero there."""
-    return former[member.parameter] if member.parameter in former else torch.zeros_like(member.gradient)
+    return (
+        former[participant.parameter]
+        if participant.parameter in former
+        else torch.zeros_like(participant.gradient)
+    )

@@ -7,7 +7,7 @@ from typing import Any
 from graftwork import GraftworkError, get_registry
 
 
-def build(reference: str, package: str, **options: Any) -> Any:
+def build_by_name(reference: str, package: str, **options: Any) -> Any:
     """Build a component.
 
     Args:

@@ -30,7 +30,7 @@ from graftwork_optim_core.reproductions.stalling_problem import OptimizerOf, Sta
 from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
 
 Host = Literal["SGD", "Adam"]
-Curve = Sequence[tuple[int, float]]
+DescentCurve = Sequence[tuple[int, float]]
 
 _RANK = 4
 _BETAS = (0.9, 0.999)
@@ -41,7 +41,7 @@ _RECORDS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class ScaledSchedule:
     """What a run of some length does; the published one's if it is as long."""
 
     host: Host
@@ -51,7 +51,7 @@ class Schedule:
     betas: tuple[float, float]
 
     @classmethod
-    def of(cls, host: Host, steps: int) -> Schedule:
+    def of(cls, host: Host, steps: int) -> ScaledSchedule:
         """Scale the published schedule to a length.
 
         Args:
@@ -74,7 +74,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class StallingMethod:
     """One curve.
 
     Args:
@@ -93,7 +93,7 @@ class Method:
     random_last: float | None
     refresh_draws: int = 1
 
-    def optimizer_of(self, schedule: Schedule, seed: int) -> OptimizerOf:
+    def optimizer_of(self, schedule: ScaledSchedule, seed: int) -> OptimizerOf:
         """Return what makes this method's optimizer."""
         adam = self.host == "Adam"
         of_host: dict[str, Any] = {"betas": schedule.betas} if adam else {"momentum": 0.0}
@@ -121,16 +121,16 @@ class Method:
 
 
 METHODS = (
-    Method("full space", "SGD", -23.2, -23.217294, None),
-    Method("GaLore", "SGD", -20.8, -20.783925, 0.0),
-    Method("GaLore, 10 draws at a refresh", "SGD", -23.2, -23.159881, 0.0, 10),
-    Method("GaLore, 100 draws at a refresh", "SGD", -23.2, -23.207974, 0.0, 100),
-    Method("GoLore@75%", "SGD", -23.2, -23.145461, 0.75),
-    Method("GoLore@100%", "SGD", -23.2, -23.014257, 1.0),
-    Method("full space", "Adam", -23.2, -23.217441, None),
-    Method("GaLore", "Adam", -20.8, -20.821950, 0.0),
-    Method("GaLore, 100 draws at a refresh", "Adam", -23.2, -23.028195, 0.0, 100),
-    Method("GoLore@50%", "Adam", -23.2, -23.137167, 0.5),
+    StallingMethod("full space", "SGD", -23.2, -23.217294, None),
+    StallingMethod("GaLore", "SGD", -20.8, -20.783925, 0.0),
+    StallingMethod("GaLore, 10 draws at a refresh", "SGD", -23.2, -23.159881, 0.0, 10),
+    StallingMethod("GaLore, 100 draws at a refresh", "SGD", -23.2, -23.207974, 0.0, 100),
+    StallingMethod("GoLore@75%", "SGD", -23.2, -23.145461, 0.75),
+    StallingMethod("GoLore@100%", "SGD", -23.2, -23.014257, 1.0),
+    StallingMethod("full space", "Adam", -23.2, -23.217441, None),
+    StallingMethod("GaLore", "Adam", -20.8, -20.821950, 0.0),
+    StallingMethod("GaLore, 100 draws at a refresh", "Adam", -23.2, -23.028195, 0.0, 100),
+    StallingMethod("GoLore@50%", "Adam", -23.2, -23.137167, 0.5),
 )
 """GaLore is GoLore without random bases, ``random_last=0``."""
 
@@ -154,9 +154,9 @@ def reproduce(output: Path, steps: int = 20_000, seed: int = 0) -> list[Finding]
         )
     output.mkdir(parents=True, exist_ok=True)
     problem = StallingProblem.drawn()
-    curves: list[Curve] = []
+    curves: list[DescentCurve] = []
     for method in METHODS:
-        schedule = Schedule.of(method.host, steps)
+        schedule = ScaledSchedule.of(method.host, steps)
         optimizer_of = method.optimizer_of(schedule, seed)
         draws = method.refresh_draws
         curves.append(
@@ -180,8 +180,8 @@ def reproduce(output: Path, steps: int = 20_000, seed: int = 0) -> list[Finding]
 _READ_OFF = "published: read off the curve"
 
 
-def _finding(method: Method, curve: Curve, steps: int) -> Finding:
-    schedule = Schedule.of(method.host, steps)
+def _finding(method: StallingMethod, curve: DescentCurve, steps: int) -> Finding:
+    schedule = ScaledSchedule.of(method.host, steps)
     note = f"{_READ_OFF}; measured: {schedule}"
     if schedule.steps != _PUBLISHED_STEPS[method.host]:
         note += f"; at the published {_PUBLISHED_STEPS[method.host]} steps {method.full_length:.4f}"
@@ -244,19 +244,19 @@ def _momentum_projection(problem: StallingProblem, seed: int) -> list[Finding]:
     return findings
 
 
-def _write_levels(problem: StallingProblem, curves: Sequence[Curve], steps: int, path: Path) -> None:
+def _write_levels(problem: StallingProblem, curves: Sequence[DescentCurve], steps: int, path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         heading = ("host", "method", "published curve", "f at the published length", "f", "f - min f")
         writer.writerow([*heading, "steps", "learning rate", "refresh every"])
         for method, curve in zip(METHODS, curves, strict=True):
-            schedule, level = Schedule.of(method.host, steps), curve[-1][1]
+            schedule, level = ScaledSchedule.of(method.host, steps), curve[-1][1]
             numbers = (method.published, method.full_length, f"{level:.6f}", f"{level - problem.minimum:.6g}")
             settings = (schedule.steps, f"{schedule.learning_rate:.6g}", schedule.refresh_every)
             writer.writerow([method.host, method.name, *numbers, *settings])
 
 
-def _write_curves(curves: Sequence[Curve], path: Path) -> None:
+def _write_curves(curves: Sequence[DescentCurve], path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["host", "method", "step", "f"])
@@ -264,7 +264,7 @@ def _write_curves(curves: Sequence[Curve], path: Path) -> None:
             writer.writerows([method.host, method.name, step, repr(value)] for step, value in curve)
 
 
-def _plot(problem: StallingProblem, curves: Sequence[Curve], steps: int, path: Path) -> None:
+def _plot(problem: StallingProblem, curves: Sequence[DescentCurve], steps: int, path: Path) -> None:
     """Draw f beside the published levels, and its distance from the minimum, a row each host."""
     from matplotlib.figure import Figure
 
@@ -272,7 +272,7 @@ def _plot(problem: StallingProblem, curves: Sequence[Curve], steps: int, path: P
     grid = figure.subplots(2, 2)
     names = list(dict.fromkeys(method.name for method in METHODS))
     for host, (linear, logarithmic) in zip(_DISTANCE, grid, strict=True):
-        schedule = Schedule.of(host, steps)
+        schedule = ScaledSchedule.of(host, steps)
         for method, curve in zip(METHODS, curves, strict=True):
             if method.host == host:
                 made = [step for step, _ in curve]

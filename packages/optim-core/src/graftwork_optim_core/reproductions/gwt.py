@@ -25,7 +25,7 @@ _FROM_SHAPES = "computed from the shapes, not quoted from the paper"
 
 
 @dataclass(frozen=True, slots=True)
-class LlamaShape:
+class LlamaSizes:
     """The sizes that decide a LLaMA model's parameters; embedding and head are not tied."""
 
     hidden: int
@@ -46,12 +46,12 @@ class LlamaShape:
 
 
 LLAMA = {
-    "60M": LlamaShape(512, 1376, 8),
-    "130M": LlamaShape(768, 2048, 12),
-    "350M": LlamaShape(1024, 2736, 24),
-    "1B": LlamaShape(2048, 5461, 24),
-    "3B": LlamaShape(2560, 6848, 32),
-    "7B": LlamaShape(4096, 11008, 32),
+    "60M": LlamaSizes(512, 1376, 8),
+    "130M": LlamaSizes(768, 2048, 12),
+    "350M": LlamaSizes(1024, 2736, 24),
+    "1B": LlamaSizes(2048, 5461, 24),
+    "3B": LlamaSizes(2560, 6848, 32),
+    "7B": LlamaSizes(4096, 11008, 32),
 }
 
 SIZES_IN_GB = {
@@ -81,7 +81,7 @@ def _meta(*shape: int) -> Tensor:
     return torch.empty(*shape, device="meta", dtype=torch.bfloat16)
 
 
-def state_gigabytes(shape: LlamaShape, level: int) -> float:
+def state_gigabytes(shape: LlamaSizes, level: int) -> float:
     """Return the predicted size of the state in GB of 1e9 bytes; level 0 is Adam.
 
     >>> round(state_gigabytes(LLAMA["7B"], 2), 3)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from graftwork_optim_core.normalized.schedules import rate_exponent
-
-if TYPE_CHECKING:
-    from graftwork_optim_core.reproductions.nsgdc import Compared, Curve
+from graftwork_optim_core.reproductions.heavy_tails_measures import Compared, LevelCurve
 
 _COLOURS = {"nsgdc": "C0", "a-nsgdc": "C1", "nsgdc-vr": "C2"}
 _METHODS = {"SGD": "C3", "clipped SGD": "C4", "NSGDC": "C0"}
 
 
 def draw_figure(
-    curves: Sequence[Curve],
+    curves: Sequence[LevelCurve],
     compared: Sequence[Compared],
     plateaus: dict[float, list[Tensor]],
     plateau_horizons: Sequence[int],
@@ -48,7 +46,7 @@ def draw_figure(
     figure.savefig(path, dpi=120)
 
 
-def _levels(axes: Any, curves: Sequence[Curve], p: float) -> None:
+def _levels(axes: Any, curves: Sequence[LevelCurve], p: float) -> None:
     for one in curves:
         tails, colour = one.levels.tail.mean(1), _COLOURS[one.kind]
         axes.plot(one.horizons, tails, color=colour, marker="o", label=f"{one.kind}, last half")

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from graftwork import Finding
 from graftwork_optim_core.normalized.nsgdc import NSGDC
-from graftwork_optim_core.reproductions.by_name import build
+from graftwork_optim_core.reproductions.by_name import build_by_name
 from graftwork_optim_core.reproductions.heavy_tails_noise import hill_estimates
 
 PACKAGE = "graftwork-text"
@@ -49,7 +49,7 @@ _TASK = {
 }
 
 
-class Method(NamedTuple):
+class TrainingMethod(NamedTuple):
     """What is trained with.
 
     Args:
@@ -66,10 +66,12 @@ class Method(NamedTuple):
 
 
 METHODS = (
-    Method("NSGDC", partial(NSGDC, momentum=0.9), (0.03, 0.1, 0.3, 1.0, 3.0)),
-    Method("AdamW", partial(torch.optim.AdamW, weight_decay=0.0), (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
-    Method("SGD", partial(torch.optim.SGD, momentum=0.9), (0.03, 0.1, 0.3, 1.0, 3.0)),
-    Method("clipped SGD", partial(torch.optim.SGD, momentum=0.9), (0.03, 0.1, 0.3, 1.0, 3.0), clip=1.0),
+    TrainingMethod("NSGDC", partial(NSGDC, momentum=0.9), (0.03, 0.1, 0.3, 1.0, 3.0)),
+    TrainingMethod("AdamW", partial(torch.optim.AdamW, weight_decay=0.0), (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)),
+    TrainingMethod("SGD", partial(torch.optim.SGD, momentum=0.9), (0.03, 0.1, 0.3, 1.0, 3.0)),
+    TrainingMethod(
+        "clipped SGD", partial(torch.optim.SGD, momentum=0.9), (0.03, 0.1, 0.3, 1.0, 3.0), clip=1.0
+    ),
 )
 
 
@@ -83,10 +85,10 @@ def make_task(seed: int) -> Any:
     def model(vocab_size: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            built: nn.Module = build("model/llama-tiny", PACKAGE, vocab_size=vocab_size, **_MODEL)
+            built: nn.Module = build_by_name("model/llama-tiny", PACKAGE, vocab_size=vocab_size, **_MODEL)
         return built
 
-    return build("task/lm-pretrain", PACKAGE, model=model, **_TASK)
+    return build_by_name("task/lm-pretrain", PACKAGE, model=model, **_TASK)
 
 
 def rate_factor(step: int, steps: int) -> float:
@@ -98,7 +100,7 @@ def rate_factor(step: int, steps: int) -> float:
 
 
 def train(
-    method: Method,
+    method: TrainingMethod,
     rate: float,
     steps: int,
     seed: int,

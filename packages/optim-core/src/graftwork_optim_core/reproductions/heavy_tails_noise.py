@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 NoiseKind = Literal["stable", "pareto"]
-Draw = Callable[[tuple[int, ...], torch.Generator], Tensor]
+NoiseDraw = Callable[[tuple[int, ...], torch.Generator], Tensor]
 
 
 def symmetric_stable(index: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -58,7 +58,7 @@ def centred_pareto(index: float, shape: tuple[int, ...], generator: torch.Genera
     return (-torch.log1p(-uniform) / index).exp_().sub_(index / (index - 1))
 
 
-def draw_of(kind: NoiseKind, index: float, scale: float) -> Draw:
+def draw_of(kind: NoiseKind, index: float, scale: float) -> NoiseDraw:
     """Return what draws noise of a kind and scale."""
     law = symmetric_stable if kind == "stable" else centred_pareto
     return lambda shape, generator: law(index, shape, generator).mul_(scale)

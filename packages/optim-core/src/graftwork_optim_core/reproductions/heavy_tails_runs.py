@@ -19,9 +19,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.reproductions.heavy_tails_noise import Draw
+from graftwork_optim_core.reproductions.heavy_tails_noise import NoiseDraw
 
-Method = Literal["nsgdc", "a-nsgdc", "nsgdc-vr", "sgd"]
+StepKind = Literal["nsgdc", "a-nsgdc", "nsgdc-vr", "sgd"]
 DIMENSIONS = 10
 START = 1.5
 CURVATURE_NOISE = 0.3
@@ -29,7 +29,7 @@ _BLOCK = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Landscape:
     """A function by its gradient.
 
     Args:
@@ -43,7 +43,7 @@ class Problem:
     smoothness: float
 
 
-def log_problem() -> Problem:
+def log_problem() -> Landscape:
     """Return the function of which the slopes are measured.
 
     >>> round(log_problem().height, 3)
@@ -51,10 +51,10 @@ def log_problem() -> Problem:
     """
     weights = torch.linspace(0.5, 1.0, DIMENSIONS, dtype=torch.float64)
     height = float((weights * torch.log1p(torch.tensor(START**2, dtype=torch.float64))).sum())
-    return Problem(lambda w: 2 * weights * w / (1 + w * w), height, 2.0)
+    return Landscape(lambda w: 2 * weights * w / (1 + w * w), height, 2.0)
 
 
-def curved_problem() -> Problem:
+def curved_problem() -> Landscape:
     """Return the function on which methods are compared.
 
     >>> float(curved_problem().gradient(torch.zeros(1, DIMENSIONS, dtype=torch.float64)).abs().sum())
@@ -63,7 +63,7 @@ def curved_problem() -> Problem:
     weights = torch.linspace(0.2, 2.0, DIMENSIONS, dtype=torch.float64)
     start = torch.full((DIMENSIONS,), START, dtype=torch.float64)
     height = float((weights * start**2 / 2 + 0.1 * (1 - torch.cos(2 * start))).sum())
-    return Problem(lambda w: weights * w + 0.2 * torch.sin(2 * w), height, 2.4)
+    return Landscape(lambda w: weights * w + 0.2 * torch.sin(2 * w), height, 2.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Levels:
 
 
 def levels(
-    method: Method, problem: Problem, settings: Sequence[Setting], draw: Draw, seeds: int, seed: int
+    method: StepKind, problem: Landscape, settings: Sequence[Setting], draw: NoiseDraw, seeds: int, seed: int
 ) -> Levels:
     """Run every setting with as many seeds, all with noise of their own.
 
@@ -137,7 +137,7 @@ def levels(
 
 
 class _Runs:
-    def __init__(self, method: Method, problem: Problem, settings: Sequence[Setting], seeds: int) -> None:
+    def __init__(self, method: StepKind, problem: Landscape, settings: Sequence[Setting], seeds: int) -> None:
         def column(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float64).repeat_interleave(seeds)[:, None]
 
@@ -202,7 +202,7 @@ def slope(horizons: Sequence[int], values: Tensor) -> float:
     return -float((x * y).sum() / (x * x).sum())
 
 
-def averaged_noise(mixing: float, draw: Draw, chains: int, seed: int) -> float:
+def averaged_noise(mixing: float, draw: NoiseDraw, chains: int, seed: int) -> float:
     """Return the median size of the running mean of noise alone, once its start is forgotten.
 
     Args:

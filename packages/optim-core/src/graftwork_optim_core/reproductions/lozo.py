@@ -35,7 +35,7 @@ from graftwork import Finding
 from graftwork_optim_core.lozo import LOZO, LOZOM
 from graftwork_optim_core.mezo import MeZO
 from graftwork_optim_core.reproductions.allocation import peak_allocation
-from graftwork_optim_core.reproductions.by_name import build
+from graftwork_optim_core.reproductions.by_name import build_by_name
 
 RANK, INTERVAL = 2, 50
 _SELECTION_SEEDS = (1000,)
@@ -43,7 +43,7 @@ _RECORDS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class FineTuningMethod:
     """One row of the table.
 
     Args:
@@ -82,12 +82,12 @@ def _mezo(named: Any, rate: float) -> torch.optim.Optimizer:
 
 
 METHODS = (
-    Method("MeZO", _mezo, (3e-5, 1e-4, 3e-4), 2, published=(68.5, 56.7, 58.6)),
-    Method("LOZO", _lozo, (3e-5, 1e-4, 3e-4), 2, published=(73.4, 61.6, 61.1)),
-    Method("LOZO-M", _lozo_m, (3e-5, 1e-4, 3e-4), 2, published=(74.0, 62.7, 60.2)),
-    Method("AdamW", _with_gradients, (3e-5, 1e-4, 3e-4), 1),
-    Method("LOZO, all weights", _lozo, (1e-5, 3e-5, 1e-4), 2, part=False),
-    Method(
+    FineTuningMethod("MeZO", _mezo, (3e-5, 1e-4, 3e-4), 2, published=(68.5, 56.7, 58.6)),
+    FineTuningMethod("LOZO", _lozo, (3e-5, 1e-4, 3e-4), 2, published=(73.4, 61.6, 61.1)),
+    FineTuningMethod("LOZO-M", _lozo_m, (3e-5, 1e-4, 3e-4), 2, published=(74.0, 62.7, 60.2)),
+    FineTuningMethod("AdamW", _with_gradients, (3e-5, 1e-4, 3e-4), 1),
+    FineTuningMethod("LOZO, all weights", _lozo, (1e-5, 3e-5, 1e-4), 2, part=False),
+    FineTuningMethod(
         "LoRA with AdamW, all layers",
         _with_gradients,
         (3e-4, 1e-3, 3e-3),
@@ -96,7 +96,7 @@ METHODS = (
         lora_rank=8,
         published=(71.6, 59.4, 61.4),
     ),
-    Method(
+    FineTuningMethod(
         "AdamW, all weights", _with_gradients, (1e-5, 3e-5, 1e-4), 1, part=False, published=(72.7, 63.4, 61.3)
     ),
 )
@@ -192,7 +192,13 @@ def reproduce(
 
 
 def train(
-    task: Any, method: Method, rate: float, forward_passes: int, seed: int, *, validate: bool = False
+    task: Any,
+    method: FineTuningMethod,
+    rate: float,
+    forward_passes: int,
+    seed: int,
+    *,
+    validate: bool = False,
 ) -> Trained:
     """Fine-tune a task's model from its pretrained weights.
 
@@ -224,7 +230,7 @@ def train(
 
 
 def _prepared(
-    model: nn.Module, method: Method, rate: float, seed: int
+    model: nn.Module, method: FineTuningMethod, rate: float, seed: int
 ) -> tuple[torch.optim.Optimizer, Callable[[Callable[[], torch.Tensor]], float]]:
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     optimizer: Any = method.make(named, rate)
@@ -250,17 +256,22 @@ def _loss(task: Any, model: nn.Module, batch: Any) -> torch.Tensor:
 
 
 def _task(
-    *, seed: int, method: Method | None, train_only: str, shots_per_class: int | None, **options: Any
+    *,
+    seed: int,
+    method: FineTuningMethod | None,
+    train_only: str,
+    shots_per_class: int | None,
+    **options: Any,
 ) -> Any:
     sizes: dict[str, Any] = {"shots_per_class": shots_per_class}
     if shots_per_class is None:
         sizes = {"train_examples": 1000, "validation_examples": 500}
     sizes |= {"train_only": [train_only]} if method is not None and method.part else {}
     sizes |= {"lora_rank": method.lora_rank} if method is not None else {}
-    return build("task/prompt-classification", "graftwork-text", data_seed=seed, **options, **sizes)
+    return build_by_name("task/prompt-classification", "graftwork-text", data_seed=seed, **options, **sizes)
 
 
-def _possible() -> Sequence[Method]:
+def _possible() -> Sequence[FineTuningMethod]:
     """Return the methods for which everything is installed."""
     if importlib.util.find_spec("peft") is not None:
         return METHODS
@@ -268,7 +279,7 @@ def _possible() -> Sequence[Method]:
     return [method for method in METHODS if method.lora_rank is None]
 
 
-def _best_rate(method: Method, tasks: dict[int, Any], forward_passes: int) -> float:
+def _best_rate(method: FineTuningMethod, tasks: dict[int, Any], forward_passes: int) -> float:
     """Return the learning rate of the grid with the smallest mean loss; a loss that is no number never
     wins."""
     means: dict[float, float] = {}
@@ -281,7 +292,7 @@ def _best_rate(method: Method, tasks: dict[int, Any], forward_passes: int) -> fl
     return min(means, key=lambda rate: means[rate])
 
 
-def _peak(task: Any, method: Method, rate: float) -> int:
+def _peak(task: Any, method: FineTuningMethod, rate: float) -> int:
     """Return the bytes that training takes beyond the model: state, gradients, and what a step allocates."""
     model = task.build_model().eval()
     batch = next(iter(task.batches("train", rank=0, world_size=1, seed=0)))
@@ -337,7 +348,9 @@ def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values)
 
 
-def _write_runs(path: Path, method: Method, rate: float, seed: int, run: Trained, *, first: bool) -> None:
+def _write_runs(
+    path: Path, method: FineTuningMethod, rate: float, seed: int, run: Trained, *, first: bool
+) -> None:
     """Append a run as soon as it is made, so that an interrupted reproduction leaves what it had."""
     fresh = first and seed == 0
     with path.open("w" if fresh else "a", newline="") as file:

@@ -1,8 +1,7 @@
 """Normalized SGD under noise with heavy tails: what is measured beside what the theorems bound.
 
 Source: Sun, Liu, Yuan, arXiv:2410.16561 (JMLR 26(237), 2025). The functions, noises and grids here are not
-    the
-paper's, whose own were not to be had; see :mod:`.heavy_tails_runs` and :mod:`.heavy_tails_noise`.
+the paper's, whose own were not to be had; see :mod:`.heavy_tails_runs` and :mod:`.heavy_tails_noise`.
 
 1. slopes: mean gradient norm against the number of steps T = 2^9 ... , with step lengths and momentum chosen
    from p and T alone. A theorem bounds the mean over a whole run. At these lengths that mean still holds the
@@ -12,8 +11,7 @@ paper's, whose own were not to be had; see :mod:`.heavy_tails_runs` and :mod:`.h
 3. momentum: with skewed noise, normalization without momentum stops improving.
 4. no noise: the schedule that knows the constants takes whole gradients, and the slope is near 1/2.
 5. comparison: SGD, clipped SGD and NSGDC, each with the best of its own grid, chosen with one set of seeds
-and
-   judged with others. Tuned clipped SGD is the best of the three in most cases; NSGDC's worst seed stays
+   and judged with others. Tuned clipped SGD is the best of the three in most cases; NSGDC's worst seed stays
    close to its mean where SGD's does not.
 6. language model, if asked for: see :mod:`.heavy_tails_language_model`.
 """
@@ -24,169 +22,32 @@ import csv
 import importlib.util
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from graftwork import Finding
-from graftwork_optim_core.normalized.schedules import KINDS, ScheduleKind, nsgdc_schedule, rate_exponent
-from graftwork_optim_core.reproductions.heavy_tails_noise import Draw, NoiseKind, draw_of
-from graftwork_optim_core.reproductions.heavy_tails_runs import (
-    DIMENSIONS,
-    Levels,
-    Method,
-    Setting,
-    averaged_noise,
-    curved_problem,
-    levels,
-    log_problem,
-    slope,
+from graftwork_optim_core.normalized.schedules import KINDS, ScheduleKind, rate_exponent
+from graftwork_optim_core.reproductions.heavy_tails_figure import draw_figure
+from graftwork_optim_core.reproductions.heavy_tails_measures import (
+    GRIDS,
+    Compared,
+    LevelCurve,
+    averager_slope,
+    compare,
+    curve,
+    noiseless_slope,
+    plateau,
 )
+from graftwork_optim_core.reproductions.heavy_tails_noise import NoiseKind
+from graftwork_optim_core.reproductions.heavy_tails_runs import Setting
 
 INDICES = (1.2, 1.5, 1.8)
 NOISES: tuple[NoiseKind, ...] = ("stable", "pareto")
-GAMMA0 = 2.0
-COMPARED_STEPS = 2000
 _SHORTEST = 9
 _NAMES: dict[ScheduleKind, str] = {"nsgdc": "NSGDC", "a-nsgdc": "A-NSGDC", "nsgdc-vr": "NSGDC-VR"}
-
-GRIDS: dict[str, tuple[Method, list[Setting]]] = {
-    "SGD": ("sgd", [Setting(1.0, rate, COMPARED_STEPS) for rate in (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)]),
-    "clipped SGD": (
-        "sgd",
-        [
-            Setting(1.0, rate, COMPARED_STEPS, clip)
-            for rate in (0.1, 0.03, 0.01)
-            for clip in (0.5, 1.0, 3.0, 10.0, 30.0)
-        ],
-    ),
-    "NSGDC": (
-        "nsgdc",
-        [Setting(a, length, COMPARED_STEPS) for length in (0.1, 0.03, 0.01, 0.003) for a in (1.0, 0.1, 0.03)],
-    ),
-}
-"""What each method may choose from."""
-
-
-def noise(kind: NoiseKind, p: float) -> Draw:
-    """Return noise whose p-th moment is just finite: of index p + 0.02 and scale 0.5 / sqrt(d)."""
-    return draw_of(kind, p + 0.02, 0.5 / DIMENSIONS**0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Levels of one method by the length of the run.
-
-    Args:
-        kind: of the method.
-        noise: of the gradients.
-        p: the moment that its schedule was told of.
-        horizons: lengths of the runs.
-        levels: ``[horizons, seeds]``.
-    """
-
-    kind: ScheduleKind
-    noise: NoiseKind
-    p: float
-    horizons: Sequence[int]
-    levels: Levels
-
-    @property
-    def tail_slope(self) -> float:
-        """Of the mean over the last half."""
-        return slope(self.horizons, self.levels.tail.mean(1))
-
-    @property
-    def whole_slope(self) -> float:
-        """Of the mean over the whole run."""
-        return slope(self.horizons, self.levels.whole.mean(1))
-
-
-def curve(
-    kind: ScheduleKind, noise_kind: NoiseKind, p: float, horizons: Sequence[int], seeds: int, seed: int
-) -> Curve:
-    """Run a method with the schedule that knows p and T alone."""
-    schedules = [nsgdc_schedule(kind, p, horizon, gamma0=GAMMA0) for horizon in horizons]
-    settings = [
-        Setting(1 - one.momentum, one.lr, horizon) for one, horizon in zip(schedules, horizons, strict=True)
-    ]
-    return Curve(
-        kind,
-        noise_kind,
-        p,
-        horizons,
-        levels(kind, log_problem(), settings, noise(noise_kind, p), seeds, seed),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """The best of one method's grid.
-
-    Args:
-        method: by its name in ``GRIDS``.
-        noise: of the gradients.
-        p: see :func:`noise`.
-        setting: what was chosen.
-        tails: ``[seeds]``, of seeds that took no part in the choice.
-    """
-
-    method: str
-    noise: NoiseKind
-    p: float
-    setting: Setting
-    tails: Tensor
-
-
-def compare(method: str, noise_kind: NoiseKind, p: float, seeds: int, seed: int) -> Compared:
-    """Choose by the mean over one set of seeds, and judge with two others."""
-    step, grid = GRIDS[method]
-    draw, problem = noise(noise_kind, p), curved_problem()
-    chosen = grid[int(levels(step, problem, grid, draw, seeds, seed).tail.mean(1).argmin())]
-    fresh = [levels(step, problem, [chosen], draw, seeds, seed + further).tail[0] for further in (1, 2)]
-    return Compared(method, noise_kind, p, chosen, torch.cat(fresh))
-
-
-def plateau(noise_kind: NoiseKind, p: float, horizons: Sequence[int], seeds: int, seed: int) -> list[Tensor]:
-    """Return tail levels by length of the run, without momentum (moves of 2 / sqrt(T)) and with it."""
-    schedules = [nsgdc_schedule("nsgdc", p, horizon, gamma0=GAMMA0) for horizon in horizons]
-    bare = [Setting(1.0, GAMMA0 * horizon**-0.5, horizon) for horizon in horizons]
-    averaging = [
-        Setting(1 - one.momentum, one.lr, horizon) for one, horizon in zip(schedules, horizons, strict=True)
-    ]
-    found = []
-    for settings in (bare, averaging):
-        found.append(levels("nsgdc", log_problem(), settings, noise(noise_kind, p), seeds, seed).tail.mean(1))
-    return found
-
-
-def noiseless_slope(horizons: Sequence[int]) -> tuple[float, float]:
-    """Return slopes of the run average without noise: all constants known, and p = 1.5 and T alone."""
-    problem = log_problem()
-    aware = [
-        nsgdc_schedule("nsgdc", 1.5, horizon, L=problem.smoothness, delta=problem.height, sigma=0.0)
-        for horizon in horizons
-    ]
-    blind = [nsgdc_schedule("nsgdc", 1.5, horizon, gamma0=GAMMA0) for horizon in horizons]
-    slopes = []
-    for schedules in (aware, blind):
-        settings = [
-            Setting(1 - one.momentum, one.lr, horizon)
-            for one, horizon in zip(schedules, horizons, strict=True)
-        ]
-        silent = levels("nsgdc", problem, settings, lambda shape, _: torch.zeros(shape).double(), 1, 0)
-        slopes.append(slope(horizons, silent.whole.mean(1)))
-    return slopes[0], slopes[1]
-
-
-def averager_slope(index: float, seed: int, chains: int = 4000) -> float:
-    """Return by which power of a the running mean of symmetric stable noise falls."""
-    mixings = [2.0**-power for power in range(3, 10)]
-    sizes = [averaged_noise(a, draw_of("stable", index, 1.0), chains, seed) for a in mixings]
-    return slope([round(1 / a) for a in mixings], torch.tensor(sizes))
 
 
 def reproduce(
@@ -251,8 +112,6 @@ def reproduce(
     _write_curves(curves, output)
     _write_comparison(compared, output / "comparison.csv")
     if importlib.util.find_spec("matplotlib") is not None:
-        from graftwork_optim_core.reproductions.heavy_tails_figure import draw_figure
-
         draw_figure(curves, compared, plateaus, fourfold, output / "nsgdc.png")
     if language is not None:
         findings += language.measure(output, language_model_steps, seed)
@@ -263,7 +122,7 @@ def reproduce(
 _BOUND = "the theorem bounds the mean over a whole run; neither slope at these lengths confirms it"
 
 
-def _slope_findings(curves: Iterable[Curve]) -> list[Finding]:
+def _slope_findings(curves: Iterable[LevelCurve]) -> list[Finding]:
     findings = []
     for one in curves:
         name = f"{_NAMES[one.kind]}, {one.noise} noise, p = {one.p}"
@@ -341,7 +200,7 @@ def _shown(setting: Setting) -> str:
     return ", ".join(parts)
 
 
-def _write_curves(curves: Sequence[Curve], output: Path) -> None:
+def _write_curves(curves: Sequence[LevelCurve], output: Path) -> None:
     with (output / "slopes.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["method", "noise", "p", "exponent of the theorem", "run average", "tail average"])

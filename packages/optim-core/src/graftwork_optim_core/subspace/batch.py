@@ -9,17 +9,17 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.plan import Plan
-from graftwork_optim_core.subspace.shapes import matrix_shape
-from graftwork_optim_core.subspace.sharding import (
+from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.shapes import matrix_shape
+from graftwork_optim_core.common.sharding import (
     Rows,
     is_sharded_type,
     local_gradient,
     local_part,
     sharding_groups,
 )
+from graftwork_optim_core.subspace.plan import Plan
 from graftwork_optim_core.subspace.site import Site
-from graftwork_optim_core.subspace.state import arithmetic_dtype
 
 # Measured on a CPU from 2**16 to 2**21: with shorter runs the calls cost more than the work, with longer ones
 # what is computed from a run leaves the cache.
@@ -40,7 +40,7 @@ def as_matrix(tensor: Tensor) -> Tensor:
     return tensor.reshape(1, tensor.numel()) if tensor.ndim < 2 else tensor.flatten(1)
 
 
-class Kind(NamedTuple):
+class WeightKind(NamedTuple):
     """What weights of one shape and one rule have in common.
 
     Args:
@@ -56,7 +56,7 @@ class Kind(NamedTuple):
     mixes_rows: bool
 
     @classmethod
-    def of(cls, parameter: Tensor, plan: Plan) -> Kind:
+    def of(cls, parameter: Tensor, plan: Plan) -> WeightKind:
         """Ask a weight's host and transform."""
         shape, transform = matrix_shape(parameter), plan.transform
         slots = plan.host.slots(transform.coarse_shape(shape))
@@ -84,7 +84,9 @@ class Weight:
     site: Site
 
     @classmethod
-    def of(cls, parameter: Tensor, gradient: Tensor, state: dict[str, Any], index: int, kind: Kind) -> Weight:
+    def of(
+        cls, parameter: Tensor, gradient: Tensor, state: dict[str, Any], index: int, kind: WeightKind
+    ) -> Weight:
         """Take the local matrices of a parameter, its gradient and its state."""
         if is_sharded_type(parameter):
             values, gradient = local_part(parameter), local_gradient(parameter, gradient)
@@ -122,13 +124,13 @@ class Weight:
 class Piece(NamedTuple):
     """Rows of one weight of a batch, with their coarse gradient ``[rows, coarse]``."""
 
-    place: int
+    weight_index: int
     rows: slice
     coarse: Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class WeightBatch:
     """Weights of one group that are worked on together.
 
     Args:
@@ -158,29 +160,31 @@ class Batch:
         spread = bool(sharding_groups(weight.parameter))
         return spread and self.plan.transform.keeps_rows(weight.site.shape)
 
-    def gradient(self, place: int, rows: slice = slice(None)) -> Tensor:
+    def gradient(self, index: int, rows: slice = slice(None)) -> Tensor:
         """Return rows of a weight's gradient, as something to descend, in the arithmetic's dtype."""
-        gradient = self.weights[place].gradient[rows].to(self.arithmetic)
+        gradient = self.weights[index].gradient[rows].to(self.arithmetic)
         return gradient.neg() if self.options["maximize"] else gradient
 
     def pieces(self) -> list[list[Piece]]:
         """Compress all gradients; return lists of pieces, each list to be worked on at once."""
         whole = slice(None)
         if self.mode == "together" or not self.reads_scalars or not self.plan.row_wise:
-            return [[self._piece(place, whole) for place in range(len(self.weights))]]
+            return [[self._piece(index, whole) for index in range(len(self.weights))]]
         return [
-            [self._piece(place, rows)] for place, weight in enumerate(self.weights) for rows in weight.runs()
+            [self._piece(index, rows)] for index, weight in enumerate(self.weights) for rows in weight.runs()
         ]
 
-    def _piece(self, place: int, rows: slice) -> Piece:
-        gradient = self.gradient(place, rows)
-        return Piece(place, rows, self.plan.transform.compress(gradient, self.weights[place].site))
+    def _piece(self, index: int, rows: slice) -> Piece:
+        gradient = self.gradient(index, rows)
+        return Piece(index, rows, self.plan.transform.compress(gradient, self.weights[index].site))
 
     def stored(self, pieces: list[Piece]) -> list[list[Tensor]]:
         """Return the host's slots of some pieces, one list a slot."""
         count = len(self.weights[0].averages)
-        return [[self.weights[p.place].averages[number][p.rows] for p in pieces] for number in range(count)]
+        return [
+            [self.weights[p.weight_index].averages[number][p.rows] for p in pieces] for number in range(count)
+        ]
 
     def sites(self, pieces: list[Piece]) -> list[Site]:
         """Return the sites of some pieces."""
-        return [self.weights[piece.place].site for piece in pieces]
+        return [self.weights[piece.weight_index].site for piece in pieces]

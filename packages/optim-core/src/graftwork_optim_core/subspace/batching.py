@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.batch import Batch, Kind, Mode, Weight
+from graftwork_optim_core.common.parameters import named_parameters
+from graftwork_optim_core.common.shapes import matrix_shape
+from graftwork_optim_core.common.sharding import Rows, local_part, sharding_groups, sum_over_groups
+from graftwork_optim_core.subspace.batch import Mode, Weight, WeightBatch, WeightKind
 from graftwork_optim_core.subspace.fused import takes, usable_rows
 from graftwork_optim_core.subspace.plan import GroupPlans, Plan
-from graftwork_optim_core.subspace.shapes import matrix_shape
-from graftwork_optim_core.subspace.sharding import Rows, local_part, sharding_groups, sum_over_groups
 from graftwork_optim_core.subspace.site import Site
 from graftwork_optim_core.subspace.stacked import LARGEST
 from graftwork_optim_core.subspace.state import reads_scalars
@@ -21,13 +22,13 @@ from graftwork_optim_core.subspace.step import local_squares
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Member:
+class PlannedParameter:
     """One parameter of an optimizer, with or without a gradient.
 
     Args:
-        name: or its place where it has none.
+        name: or its position where it has none.
         parameter: itself.
-        index: its place among all parameters of the optimizer.
+        index: its position among all parameters of the optimizer.
         options: of its group.
         plan: how it is updated.
     """
@@ -39,57 +40,41 @@ class Member:
     plan: Plan
 
 
-def named_parameters(group: Mapping[str, Any], number: int) -> list[tuple[str, Tensor]]:
-    """Return a group's parameters with their names, or with their places where they have none."""
-    parameters = group["params"]
-    names = group.get("param_names") or [
-        f"group {number}, parameter {place}" for place in range(len(parameters))
-    ]
-    return list(zip(names, parameters, strict=True))
-
-
-def places(groups: Sequence[dict[str, Any]]) -> dict[Tensor, tuple[int, str, int]]:
-    """Return of every parameter the number of its group, its name, and its place among all parameters."""
-    found: dict[Tensor, tuple[int, str, int]] = {}
-    for number, group in enumerate(groups):
-        for name, parameter in named_parameters(group, number):
-            found[parameter] = (number, name, len(found))
-    return found
-
-
-def members(groups: Sequence[dict[str, Any]]) -> Iterator[Member]:
+def planned_parameters(groups: Sequence[dict[str, Any]]) -> Iterator[PlannedParameter]:
     """Yield all parameters of an optimizer's groups."""
     first = 0
     for number, group in enumerate(groups):
         plans = GroupPlans.of(group)
-        for place, (name, parameter) in enumerate(named_parameters(group, number)):
-            yield Member(name, parameter, first + place, group, plans.plan_of(parameter))
+        for position, (name, parameter) in enumerate(named_parameters(group, number)):
+            yield PlannedParameter(name, parameter, first + position, group, plans.plan_of(parameter))
         first += len(group["params"])
 
 
-def batches_of(chosen: Sequence[Member], state: Mapping[Tensor, dict[str, Any]]) -> Iterator[Batch]:
+def batches_of(
+    chosen: Sequence[PlannedParameter], state: Mapping[Tensor, dict[str, Any]]
+) -> Iterator[WeightBatch]:
     """Yield batches of the parameters that have a gradient.
 
     Args:
         chosen: parameters whose gradients are dense.
         state: of an optimizer, made for all of them.
     """
-    alike: dict[object, Batch] = {}
-    kinds: dict[object, Kind] = {}
-    for member in chosen:
-        parameter, options, plan = member.parameter, member.options, member.plan
+    alike: dict[object, WeightBatch] = {}
+    kinds: dict[object, WeightKind] = {}
+    for planned in chosen:
+        parameter, options, plan = planned.parameter, planned.options, planned.plan
         gradient = parameter.grad
         if gradient is None or parameter.numel() == 0:
             continue
-        # A plan lives as long as its member, so that no other has its identity.
+        # A plan lives as long as its planned parameter, so that no other has its identity.
         alike_in = (id(plan), parameter.shape)
         if alike_in not in kinds:
-            kinds[alike_in] = Kind.of(parameter, plan)
-        weight = Weight.of(parameter, gradient, state[parameter], member.index, kinds[alike_in])
+            kinds[alike_in] = WeightKind.of(parameter, plan)
+        weight = Weight.of(parameter, gradient, state[parameter], planned.index, kinds[alike_in])
         on_host = reads_scalars(parameter, options)
         mode = _mode_of(weight, options, plan, on_host)
         if mode == "alone":
-            yield Batch([weight], options, plan, on_host, mode)
+            yield WeightBatch([weight], options, plan, on_host, mode)
             continue
         sums = tuple(map(id, sharding_groups(parameter)))
         # Weights of one rule may keep other slots, or of another width: only alike ones make one batch.
@@ -100,7 +85,7 @@ def batches_of(chosen: Sequence[Member], state: Mapping[Tensor, dict[str, Any]])
         if key in alike:
             alike[key].weights.append(weight)
         else:
-            alike[key] = Batch([weight], options, plan, on_host, mode)
+            alike[key] = WeightBatch([weight], options, plan, on_host, mode)
     yield from alike.values()
 
 
@@ -120,7 +105,9 @@ def _mode_of(weight: Weight, options: Mapping[str, Any], plan: Plan, on_host: bo
     return "together" if together else "alone"
 
 
-def sum_over_shards(batches: Sequence[Batch], chosen: Sequence[Member]) -> dict[Tensor, Tensor]:
+def sum_over_shards(
+    batches: Sequence[WeightBatch], chosen: Sequence[PlannedParameter]
+) -> dict[Tensor, Tensor]:
     """Return every sharded parameter's squared norm of its direction, NaN where it must be skipped.
 
     One all-reduce for all parameters that are spread over the same processes.
@@ -130,10 +117,10 @@ def sum_over_shards(batches: Sequence[Batch], chosen: Sequence[Member]) -> dict[
         chosen: the parameters of the step, those without a gradient too.
     """
     sharded: dict[tuple[Any, ...], list[Tensor]] = {}
-    for member in chosen:
-        groups = sharding_groups(member.parameter)
-        if groups and member.plan.transform.keeps_rows(matrix_shape(member.parameter)):
-            sharded.setdefault(groups, []).append(member.parameter)
+    for planned in chosen:
+        groups = sharding_groups(planned.parameter)
+        if groups and planned.plan.transform.keeps_rows(matrix_shape(planned.parameter)):
+            sharded.setdefault(groups, []).append(planned.parameter)
     totals: dict[Tensor, Tensor] = {}
     if not sharded:
         return totals
@@ -150,7 +137,7 @@ def sum_over_shards(batches: Sequence[Batch], chosen: Sequence[Member]) -> dict[
     return totals
 
 
-def refresh_due(chosen: Sequence[Member], state: Mapping[Tensor, dict[str, Any]]) -> bool:
+def refresh_due(chosen: Sequence[PlannedParameter], state: Mapping[Tensor, dict[str, Any]]) -> bool:
     """Whether the next step takes new coordinates for a weight from its gradient.
 
     Args:
@@ -158,12 +145,12 @@ def refresh_due(chosen: Sequence[Member], state: Mapping[Tensor, dict[str, Any]]
         state: of the optimizer.
     """
     asked: list[tuple[bool, bool]] = []
-    for member in chosen:
-        transform, own = member.plan.transform, state.get(member.parameter)
+    for planned in chosen:
+        transform, own = planned.plan.transform, state.get(planned.parameter)
         if own and not transform.row_wise:
-            shape = matrix_shape(member.parameter)
+            shape = matrix_shape(planned.parameter)
             slots = {key: local_part(own[key]) for key in transform.slots(shape)}
-            site = Site(shape, Rows(member.parameter), member.index, slots)
+            site = Site(shape, Rows(planned.parameter), planned.index, slots)
             asked.append((transform.is_due(site), transform.has_begun(site)))
     # A weight that was left out of the steps so far is not waited for.
     started = any(begun for _, begun in asked)

@@ -14,36 +14,20 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.hosts.adamw import AdamWHost
-from graftwork_optim_core.subspace.batch import Batch, Weight
-from graftwork_optim_core.subspace.identity import IdentityTransform
+from graftwork_optim_core.common.scalars import Scalar, limit_growth
+from graftwork_optim_core.subspace.batch import Weight, WeightBatch
 from graftwork_optim_core.subspace.plan import Plan
-from graftwork_optim_core.subspace.scalars import Scalar, limit_growth
-from graftwork_optim_core.wavelet.transform import WaveletTransform
+from graftwork_optim_core.subspace.transform import HaarBlocks
 
 
-class Haar(NamedTuple):
-    """What a kernel must know of a transform."""
-
-    level: int
-    guard: bool
-
-
-def haar_of(plan: Plan) -> Haar | None:
+def haar_of(plan: Plan) -> HaarBlocks | None:
     """Return level and guard where a plan is Adam in the Haar basis, level 0 being Adam itself; else None."""
-    if type(plan.host) is not AdamWHost:
-        return None
-    transform = plan.transform
-    if type(transform) is IdentityTransform:
-        return Haar(0, False)
-    if type(transform) is WaveletTransform and (transform.is_haar or transform.level == 0):
-        return Haar(transform.level, transform.detail_guard == "auto")
-    return None
+    return plan.transform.as_haar if plan.host.as_adam is not None else None
 
 
 def takes(parameter: Tensor, options: Mapping[str, Any], plan: Plan, on_host: bool) -> bool:
@@ -78,7 +62,7 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def step_fused(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
+def step_fused(batch: WeightBatch, totals: Sequence[Tensor] | None) -> Scalar:
     """Make one step of every weight of a batch.
 
     Args:
@@ -95,12 +79,13 @@ def step_fused(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
     return skipped
 
 
-def _step_on_host(batch: Batch) -> Scalar:
+def _step_on_host(batch: WeightBatch) -> Scalar:
     from graftwork_optim_core.kernels.haar_adamw_numba import Numbers, haar_adamw_steps
 
     haar, host, options = haar_of(batch.plan), batch.plan.host, batch.options
+    adam = host.as_adam
     assert haar is not None
-    assert isinstance(host, AdamWHost)
+    assert adam is not None
     lr, limited = float(options["lr"]), batch.plan.limited
     rate, kept = lr * batch.plan.scale, 1 - lr * options["weight_decay"]
     counters = [weight.state["step"] for weight in batch.weights]
@@ -111,26 +96,26 @@ def _step_on_host(batch: Batch) -> Scalar:
         Numbers(float(corrections[step].mean), float(corrections[step].root), rate, kept, norm)
         for step, norm in zip(steps, previous, strict=True)
     ]
-    outcomes = haar_adamw_steps(
+    steps_made = haar_adamw_steps(
         [(weight.values, _by_rows(weight.gradient), *weight.averages) for weight in batch.weights],
         numbers,
         level=haar.level,
         guard=haar.guard,
-        betas=host.betas,
-        eps=host.eps,
+        betas=adam.betas,
+        eps=adam.eps,
         maximize=bool(options["maximize"]),
         norm_growth_limit=batch.plan.norm_growth_limit,
     )
-    moved = [outcome.moved for outcome in outcomes]
+    moved = [made.moved for made in steps_made]
     if any(moved):
         torch._foreach_add_([one for one, moves in zip(counters, moved, strict=True) if moves], 1)
     if limited:
-        for weight, outcome in zip(batch.weights, outcomes, strict=True):
-            weight.state["previous_norm"].fill_(outcome.norm)
+        for weight, made in zip(batch.weights, steps_made, strict=True):
+            weight.state["previous_norm"].fill_(made.norm)
     return float(moved.count(False))
 
 
-def _step_on_device(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
+def _step_on_device(batch: WeightBatch, totals: Sequence[Tensor] | None) -> Scalar:
     from graftwork_optim_core.kernels.haar_adamw import (
         finite_extent,
         haar_adamw_correct,
@@ -138,8 +123,9 @@ def _step_on_device(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
     )
 
     haar, host, options, plan = haar_of(batch.plan), batch.plan.host, batch.options, batch.plan
+    adam = host.as_adam
     assert haar is not None
-    assert isinstance(host, AdamWHost)
+    assert adam is not None
     weights, dtype = batch.weights, batch.arithmetic
     gradients = [_by_rows(weight.gradient) for weight in weights]
     extents = totals or [finite_extent(gradient, haar.level) for gradient in gradients]
@@ -154,8 +140,8 @@ def _step_on_device(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
         rate = rate / _divisors(batch, torch.stack(list(totals)).sqrt(), gate)
     columns = (correction.mean * one, correction.root * one, rate, kept, gate.to(dtype))
     factors = list(torch.stack([torch.as_tensor(column) for column in columns], dim=1).unbind())
-    level, guard, eps, maximize = haar.level, haar.guard, host.eps, bool(options["maximize"])
-    beta1, beta2 = host.betas
+    level, guard, eps, maximize = haar.level, haar.guard, adam.eps, bool(options["maximize"])
+    beta1, beta2 = adam.betas
     squares = []
     for weight, gradient, own in zip(weights, gradients, factors, strict=True):
         mean, mean_square = weight.averages
@@ -184,7 +170,7 @@ def _step_on_device(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
     return gate.logical_not().sum()
 
 
-def _divisors(batch: Batch, norms: Tensor, gate: Tensor) -> Tensor:
+def _divisors(batch: WeightBatch, norms: Tensor, gate: Tensor) -> Tensor:
     """Return by what the limiter divides each direction, and remember the norms."""
     limit = batch.plan.norm_growth_limit
     assert limit is not None

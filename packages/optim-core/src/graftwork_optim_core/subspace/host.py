@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.scalars import Scalar
+from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.subspace.site import Site, Slot
 from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
 
 Averages = Sequence[list[Tensor]]
 """One list of tensors for each of a host's averages, in the order of its slots."""
+
+
+class AdamNumbers(NamedTuple):
+    """What a kernel must know of a host that is Adam."""
+
+    betas: tuple[float, float]
+    eps: float
 
 
 class UpdateHost(ABC):
@@ -43,6 +50,11 @@ class UpdateHost(ABC):
 
     measures: ClassVar[bool] = False
     """Whether :meth:`divisor` needs the norm of the whole direction."""
+
+    @property
+    def as_adam(self) -> AdamNumbers | None:
+        """Adam's numbers where the host is Adam exactly, so that a kernel may make its step; else None."""
+        return None
 
     @abstractmethod
     def slots(self, coarse_shape: tuple[int, int]) -> dict[str, Slot]:
@@ -70,9 +82,9 @@ class UpdateHost(ABC):
             gates: one flag an entry, which keeps the stored tensor where it is false; None writes all.
         """
         for one, new in zip(stored, working, strict=True):
-            for place, (target, value) in enumerate(zip(one, new, strict=True)):
+            for index, (target, value) in enumerate(zip(one, new, strict=True)):
                 if target is not value:
-                    write_gated(target, value, None if gates is None else gates[place])
+                    write_gated(target, value, None if gates is None else gates[index])
 
     @abstractmethod
     def accumulate(

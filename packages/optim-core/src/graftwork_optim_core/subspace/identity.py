@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from graftwork_optim_core.subspace.site import Site
-from graftwork_optim_core.subspace.transform import BiasCorrection, Direction, GradientTransform
+from graftwork_optim_core.subspace.transform import BiasCorrection, Direction, GradientTransform, HaarBlocks
 
 
 class IdentityTransform(GradientTransform):
@@ -19,6 +19,11 @@ class IdentityTransform(GradientTransform):
     """
 
     needs_gradient: ClassVar[bool] = False
+
+    @property
+    def as_haar(self) -> HaarBlocks | None:
+        """Haar's at level 0; None for a subclass, which may do something."""
+        return HaarBlocks(0, False) if type(self) is IdentityTransform else None
 
     def coarse_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Return the shape itself."""

@@ -7,25 +7,24 @@ weight steps as soon as its sum is complete.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from graftwork_optim_core.subspace.options import require_positive, require_whole
-
-if TYPE_CHECKING:
-    from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
+from graftwork_optim_core.common.ranges import require_positive, require_whole
 
 
 class StepInBackward:
-    """Hooks that let an optimizer's parameters step as soon as their gradients are complete.
+    """Hooks that let parameters step as soon as their gradients are complete.
 
     Made by :meth:`~graftwork_optim_core.SubspaceOptimizer.step_in_backward`.
 
     Args:
-        optimizer: whose parameters.
+        parameters: of an optimizer.
+        step: makes the step of one of them, with the gradient in its ``.grad``.
+        forget: told of these hooks when they are removed.
         micro_batches: backward passes whose gradients one step sums, 1 or more.
         max_norm_each: clip each weight's gradient to this norm; none clips nothing.
 
@@ -35,19 +34,24 @@ class StepInBackward:
     """
 
     def __init__(
-        self, optimizer: SubspaceOptimizer, micro_batches: int = 1, max_norm_each: float | None = None
+        self,
+        parameters: Iterable[Tensor],
+        step: Callable[[Tensor], None],
+        forget: Callable[[StepInBackward], None],
+        *,
+        micro_batches: int = 1,
+        max_norm_each: float | None = None,
     ) -> None:
         require_whole("micro_batches", micro_batches, 1)
         if max_norm_each is not None:
             require_positive("max_norm_each", max_norm_each)
         self.micro_batches, self.max_norm_each = micro_batches, max_norm_each
-        self._optimizer = optimizer
+        self._step, self._forget = step, forget
         self._passes: dict[Tensor, int] = {}
         self._handles: list[RemovableHandle] = []
-        for group in optimizer.param_groups:
-            self.attach(group["params"])
+        self.attach(parameters)
 
-    def attach(self, parameters: list[Tensor]) -> None:
+    def attach(self, parameters: Iterable[Tensor]) -> None:
         """Let further parameters step in the backward pass; frozen ones are left alone."""
         for parameter in parameters:
             if parameter.requires_grad:
@@ -65,7 +69,7 @@ class StepInBackward:
             )
         if self._passes[parameter] == self.micro_batches:
             self.clip(parameter)
-            self._optimizer.step_parameter(parameter)
+            self._step(parameter)
             parameter.grad = None
 
     def clip(self, parameter: Tensor) -> None:
@@ -73,12 +77,15 @@ class StepInBackward:
         if self.max_norm_each is not None:
             torch.nn.utils.clip_grad_norm_([parameter], self.max_norm_each)
 
-    def finish(self) -> None:
-        """End a step: weights that took no part in every backward pass have a gradient left to step with."""
-        for group in self._optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self.clip(parameter)
+    def finish(self, parameters: Iterable[Tensor]) -> None:
+        """End a step: weights that took no part in every backward pass have a gradient left to step with.
+
+        Args:
+            parameters: of the optimizer, those added since and the frozen ones too.
+        """
+        for parameter in parameters:
+            if parameter.grad is not None:
+                self.clip(parameter)
         self._passes.clear()
 
     def remove(self) -> None:
@@ -86,4 +93,4 @@ class StepInBackward:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._optimizer.leave_backward(self)
+        self._forget(self)

@@ -19,39 +19,33 @@ Longer than other files here: what torch.optim.Optimizer promises is kept by one
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.loading import State, check_fits, load_checked
-from graftwork_optim_core.selection import param_groups
+from graftwork_optim_core.common.loading import State, check_fits, copy_loaded, load_checked, merged_groups
+from graftwork_optim_core.common.parameters import named_parameters, parameter_positions
+from graftwork_optim_core.common.scalars import Scalar
+from graftwork_optim_core.common.sharding import check_sharding
+from graftwork_optim_core.common.state_bytes import StateBytes, counted_state_bytes
 from graftwork_optim_core.subspace.batching import (
-    Member,
+    PlannedParameter,
     batches_of,
-    members,
-    named_parameters,
-    places,
+    planned_parameters,
     refresh_due,
     sum_over_shards,
 )
 from graftwork_optim_core.subspace.fused import step_fused
 from graftwork_optim_core.subspace.in_backward import StepInBackward
 from graftwork_optim_core.subspace.options import check_common_options
-from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, known_options, options_of
+from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, known_options, option_defaults
 from graftwork_optim_core.subspace.plan import GroupPlans, Plan
-from graftwork_optim_core.subspace.scalars import Scalar
-from graftwork_optim_core.subspace.sharding import check_sharding
+from graftwork_optim_core.subspace.selection import param_groups
 from graftwork_optim_core.subspace.stacked import step_stacked
-from graftwork_optim_core.subspace.state import (
-    copy_loaded,
-    fresh_state,
-    merged_groups,
-    state_bytes_of,
-)
-from graftwork_optim_core.subspace.state_bytes import StateBytes, counted_state_bytes
+from graftwork_optim_core.subspace.state import fresh_state, state_bytes_of
 from graftwork_optim_core.subspace.step import make_step, refresh
 
 
@@ -91,7 +85,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         fused: let a kernel make the whole step of a weight where there is one: Adam in the Haar basis, on
             CUDA by Triton, on a CPU by Numba if it is installed; none means where foreach is none too.
         stochastic_rounding: round bfloat16 weights up or down at random so that small updates are kept on
-            average; the numbers follow from the step and the parameter's place, so that runs resume exactly.
+            average; the numbers follow from the step and the parameter's position: runs resume exactly.
 
     Raises:
         ValueError: an option is unknown or out of its range, a parameter is complex, or a sharding cuts what
@@ -154,7 +148,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             defaults |= known_options(kind, name, given or {}, defaults)
         self._skips: dict[torch.device, Tensor] = {}
         self._in_backward: StepInBackward | None = None
-        self._places: dict[Tensor, tuple[int, str, int]] = {}
+        self._positions: dict[Tensor, tuple[int, str, int]] = {}
         self.check_options(defaults)
         super().__init__(params, defaults)
 
@@ -184,7 +178,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
                 one process.
         """
         super().add_param_group(self._with_own_defaults(param_group))
-        self._places = {}
+        self._positions = {}
         group = self.param_groups[-1]
         try:
             self.check_options(group)
@@ -218,7 +212,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         for kind, key in ((HOSTS, "host"), (HOSTS, "plain_host"), (TRANSFORMS, "transform")):
             name = group.get(key)
             if name is not None and name != self.defaults[key]:
-                for option, default in options_of(kind, name).items():
+                for option, default in option_defaults(kind, name).items():
                     group.setdefault(option, default)
         return group
 
@@ -236,7 +230,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self.__dict__.setdefault("_skips", {})
         self.__dict__.setdefault("_in_backward", None)
-        self._places = {}
+        self._positions = {}
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -262,8 +256,8 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         if self._in_backward is not None:
-            self._in_backward.finish()
-        self._step_on(self._members())
+            self._in_backward.finish(self._parameters())
+        self._step_on(self._planned())
         if self._in_backward is not None:
             self.zero_grad()
         return loss
@@ -275,13 +269,13 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: it is none of this optimizer's parameters, or its gradient is sparse.
         """
-        if not self._places:
-            self._places = places(self.param_groups)
-        if parameter in self._places:
-            number, name, index = self._places[parameter]
+        if not self._positions:
+            self._positions = parameter_positions(self.param_groups)
+        if parameter in self._positions:
+            number, name, index = self._positions[parameter]
             options = self.param_groups[number]
             plan = GroupPlans.of(options).plan_of(parameter)
-            self._step_on([Member(name, parameter, index, options, plan)])
+            self._step_on([PlannedParameter(name, parameter, index, options, plan)])
             return
         raise ValueError(f"{type(self).__name__} has no such parameter, of shape {tuple(parameter.shape)}")
 
@@ -315,28 +309,36 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 "step_in_backward must be called once; remove() the handle before it is called anew"
             )
-        self._in_backward = StepInBackward(self, micro_batches, max_norm_each)
+        self._in_backward = StepInBackward(
+            self._parameters(),
+            self.step_parameter,
+            self._leave_backward,
+            micro_batches=micro_batches,
+            max_norm_each=max_norm_each,
+        )
         return self._in_backward
 
-    def leave_backward(self, handle: StepInBackward) -> None:
-        """Forget a handle that was removed."""
+    def _leave_backward(self, handle: StepInBackward) -> None:
         if self._in_backward is handle:
             self._in_backward = None
 
-    def _members(self) -> list[Member]:
-        return list(members(self.param_groups))
+    def _parameters(self) -> Iterator[Tensor]:
+        return (parameter for group in self.param_groups for parameter in group["params"])
 
-    def _step_on(self, chosen: list[Member]) -> None:
-        for member in chosen:
-            gradient = member.parameter.grad
+    def _planned(self) -> list[PlannedParameter]:
+        return list(planned_parameters(self.param_groups))
+
+    def _step_on(self, chosen: list[PlannedParameter]) -> None:
+        for planned in chosen:
+            gradient = planned.parameter.grad
             if gradient is not None and gradient.layout != torch.strided:
                 raise ValueError(
-                    f"parameter {member.name!r} has a gradient of layout {gradient.layout}, which "
+                    f"parameter {planned.name!r} has a gradient of layout {gradient.layout}, which "
                     f"{type(self).__name__} does not take; make it dense (sparse=False in nn.Embedding)"
                 )
-            if gradient is not None and not self.state[member.parameter]:
-                self.state[member.parameter] = self._fresh_state(
-                    member.name, member.parameter, member.options
+            if gradient is not None and not self.state[planned.parameter]:
+                self.state[planned.parameter] = self._fresh_state(
+                    planned.name, planned.parameter, planned.options
                 )
         batches = list(batches_of(chosen, self.state))
         for batch in batches:
@@ -416,7 +418,7 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         A trainer may then accumulate more micro-batches into ``.grad`` before it steps: the basis, and that
         one step, are of the larger batch (arXiv:2410.11289, large-batch GaLore).
         """
-        return refresh_due(self._members(), self.state)
+        return refresh_due(self._planned(), self.state)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

@@ -15,7 +15,7 @@ from graftwork.errors import did_you_mean
 from graftwork_optim_core.plugin import HOSTS, TRANSFORMS, graftwork_components
 from graftwork_optim_core.subspace.options import COMMON_OPTIONS
 
-__all__ = ["HOSTS", "TRANSFORMS", "build", "class_named", "known_options", "options_of"]
+__all__ = ["HOSTS", "TRANSFORMS", "build", "class_named", "known_options", "option_defaults"]
 
 
 @cache
@@ -40,7 +40,7 @@ def class_named(kind: str, name: str) -> Any:
 
 
 @cache
-def options_of(kind: str, name: str) -> dict[str, Any]:
+def option_defaults(kind: str, name: str) -> dict[str, Any]:
     """Return the options of a host or transform with their defaults; ``inspect.Parameter.empty`` for none."""
     parameters = inspect.signature(class_named(kind, name)).parameters.values()
     return {parameter.name: parameter.default for parameter in parameters}
@@ -53,7 +53,7 @@ def build(kind: str, name: str, options: Mapping[str, Any]) -> Any:
         ValueError: one that has no default is missing, or one is out of its range.
         GraftworkError: no such host or transform.
     """
-    wanted = options_of(kind, name)
+    wanted = option_defaults(kind, name)
     missing = [key for key in wanted if key not in options]
     if missing:
         raise ValueError(f"{kind} {name!r} needs the option {missing[0]!r}, which is not given")
@@ -74,7 +74,7 @@ def known_options(
     Raises:
         ValueError: it has no such option, or one that every optimizer of the family has.
     """
-    wanted = options_of(kind, name)
+    wanted = option_defaults(kind, name)
     for key in given:
         if key not in wanted:
             raise ValueError(

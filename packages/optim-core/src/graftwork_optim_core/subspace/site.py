@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.sharding import Rows
+from graftwork_optim_core.common.sharding import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Site:
     Args:
         shape: ``[rows, columns]`` of the whole weight, taken as a matrix.
         rows: which of its rows this process holds, and how to reach the others.
-        index: the weight's place among all parameters of the optimizer, the same in every process.
+        index: the weight's position among all parameters of the optimizer, the same in every process.
         state: the transform's own tensors, local parts as matrices, under the names of its slots.
         mixes_rows: whether rows of the coarse gradient mix the weight's, so that every process holds all.
     """

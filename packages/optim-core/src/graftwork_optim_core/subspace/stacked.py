@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.batch import Batch
-from graftwork_optim_core.subspace.scalars import Scalar, limit_growth
+from graftwork_optim_core.common.scalars import Scalar, limit_growth
+from graftwork_optim_core.subspace.batch import WeightBatch
 from graftwork_optim_core.subspace.site import Site
 from graftwork_optim_core.subspace.transform import BiasCorrection
 
@@ -20,7 +20,7 @@ LARGEST = 2**14
 """Elements of the largest weight that is stacked: beyond it the copies cost more than the calls."""
 
 
-def step_stacked(batch: Batch) -> Scalar:
+def step_stacked(batch: WeightBatch) -> Scalar:
     """Make one step of every weight of a batch of equal widths; return how many were skipped."""
     host, transform, options = batch.plan.host, batch.plan.transform, batch.options
     weights, dtype = batch.weights, batch.arithmetic
@@ -65,7 +65,7 @@ def _by_row(scalar: Scalar, owners: Tensor) -> Scalar:
     return scalar[owners, None] if isinstance(scalar, Tensor) else scalar
 
 
-def _count(batch: Batch, moves: Tensor, all_move: bool) -> Tensor:
+def _count(batch: WeightBatch, moves: Tensor, all_move: bool) -> Tensor:
     counters = [weight.state["step"] for weight in batch.weights]
     if all_move:
         torch._foreach_add_(counters, 1)
@@ -75,7 +75,7 @@ def _count(batch: Batch, moves: Tensor, all_move: bool) -> Tensor:
     return torch.stack(counters).clamp_(min=1)
 
 
-def _limited(batch: Batch, norms: Tensor, moves: Tensor, limit: float) -> Tensor:
+def _limited(batch: WeightBatch, norms: Tensor, moves: Tensor, limit: float) -> Tensor:
     remembered = [weight.state["previous_norm"] for weight in batch.weights]
     former = torch.stack(remembered)
     divisors, new = limit_growth(norms.to(former.dtype), former, limit)

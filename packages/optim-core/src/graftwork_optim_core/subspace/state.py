@@ -13,32 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.precision import arithmetic_dtype, average_dtype
+from graftwork_optim_core.common.shapes import matrix_shape
+from graftwork_optim_core.common.sharding import local_part, zeros_placed_like
 from graftwork_optim_core.subspace.plan import Plan
-from graftwork_optim_core.subspace.shapes import matrix_shape
-from graftwork_optim_core.subspace.sharding import local_part, zeros_placed_like
 from graftwork_optim_core.subspace.site import Slot
-
-STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def arithmetic_dtype(parameter: Tensor) -> torch.dtype:
-    """Return the dtype in which a weight's step is computed: float64 for float64 weights, else float32."""
-    return torch.float64 if parameter.dtype == torch.float64 else torch.float32
-
-
-def average_dtype(name: str, parameter: Tensor, state_dtype: str) -> torch.dtype:
-    """Return the dtype of a weight's averages.
-
-    Raises:
-        ValueError: they would be float16, in which the square of a gradient of 1e-4 is zero.
-    """
-    dtype = STATE_DTYPES.get(state_dtype, parameter.dtype)
-    if dtype == torch.float16:
-        raise ValueError(
-            f"parameter {name!r} is float16, too narrow for squared gradients; "
-            "state_dtype must be 'float32' or 'bfloat16' for it, got 'param'"
-        )
-    return dtype
 
 
 def reads_scalars(parameter: Tensor, options: Mapping[str, Any]) -> bool:
@@ -73,8 +52,8 @@ def fresh_state(name: str, parameter: Tensor, options: Mapping[str, Any], plan: 
                 parameter, _local_shape(parameter, slot, plan), _state_shape(parameter, slot.shape), dtype
             )
         else:
-            place = torch.device("cpu") if slot.on_host else local_part(parameter).device
-            state[key] = torch.zeros(slot.shape, dtype=dtype, device=place)
+            own_device = torch.device("cpu") if slot.on_host else local_part(parameter).device
+            state[key] = torch.zeros(slot.shape, dtype=dtype, device=own_device)
     if plan.limited:
         state["previous_norm"] = torch.zeros((), dtype=arithmetic_dtype(parameter), device=device)
     return state
@@ -104,33 +83,3 @@ def state_bytes_of(name: str, parameter: Tensor, options: Mapping[str, Any], pla
         shape = _local_shape(parameter, slot, plan) if slot.follows_rows else slot.shape
         total += torch.Size(shape).numel() * dtype.itemsize
     return total + (arithmetic_dtype(parameter).itemsize if plan.limited else 0)
-
-
-def merged_groups(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return saved parameter groups with an optimizer's own options where they have none.
-
-    ``state_dtype`` stays the optimizer's.
-
-    Raises:
-        ValueError: the numbers of groups or of their parameters differ.
-    """
-    if len(saved) != len(own):
-        raise ValueError(f"the saved state has {len(saved)} parameter groups, this has {len(own)}")
-    merged = []
-    for index, (mine, group) in enumerate(zip(own, saved, strict=True)):
-        if len(mine["params"]) != len(group["params"]):
-            raise ValueError(
-                f"parameter group {index} has {len(mine['params'])} parameters, the saved one "
-                f"{len(group['params'])}"
-            )
-        options = {**{key: value for key, value in mine.items() if key != "params"}, **group}
-        options["state_dtype"] = mine["state_dtype"]
-        merged.append(options)
-    return merged
-
-
-def copy_loaded(saved: Mapping[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
-    """Copy a saved state, checked before, into a fresh one, whose dtypes and placement stay; return it."""
-    for key, tensor in fresh.items():
-        local_part(tensor).copy_(local_part(torch.as_tensor(saved[key])))
-    return fresh

@@ -15,19 +15,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.scalars import Scalar, limit_growth
 from graftwork_optim_core.numerics.stochastic_rounding import round_stochastically
-from graftwork_optim_core.subspace.batch import Batch, Piece, Weight
-from graftwork_optim_core.subspace.scalars import Scalar, limit_growth
+from graftwork_optim_core.subspace.batch import Piece, Weight, WeightBatch
 from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
 
 
-def refresh(batch: Batch) -> None:
+def refresh(batch: WeightBatch) -> None:
     """Let transforms take new coordinates where it is time to, and averages follow them."""
     host, transform = batch.plan.host, batch.plan.transform
     if transform.row_wise:
         return
-    for place, weight in enumerate(batch.weights):
-        change = transform.refresh(partial(batch.gradient, place), weight.site)
+    for index, weight in enumerate(batch.weights):
+        change = transform.refresh(partial(batch.gradient, index), weight.site)
         if change is None:
             continue
         if change.restarts:
@@ -42,7 +42,7 @@ def refresh(batch: Batch) -> None:
             host.store(working, stored, gates=None)
 
 
-def local_squares(batch: Batch) -> list[Tensor]:
+def local_squares(batch: WeightBatch) -> list[Tensor]:
     """Return the squared norm of every weight's next direction, of its local rows, and leave the state alone.
 
     Zero where norms are not needed; NaN where a gradient is not finite, so that a sum over processes is NaN
@@ -67,7 +67,7 @@ def local_squares(batch: Batch) -> list[Tensor]:
     return result
 
 
-def make_step(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
+def make_step(batch: WeightBatch, totals: Sequence[Tensor] | None) -> Scalar:
     """Make one step of every weight of a batch.
 
     Args:
@@ -82,7 +82,9 @@ def make_step(batch: Batch, totals: Sequence[Tensor] | None) -> Scalar:
     skipped: Scalar
     if batch.reads_scalars:
         finite = [math.isfinite(extent) for extent in extents]
-        lists = [kept for pieces in lists if (kept := [piece for piece in pieces if finite[piece.place]])]
+        lists = [
+            kept for pieces in lists if (kept := [piece for piece in pieces if finite[piece.weight_index]])
+        ]
         steps: list[Scalar] = [
             float(weight.state["step"].add_(1)) if moves else 0.0
             for weight, moves in zip(batch.weights, finite, strict=True)
@@ -113,7 +115,7 @@ Held = tuple[list[Scalar], list[list[Direction] | None]]
 
 
 def _take_in(
-    batch: Batch,
+    batch: WeightBatch,
     lists: list[list[Piece]],
     steps: list[Scalar],
     gates: list[Tensor] | None,
@@ -132,7 +134,7 @@ def _take_in(
         stored = batch.stored(pieces)
         working = host.load(stored, batch.arithmetic, copy=gates is not None)
         _accumulate(batch, pieces, working, steps)
-        piece_gates = None if gates is None else [gates[piece.place] for piece in pieces]
+        piece_gates = None if gates is None else [gates[piece.weight_index] for piece in pieces]
         host.store(working, stored, piece_gates)
         if factors is not None:
             _write(batch, pieces, _directions(batch, pieces, working), factors, gates)
@@ -146,28 +148,28 @@ def _take_in(
     return (squares if totals is None else [_scalar(batch, total) for total in totals]), held
 
 
-def _scalar(batch: Batch, value: Tensor) -> Scalar:
+def _scalar(batch: WeightBatch, value: Tensor) -> Scalar:
     return float(value) if batch.reads_scalars else value
 
 
-def _next_steps(batch: Batch) -> list[Scalar]:
+def _next_steps(batch: WeightBatch) -> list[Scalar]:
     steps = [weight.state["step"] + 1 for weight in batch.weights]
     return [_scalar(batch, step) for step in steps]
 
 
 def _accumulate(
-    batch: Batch, pieces: list[Piece], working: list[list[Tensor]], steps: Sequence[Scalar]
+    batch: WeightBatch, pieces: list[Piece], working: list[list[Tensor]], steps: Sequence[Scalar]
 ) -> None:
     coarse = [piece.coarse for piece in pieces]
-    own_steps = [steps[piece.place] for piece in pieces]
+    own_steps = [steps[piece.weight_index] for piece in pieces]
     batch.plan.host.accumulate(working, coarse, own_steps, batch.sites(pieces))
 
 
-def _directions(batch: Batch, pieces: list[Piece], working: list[list[Tensor]]) -> list[Direction]:
+def _directions(batch: WeightBatch, pieces: list[Piece], working: list[list[Tensor]]) -> list[Direction]:
     return batch.plan.host.direction(working, [piece.coarse for piece in pieces], batch.sites(pieces))
 
 
-def _extents(batch: Batch, lists: list[list[Piece]]) -> list[Scalar]:
+def _extents(batch: WeightBatch, lists: list[list[Piece]]) -> list[Scalar]:
     """Return a number a weight, finite exactly if the gradient is and its squared norm does not overflow."""
     extents: list[Scalar] = [0.0] * len(batch.weights)
     for pieces in lists:
@@ -175,40 +177,42 @@ def _extents(batch: Batch, lists: list[list[Piece]]) -> list[Scalar]:
         for piece, norm in zip(pieces, norms, strict=True):
             # Squared: a gradient whose square is infinite would poison a mean square for ever.
             square = norm.square()
-            extents[piece.place] = extents[piece.place] + (float(square) if batch.reads_scalars else square)
+            extents[piece.weight_index] = extents[piece.weight_index] + (
+                float(square) if batch.reads_scalars else square
+            )
     return extents
 
 
 def _add_squares(
-    batch: Batch, pieces: list[Piece], working: list[list[Tensor]], squares: list[Scalar]
+    batch: WeightBatch, pieces: list[Piece], working: list[list[Tensor]], squares: list[Scalar]
 ) -> list[Direction]:
     directions = _directions(batch, pieces, working)
     quotients = [direction.quotient() for direction in directions]
     for piece, norm in zip(pieces, torch._foreach_norm(quotients), strict=True):
         number = float(norm) if batch.reads_scalars else norm.to(batch.arithmetic)
-        squares[piece.place] = squares[piece.place] + number * number
+        squares[piece.weight_index] = squares[piece.weight_index] + number * number
     return directions
 
 
-def _divisors(batch: Batch, squares: Sequence[Scalar], gates: list[Tensor] | None) -> list[Scalar]:
+def _divisors(batch: WeightBatch, squares: Sequence[Scalar], gates: list[Tensor] | None) -> list[Scalar]:
     """Return by what to divide each weight's update, and remember the norms whose growth is limited."""
     plan = batch.plan
     norms = [s.sqrt() if isinstance(s, Tensor) else math.sqrt(s) if s >= 0 else math.nan for s in squares]
     divisors: list[Scalar] = [1.0] * len(norms)
     if plan.host.measures:
-        for place, weight in enumerate(batch.weights):
-            divisors[place] = plan.host.divisor(norms[place], _coarse_elements(batch, weight))
-            norms[place] = norms[place] / divisors[place]
+        for index, weight in enumerate(batch.weights):
+            divisors[index] = plan.host.divisor(norms[index], _coarse_elements(batch, weight))
+            norms[index] = norms[index] / divisors[index]
     limit = plan.norm_growth_limit
     if limit is None:
         return divisors
     remembered = [weight.state["previous_norm"] for weight in batch.weights]
     if gates is None:
-        for place, (norm, previous) in enumerate(zip(norms, remembered, strict=True)):
+        for index, (norm, previous) in enumerate(zip(norms, remembered, strict=True)):
             if math.isfinite(float(norm)):
                 limited, new = limit_growth(norm, float(previous), limit)
                 previous.fill_(new)
-                divisors[place] = divisors[place] * limited
+                divisors[index] = divisors[index] * limited
         return divisors
     former = torch.stack(remembered)
     stacked = torch.stack([torch.as_tensor(norm) for norm in norms]).to(former.dtype)
@@ -217,7 +221,7 @@ def _divisors(batch: Batch, squares: Sequence[Scalar], gates: list[Tensor] | Non
     return [one * two for one, two in zip(divisors, torch.as_tensor(limited).unbind(), strict=True)]
 
 
-def _coarse_elements(batch: Batch, weight: Weight) -> int:
+def _coarse_elements(batch: WeightBatch, weight: Weight) -> int:
     rows, columns = batch.plan.transform.coarse_shape(weight.site.shape)
     return rows * columns
 
@@ -236,7 +240,7 @@ class Factors(NamedTuple):
     kept: Scalar | None
 
 
-def _factors(batch: Batch, steps: Sequence[Scalar], divisors: Sequence[Scalar]) -> list[Factors]:
+def _factors(batch: WeightBatch, steps: Sequence[Scalar], divisors: Sequence[Scalar]) -> list[Factors]:
     options, host, scale = batch.options, batch.plan.host, batch.plan.scale
     lr, decay = options["lr"], options["weight_decay"]
     if isinstance(lr, Tensor):
@@ -244,16 +248,16 @@ def _factors(batch: Batch, steps: Sequence[Scalar], divisors: Sequence[Scalar]) 
     kept = 1 - lr * decay if decay else None
     corrections = _corrections(batch, steps)
     factors = []
-    for place, (weight, step, divisor) in enumerate(zip(batch.weights, steps, divisors, strict=True)):
+    for index, (weight, step, divisor) in enumerate(zip(batch.weights, steps, divisors, strict=True)):
         if isinstance(step, float) and step == 0.0:
             factors.append(Factors(BiasCorrection(), 0.0, None))
             continue
         rate = host.rate(lr, step, weight.values, weight.site) * scale / divisor
-        factors.append(Factors(corrections[place], rate, kept))
+        factors.append(Factors(corrections[index], rate, kept))
     return factors
 
 
-def _corrections(batch: Batch, steps: Sequence[Scalar]) -> list[BiasCorrection]:
+def _corrections(batch: WeightBatch, steps: Sequence[Scalar]) -> list[BiasCorrection]:
     host = batch.plan.host
     if batch.reads_scalars:
         return [host.correction(step) if step else BiasCorrection() for step in steps]
@@ -265,7 +269,7 @@ def _corrections(batch: Batch, steps: Sequence[Scalar]) -> list[BiasCorrection]:
 
 
 def _write(
-    batch: Batch,
+    batch: WeightBatch,
     pieces: list[Piece],
     directions: list[Direction],
     factors: list[Factors],
@@ -273,10 +277,12 @@ def _write(
 ) -> None:
     host, transform = batch.plan.host, batch.plan.transform
     for piece, direction in zip(pieces, directions, strict=True):
-        correction, rate, kept = factors[piece.place]
-        weight = batch.weights[piece.place]
+        correction, rate, kept = factors[piece.weight_index]
+        weight = batch.weights[piece.weight_index]
         values = weight.values[piece.rows]
-        gradient = batch.gradient(piece.place, piece.rows) if transform.needs_gradient else piece.coarse
+        gradient = (
+            batch.gradient(piece.weight_index, piece.rows) if transform.needs_gradient else piece.coarse
+        )
         arguments = (gradient, piece.coarse, direction, correction, weight.site)
         # A product added to the weight needs no update of the weight's size in between.
         plain = gates is None and not host.finishes and values.dtype == batch.arithmetic
@@ -290,7 +296,7 @@ def _write(
         if isinstance(rate, Tensor):
             update, rate = update.mul_(rate), 1.0
         if gates is not None:
-            gate = gates[piece.place]
+            gate = gates[piece.weight_index]
             update = torch.where(gate, update, 0.0)
             kept = None if kept is None else torch.where(gate, torch.as_tensor(kept, dtype=update.dtype), 1.0)
         if batch.options["stochastic_rounding"] and values.dtype == torch.bfloat16:
@@ -300,12 +306,12 @@ def _write(
             _descend(values, update, rate, kept)
 
 
-def _round_stochastically(batch: Batch, piece: Piece, moved: Tensor) -> None:
+def _round_stochastically(batch: WeightBatch, piece: Piece, moved: Tensor) -> None:
     """Write values into a bfloat16 weight so that their expectation is kept.
 
     A weight that was skipped is written as it is: a bfloat16 number rounds to itself.
     """
-    weight = batch.weights[piece.place]
+    weight = batch.weights[piece.weight_index]
     first_index = (piece.rows.start or 0) * moved.shape[1]
     seed = (weight.site.index, *weight.site.rows.part, weight.state["step"])
     weight.values[piece.rows].copy_(round_stochastically(moved, seed, first_index))

@@ -4,7 +4,7 @@ The host keeps averages of the coarse gradient; the transform makes the coarse g
 direction, together with whatever the coarse gradient left out, into an update of the full weight.
 
 All tensors are local to the process, two-dimensional and in the arithmetic's dtype (see
-:func:`graftwork_optim_core.subspace.state.arithmetic_dtype`).
+:func:`graftwork_optim_core.common.precision.arithmetic_dtype`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
-from graftwork_optim_core.subspace.scalars import Scalar
+from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.subspace.site import Site, Slot
 
 
@@ -68,6 +68,13 @@ class Refresh(Protocol):
         ...
 
 
+class HaarBlocks(NamedTuple):
+    """What a kernel must know of a transform that is Haar's: its level, and whether details are bounded."""
+
+    level: int
+    guard: bool
+
+
 class GradientTransform(ABC):
     """A linear map of gradients to a smaller space, and the way back.
 
@@ -86,6 +93,12 @@ class GradientTransform(ABC):
 
     counts_calls: ClassVar[bool] = False
     """Whether the host must decide by the number of steps, which a captured step cannot."""
+
+    @property
+    def as_haar(self) -> HaarBlocks | None:
+        """Haar's level and guard where the transform is Haar's exactly, 0 being none at all, so that a kernel
+        may make a step in its basis; else None."""
+        return None
 
     @property
     def column_block(self) -> int:

@@ -26,7 +26,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.wavelet.haar import spread_blocks
+from graftwork_optim_core.numerics.haar import spread_blocks
 
 BoundaryMode = Literal["zero", "constant", "reflect", "periodic", "symmetric"]
 """How a row goes on beyond its edges: 0 | its edge | mirrored at its edge | repeated | mirrored beyond it."""

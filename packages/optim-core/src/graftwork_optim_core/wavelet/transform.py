@@ -31,16 +31,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.ranges import require_one_of, require_whole
+from graftwork_optim_core.common.scalars import reciprocal_times
+from graftwork_optim_core.numerics.haar import DETAIL_BOUND, block_count, block_sums, spread_blocks
 from graftwork_optim_core.subspace.identity import corrected_quotient
-from graftwork_optim_core.subspace.options import require_one_of, require_whole
-from graftwork_optim_core.subspace.scalars import reciprocal_times
 from graftwork_optim_core.subspace.site import Site
-from graftwork_optim_core.subspace.transform import BiasCorrection, Direction, GradientTransform
+from graftwork_optim_core.subspace.transform import BiasCorrection, Direction, GradientTransform, HaarBlocks
 from graftwork_optim_core.wavelet.filter_bank import BOUNDARY_MODES, FilterBank
-from graftwork_optim_core.wavelet.haar import block_count, block_sums, spread_blocks
-
-DETAIL_BOUND = 3.0
-"""How many times its block's root the guard lets a detail be; normal ones exceed it 3 times in 1000."""
 
 _DEEPEST = 16
 
@@ -83,6 +80,12 @@ class WaveletTransform(GradientTransform):
     def is_haar(self) -> bool:
         """Whether the closed form holds."""
         return self.basis in ("haar", "db1")
+
+    @property
+    def as_haar(self) -> HaarBlocks | None:
+        """Level and guard where the closed form holds; None for a subclass, which may do something else."""
+        exact = type(self) is WaveletTransform and (self.is_haar or self.level == 0)
+        return HaarBlocks(self.level, self.detail_guard == "auto") if exact else None
 
     @cached_property
     def _bank(self) -> FilterBank:

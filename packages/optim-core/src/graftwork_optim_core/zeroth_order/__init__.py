@@ -4,5 +4,6 @@
 :mod:`~graftwork_optim_core.zeroth_order.pool` holds what it remembers,
 :mod:`~graftwork_optim_core.zeroth_order.in_place`, :mod:`~graftwork_optim_core.zeroth_order.side_path` and
 :mod:`~graftwork_optim_core.zeroth_order.doubling` are the three ways of evaluating the loss at perturbed
-weights, and :mod:`~graftwork_optim_core.zeroth_order.log` rebuilds a run from four bytes a step.
+weights, :mod:`~graftwork_optim_core.zeroth_order.log` writes four bytes a step, and
+:mod:`~graftwork_optim_core.zeroth_order.replay` rebuilds a run from them.
 """

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from graftwork_optim_core.random_state import RandomState
+from graftwork_optim_core.common.random_state import RandomState
 from graftwork_optim_core.zeroth_order.side_path import NotDoubledError, Record, SidePath
 
 _SINGLY = object()

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graftwork_optim_core.random_state import RandomState
-from graftwork_optim_core.subspace.sharding import is_sharded_type
+from graftwork_optim_core.common.random_state import RandomState
+from graftwork_optim_core.common.sharding import is_sharded_type
 from graftwork_optim_core.zeroth_order.doubling import Doubling
-from graftwork_optim_core.zeroth_order.in_place import Moment, add_streamed, perturb
+from graftwork_optim_core.zeroth_order.in_place import ProbeKey, add_streamed, perturb
 from graftwork_optim_core.zeroth_order.pool import Pool
 from graftwork_optim_core.zeroth_order.side_operations import OPERATIONS, add_path
 from graftwork_optim_core.zeroth_order.side_path import Record, SidePath, SideWeight
@@ -140,7 +140,7 @@ class Evaluation:
             dual = possible and self.earlier == "dual" if self.earlier else dual
             self.backend = "dual" if dual else "sidepath"
 
-    def losses(self, closure: Loss, moment: Moment, eps: float, state: RandomState) -> tuple[Tensor, Tensor]:
+    def losses(self, closure: Loss, key: ProbeKey, eps: float, state: RandomState) -> tuple[Tensor, Tensor]:
         """Return the loss at both ends of the directions that the pools hold.
 
         Weights that are perturbed in place are left at the second end; see :attr:`offset` and :meth:`shift`.
@@ -148,42 +148,42 @@ class Evaluation:
         """
         self._set_ends(eps)
         try:
-            self.shift(1.0 - self.offset, moment, eps)
+            self.shift(1.0 - self.offset, key, eps)
             first = self._loss(closure, 0, state)
-            self.shift(-2.0, moment, eps)
+            self.shift(-2.0, key, eps)
             second = self._loss(closure, 1, state)
         except BaseException:
-            self.shift(-self.offset, moment, eps)
+            self.shift(-self.offset, key, eps)
             raise
         return first, second
 
-    def shift(self, by: float, moment: Moment, eps: float) -> None:
+    def shift(self, by: float, key: ProbeKey, eps: float) -> None:
         """Move the weights that are perturbed in place by a multiple of eps along their directions."""
         if by == 0:
             return
         self.offset += by
         for pool, rights in zip(self.weights.pools, self.weights.rights, strict=True):
             if indices := self.in_place(pool):
-                perturb(pool, indices, rights, by * eps, moment)
-        add_streamed(self.weights.streamed, by * eps, moment)
+                perturb(pool, indices, rights, by * eps, key)
+        add_streamed(self.weights.streamed, by * eps, key)
 
     @property
     def writes(self) -> bool:
         """Whether some weights are perturbed in place."""
         return bool(self.weights.streamed) or any(self.in_place(pool) for pool in self.weights.pools)
 
-    def walk(self, moment: Moment, eps: float, *, back: bool) -> None:
+    def walk(self, key: ProbeKey, eps: float, *, back: bool) -> None:
         """Move weights perturbed in place as :meth:`losses` does, without evaluating: the same roundings.
 
         Args:
-            moment: of the directions.
+            key: of the directions.
             eps: how far.
             back: whether they return from the second end.
         """
         for by in (1.0 - self.offset, -2.0):
-            self.shift(by, moment, eps)
+            self.shift(by, key, eps)
         if back:
-            self.shift(-self.offset, moment, eps)
+            self.shift(-self.offset, key, eps)
 
     def _loss(self, closure: Loss, end: int, state: RandomState) -> Tensor:
         with ExitStack() as stack:

@@ -19,11 +19,11 @@ from graftwork_optim_core.kernels.low_rank_update import (
     perturb_low_rank,
 )
 from graftwork_optim_core.zeroth_order.pool import LEFT, PROBE_BITS, Pool
-from graftwork_optim_core.zeroth_order.sites import Site
+from graftwork_optim_core.zeroth_order.sites import PerturbationSite
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ProbeKey:
     """Which random numbers: of which seed, step and probe."""
 
     seed: int
@@ -81,7 +81,7 @@ def perturb(
     indices: Sequence[int],
     rights: Sequence[Tensor | None],
     coefficient: float,
-    moment: Moment,
+    key: ProbeKey,
 ) -> None:
     """Add ``coefficient * direction`` to the weights of some sites of a pool, which holds those directions.
 
@@ -101,36 +101,39 @@ def perturb(
             [pool.sites[index].matrix for index in members],
             [right for right in chosen if right is not None],
             coefficient,
-            seed=moment.seed,
-            moment=moment.step,
+            seed=key.seed,
+            moment=key.step,
             parameter_indices=[pool.sites[index].key for index in members],
-            role=LEFT | moment.probe << PROBE_BITS,
+            role=LEFT | key.probe << PROBE_BITS,
             rank=rank,
             first_rows=[pool.sites[index].first_row for index in members],
         )
 
 
-def add_streamed(sites: Sequence[Site], coefficient: float | Tensor, moment: Moment) -> None:
+def add_streamed(sites: Sequence[PerturbationSite], coefficient: float | Tensor, key: ProbeKey) -> None:
     """Add ``coefficient * z`` to streamed weights, with z drawn on the way."""
     stream(
         [site.matrix for site in sites],
         sites,
         coefficient,
-        moment,
+        key,
     )
 
 
 def stream(
-    targets: Sequence[Tensor], sites: Sequence[Site], coefficient: float | Tensor, moment: Moment
+    targets: Sequence[Tensor],
+    sites: Sequence[PerturbationSite],
+    coefficient: float | Tensor,
+    key: ProbeKey,
 ) -> None:
     """Add ``coefficient * z`` of streamed sites to tensors of the weights' local shapes."""
     if sites:
         perturb_full(
             targets,
             coefficient,
-            seed=moment.seed,
-            moment=moment.step,
+            seed=key.seed,
+            moment=key.step,
             parameter_indices=[site.key for site in sites],
-            role=LEFT | moment.probe << PROBE_BITS,
+            role=LEFT | key.probe << PROBE_BITS,
             first_elements=[site.first_element for site in sites],
         )

@@ -1,33 +1,56 @@
 """The log of a run: four bytes a step, from which the final weights are rebuilt on another machine.
 
 A run is determined by its initial weights, the optimizer's options, the learning rates and the slopes of its
-steps. Two files hold them: ``NAME`` the slopes, one little-endian float32 (float64 where the loss is) for
-every probe of every step, and ``NAME.json`` the rest: the optimizer's class, the options of its groups, and
-the learning rates with the steps from which they held. A learning rate that changes in every step is written
-in every step.
+steps; :mod:`.replay` takes these steps again. Two files hold them: ``NAME`` the slopes, one little-endian
+float32 (float64 where the loss is) for every probe of every step, and ``NAME.json`` the rest: the optimizer's
+class, the options of its groups, and the learning rates with the steps from which they held. A learning rate
+that changes in every step is written in every step.
 
-Raises GraftworkError where a file is no log or does not fit the model.
+Raises GraftworkError where a file is no log.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from graftwork import GraftworkError
-
-if TYPE_CHECKING:
-    from graftwork_optim_core.zeroth_order.optimizer import ZerothOrderOptimizer
+from graftwork_optim_core.zeroth_order.evaluation import Evaluation
+from graftwork_optim_core.zeroth_order.ranks import Ranks
 
 FORMAT = 1
 _FLUSH_EVERY = 64
 _OWN = ("params", "param_names", "pending_decay", "chosen_backend", "lr", "initial_lr")
+
+
+class RunFacts(NamedTuple):
+    """What determines a run besides its initial weights, its slopes and its learning rates.
+
+    Args:
+        optimizer: the name of its class.
+        groups: its parameter groups.
+        accumulate_dtype: least precision of movement and momentum.
+        evaluation: how the losses are evaluated.
+        ranks: the processes that take part.
+    """
+
+    optimizer: str
+    groups: Sequence[Mapping[str, Any]]
+    accumulate_dtype: str
+    evaluation: Evaluation
+    ranks: Ranks
+
+    @property
+    def slopes_a_step(self) -> int:
+        """Of all probes, and of all processes where each has its own."""
+        probes: int = self.groups[0]["probes"]
+        return probes * (self.ranks.size if self.ranks.mode == "probes" else 1)
 
 
 class RunLog:
@@ -39,12 +62,12 @@ class RunLog:
 
     Args:
         path: of the slopes; the rest goes to the same name with ``.json`` behind it.
-        optimizer: whose steps.
+        facts: tells of the run as it is now; asked whenever something is written.
     """
 
-    def __init__(self, path: Path, optimizer: ZerothOrderOptimizer) -> None:
+    def __init__(self, path: Path, facts: Callable[[], RunFacts]) -> None:
         self.path = path
-        self._optimizer = optimizer
+        self._facts = facts
         self._pending: list[Tensor] = []
         self._rates: list[tuple[int, list[float]]] = []
         self._next: int | None = None
@@ -81,15 +104,14 @@ class RunLog:
         self._write_rest(slopes.dtype)
 
     def _begin(self, step: int, slopes: Tensor) -> None:
-        ranks = self._optimizer.ranks
-        self._writes = ranks.rank == 0
+        self._writes = self._facts().ranks.rank == 0
         if not self._writes:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if step == 0:
             self.path.write_bytes(b"")
             return
-        earlier = read_log(self.path)
+        earlier = read_run_record(self.path)
         if len(earlier.slopes) < step:
             raise GraftworkError(
                 f"log_file {self.path} ends at step {len(earlier.slopes)}, the run goes on at step {step}; "
@@ -100,28 +122,26 @@ class RunLog:
         self._rates = [(start, list(rates)) for start, rates in earlier.rates if start < step]
 
     def _write_rest(self, dtype: torch.dtype) -> None:
-        optimizer = self._optimizer
+        facts = self._facts()
         groups = [
             {
                 "names": list(group.get("param_names", [])),
                 "shapes": [list(parameter.shape) for parameter in group["params"]],
                 **{key: value for key, value in group.items() if key not in _OWN},
             }
-            for group in optimizer.param_groups
+            for group in facts.groups
         ]
-        probes = optimizer.param_groups[0]["probes"]
-        ranks = optimizer.ranks
         rest = {
             "format": FORMAT,
-            "optimizer": type(optimizer).__name__,
+            "optimizer": facts.optimizer,
             "dtype": str(dtype).removeprefix("torch."),
-            "slopes_a_step": probes * (ranks.size if ranks.mode == "probes" else 1),
-            "accumulate_dtype": optimizer.accumulate_dtype,
-            "backend": optimizer.evaluation.backend,
-            "in_place": optimizer.evaluation.names_in_place(),
+            "slopes_a_step": facts.slopes_a_step,
+            "accumulate_dtype": facts.accumulate_dtype,
+            "backend": facts.evaluation.backend,
+            "in_place": facts.evaluation.names_in_place(),
             "rate_dtypes": [
                 str(rate.dtype).removeprefix("torch.") if isinstance(rate, Tensor) else None
-                for rate in (group["lr"] for group in optimizer.param_groups)
+                for rate in (group["lr"] for group in facts.groups)
             ],
             "groups": groups,
             "rates": self._rates,
@@ -132,8 +152,8 @@ class RunLog:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedRun:
-    """A log that was read.
+class RunRecord:
+    """What a log holds.
 
     Args:
         slopes: of all steps, ``[steps, slopes a step]``.
@@ -145,65 +165,8 @@ class RecordedRun:
     rates: Sequence[tuple[int, Sequence[float]]]
     rest: Mapping[str, Any] = field(repr=False)
 
-    def replay(self, model: nn.Module, steps: int | None = None) -> ZerothOrderOptimizer:
-        """Take the recorded steps from a model's weights, which must be those that the run began with.
 
-        On a CPU of the same kind the weights come out bit by bit as the run left them.
-
-        Args:
-            model: whose parameters have the names, or the order, of the recorded ones.
-            steps: how many to take; none takes all.
-
-        Returns:
-            The optimizer, in the state in which the run left it; all movement is written into the weights.
-
-        Raises:
-            GraftworkError: the model's parameters are others.
-        """
-        optimizer = self._optimizer(model)
-        optimizer.evaluation.take_out(self.rest["in_place"])
-        changes = dict(self.rates)
-        for step, slopes in enumerate(self.slopes[:steps].unbind()):
-            for group, rate in zip(optimizer.param_groups, changes.get(step, ()), strict=False):
-                group["lr"] = rate
-            for group, dtype in zip(optimizer.param_groups, self.rest["rate_dtypes"], strict=True):
-                if dtype is not None:
-                    group["lr"] = torch.tensor(float(group["lr"]), dtype=getattr(torch, dtype))
-            optimizer.step_with_slopes(slopes.clone())
-        optimizer.merge()
-        return optimizer
-
-    def _optimizer(self, model: nn.Module) -> ZerothOrderOptimizer:
-        from graftwork_optim_core.zeroth_order.optimizer import ZerothOrderOptimizer
-
-        named = dict(model.named_parameters())
-        unnamed = iter(named.items())
-        groups = []
-        count = sum(len(recorded["shapes"]) for recorded in self.rest["groups"])
-        if len(named) < count:
-            raise GraftworkError(f"the model has {len(named)} parameters, the log {count}")
-        for number, recorded in enumerate(self.rest["groups"]):
-            names = recorded["names"]
-            if missing := [name for name in names if name not in named]:
-                raise GraftworkError(f"the model has no parameter {missing[0]!r}, which the log has")
-            pairs = [(n, named[n]) for n in names] if names else [next(unnamed) for _ in recorded["shapes"]]
-            for (name, parameter), shape in zip(pairs, recorded["shapes"], strict=True):
-                if list(parameter.shape) != shape:
-                    raise GraftworkError(
-                        f"parameter {name!r} has shape {tuple(parameter.shape)}, in the log {tuple(shape)}"
-                    )
-            options = {key: value for key, value in recorded.items() if key not in ("names", "shapes")}
-            options |= {"lr": self.rates[0][1][number], "backend": self.rest["backend"]}
-            chosen = pairs if names else [parameter for _, parameter in pairs]
-            groups.append({"params": chosen, **options})
-        return ZerothOrderOptimizer(
-            groups,
-            accumulate_dtype=self.rest["accumulate_dtype"],
-            **{key: groups[0][key] for key in ("interval", "eps", "probes", "seed", "backend")},
-        )
-
-
-def read_log(path: Path) -> RecordedRun:
+def read_run_record(path: Path) -> RunRecord:
     """Read a log.
 
     Args:
@@ -227,4 +190,4 @@ def read_log(path: Path) -> RecordedRun:
         torch.frombuffer(bytearray(raw[: whole * a_step * dtype.itemsize]), dtype=dtype) if whole else None
     )
     slopes = torch.empty(0, a_step, dtype=dtype) if numbers is None else numbers.view(whole, a_step)
-    return RecordedRun(slopes, [(int(step), rates) for step, rates in rest["rates"]], rest)
+    return RunRecord(slopes, [(int(step), rates) for step, rates in rest["rates"]], rest)

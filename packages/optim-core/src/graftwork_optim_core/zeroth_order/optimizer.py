@@ -25,13 +25,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.loading import State, check_fits, load_checked
-from graftwork_optim_core.random_state import RandomState
-from graftwork_optim_core.subspace.options import require_one_of, require_whole
-from graftwork_optim_core.subspace.state import copy_loaded, merged_groups
-from graftwork_optim_core.subspace.state_bytes import StateBytes, counted_state_bytes
+from graftwork_optim_core.common.loading import State, check_fits, copy_loaded, load_checked, merged_groups
+from graftwork_optim_core.common.random_state import RandomState
+from graftwork_optim_core.common.ranges import require_one_of, require_whole
+from graftwork_optim_core.common.state_bytes import StateBytes, counted_state_bytes
 from graftwork_optim_core.zeroth_order.evaluation import Evaluation, Loss
-from graftwork_optim_core.zeroth_order.in_place import Moment
+from graftwork_optim_core.zeroth_order.in_place import ProbeKey
+from graftwork_optim_core.zeroth_order.log import RunFacts, RunLog
 from graftwork_optim_core.zeroth_order.options import check_options, check_shared
 from graftwork_optim_core.zeroth_order.ranks import Ranks
 from graftwork_optim_core.zeroth_order.selection import named_groups
@@ -40,8 +40,6 @@ from graftwork_optim_core.zeroth_order.weights import Weights
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-    from graftwork_optim_core.zeroth_order.log import RunLog
 
 Backend = Literal["auto", "inplace", "sidepath", "dual"]
 DataParallel = Literal["none", "average", "probes"]
@@ -64,8 +62,7 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
     written once in ``interval`` steps; ``dual`` does so for both losses in one pass over a batch of twice the
     size and needs :meth:`attach`. With the latter two the movement since the last refresh lies beside the
     weights: call :meth:`eval` before the model is evaluated and :meth:`train` after that, and :meth:`merge`
-        before its weights
-    are exported. Weights used by functions that have no side path are perturbed in place.
+    before its weights are exported. Weights used by functions that have no side path are perturbed in place.
 
     Args:
         params: parameters, named parameters or groups of either. Random numbers follow the names; of unnamed
@@ -163,9 +160,7 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         check_options(defaults)
         super().__init__(params, defaults)
         if log_file is not None:
-            from graftwork_optim_core.zeroth_order.log import RunLog
-
-            self.log = RunLog(Path(log_file), self)
+            self.log = RunLog(Path(log_file), self._facts)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and make its state; its momentum starts at its own first step.
@@ -234,6 +229,10 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         """The processes that take part."""
         return Ranks(self.data_parallel, self.process_group)
 
+    def _facts(self) -> RunFacts:
+        name = type(self).__name__
+        return RunFacts(name, self.param_groups, self.accumulate_dtype, self.evaluation, self.ranks)
+
     def attach(self, model: nn.Module) -> None:
         """Name the module that the closure calls: for ``dual``, for ``fully_shard`` and for quantized
         modules."""
@@ -278,14 +277,14 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         # Weights perturbed in place are rounded on the way: to stay equal in all processes they go every
         # process's way.
         for probe in range(total) if evaluation.writes else own:
-            moment = self._draw(step, probe)
+            key = self._draw(step, probe)
             if probe not in own:
-                evaluation.walk(moment, eps, back=True)
+                evaluation.walk(key, eps, back=True)
                 continue
-            plus, minus = evaluation.losses(closure, moment, eps, start)
+            plus, minus = evaluation.losses(closure, key, eps, start)
             # The next probe draws other numbers: what these have moved is undone before.
             if total > 1:
-                evaluation.shift(-evaluation.offset, moment, eps)
+                evaluation.shift(-evaluation.offset, key, eps)
             slopes.append((plus - minus) / (2 * eps))
             losses.append((plus + minus) / 2)
         self._finish(ranks.exchange(torch.stack(slopes)), step)
@@ -313,10 +312,10 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
             self.weights.refresh(self._shared("seed"), step // self._shared("interval"))
             self.evaluation.take_rights()
 
-    def _draw(self, step: int, probe: int) -> Moment:
+    def _draw(self, step: int, probe: int) -> ProbeKey:
         for pool in self.weights.pools:
             pool.draw(self._shared("seed"), step, probe)
-        return Moment(self._shared("seed"), step, probe)
+        return ProbeKey(self._shared("seed"), step, probe)
 
     def _finish(self, slopes: Tensor, step: int) -> None:
         finite = slopes.isfinite().all()

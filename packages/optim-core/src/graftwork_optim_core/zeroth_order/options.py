@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from graftwork_optim_core.subspace.options import (
+from graftwork_optim_core.common.ranges import (
     is_number,
     require,
     require_one_of,

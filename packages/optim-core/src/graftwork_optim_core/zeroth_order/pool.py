@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.sharding import is_sharded_type, local_part, zeros_placed_like
 from graftwork_optim_core.numerics.philox import NormalBatch
-from graftwork_optim_core.subspace.sharding import is_sharded_type, local_part, zeros_placed_like
-from graftwork_optim_core.subspace.state import arithmetic_dtype
-from graftwork_optim_core.zeroth_order.sites import Site
+from graftwork_optim_core.zeroth_order.sites import PerturbationSite
 
 LEFT, RIGHT = 0, 1
 """Roles of random numbers: the left factor or the whole direction, and the right factor."""
@@ -33,7 +33,7 @@ PROBE_BITS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class PoolSegment:
     """Neighbours in a pool that move by the same factor.
 
     Args:
@@ -60,11 +60,11 @@ class Pool:
         keeps_moved: whether movement may stay beside the weights.
     """
 
-    sites: Sequence[Site]
+    sites: Sequence[PerturbationSite]
     device: torch.device
     dtype: torch.dtype
     keeps_moved: bool
-    segments: list[Segment] = field(init=False)
+    segments: list[PoolSegment] = field(init=False)
     offsets: list[int] = field(init=False)
     direction: Tensor = field(init=False)
     moved: Tensor | None = field(init=False)
@@ -86,7 +86,7 @@ class Pool:
         self.segments = list(self._segments())
 
     @property
-    def matrices(self) -> list[Site]:
+    def matrices(self) -> list[PerturbationSite]:
         """The sites whose directions are of low rank."""
         return [site for site in self.sites if site.form == "low-rank"]
 
@@ -125,20 +125,22 @@ class Pool:
         if single is not flat:
             flat.copy_(single)
 
-    def _segments(self) -> Iterable[Segment]:
+    def _segments(self) -> Iterable[PoolSegment]:
         start = 0
         for index, site in enumerate(self.sites):
             last = index + 1 == len(self.sites)
             following = None if last else self.sites[index + 1]
             if following is None or following.group is not site.group or following.scale != site.scale:
                 stop = self._lefts.flat_size if last else self.offsets[index + 1]
-                yield Segment(site.group, site.scale, start, stop)
+                yield PoolSegment(site.group, site.scale, start, stop)
                 start = stop
 
 
-def pools_of(sites: Iterable[Site], accumulate_dtype: torch.dtype, *, keeps_moved: bool) -> list[Pool]:
+def pools_of(
+    sites: Iterable[PerturbationSite], accumulate_dtype: torch.dtype, *, keeps_moved: bool
+) -> list[Pool]:
     """Divide the sites whose directions are held into pools."""
-    divided: dict[tuple[torch.device, torch.dtype], list[Site]] = {}
+    divided: dict[tuple[torch.device, torch.dtype], list[PerturbationSite]] = {}
     for site in sites:
         if site.form != "streamed" and site.direction_count:
             dtype = torch.promote_types(arithmetic_dtype(site.parameter), accumulate_dtype)
@@ -165,7 +167,7 @@ def state_of(pool: Pool, index: int, right: Tensor | None) -> dict[str, Tensor]:
     return state
 
 
-def placed(site: Site, local: Tensor) -> Tensor:
+def placed(site: PerturbationSite, local: Tensor) -> Tensor:
     """Return a tensor over this process's rows as part of one over all rows, of which it shares the
     memory."""
     parameter = site.parameter

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from graftwork import GraftworkError
-from graftwork_optim_core.subspace.sharding import is_sharded_type
+from graftwork_optim_core.common.sharding import is_sharded_type
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -78,7 +78,7 @@ class Ranks:
         """
         if self.size == 1:
             return
-        digest = digest_of(parameter for parameter in parameters if not is_sharded_type(parameter))
+        digest = checksum_of(parameter for parameter in parameters if not is_sharded_type(parameter))
         digests: list[int | None] = [None] * self.size
         dist.all_gather_object(digests, digest, group=self.group)
         different = [rank for rank, other in enumerate(digests) if other != digests[0]]
@@ -89,7 +89,7 @@ class Ranks:
             )
 
 
-def digest_of(tensors: Iterable[Tensor]) -> int:
+def checksum_of(tensors: Iterable[Tensor]) -> int:
     """Return a checksum of the tensors' bits.
 
     >>> digest_of([torch.zeros(2)]) == digest_of([torch.zeros(2)]) != digest_of([torch.ones(2)])

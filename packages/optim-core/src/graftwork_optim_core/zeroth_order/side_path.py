@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from graftwork_optim_core.zeroth_order.sites import Site
+from graftwork_optim_core.zeroth_order.sites import PerturbationSite
 
 
 class NotDoubledError(Exception):
@@ -45,7 +45,7 @@ class SideWeight:
         seen: whether a function that was seen has used it.
     """
 
-    site: Site
+    site: PerturbationSite
     right: Tensor | None
     ends: tuple[Tensor, Tensor]
     seen: bool = False

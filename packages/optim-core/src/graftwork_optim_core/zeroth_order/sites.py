@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from graftwork_optim_core.subspace.batching import named_parameters
-from graftwork_optim_core.subspace.shapes import matrix_shape
-from graftwork_optim_core.subspace.sharding import is_sharded_type, local_part
+from graftwork_optim_core.common.parameters import named_parameters
+from graftwork_optim_core.common.shapes import matrix_shape
+from graftwork_optim_core.common.sharding import is_sharded_type, local_part
 
-Form = Literal["low-rank", "vector", "streamed"]
+DirectionForm = Literal["low-rank", "vector", "streamed"]
 
 NARROW = 4
 """A matrix of at most so many rows or columns a rank has directions of its own shape."""
@@ -33,7 +33,7 @@ LARGEST_HELD = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Site:
+class PerturbationSite:
     """A weight and its directions.
 
     Args:
@@ -53,7 +53,7 @@ class Site:
     parameter: Tensor
     group: dict[str, Any]
     key: int
-    form: Form
+    form: DirectionForm
     rows: int
     columns: int
     first_row: int
@@ -82,13 +82,13 @@ class Site:
         return 1 / self.rank if self.rank and self.group["scale"] == "paper" else 1.0
 
 
-def sites_of(param_groups: Iterable[dict[str, Any]]) -> list[Site]:
+def sites_of(param_groups: Iterable[dict[str, Any]]) -> list[PerturbationSite]:
     """Return the sites of all trainable weights, those of a group together.
 
     Raises:
         ValueError: a weight cannot be perturbed; the message names it.
     """
-    sites: list[Site] = []
+    sites: list[PerturbationSite] = []
     keys: set[int] = set()
     place = 0
     for number, group in enumerate(param_groups):
@@ -104,7 +104,7 @@ def sites_of(param_groups: Iterable[dict[str, Any]]) -> list[Site]:
     return sites
 
 
-def _site(name: str, parameter: Tensor, group: dict[str, Any], key: int) -> Site:
+def _site(name: str, parameter: Tensor, group: dict[str, Any], key: int) -> PerturbationSite:
     if not parameter.is_floating_point() and not group["additive"]:
         raise ValueError(
             f"parameter {name!r} must be of a real floating-point dtype, got {parameter.dtype}; a quantized "
@@ -124,8 +124,10 @@ def _site(name: str, parameter: Tensor, group: dict[str, Any], key: int) -> Site
     low_rank = parameter.ndim > 1 and rank > 0 and (group["additive"] or not narrow)
     if group["additive"] and not low_rank:
         raise ValueError(f"parameter {name!r} must be a matrix to be perturbed without being written")
-    form: Form = "low-rank" if low_rank else "vector" if parameter.numel() <= LARGEST_HELD else "streamed"
-    return Site(
+    form: DirectionForm = (
+        "low-rank" if low_rank else "vector" if parameter.numel() <= LARGEST_HELD else "streamed"
+    )
+    return PerturbationSite(
         name,
         parameter,
         group,
@@ -171,7 +173,7 @@ def _local_rows(name: str, parameter: Tensor, whole_rows: int) -> tuple[int, int
     return min(chunk, extent - first), first
 
 
-def describe(sites: Iterable[Site]) -> Mapping[Form, int]:
+def describe(sites: Iterable[PerturbationSite]) -> Mapping[DirectionForm, int]:
     """Count parameters by the form of their directions.
 
     >>> import torch
@@ -179,7 +181,7 @@ def describe(sites: Iterable[Site]) -> Mapping[Form, int]:
     >>> describe(sites_of([group]))
     {'low-rank': 2048, 'vector': 0, 'streamed': 0}
     """
-    counts: dict[Form, int] = {"low-rank": 0, "vector": 0, "streamed": 0}
+    counts: dict[DirectionForm, int] = {"low-rank": 0, "vector": 0, "streamed": 0}
     for site in sites:
         counts[site.form] += site.parameter.numel()
     return counts

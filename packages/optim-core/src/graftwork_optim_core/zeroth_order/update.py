@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from graftwork_optim_core.zeroth_order.evaluation import Evaluation
-from graftwork_optim_core.zeroth_order.in_place import Moment, add_to_weights, stream
-from graftwork_optim_core.zeroth_order.pool import Pool, Segment
+from graftwork_optim_core.zeroth_order.in_place import ProbeKey, add_to_weights, stream
+from graftwork_optim_core.zeroth_order.pool import Pool, PoolSegment
 from graftwork_optim_core.zeroth_order.weights import Weights
 
 PIECE = 1 << 16
@@ -73,7 +73,7 @@ def _gradient(pool: Pool, slopes: Tensor, seed: int, step: int) -> tuple[Tensor,
 
 def _segment(
     pool: Pool,
-    segment: Segment,
+    segment: PoolSegment,
     gradient: Tensor,
     slope: Tensor,
     gate: Tensor,
@@ -147,7 +147,7 @@ def _streamed(
         rate, beta, kept = _rate(group), group["momentum"], _kept(group)
         mean = slopes / len(slopes)
         if back and (kept != 1.0 or beta or len(slopes) > 1):
-            stream(matrices, sites, back, Moment(seed, step, len(slopes) - 1))
+            stream(matrices, sites, back, ProbeKey(seed, step, len(slopes) - 1))
             back_with_step = 0.0
         else:
             back_with_step = back
@@ -161,7 +161,7 @@ def _streamed(
         for probe, slope in enumerate(mean.unbind()):
             new = 1.0 if firsts[id(group)] else 1.0 - beta
             coefficient = slope * new if beta else slope * -rate + back_with_step
-            stream(targets, sites, coefficient.float(), Moment(seed, step, probe))
+            stream(targets, sites, coefficient.float(), ProbeKey(seed, step, probe))
         if beta:
             for matrix, momentum in zip(matrices, targets, strict=True):
                 _add_scaled(matrix, momentum, (gate * -rate).to(momentum.dtype))

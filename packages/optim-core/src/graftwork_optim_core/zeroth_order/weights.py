@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.sharding import local_part
+from graftwork_optim_core.common.sharding import local_part
 from graftwork_optim_core.zeroth_order.in_place import add_to_weights
 from graftwork_optim_core.zeroth_order.pool import Pool, placed, pools_of, state_of
-from graftwork_optim_core.zeroth_order.sites import Site, sites_of
+from graftwork_optim_core.zeroth_order.sites import PerturbationSite, sites_of
 
 
 @dataclass(slots=True, eq=False)
@@ -29,9 +29,9 @@ class Weights:
     groups: Sequence[dict[str, Any]]
     accumulate_dtype: torch.dtype
     keeps_moved: bool
-    sites: list[Site] = field(init=False)
+    sites: list[PerturbationSite] = field(init=False)
     pools: list[Pool] = field(init=False)
-    streamed: list[Site] = field(init=False)
+    streamed: list[PerturbationSite] = field(init=False)
     rights: list[list[Tensor | None]] = field(init=False)
     steps: list[Tensor] = field(init=False)
     streamed_momentum: dict[int, Tensor] = field(init=False)
@@ -63,7 +63,7 @@ class Weights:
         """Whether some movement lies beside the weights."""
         return any(pool.moved is not None and bool(pool.moved.count_nonzero()) for pool in self.pools)
 
-    def states(self) -> Iterator[tuple[Site, dict[str, Any]]]:
+    def states(self) -> Iterator[tuple[PerturbationSite, dict[str, Any]]]:
         """Yield every site with the state that shows what is held for it."""
         numbers = {id(group): number for number, group in enumerate(self.groups)}
         held = {

@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.batching import named_parameters
-from graftwork_optim_core.subspace.scalars import Scalar
-from graftwork_optim_core.subspace.sharding import local_gradient, local_part
-from graftwork_optim_core.subspace.state import arithmetic_dtype
+from graftwork_optim_core.common.parameters import named_parameters
+from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.scalars import Scalar
+from graftwork_optim_core.common.sharding import local_gradient, local_part
 
 
-class Member(NamedTuple):
+class Participant(NamedTuple):
     """One parameter with a gradient.
 
     Args:
-        name: or its place where it has none.
+        name: or its position where it has none.
         parameter: itself.
         values: its part in this process.
         gradient: likewise, with coupled weight decay.
@@ -83,13 +83,13 @@ def with_gradients(groups: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Tens
             yield name, parameter, gradient, group
 
 
-def member_of(
+def participant_of(
     name: str, parameter: Tensor, gradient: Tensor, state: dict[str, Any], options: Mapping[str, Any]
-) -> Member:
-    """Return a member whose gradient holds the coupled weight decay."""
+) -> Participant:
+    """Return a participant whose gradient holds the coupled weight decay."""
     values = local_part(parameter)
     local = with_decay(parameter, local_gradient(parameter, gradient), options)
-    return Member(name, parameter, values, local, local_part(state["momentum_buffer"]), state, options)
+    return Participant(name, parameter, values, local, local_part(state["momentum_buffer"]), state, options)
 
 
 def with_decay(parameter: Tensor, local: Tensor, options: Mapping[str, Any]) -> Tensor:

@@ -12,6 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+DETAIL_BOUND = 3.0
+"""How many times its block's root the guard lets a detail be; normal ones exceed it 3 times in 1000."""
+
 
 def block_count(width: int, level: int) -> int:
     """Return how many blocks of ``2 ** level`` columns cover ``width`` columns.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.subspace.sharding import is_sharded_type
+from graftwork_optim_core.common.sharding import is_sharded_type, local_part
 
 Saved = dict[str, Any]
 State = dict[Tensor, dict[str, Any]]
@@ -85,3 +85,33 @@ def check_fits(name: str, saved: Mapping[str, Any], expected: Mapping[str, Any],
                 f"the saved {key!r} of parameter {name!r} is {kinds[0]} and must be {kinds[1]} like the "
                 "parameter; torch.distributed.checkpoint.state_dict.set_optimizer_state_dict converts it"
             )
+
+
+def merged_groups(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return saved parameter groups with an optimizer's own options where they have none.
+
+    ``state_dtype`` stays the optimizer's.
+
+    Raises:
+        ValueError: the numbers of groups or of their parameters differ.
+    """
+    if len(saved) != len(own):
+        raise ValueError(f"the saved state has {len(saved)} parameter groups, this has {len(own)}")
+    merged = []
+    for index, (mine, group) in enumerate(zip(own, saved, strict=True)):
+        if len(mine["params"]) != len(group["params"]):
+            raise ValueError(
+                f"parameter group {index} has {len(mine['params'])} parameters, the saved one "
+                f"{len(group['params'])}"
+            )
+        options = {**{key: value for key, value in mine.items() if key != "params"}, **group}
+        options["state_dtype"] = mine["state_dtype"]
+        merged.append(options)
+    return merged
+
+
+def copy_loaded(saved: Mapping[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    """Copy a saved state, checked before, into a fresh one, whose dtypes and placement stay; return it."""
+    for key, tensor in fresh.items():
+        local_part(tensor).copy_(local_part(torch.as_tensor(saved[key])))
+    return fresh

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graftwork_optim_core.common.random_state import RandomState
 from graftwork_optim_core.lozo import LOZO
 from graftwork_optim_core.mezo import MeZO
-from graftwork_optim_core.random_state import RandomState
 
 MAKERS: dict[str, Any] = {
     **{

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graftwork_optim_core.subspace.scalars import limit_growth, one_minus_power, square_root
+from graftwork_optim_core.common.scalars import limit_growth, one_minus_power, square_root
 
 
 @pytest.mark.parametrize("base", [0.0, 0.9, 0.999])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graftwork_optim_core.wavelet.haar import block_count, block_sums, spread_blocks
+from graftwork_optim_core.numerics.haar import block_count, block_sums, spread_blocks
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3, 4])

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from graftwork_optim_core.subspace.sharding import local_part
+from graftwork_optim_core.common.sharding import local_part
 
 
 @dataclass(frozen=True, slots=True)

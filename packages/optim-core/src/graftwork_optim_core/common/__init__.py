@@ -1,0 +1,1 @@
+"""What every family of optimizers stands on: sharded weights, ranges of options, dtypes, loading."""
