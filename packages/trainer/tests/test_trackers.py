@@ -1,6 +1,11 @@
-"""The metrics file after kills and resumes."""
+"""The metrics file after kills and resumes, and TensorBoard where it is installed."""
 
-from graftwork_trainer.trackers import JsonLines
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from graftwork_trainer.trackers import JsonLines, TensorBoard
 
 
 def test_lines_beyond_the_checkpoint_and_torn_lines_are_cut_off(tmp_path):
@@ -16,3 +21,27 @@ def test_lines_beyond_the_checkpoint_and_torn_lines_are_cut_off(tmp_path):
     resumed.close()
     assert path.read_text().splitlines()[-1] == '{"step": 3, "train/loss": 9.0}'
     assert len(path.read_text().splitlines()) == 3
+
+
+def test_scalars_are_written_for_tensorboard(tmp_path):
+    tracker = TensorBoard(tmp_path / "tensorboard", 0)
+    tracker.record(1, {"train/loss": 0.5})
+    tracker.close()
+    (file,) = (tmp_path / "tensorboard").glob("events.*")
+    assert b"train/loss" in file.read_bytes()
+
+
+def test_without_tensorboard_the_record_is_all_there_is(tmp_path):
+    code = (
+        "import sys; sys.modules['tensorboard'] = None; from pathlib import Path; "
+        "from graftwork_trainer.trackers import JsonLines, TensorBoard; folder = Path(sys.argv[1]); "
+        "trackers = [JsonLines(folder / 'metrics.jsonl', 0), TensorBoard(folder / 'tensorboard', 0)]; "
+        "[t.record(step, {'train/loss': 0.5}) for t in trackers for step in (1, 2)]; "
+        "[t.close() for t in trackers]"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert (run.stdout, run.stderr) == ("", "")
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2

@@ -1,12 +1,19 @@
-"""Where metrics go: a JSON-lines file, which is the record, and TensorBoard, which is for looking at."""
+"""Where metrics go: a JSON-lines file, which is the record, and TensorBoard, which is for looking at.
+
+TensorBoard is an extra: without it the record is all there is.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class JsonLines:
@@ -38,21 +45,26 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Scalars for ``tensorboard --logdir RUN/tensorboard``."""
+    """Scalars for ``tensorboard --logdir RUN/tensorboard``; nothing where tensorboard is not installed."""
 
     def __init__(self, directory: Path, keep_to_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        self._writer: SummaryWriter | None = None
+        if find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(directory), purge_step=keep_to_step + 1)
+            self._writer = SummaryWriter(str(directory), purge_step=keep_to_step + 1)
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write every metric as a scalar."""
+        if self._writer is None:
+            return
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush and stop the writer's thread."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -19,7 +19,9 @@ def headline_of(paths):
 
 @pytest.fixture
 def run(write_run):
-    def write(name, perplexity, state=None, seed=0, metric="validation/perplexity", **options):
+    def write(
+        name, perplexity, state=None, seed=0, metric="validation/perplexity", better="lower", **options
+    ):
         result = {
             "status": "finished",
             "steps": 600,
@@ -27,7 +29,11 @@ def run(write_run):
             "optimizer_state_bytes": state,
         }
         return write_run(
-            f"{name}-{seed}-{options}", optimizer={"name": name, **options}, seed=seed, result=result
+            f"{name}-{seed}-{options}",
+            optimizer={"name": name, **options},
+            seed=seed,
+            result=result,
+            directions={metric: better} if better else None,
         )
 
     return write
@@ -35,9 +41,9 @@ def run(write_run):
 
 def test_two_variants_with_spread(two_variants):
     sentence, qualifier = headline_of(two_variants)
-    assert (
-        sentence
-        == "gwt-adamw reached perplexity 41.3 ± 0.3 with 25 % of adamw's optimizer memory; adamw 40.2 ± 0.2."
+    assert sentence == (
+        "gwt-adamw reached validation perplexity 41.3 ± 0.3 with 25 % of adamw's optimizer memory; "
+        "adamw 40.2 ± 0.2."
     )
     assert qualifier == "Mean ± standard deviation over 3 seeds each."
 
@@ -45,7 +51,8 @@ def test_two_variants_with_spread(two_variants):
 def test_one_seed_has_no_spread(run):
     sentence, qualifier = headline_of([run("adamw", 40.1, 100 * MIB), run("gwt-adamw", 41.2, 43 * MIB)])
     assert (
-        sentence == "gwt-adamw reached perplexity 41.20 with 43 % of adamw's optimizer memory; adamw 40.10."
+        sentence
+        == "gwt-adamw reached validation perplexity 41.20 with 43 % of adamw's optimizer memory; adamw 40.10."
     )
     assert "±" not in sentence
     assert qualifier == "One seed each: the spread over seeds is not known."
@@ -53,7 +60,7 @@ def test_one_seed_has_no_spread(run):
 
 def test_a_single_variant(run):
     assert headline_of([run("adamw", 40.1)]) == (
-        "adamw reached perplexity 40.10 after 600 steps.",
+        "adamw reached validation perplexity 40.10 after 600 steps.",
         "One seed: the spread over seeds is not known.",
     )
 
@@ -83,31 +90,35 @@ def test_ranges_that_do_not_overlap_are_not(two_variants, run):
 def test_thriftiest_and_best_in_one(run):
     sentence, _ = headline_of([run("adamw", 42.0, 80), run("gwt-adamw", 40.0, 20), run("sgdm", 50.0, 40)])
     assert sentence == (
-        "gwt-adamw reached the best perplexity, 40.00 with 25 % of adamw's optimizer memory; adamw 42.00."
+        "gwt-adamw reached the best validation perplexity, 40.00 with 25 % of adamw's optimizer memory; "
+        "adamw 42.00."
     )
 
 
 def test_the_best_of_many_is_named_beside_the_thriftiest(run):
     sentence, _ = headline_of([run("adamw", 40.0, 80), run("gwt-adamw", 42.0, 20), run("sgdm", 50.0, 40)])
     assert sentence == (
-        "gwt-adamw reached perplexity 42.00 with 25 % of adamw's optimizer memory; "
+        "gwt-adamw reached validation perplexity 42.00 with 25 % of adamw's optimizer memory; "
         "adamw, the best of 3, 40.00."
     )
 
 
 def test_without_a_saving_the_best_two_are_compared(run):
     sentence, _ = headline_of([run("adamw", 42.0, 80, lr=0.1), run("adamw", 40.0, 80, lr=0.2)])
-    assert sentence == "adamw (lr=0.2) reached perplexity 40.00; adamw (lr=0.1) 42.00."
+    assert sentence == "adamw (lr=0.2) reached validation perplexity 40.00; adamw (lr=0.1) 42.00."
 
 
 def test_no_state_at_all(run):
     sentence, _ = headline_of([run("adamw", 40.0, 80), run("lozo", 60.0, 0)])
-    assert sentence == "lozo reached perplexity 60.00 without any optimizer memory; adamw 40.00."
+    assert sentence == "lozo reached validation perplexity 60.00 without any optimizer memory; adamw 40.00."
 
 
 def test_higher_accuracy_wins(run):
-    a, b = run("adamw", 0.8, metric="test/accuracy"), run("sgd", 0.9, metric="test/accuracy")
-    assert headline_of([a, b])[0] == "sgd reached accuracy 0.9000; adamw 0.8000."
+    a, b = (
+        run(name, accuracy, metric="test/accuracy", better="higher")
+        for name, accuracy in (("adamw", 0.8), ("sgd", 0.9))
+    )
+    assert headline_of([a, b])[0] == "sgd reached test accuracy 0.9000; adamw 0.8000."
 
 
 def test_failed_and_unfinished_variants_are_not_ranked(run, write_run):
@@ -116,10 +127,12 @@ def test_failed_and_unfinished_variants_are_not_ranked(run, write_run):
         "failed", optimizer={"name": "lozo"}, metrics=lines, result={"status": "failed", "steps": 7}
     )
     sentence, qualifier = headline_of([run("adamw", 40.0), failed])
-    assert sentence == "adamw reached perplexity 40.00 after 600 steps."
-    assert "lozo failed after 7 steps: last perplexity 20.00." in qualifier
+    assert sentence == "adamw reached validation perplexity 40.00 after 600 steps."
+    assert "lozo failed after 7 steps: last validation perplexity 20.00." in qualifier
     running = write_run("running", metrics=lines)
-    assert headline_of([running])[0] == "adamw is unfinished after 7 steps: perplexity 20.00 so far."
+    assert (
+        headline_of([running])[0] == "adamw is unfinished after 7 steps: validation perplexity 20.00 so far."
+    )
 
 
 def test_diverged_and_empty_runs(run, write_run):
@@ -128,5 +141,22 @@ def test_diverged_and_empty_runs(run, write_run):
         "d", optimizer={"name": "sgd"}, metrics=text, result={"status": "finished", "steps": 600}
     )
     _, qualifier = headline_of([run("adamw", 40.0), diverged])
-    assert "sgd finished after 600 steps, diverged: its perplexity is not finite." in qualifier
+    assert "sgd finished after 600 steps, diverged: its validation perplexity is not finite." in qualifier
     assert headline_of([write_run("new")])[0] == "adamw: no metric has been recorded yet."
+
+
+def test_where_no_direction_is_known_nothing_is_the_best(run):
+    a, b, c = (
+        run(name, value, 8, better=None) for name, value in (("adamw", 42.0), ("sgd", 40.0), ("lion", 41.0))
+    )
+    assert headline_of([a, b, c])[0] == "adamw reached validation perplexity 42.00; sgd 40.00."
+    thrifty = run("gwt-adamw", 43.0, 2, better=None)
+    sentence, _ = headline_of([a, b, c, thrifty])
+    assert sentence == (
+        "gwt-adamw reached validation perplexity 43.00 with 25 % of adamw's optimizer memory; adamw 42.00."
+    )
+
+
+def test_where_no_direction_is_known_there_is_no_order_to_settle(run):
+    paths = [run(name, 40.0 + seed, 8, seed, better=None) for name in ("adamw", "sgd") for seed in (0, 1)]
+    assert "overlap" not in headline_of(paths)[1]

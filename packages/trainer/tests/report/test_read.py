@@ -116,6 +116,8 @@ def test_a_directory_that_is_no_run_names_path_and_expectation(tmp_path: Path):
         ("recipe.toml", "a = = 1", "not valid TOML"),
         ("environment.json", "{", "not valid JSON"),
         ("environment.json", "[]", "expected a JSON object, found list"),
+        ("environment.json", '{"metric_directions": ["loss"]}', "to give metrics 'lower' or 'higher'"),
+        ("environment.json", '{"metric_directions": {"x": "down"}}', "got {'x': 'down'}"),
         ("result.json", "{}", "expected 'status'"),
         ("result.json", '{"status": "finished", "metrics": [1]}', "expected 'metrics' to be an object"),
         (
@@ -137,3 +139,18 @@ def test_a_broken_file_is_named(write_run, name, content, complaint):
         read_run(path)
     assert str(caught.value).startswith(str(path / name))
     assert complaint in str(caught.value)
+
+
+def test_directions_keep_their_order_and_an_old_run_has_none(write_run):
+    directions = {"validation/z": "higher", "validation/a": "lower"}
+    assert list(read_run(write_run("new", directions=directions)).directions.items()) == list(
+        directions.items()
+    )
+    assert read_run(write_run("old", directions=None)).directions == {}
+
+
+def test_a_metric_is_had_on_the_way_or_at_the_end(write_run):
+    lines, end = [{"step": 1, "train/loss": 5.0}], {"status": "finished", "metrics": {"test/loss": 4.0}}
+    run = read_run(write_run("run", metrics=lines, result=end))
+    assert [run.has(name) for name in ("train/loss", "test/loss", "validation/loss")] == [True, True, False]
+    assert not read_run(write_run("begun")).has("train/loss")

@@ -9,9 +9,10 @@ import pytest
 
 from graftwork_trainer.report import group_runs, read_run
 from graftwork_trainer.report.aggregate import Summary
-from graftwork_trainer.report.metrics import direction, most_telling_first
 from graftwork_trainer.report.numerals import BYTES, mean_and_deviation, unit_for
 from graftwork_trainer.report.table import build_table
+
+ACCURACY = {"validation/accuracy": "higher"}
 
 
 def table_of(paths):
@@ -58,12 +59,16 @@ def test_best_is_marked_by_direction_and_not_where_all_read_the_same(two_variant
     assert best(table, "peak_memory_bytes") == [False, False]
 
 
-def test_higher_is_better_for_accuracy_and_unknown_metrics_have_no_best(write_run):
+def test_the_run_says_that_accuracy_is_better_higher_and_of_sharpness_nothing(write_run):
     for name, accuracy in (("adamw", 0.8), ("sgd", 0.9)):
         metrics = {"validation/accuracy": accuracy, "validation/sharpness": accuracy}
-        write_run(name, optimizer={"name": name}, result=finished(metrics=metrics))
+        write_run(name, optimizer={"name": name}, result=finished(metrics=metrics), directions=ACCURACY)
     folder = write_run(
-        "sgd-2", optimizer={"name": "sgd"}, seed=1, result=finished(metrics={"validation/accuracy": 0.9})
+        "sgd-2",
+        optimizer={"name": "sgd"},
+        seed=1,
+        result=finished(metrics={"validation/accuracy": 0.9}),
+        directions=ACCURACY,
     )
     table = table_of([folder.parent / name for name in ("adamw", "sgd", "sgd-2")])
     assert best(table, "validation/accuracy") == [False, True]
@@ -71,35 +76,55 @@ def test_higher_is_better_for_accuracy_and_unknown_metrics_have_no_best(write_ru
     assert texts(table, "validation/accuracy") == ["0.8000", "0.9000 ± 0"]
 
 
-@pytest.mark.parametrize(
-    ("metric", "better"),
-    [
-        ("validation/loss", "lower"),
-        ("validation/perplexity", "lower"),
-        ("test/word_error", "lower"),
-        ("validation/bits_per_byte", "lower"),
-        ("step_seconds", "lower"),
-        ("peak_memory_bytes", "lower"),
-        ("test/accuracy", "higher"),
-        ("test/macro_f1", "higher"),
-        ("train/tokens_per_second", "higher"),
-        ("train/learning_rate", None),
-        ("validation/lossless", None),
-    ],
-)
-def test_directions(metric, better):
-    assert direction(metric) == better
+@pytest.mark.parametrize("metric", ["f1_loss", "worst_agent_mse", "accuracy", "items_per_second"])
+@pytest.mark.parametrize("said", ["lower", "higher", None])
+def test_a_metrics_name_is_no_direction(write_run, metric, said):
+    name = f"validation/{metric}"
+    directions = {name: said} if said else {}
+    paths = [
+        write_run(
+            f"r{i}",
+            optimizer={"name": optimizer},
+            result=finished(metrics={name: value}),
+            directions=directions,
+        )
+        for i, (optimizer, value) in enumerate([("adamw", 1.0), ("sgd", 2.0)])
+    ]
+    table = table_of(paths)
+    row = table.row(name)
+    assert row is not None
+    assert row.better == said
+    assert best(table, name) == [said == "lower", said == "higher"]
 
 
-def test_perplexity_leads_and_training_metrics_trail():
-    names = ["train/loss", "validation/loss", "validation/perplexity", "validation/x", "other/accuracy"]
-    assert most_telling_first(names) == [
-        "validation/perplexity",
-        "validation/loss",
-        "validation/x",
-        "other/accuracy",
+def test_the_order_of_importance_is_the_runs_and_one_group_stays_together(write_run):
+    directions = {"validation/zeta": "lower", "test/zeta": "lower", "validation/alpha": "higher"}
+    names = [
+        "validation/alpha",
+        "validation/unknown",
+        "other/x",
+        "test/zeta",
+        "validation/zeta",
         "train/loss",
     ]
+    path = write_run("r", result=finished(metrics=dict.fromkeys(names, 1.0)), directions=directions)
+    table = table_of([path])
+    assert [row.key for row in table.rows] == [
+        "validation/zeta",
+        "validation/alpha",
+        "validation/unknown",
+        "test/zeta",
+        "other/x",
+    ]
+    assert table.primary is table.rows[0]
+
+
+def test_training_metrics_need_a_direction_or_are_all_there_is(write_run):
+    measured = finished(metrics={"validation/loss": 3.0, "train/loss": 2.0, "train/learning_rate": 0.1})
+    table = table_of([write_run("said", result=measured)])
+    assert [row.key for row in table.rows] == ["validation/loss", "train/loss"]
+    only = write_run("old", metrics=[{"step": 1, "train/loss": 2.0}], directions=None)
+    assert [row.key for row in table_of([only]).rows] == ["train/loss"]
 
 
 def test_runs_without_an_end_count_only_while_there_is_no_other(write_run):

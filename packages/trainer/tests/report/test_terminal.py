@@ -5,16 +5,15 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.console import Console
 
-from graftwork_trainer.report import group_runs, print_table, read_run, render_table
+from graftwork_trainer.report import group_runs, print_table, read_run
 from graftwork_trainer.report.table import build_table
 
 
 def rendered(runs, width=80):
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    render_table(runs, console)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    file = io.StringIO()
+    print_table(runs, file, width)
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -100,8 +99,34 @@ def test_an_unfinished_variant_is_named_so(write_run):
 def test_a_console_without_utf_8_gets_ascii(two_variants):
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding="ascii", errors="strict", write_through=True)
-    print_table([read_run(path) for path in two_variants], Console(file=file, width=80))
+    print_table([read_run(path) for path in two_variants], file, 80)
     assert b"40.2 +- 0.2 *" in raw.getvalue()
+
+
+def test_runs_without_directions_have_no_arrow_and_no_asterisk_but_at_costs(write_run, result_of):
+    names = ("adamw", "sgd")
+    results = [result_of(40.0), result_of(50.0, optimizer_state_bytes=1024)]
+
+    def lines(directions):
+        runs = [
+            read_run(
+                write_run(
+                    f"{name}-{bool(directions)}",
+                    optimizer={"name": name},
+                    result=result,
+                    directions=directions,
+                )
+            )
+            for name, result in zip(names, results, strict=True)
+        ]
+        return rendered(runs).splitlines()
+
+    old, new = lines(None), lines({"validation/perplexity": "lower"})
+    assert [line for line in old if "*" in line and "best" not in line] == [
+        line for line in old if "optimizer state" in line
+    ]
+    assert not any("↓" in line or "↑" in line for line in old)
+    assert any("perplexity ↓" in line and "40.00 *" in line for line in new)
 
 
 def test_markup_in_a_label_is_text(write_run, result_for):

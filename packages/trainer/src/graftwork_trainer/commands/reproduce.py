@@ -7,13 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from textwrap import wrap
 
-from graftwork import Finding, GraftworkError, get_registry
-from graftwork.choice import Choice
-from graftwork.errors import did_you_mean
-from graftwork.overrides import parse_set
-from graftwork.schema import NotAccepted, check, options_of
+from graftwork import Finding, choose, parse_set
+from graftwork_trainer.screen import Screen, columns_width
+
+_NARROWEST = 20
 
 
 class ReproduceCommand:
@@ -27,7 +26,9 @@ class ReproduceCommand:
         parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: reproductions/PAPER)")
 
     def run(self, arguments: argparse.Namespace) -> int:
-        choice = _choose(arguments.paper, arguments.set)
+        settings = [parse_set(f"reproduction.{text}") for text in arguments.set]
+        options = {override.path[-1]: override.value for override in settings}
+        choice = choose("reproduction", arguments.paper, options)
         output: Path = arguments.out or Path("reproductions") / arguments.paper
         output.mkdir(parents=True, exist_ok=True)
         findings = list(choice(output=output))
@@ -39,41 +40,27 @@ class ReproduceCommand:
         return 0
 
 
-def _choose(paper: str, settings: Sequence[str]) -> Choice:
-    registry = get_registry()
-    entry = registry.find(f"reproduction/{paper}")
-    target, kind = registry.resolve(entry), registry.kinds["reproduction"]
-    options = options_of(target, kind)
-    values: dict[str, Any] = {}
-    for override in (parse_set(f"reproduction.{text}") for text in settings):
-        key = override.path[-1]
-        if key not in options:
-            raise GraftworkError(
-                f"--set {key}: {entry.component.reference} has no such option{did_you_mean(key, options)} "
-                f"(its options: {', '.join(options) or 'none'})"
-            )
-        try:
-            values[key] = check(override.value, options[key].annotation)
-        except NotAccepted:
-            raise GraftworkError(
-                f"--set {key}: expected {options[key].type_text}, got {override.value!r}"
-            ) from None
-    return Choice(entry, kind, target, values)
-
-
 def _print(paper: str, findings: Sequence[Finding]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    """The table, each note below its line."""
+    screen = Screen()
+    figures = [[finding.quantity, *_figures(finding)] for finding in findings]
+    headings = ["quantity", "published", "measured", "difference"]
+    beside = columns_width([["", *headings[1:]], *(["", *texts] for _, *texts in figures)])
+    lines = [headings]
+    for (quantity, *texts), finding in zip(figures, findings, strict=True):
+        room = max(_NARROWEST, screen.width - beside)
+        first, *more = wrap(screen.spell(quantity), room, subsequent_indent="  ") or [""]
+        lines += [[first, *texts], *([line, "", "", ""] for line in more)]
+        lines += [[f"  {line}"] for line in wrap(screen.spell(finding.note), screen.width - 2)]
+    screen.write(screen.spell(f"{paper}: measured beside published"))
+    screen.write()
+    screen.columns(lines)
 
-    table = Table(title=f"{paper}: measured beside published", title_justify="left")
-    for heading in ("quantity", "published", "measured", "difference"):
-        table.add_column(heading, justify="left" if heading == "quantity" else "right")
-    for finding in findings:
-        difference = finding.relative_difference
-        table.add_row(
-            finding.quantity + (f"\n  [dim]{finding.note}[/dim]" if finding.note else ""),
-            "" if finding.published is None else f"{finding.published:g}",
-            f"{finding.measured:.6g}",
-            "" if difference is None else f"{difference:+.2%}",
-        )
-    Console().print(table)
+
+def _figures(finding: Finding) -> list[str]:
+    difference = finding.relative_difference
+    return [
+        "" if finding.published is None else f"{finding.published:g}",
+        f"{finding.measured:.6g}",
+        "" if difference is None else f"{difference:+.2%}",
+    ]

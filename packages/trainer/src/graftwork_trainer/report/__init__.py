@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from graftwork.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from graftwork_trainer.report.page import Report, write_report
     from graftwork_trainer.report.read import RunRecord, read_run
-    from graftwork_trainer.report.terminal import print_table, render_table
+    from graftwork_trainer.report.terminal import print_table
     from graftwork_trainer.report.variants import Variant, group_runs
+    from graftwork_trainer.report.write import Report, write_report
 
 __all__ = [
     "Report",
@@ -19,20 +19,18 @@ __all__ = [
     "group_runs",
     "print_table",
     "read_run",
-    "render_table",
     "write_report",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "Report": "page",
+        "Report": "write",
         "RunRecord": "read",
         "Variant": "variants",
         "group_runs": "variants",
         "print_table": "terminal",
         "read_run": "read",
-        "render_table": "terminal",
-        "write_report": "page",
+        "write_report": "write",
     },
 )

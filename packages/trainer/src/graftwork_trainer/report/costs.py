@@ -27,7 +27,7 @@ from graftwork_trainer.report.drawing import (
     write_beside,
 )
 from graftwork_trainer.report.numerals import BYTES, SHORT_TIMES, number, unit_for
-from graftwork_trainer.report.table import Table
+from graftwork_trainer.report.table import ResultTable
 from graftwork_trainer.report.variants import Variant
 
 
@@ -41,7 +41,7 @@ class _Bar:
     optimizer: float | None
 
 
-def plan_trade_off(table: Table) -> Plot | None:
+def plan_trade_off(table: ResultTable) -> Plot | None:
     """The final primary metric against the bytes of optimizer state; None with fewer than two such points."""
     row, memory = table.primary, table.row("optimizer_state_bytes")
     if row is None or memory is None:

@@ -1,7 +1,7 @@
 """How every figure looks: colours, line styles, sizes, ticks and labels beside the lines.
 
-The colours are Okabe and Ito's, told apart by colour-blind readers, and every variant has a line style and a
-marker of its own besides. Text beside a line has a darker shade of its colour, for contrast.
+The colours are the page's, and every variant has a line style and a marker of its own besides. Text beside a
+line has a darker shade of its colour, for contrast.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from graftwork_trainer.page import HUES
 from graftwork_trainer.report.numerals import compact
 
 INK = "#1f2429"
@@ -27,25 +28,6 @@ LOGARITHMIC_FROM = 8.0
 Dashes = tuple[int, tuple[float, ...] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Hue:
-    """One colour on light and on dark ground, for lines and for text."""
-
-    line: str
-    text: str
-    line_on_dark: str
-    text_on_dark: str
-
-
-HUES = (
-    Hue("#0072b2", "#00629a", "#56a8e0", "#7dbdeb"),
-    Hue("#d55e00", "#b04c00", "#f08a3c", "#f5a566"),
-    Hue("#009e73", "#007556", "#2fbf94", "#5fd0ad"),
-    Hue("#cc79a7", "#a3487a", "#dd92bb", "#e9b0cf"),
-    Hue("#e69f00", "#8a5d00", "#efb53a", "#f3c766"),
-    Hue("#4b4f54", "#3a3e43", "#c3c9cf", "#d3d8dd"),
-    Hue("#56b4e9", "#2277a6", "#8fd0f5", "#aeddf8"),
-)
 _DASHES: tuple[Dashes, ...] = (
     (0, None),
     (0, (6.0, 2.0)),

@@ -15,9 +15,10 @@ from typing import Any
 
 import matplotlib as mpl
 
+from graftwork_trainer.page import HUES
 from graftwork_trainer.report import costs, curves, metrics
-from graftwork_trainer.report.drawing import HUES, INK, MUTED, NARROW, RULE, WIDE, Plot
-from graftwork_trainer.report.table import Table
+from graftwork_trainer.report.drawing import INK, MUTED, NARROW, RULE, WIDE, Plot
+from graftwork_trainer.report.table import ResultTable
 from graftwork_trainer.report.variants import Variant
 
 _PNG_DOTS_PER_INCH = 180
@@ -29,11 +30,11 @@ _CSS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
 }
 
 
-def plan_figures(variants: Sequence[Variant], table: Table) -> list[Plot]:
-    """Choose the figures that the runs have data for, the most telling first."""
+def plan_figures(variants: Sequence[Variant], table: ResultTable) -> list[Plot]:
+    """Choose the figures that the runs have data for, the most important first."""
     recorded = {name for variant in variants for run in variant.runs for name in run.curves}
     training = {name for name in recorded if metrics.group(name) == "train"}
-    judged = metrics.most_telling_first(recorded - training)
+    judged = table.directions.arrange(recorded - training)
     primary = table.primary.key if table.primary and table.primary.key in recorded else None
     if primary is None and judged:
         primary = judged[0]
@@ -41,12 +42,12 @@ def plan_figures(variants: Sequence[Variant], table: Table) -> list[Plot]:
     if primary and primary not in training:
         plots.append(curves.plan(primary, variants, axis="step", leading=True))
         plots.append(curves.plan(primary, variants, axis="seconds", leading=True))
-    if "train/loss" in training:
-        plots.append(curves.plan("train/loss", variants, axis="step", leading=True))
+    if metrics.TRAINING_LOSS in training:
+        plots.append(curves.plan(metrics.TRAINING_LOSS, variants, axis="step", leading=True))
     plots.append(costs.plan_trade_off(table))
     plots.append(costs.plan_step_times(variants))
     further = [name for name in judged if name != primary]
-    further += metrics.most_telling_first(training - {"train/loss"})
+    further += table.directions.arrange(training - {metrics.TRAINING_LOSS})
     plots += [
         curves.plan(name, variants, axis="step", leading=False) for name in further[:_MOST_FURTHER_METRICS]
     ]

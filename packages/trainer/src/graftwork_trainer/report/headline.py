@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from graftwork_trainer.report import metrics
 from graftwork_trainer.report.numerals import percent
-from graftwork_trainer.report.table import Cell, Row, Table
+from graftwork_trainer.report.table import ResultCell, ResultRow, ResultTable
 from graftwork_trainer.report.variants import Variant
 
 
@@ -25,7 +25,7 @@ class _Standing:
     """One variant with its value of the primary metric and, where known, its optimizer memory."""
 
     variant: Variant
-    cell: Cell
+    cell: ResultCell
     memory: float | None
 
     @property
@@ -39,14 +39,14 @@ class _Standing:
         return self.cell.summary is not None and math.isfinite(self.cell.summary.mean)
 
 
-def write_headline(variants: Sequence[Variant], table: Table) -> Headline:
+def write_headline(variants: Sequence[Variant], table: ResultTable) -> Headline:
     """State the result of a comparison, from the same cells that the table shows."""
     row = table.primary
     if row is None:
         names = ", ".join(table.labels)
         return Headline(f"{names}: no metric has been recorded yet.", "")
     standings = [_Standing(*facts) for facts in zip(variants, row.cells, _memories(table), strict=True)]
-    metric = metrics.spoken(row.key)
+    metric = metrics.full_title(row.key)
     ranked = [standing for standing in standings if standing.cell.final and standing.converged]
     others = [standing for standing in standings if standing not in ranked]
     named: list[_Standing] = []
@@ -60,13 +60,13 @@ def write_headline(variants: Sequence[Variant], table: Table) -> Headline:
         sentence, named = _comparison(ranked, row, metric)
     remarks = [
         _about_seeds(ranked),
-        _about_overlap(named),
+        _about_overlap(named) if row.better else "",
         *(f"{_so_far(other, metric)}." for other in others),
     ]
     return Headline(f"{sentence}.", " ".join(filter(None, remarks)))
 
 
-def _comparison(ranked: Sequence[_Standing], row: Row, metric: str) -> tuple[str, list[_Standing]]:
+def _comparison(ranked: Sequence[_Standing], row: ResultRow, metric: str) -> tuple[str, list[_Standing]]:
     """The best of the thriftiest variants against the best of the others; where none saves, the best two."""
     by_quality = list(ranked)
     if row.better:
@@ -151,7 +151,7 @@ def _steps(variant: Variant) -> str:
     return f" after {max(steps)} steps" if len(steps) == 1 else ""
 
 
-def _memories(table: Table) -> list[float | None]:
+def _memories(table: ResultTable) -> list[float | None]:
     row = table.row("optimizer_state_bytes")
     if row is None:
         return [None] * len(table.labels)

@@ -12,9 +12,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from graftwork.errors import GraftworkError
+from graftwork import Direction, GraftworkError
 
 COMPLETE_STATUSES = frozenset({"finished", "stopped-early"})
 
@@ -66,6 +66,8 @@ class RunRecord:
         environment: versions, device and threads.
         curves: a curve for every metric, by its full name (``validation/loss``).
         result: what the run wrote at its end, None while it has none.
+        directions: which way metrics are better, by full name, the most important first; empty where the run
+            does not say.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class RunRecord:
     environment: Mapping[str, Any]
     curves: Mapping[str, Curve]
     result: Result | None
+    directions: Mapping[str, Direction] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -97,6 +100,10 @@ class RunRecord:
         if self.result and self.result.steps is not None:
             return self.result.steps
         return int(max((curve.steps[-1] for curve in self.curves.values()), default=0))
+
+    def has(self, metric: str) -> bool:
+        """Whether the run recorded the metric, on the way or at its end."""
+        return metric in self.curves or (self.result is not None and metric in self.result.metrics)
 
     def final(self, metric: str) -> float | None:
         """The run's final value of ``metric``, or its last one so far."""
@@ -127,14 +134,17 @@ def read_run(path: Path) -> RunRecord:
         recipe = tomllib.loads(recipe_text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GraftworkError(f"{recipe_file}: not valid TOML: {error}") from error
+    environment_file = path / "environment.json"
+    environment = _read_object(environment_file)
     result_file = path / "result.json"
     return RunRecord(
         path=path,
         recipe=recipe,
         recipe_text=recipe_text,
-        environment=_read_object(path / "environment.json"),
+        environment=environment,
         curves=_read_curves(path / "metrics.jsonl"),
         result=_read_result(result_file) if result_file.is_file() else None,
+        directions=_directions(environment.get("metric_directions"), environment_file),
     )
 
 
@@ -146,6 +156,16 @@ def _read_object(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise GraftworkError(f"{file}: expected a JSON object, found {type(content).__name__}")
     return content
+
+
+def _directions(raw: object, file: Path) -> Mapping[str, Direction]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict) or not all(value in get_args(Direction) for value in raw.values()):
+        raise GraftworkError(
+            f"{file}: expected 'metric_directions' to give metrics 'lower' or 'higher', got {raw!r}"
+        )
+    return raw
 
 
 def _read_curves(file: Path) -> dict[str, Curve]:

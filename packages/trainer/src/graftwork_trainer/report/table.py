@@ -10,8 +10,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from graftwork import Direction
 from graftwork_trainer.report import metrics
 from graftwork_trainer.report.aggregate import Summary, summarize
+from graftwork_trainer.report.directions import Directions, agreed_directions
 from graftwork_trainer.report.numerals import (
     BYTES,
     LONG_TIMES,
@@ -30,7 +32,7 @@ NOTHING = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ResultCell:
     """One quantity of one variant.
 
     Args:
@@ -49,15 +51,18 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One quantity over all variants; ``section`` is ``validation``, ``cost`` or the like."""
+class ResultRow:
+    """One quantity over all variants; ``section`` is ``validation``, ``cost`` or the like.
+
+    ``better`` is None where no direction is known, and then no cell is the best.
+    """
 
     key: str
     title: str
     unit: str
     section: str
-    better: metrics.Direction | None
-    cells: tuple[Cell, ...]
+    better: Direction | None
+    cells: tuple[ResultCell, ...]
 
     @property
     def heading(self) -> str:
@@ -66,87 +71,95 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of quantities, columns of variants; the most telling metric first."""
+class ResultTable:
+    """Rows of quantities, columns of variants; the most important metric first."""
 
     labels: tuple[str, ...]
     progress: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ResultRow, ...]
+    directions: Directions
 
     @property
-    def primary(self) -> Row | None:
+    def primary(self) -> ResultRow | None:
         """The metric that a headline should be about."""
         return next((row for row in self.rows if row.section != "cost"), None)
 
-    def row(self, key: str) -> Row | None:
+    def row(self, key: str) -> ResultRow | None:
         """The row of one metric or cost by its key."""
         return next((row for row in self.rows if row.key == key), None)
 
 
-def build_table(variants: Sequence[Variant]) -> Table:
+def build_table(variants: Sequence[Variant]) -> ResultTable:
     """Build the one table that every rendering shows."""
-    rows = [_metric_row(metric, variants) for metric in final_metrics(variants)]
+    directions = agreed_directions(run for variant in variants for run in variant.runs)
+    rows = [_metric_row(metric, variants, directions) for metric in final_metrics(variants, directions)]
+    per_second = ((1.0, f"{_counted_unit(variants)}/s"),)
     rows += [
-        _row("optimizer_state_bytes", "optimizer state", variants, _optimizer_state, BYTES),
-        _row("peak_memory_bytes", "peak memory", variants, _peak_memory, BYTES),
-        _row("step_seconds", "step time", variants, _step_time, SHORT_TIMES),
-        _row("optimizer_step_seconds", "optimizer step", variants, _optimizer_time, SHORT_TIMES),
-        _row(
-            "units_per_second", "throughput", variants, _throughput, ((1.0, f"{_counted_unit(variants)}/s"),)
+        _cost_row("optimizer_state_bytes", "optimizer state", variants, _optimizer_state, BYTES, "lower"),
+        _cost_row("peak_memory_bytes", "peak memory", variants, _peak_memory, BYTES, "lower"),
+        _cost_row("step_seconds", "step time", variants, _step_time, SHORT_TIMES, "lower"),
+        _cost_row(
+            "optimizer_step_seconds", "optimizer step", variants, _optimizer_time, SHORT_TIMES, "lower"
         ),
-        _row("wall_seconds", "wall time", variants, _wall_time, LONG_TIMES),
+        _cost_row("units_per_second", "throughput", variants, _throughput, per_second, "higher"),
+        _cost_row("wall_seconds", "wall time", variants, _wall_time, LONG_TIMES, "lower"),
     ]
     if len({_parameters(run) for variant in variants for run in variant.runs} - {None}) > 1:
-        rows.append(_row("parameters", "parameters", variants, _parameters, ((1.0, ""),)))
-    return Table(
+        rows.append(_cost_row("parameters", "parameters", variants, _parameters, ((1.0, ""),), None))
+    return ResultTable(
         labels=tuple(variant.label for variant in variants),
         progress=tuple(map(_progress, variants)),
         rows=tuple(row for row in rows if any(cell.summary for cell in row.cells)),
+        directions=directions,
     )
 
 
-def final_metrics(variants: Sequence[Variant]) -> list[str]:
-    """The metrics that have a final value, the most telling first.
+def final_metrics(variants: Sequence[Variant], directions: Directions) -> list[str]:
+    """The metrics that have a final value, the most important first, those of one group together.
 
-    Of training metrics only those with a direction, and none that the costs already tell.
+    Training metrics count only where they have a direction, or where there is no other.
     """
     runs = [run for variant in variants for run in variant.runs]
     named = {name for run in runs if run.result for name in run.result.metrics}
     named |= {name for run in runs for name in run.curves if metrics.group(name) != "train"}
     if not named:
         named = {name for run in runs for name in run.curves}
-    kept = [
-        name
-        for name in named
-        if metrics.group(name) != "train" or (metrics.direction(name) and not name.endswith("_per_second"))
-    ]
-    return metrics.most_telling_first(kept)
+    telling = {name for name in named if metrics.group(name) != "train" or name in directions.better}
+    arranged = directions.arrange(telling or named)
+    groups = list(dict.fromkeys(map(metrics.group, arranged)))
+    return sorted(arranged, key=lambda name: groups.index(metrics.group(name)))
 
 
-def _metric_row(metric: str, variants: Sequence[Variant]) -> Row:
+def _metric_row(metric: str, variants: Sequence[Variant], directions: Directions) -> ResultRow:
     cells = _cells(variants, lambda run: run.final(metric), 1.0)
-    better = metrics.direction(metric)
+    better = directions.better.get(metric)
     section = metrics.group(metric) or "metrics"
-    return Row(metric, metrics.title(metric), "", section, better, _best_marked(cells, better))
+    return ResultRow(metric, metrics.title(metric), "", section, better, _best_marked(cells, better))
 
 
-def _row(key: str, title: str, variants: Sequence[Variant], measure: Measure, units: Units) -> Row:
+def _cost_row(
+    key: str,
+    title: str,
+    variants: Sequence[Variant],
+    measure: Measure,
+    units: Units,
+    better: Direction | None,
+) -> ResultRow:
     size, unit = unit_for([value for variant in variants for value in _measured(variant, measure)], units)
-    better: metrics.Direction | None = None if key == "parameters" else metrics.direction(key)
     cells = _best_marked(_cells(variants, measure, size), better)
     largest = max((cell.summary.mean for cell in cells if cell.summary), default=0.0)
     if largest > 0:
         cells = tuple(
             replace(cell, share=cell.summary.mean / largest) if cell.summary else cell for cell in cells
         )
-    return Row(key, title, unit, "cost", better, cells)
+    return ResultRow(key, title, unit, "cost", better, cells)
 
 
 def _measured(variant: Variant, measure: Measure) -> list[float]:
     return [value for run in variant.counted_runs if (value := measure(run)) is not None]
 
 
-def _cells(variants: Sequence[Variant], measure: Measure, unit_size: float) -> list[Cell]:
+def _cells(variants: Sequence[Variant], measure: Measure, unit_size: float) -> list[ResultCell]:
     measured = [_measured(variant, measure) for variant in variants]
     shown = [summarize([value / unit_size for value in values]) if values else None for values in measured]
     supported = [decimals for one in shown if one and (decimals := decimals_of(one)) is not None]
@@ -154,15 +167,15 @@ def _cells(variants: Sequence[Variant], measure: Measure, unit_size: float) -> l
     cells = []
     for variant, values, one in zip(variants, measured, shown, strict=True):
         if one is None:
-            cells.append(Cell(NOTHING, None, bool(variant.complete_runs)))
+            cells.append(ResultCell(NOTHING, None, bool(variant.complete_runs)))
             continue
         exact = one.deviation == 0 and measure in _COUNTED
         text = number(one.mean) if exact else mean_and_deviation(one, row_decimals)
-        cells.append(Cell(text, summarize(values), bool(variant.complete_runs)))
+        cells.append(ResultCell(text, summarize(values), bool(variant.complete_runs)))
     return cells
 
 
-def _best_marked(cells: Sequence[Cell], better: metrics.Direction | None) -> tuple[Cell, ...]:
+def _best_marked(cells: Sequence[ResultCell], better: Direction | None) -> tuple[ResultCell, ...]:
     """Mark the best final cell, and those that read the same; none where all of them do."""
     rivals = [cell for cell in cells if cell.final and cell.summary and math.isfinite(cell.summary.mean)]
     if better is None or len(rivals) < 2:

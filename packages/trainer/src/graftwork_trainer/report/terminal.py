@@ -3,62 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from textwrap import wrap
+from typing import TextIO
 
 from graftwork_trainer.report.read import RunRecord
-from graftwork_trainer.report.table import Cell, Row, Table, build_table
+from graftwork_trainer.report.table import ResultCell, ResultRow, ResultTable, build_table
 from graftwork_trainer.report.variants import Variant, group_runs
+from graftwork_trainer.screen import STANDS_OUT, Line, Screen, columns_width
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-_BEST = "*"
-_GAP = 2
 _WIDEST_LABEL = 26
 _ONE_LINE_HEADING = 13
 _ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
-_ASCII = str.maketrans({"±": "+-", "µ": "u", "…": "~", "\u00a0": " ", "↓": "(low)", "↑": "(high)"})
-
-Lines = list[list[str]]
 
 
-def print_table(runs: Sequence[Variant] | Sequence[RunRecord], console: Console | None = None) -> None:
-    """Print the table of runs or of variants, to standard output unless a console is given."""
-    from rich.console import Console
+def print_table(
+    runs: Sequence[Variant] | Sequence[RunRecord], file: TextIO | None = None, width: int | None = None
+) -> None:
+    """Print the table of runs or of variants.
 
-    render_table(runs, console or Console())
+    The best value of a row carries an asterisk. A file that cannot encode ``±`` gets ASCII.
 
-
-def render_table(runs: Sequence[Variant] | Sequence[RunRecord], console: Console) -> None:
-    """Write the table to ``console``, within its width.
-
-    The best value of a row carries an asterisk. A console that cannot encode ``±`` gets ASCII.
+    Args:
+        runs: grouped into variants, or as they were read.
+        file: standard output where none is given.
+        width: to stay within, in characters; the terminal's where none is given.
     """
-    table = build_table(as_variants(runs))
-    write = str if console.encoding.lower().startswith("utf") else _ascii
-    lines = _with_quantities_down(table, write)
-    blocks = [lines] if _width(lines) <= console.width else _with_variants_down(table, write, console.width)
-    headings = 1 if blocks[0] is lines else 2
-    for index, block in enumerate(blocks):
-        if index:
-            console.print()
-        _print_block(block, console, headings)
-    if footnote := write(_footnote(table)):
-        console.print()
-        console.print(footnote, style="dim", markup=False, highlight=False)
+    screen = Screen(file, width)
+    table = build_table(_as_variants(runs))
+    lines = _with_quantities_down(table, screen.spell)
+    if columns_width(lines) <= screen.width:
+        screen.columns(lines)
+    else:
+        for index, block in enumerate(_with_variants_down(table, screen.spell, screen.width)):
+            if index:
+                screen.write()
+            screen.columns(block, headings=2)
+    if footnote := screen.spell(_footnote(table)):
+        screen.write()
+        for line in wrap(footnote, screen.width):
+            screen.write(line, "dim")
 
 
-def as_variants(runs: Sequence[Variant] | Sequence[RunRecord]) -> list[Variant]:
+def _as_variants(runs: Sequence[Variant] | Sequence[RunRecord]) -> list[Variant]:
     """Variants as they are, records grouped."""
     variants = [run for run in runs if isinstance(run, Variant)]
     return variants or group_runs([run for run in runs if isinstance(run, RunRecord)])
 
 
-def _ascii(text: str) -> str:
-    return text.translate(_ASCII).encode("ascii", "replace").decode()
-
-
-def _with_quantities_down(table: Table, write: Callable[[str], str]) -> Lines:
+def _with_quantities_down(table: ResultTable, write: Callable[[str], str]) -> list[Line]:
     """A line of one cell is a section's name."""
     lines = [["", *map(write, table.labels)], ["runs", *map(write, table.progress)]]
     section = ""
@@ -70,7 +62,7 @@ def _with_quantities_down(table: Table, write: Callable[[str], str]) -> Lines:
     return lines
 
 
-def _with_variants_down(table: Table, write: Callable[[str], str], width: int) -> list[Lines]:
+def _with_variants_down(table: ResultTable, write: Callable[[str], str], width: int) -> list[list[Line]]:
     """One line a variant; as many blocks of columns as the width asks for, the labels repeated in each."""
     longest = min(_WIDEST_LABEL, width // 3)
     labels = ["", "", *(write(_cut(label, longest)) for label in table.labels)]
@@ -79,21 +71,21 @@ def _with_variants_down(table: Table, write: Callable[[str], str], width: int) -
         [*_in_two_lines(write(_heading(row))), *(write(_text(cell)) for cell in row.cells)]
         for row in table.rows
     ]
-    blocks: list[Lines] = []
-    taken: Lines = []
+    blocks: list[list[Line]] = []
+    taken: list[Line] = []
     for column in columns:
-        if taken and _width(_transposed([labels, *taken, column])) > width:
+        if taken and columns_width(_transposed([labels, *taken, column])) > width:
             blocks.append(_transposed([labels, *taken]))
             taken = []
         taken.append(column)
     return [*blocks, _transposed([labels, *taken])]
 
 
-def _transposed(columns: Lines) -> Lines:
+def _transposed(columns: list[Line]) -> list[Line]:
     return [list(line) for line in zip(*columns, strict=True)]
 
 
-def _heading(row: Row) -> str:
+def _heading(row: ResultRow) -> str:
     return f"{row.heading}{_ARROWS[row.better]}" if row.section != "cost" else row.heading
 
 
@@ -106,46 +98,19 @@ def _in_two_lines(heading: str) -> tuple[str, str]:
     return min(breaks, key=lambda lines: max(map(len, lines)))
 
 
-def _text(cell: Cell) -> str:
-    return f"{cell.text} {_BEST if cell.best else ' '}"
+def _text(cell: ResultCell) -> str:
+    return f"{cell.text} {STANDS_OUT if cell.best else ' '}"
 
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _column_widths(lines: Lines) -> list[int]:
-    full = [line for line in lines if len(line) > 1]
-    return [max(map(len, column)) for column in zip(*full, strict=True)]
-
-
-def _width(lines: Lines) -> int:
-    widths = _column_widths(lines)
-    return sum(widths) + _GAP * (len(widths) - 1)
-
-
-def _print_block(lines: Lines, console: Console, headings: int) -> None:
-    from rich.text import Text
-
-    widths = _column_widths(lines)
-    for index, (first, *rest) in enumerate(lines):
-        text = Text(first.ljust(widths[0]), style="" if rest else "dim")
-        for content, width in zip(rest, widths[1:], strict=False):
-            best = content.endswith(_BEST)
-            text.append(" " * _GAP + content.rjust(width), style="bold" if index < headings or best else "")
-        text.rstrip()
-        if not text.plain:
-            continue
-        console.print(text, no_wrap=True, overflow="ellipsis")
-        if index == headings - 1:
-            console.print("-" * _width(lines), style="dim", highlight=False)
-
-
-def _footnote(table: Table) -> str:
+def _footnote(table: ResultTable) -> str:
     cells = [cell for row in table.rows for cell in row.cells if cell.summary]
     parts = []
     if any(cell.best for cell in cells):
-        parts.append(f"{_BEST} best of its kind")
+        parts.append(f"{STANDS_OUT} best of its kind")
     if any(cell.summary and cell.summary.count > 1 for cell in cells):
         parts.append("mean ± standard deviation over seeds")
     if any(not cell.final for cell in cells):

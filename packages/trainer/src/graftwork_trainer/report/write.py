@@ -1,30 +1,42 @@
-"""The page: everything that a reader needs to judge the runs, in one HTML file that loads nothing."""
+"""The report: everything that a reader needs to judge the runs, in one HTML file that loads nothing.
+
+Figures need matplotlib, which is an extra; without it the page says so, and has everything else.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from graftwork.errors import GraftworkError
-from graftwork_trainer.report.drawing import HUES
-from graftwork_trainer.report.figures import inline_svg, plan_figures, write_png
+from graftwork.extras import Extra
+from graftwork_trainer import page
+from graftwork_trainer.page.templating import templates
+from graftwork_trainer.report.artefacts import collect_artefacts
+from graftwork_trainer.report.directions import Directions
 from graftwork_trainer.report.headline import write_headline
 from graftwork_trainer.report.numerals import LONG_TIMES, compact, number, unit_for
 from graftwork_trainer.report.read import RunRecord, read_run
-from graftwork_trainer.report.table import NOTHING, Row, Table, build_table
+from graftwork_trainer.report.table import NOTHING, ResultRow, ResultTable, build_table
 from graftwork_trainer.report.variants import Variant, differences, flatten, group_runs, value_text
 
+_PACKAGE = "graftwork_trainer.report"
+_FIGURES = Extra("graftwork-trainer[report]", ("matplotlib",))
 _MOST_COLUMNS = 5
 _MOST_COLUMNS_BESIDE = 2
+_TOLD_ELSEWHERE = frozenset({"metric_directions"})
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was written: the page, and its figures as PNG files."""
+    """What was written: the page, and its figures as PNG files; none without matplotlib."""
 
     page: Path
     figures: tuple[Path, ...]
@@ -39,7 +51,7 @@ class _Fact:
 
 
 def write_report(runs: Sequence[Path], output: Path, *, title: str) -> Report:
-    """Write ``report.html`` and ``plots/*.png`` into ``output``.
+    """Write ``report.html`` and, where matplotlib is installed, ``plots/*.png`` into ``output``.
 
     Args:
         runs: run directories, of one recipe or of several, over seeds; unfinished and failed ones too.
@@ -54,53 +66,69 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str) -> Report:
         raise GraftworkError("a report needs at least one run directory, got none")
     variants = group_runs(map(read_run, directories))
     table = build_table(variants)
+    output.mkdir(parents=True, exist_ok=True)
+    drawn, files = ([], ()) if _FIGURES.missing else _draw(variants, table, output / "plots")
+    file = output / "report.html"
+    body = _body(title, variants, table, drawn, output)
+    page.write_page(
+        file, body, title=title, styles=(resources.files(_PACKAGE) / "report.css").read_text("utf-8")
+    )
+    return Report(file, files)
+
+
+def _draw(
+    variants: Sequence[Variant], table: ResultTable, folder: Path
+) -> tuple[list[dict[str, Any]], tuple[Path, ...]]:
+    """Every figure for the page, and as a file."""
+    from graftwork_trainer.report.figures import inline_svg, plan_figures, write_png
+
     plots = plan_figures(variants, table)
-    folder = output / "plots"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     files = tuple(write_png(plot, folder) for plot in plots)
     drawn = [
         {"plot": plot, "wide": inline_svg(plot, narrow=False), "narrow": inline_svg(plot, narrow=True)}
         for plot in plots
     ]
-    page = output / "report.html"
-    page.write_text(_render(title, variants, table, drawn), encoding="utf-8")
-    return Report(page, files)
+    return drawn, files
 
 
-def _render(title: str, variants: Sequence[Variant], table: Table, drawn: Sequence[Mapping[str, Any]]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("graftwork_trainer.report", package_path=""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _body(
+    title: str,
+    variants: Sequence[Variant],
+    table: ResultTable,
+    drawn: Sequence[Mapping[str, Any]],
+    output: Path,
+) -> Markup:
     leading = [figure for figure in drawn if figure["plot"].leading]
     beside = len(variants) <= _MOST_COLUMNS_BESIDE
-    return environment.get_template("page.html.jinja").render(
-        title=title,
-        headline=write_headline(variants, table),
-        subject=_subject(variants),
-        table=table,
-        sections=_sections(table),
-        quantities_down=len(variants) <= _MOST_COLUMNS,
-        beside=beside,
-        first=leading[: 1 if beside else 2],
-        leading=leading[1 if beside else 2 :],
-        further=[figure for figure in drawn if not figure["plot"].leading],
-        differences=differences(variants),
-        variants=variants,
-        runs=[_run_line(variant, run) for variant in variants for run in variant.runs],
-        remarks=_remarks(variants),
-        facts=_facts([run for variant in variants for run in variant.runs]),
-        hues=HUES,
-        nothing=NOTHING,
+    body = (
+        templates(_PACKAGE)
+        .get_template("report.html.jinja")
+        .render(
+            title=title,
+            headline=write_headline(variants, table),
+            subject=_subject(variants),
+            table=table,
+            sections=_sections(table),
+            quantities_down=len(variants) <= _MOST_COLUMNS,
+            beside=beside,
+            to_install=_FIGURES.requirement if _FIGURES.missing else "",
+            first=leading[: 1 if beside else 2],
+            leading=leading[1 if beside else 2 :],
+            artefacts=collect_artefacts(variants, output),
+            further=[figure for figure in drawn if not figure["plot"].leading],
+            differences=differences(variants),
+            variants=variants,
+            runs=_every_run(variants),
+            remarks=_remarks(variants, table.directions),
+            facts=_facts([run for variant in variants for run in variant.runs]),
+            hues=page.HUES,
+        )
     )
+    return Markup(body)
 
 
-def _sections(table: Table) -> list[tuple[str, list[Row]]]:
+def _sections(table: ResultTable) -> list[tuple[str, list[ResultRow]]]:
     return [(section, list(rows)) for section, rows in groupby(table.rows, key=lambda row: row.section)]
 
 
@@ -126,27 +154,39 @@ def _size(count: float) -> str:
     return compact(count) if count < 1e4 else f"{count / 1e6:.3g}M" if count < 1e9 else f"{count / 1e9:.3g}B"
 
 
-def _run_line(variant: Variant, run: RunRecord) -> dict[str, str]:
+def _every_run(variants: Sequence[Variant]) -> page.Table:
+    headings = ("variant", "seed", "status", "steps", "wall time", "directory")
+    return page.Table(
+        "Every run", headings, [_run_row(variant, run) for variant in variants for run in variant.runs]
+    )
+
+
+def _run_row(variant: Variant, run: RunRecord) -> list[page.Cell | str]:
     wall = run.result.wall_seconds if run.result else None
     if wall is None:
         wall = max(
             (second for c in run.curves.values() for second in c.seconds if second == second), default=None
         )
     scale, unit = unit_for([wall] if wall is not None else [], LONG_TIMES)
-    return {
-        "variant": variant.label,
-        "seed": NOTHING if run.seed is None else str(run.seed),
-        "status": run.status,
-        "reason": (run.result.reason or "") if run.result else "",
-        "steps": f"{run.steps:,}",
-        "wall": NOTHING if wall is None else f"{number(wall / scale)} {unit}",
-        "folder": run.path.resolve().name,
-    }
+    reason = run.result.reason if run.result else None
+    seed = run.seed if isinstance(run.seed, int | float | None) else str(run.seed)
+    folder = run.path.resolve().name
+    return [
+        variant.label,
+        page.Cell(NOTHING if seed is None else str(seed), seed),
+        f"{run.status}: {reason}" if reason else run.status,
+        page.Cell(f"{run.steps:,}", run.steps),
+        page.Cell(NOTHING if wall is None else f"{number(wall / scale)} {unit}", wall),
+        page.Cell(Markup("<code>{}</code>").format(folder), folder),
+    ]
 
 
-def _remarks(variants: Sequence[Variant]) -> list[str]:
-    """What a reader must know before trusting a mean: runs left out of it, and seeds that count twice."""
-    remarks = []
+def _remarks(variants: Sequence[Variant], directions: Directions) -> list[str]:
+    """What a reader must know before trusting a mean or an order.
+
+    Metrics whose direction is not settled, runs left out of means, and seeds that count twice.
+    """
+    remarks = directions.remarks()
     for variant in variants:
         for run in variant.runs:
             if not run.complete:
@@ -169,7 +209,8 @@ def _facts(runs: Iterable[RunRecord]) -> list[_Fact]:
     found: dict[str, list[str]] = {}
     started = []
     for run in runs:
-        for key, value in _flat_environment(run.environment).items():
+        told = {key: value for key, value in run.environment.items() if key not in _TOLD_ELSEWHERE}
+        for key, value in _flat_environment(told).items():
             if key == "started":
                 started.append(value)
             elif value not in found.setdefault(key, []):
