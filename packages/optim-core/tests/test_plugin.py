@@ -99,11 +99,11 @@ def test_every_option_has_a_type_that_a_recipe_can_check(reference: str) -> None
     from importlib import import_module
 
     from graftwork.component import SHIPPED_KINDS
-    from graftwork.schema import options_of
+    from graftwork.schema import schema_of
 
     module, attribute = COMPONENTS[reference].target.split(":")
     kind = next(kind for kind in SHIPPED_KINDS if kind.name == Kind.OPTIMIZER)
-    options = options_of(getattr(import_module(module), attribute), kind)
+    options = schema_of(getattr(import_module(module), attribute), kind).options
     assert "lr" in options
     assert "params" not in options
     if reference not in ("optimizer/adamw", "optimizer/sgd"):

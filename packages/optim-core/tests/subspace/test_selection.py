@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -110,6 +111,57 @@ def test_nothing_selected_is_an_error() -> None:
         param_groups(language_model(), match=("ffn",))
     with pytest.raises(ValueError, match="report must be 'print', 'log' or 'off', got 'loud'"):
         param_groups(language_model(), report="loud")  # type: ignore[arg-type]
+
+
+def perceptron(*widths: int) -> nn.Sequential:
+    layers = [nn.Linear(*pair) for pair in pairwise(widths)]
+    return nn.Sequential(*(module for layer in layers for module in (nn.ReLU(), layer)))
+
+
+@pytest.mark.parametrize(
+    ("model", "chosen", "said"),
+    [
+        (perceptron(6, 5, 4), ["1.weight"], "1 of 4 tensors transformed: 30 of 59 parameters (50.8%); "),
+        (
+            perceptron(6, 5, 4, 3),
+            ["1.weight", "3.weight"],
+            "no layer is called attn or mlp: all but the last, '5'",
+        ),
+        (perceptron(6, 5), ["1.weight"], "no layer is called attn or mlp: the only one"),
+    ],
+)
+def test_without_the_published_names_hidden_layers_are_transformed(
+    capsys: pytest.CaptureFixture[str], model: nn.Module, chosen: list[str], said: str
+) -> None:
+    groups = param_groups(model)
+    assert names(groups[:1]) == [chosen]
+    assert groups[1]["plain"]
+    assert said in capsys.readouterr().out
+
+
+def test_one_layer_of_the_published_name_is_enough_for_the_published_rule() -> None:
+    model = nn.ModuleDict({"up": nn.Linear(4, 4), "mlp": nn.Linear(4, 4), "head": nn.Linear(4, 2)})
+    assert names(param_groups(model)[:1]) == [["mlp.weight"]]
+    # Not the rule of a model without such names, whatever becomes of the layer.
+    model["mlp"].weight.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"match='auto' with exclude=\(\) selects no trainable weight"):
+        param_groups(model)
+    with pytest.raises(ValueError, match="exclude='mlp' selects no trainable weight"):
+        param_groups(model, exclude="mlp")
+
+
+def test_of_hidden_layers_excluded_and_shared_ones_stay_plain() -> None:
+    model = perceptron(4, 4, 4, 4)
+    assert names(param_groups(model, exclude="^1$")[:1]) == [["3.weight"]]
+    model[5] = model[1]
+    assert names(param_groups(model)[:1]) == [["3.weight"]]
+
+
+def test_of_a_model_of_convolutions_they_must_be_asked_for() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3))
+    with pytest.raises(ValueError, match="convolutions must be True"):
+        param_groups(model)
+    assert names(param_groups(model, convolutions=True)[:1]) == [["0.weight"]]
 
 
 def test_a_model_without_plain_parameters_gives_one_group() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -12,11 +13,12 @@ from torch import nn
 
 _LOGGER = logging.getLogger(__name__)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_PUBLISHED = ("attn", "mlp")
 
 
 def param_groups(
     model: nn.Module,
-    match: tuple[str, ...] | str = ("attn", "mlp"),
+    match: tuple[str, ...] | str = "auto",
     exclude: tuple[str, ...] | str = (),
     convolutions: bool = False,
     report: Literal["print", "log", "off"] = "print",
@@ -30,7 +32,9 @@ def param_groups(
     Args:
         model: the model; its parameters may be sharded already.
         match: parts of module names, any of which must occur; a string is a regular expression searched for
-            in the name, and "all-linear" matches every linear module.
+            in the name, "all-linear" matches every linear module, and "auto" is the published rule, modules
+            called attn or mlp. In a model without any, "auto" matches the hidden layers: every linear module
+            but the last, or the only one.
         exclude: in the same form as match (parts of names, or a regular expression); takes modules out again.
         convolutions: also transform the weights of matching convolutions, each as (out, in * kernel size).
         report: where to say how many parameters are transformed: "print" (of several processes the first),
@@ -52,7 +56,8 @@ def param_groups(
     if report not in ("print", "log", "off"):
         raise ValueError(f"report must be 'print', 'log' or 'off', got {report!r}")
     wanted: tuple[type[nn.Module], ...] = (nn.Linear, *_CONVOLUTIONS) if convolutions else (nn.Linear,)
-    chosen = _chosen_weights(model, match, exclude, wanted)
+    rule, note = _rule_of(match, model, wanted)
+    chosen = _chosen_weights(model, rule, exclude, wanted)
     transformed: list[tuple[str, nn.Parameter]] = []
     plain: list[tuple[str, nn.Parameter]] = []
     for name, parameter in model.named_parameters():
@@ -61,13 +66,14 @@ def param_groups(
     if not transformed:
         raise ValueError(
             f"match={match!r} with exclude={exclude!r} selects no trainable weight of this model: "
-            "match must be parts of module names, a regular expression or 'all-linear'"
+            "match must be parts of module names, a regular expression, 'all-linear' or 'auto', and "
+            "convolutions must be True for weights of convolutions"
         )
     count = sum(parameter.numel() for _, parameter in transformed)
     total = count + sum(parameter.numel() for _, parameter in plain)
     message = (
         f"{len(transformed)} of {len(transformed) + len(plain)} tensors transformed: "
-        f"{count:,} of {total:,} parameters ({count / total:.1%})"
+        f"{count:,} of {total:,} parameters ({count / total:.1%}){note}"
     )
     if report == "print" and _is_first_process():
         print(message)
@@ -77,6 +83,24 @@ def param_groups(
     return [group for group in groups if group["params"]]
 
 
+def _rule_of(
+    match: tuple[str, ...] | str, model: nn.Module, wanted: tuple[type[nn.Module], ...]
+) -> tuple[Callable[[str, bool], bool], str]:
+    """Return whether a module is asked for, by its name and whether it is of a wanted type, and a note."""
+    # These two name types, so that a module of another type was not asked for.
+    if match == "all-linear":
+        return lambda name, is_wanted: is_wanted, ""
+    if match != "auto":
+        return lambda name, is_wanted: _matches(name, match), ""
+    every = model.named_modules(remove_duplicate=False)
+    layers = [name for name, module in every if isinstance(module, wanted)]
+    if not layers or any(_matches(name, _PUBLISHED) for name in layers):
+        return lambda name, is_wanted: _matches(name, _PUBLISHED), ""
+    hidden = set(layers[:-1] or layers)
+    but = f"all but the last, {layers[-1]!r}" if len(layers) > 1 else "the only one"
+    return lambda name, is_wanted: name in hidden, f"; no layer is called {' or '.join(_PUBLISHED)}: {but}"
+
+
 def _is_first_process() -> bool:
     initialized = torch.distributed.is_available() and torch.distributed.is_initialized()
     return not initialized or torch.distributed.get_rank() == 0
@@ -84,7 +108,7 @@ def _is_first_process() -> bool:
 
 def _chosen_weights(
     model: nn.Module,
-    match: tuple[str, ...] | str,
+    rule: Callable[[str, bool], bool],
     exclude: tuple[str, ...] | str,
     wanted: tuple[type[nn.Module], ...],
 ) -> set[int]:
@@ -92,9 +116,7 @@ def _chosen_weights(
     refused: set[int] = set()
     for name, module in model.named_modules(remove_duplicate=False):
         is_wanted = isinstance(module, wanted)
-        # "all-linear" names a type, so that a module of another type was not asked for.
-        asked = is_wanted if match == "all-linear" else _matches(name, match)
-        asked = asked and not _matches(name, exclude)
+        asked = rule(name, is_wanted) and not _matches(name, exclude)
         for parameter_name, parameter in module.named_parameters(recurse=False):
             if asked and is_wanted and parameter_name == "weight":
                 chosen.add(id(parameter))
