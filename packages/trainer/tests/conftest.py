@@ -131,17 +131,17 @@ def train(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     def run(*settings: str, directory: str = "run", resume: bool = False) -> Trained:
         import tomllib
 
-        from graftwork_trainer import loop, stepping_loop
+        from graftwork_trainer import loop
         from graftwork_trainer.run_directory import RunDirectory
 
         seen: dict[str, Any] = {}
 
-        class Watched(loop.Training):
-            def __post_init__(self) -> None:
-                super().__post_init__()
+        class Watched(loop.Loop):
+            def run_to_end(self) -> None:
                 seen.update(optimizer=self.procedure.optimizer, model=self.procedure.model)
+                super().run_to_end()
 
-        monkeypatch.setattr(stepping_loop, "Training", Watched)
+        monkeypatch.setattr(loop, "Loop", Watched)
         recipe = build_recipe(tomllib.loads(RECIPE), overrides=[parse_set(s) for s in settings])
         resolved = recipe.resolve()
         trainer, task = resolved.trainer(), resolved.task()

@@ -142,7 +142,9 @@ def test_reproduce_prints_measured_beside_published(command, tmp_path):
     assert "+10.00%" in result.stdout
     findings = json.loads((tmp_path / "reproductions" / "toy" / "findings.json").read_text())
     assert Finding(**findings[0]) == Finding("two times factor", 4.0 / 1.1, 4.0, "arithmetic")
-    assert "expected float, got 'x'" in one_sentence(command("reproduce", "toy", "--set", "factor=x"))
+    wrong = command("reproduce", "toy", "--set", "factor=x")
+    assert wrong.returncode == 2
+    assert "reproduction.factor: expected float, got 'x'" in wrong.stderr
     assert "did you mean 'factor'" in one_sentence(command("reproduce", "toy", "--set", "factr=1"))
 
 

@@ -221,8 +221,9 @@ class Resolution:
             return self._choose(kind, option.default, f"{path}.{option.name}", taker)
         if option.required:
             known = [entry.component.name for entry in self._registry.entries(kind)]
+            article = "an" if kind[0] in "aeiou" else "a"
             self._mistakes.append(
-                f"[{option.name}]: is missing; [{path}] needs {'an' if kind[0] in 'aeiou' else 'a'} {kind}: [{option.name}] with name = "
+                f"[{option.name}]: is missing; [{path}] needs {article} {kind}: [{option.name}] with name = "
                 f"{' or '.join(map(repr, known[:4])) or '...'}"
             )
         return _UNSET

@@ -6,41 +6,48 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import torch
+
 from graftwork import GraftworkError, Task
-from graftwork_trainer.parallel import World
+from graftwork_trainer.device import move
+from graftwork_trainer.options import GradientOptions
 
 
 class StepBatches:
-    """Draws what this rank needs for one step, on its device.
+    """Draws what one worker, a process or an agent, needs for a step, on its device.
 
     Args:
         task: gives the endless stream.
-        world: this rank and the device.
-        seed: of the stream.
-        accumulate: micro-batches in a step.
+        options: seed of the stream, and micro-batches in a step.
+        device: where batches go.
         start: steps already taken; their batches are passed over.
-        shared_by_ranks: whether all ranks draw the same batches, as one process alone would.
+        rank: of the worker.
+        world_size: number of workers.
     """
 
     def __init__(
         self,
         task: Task,
-        world: World,
-        seed: int,
-        accumulate: int,
+        options: GradientOptions,
+        device: torch.device,
         *,
-        start: int,
-        shared_by_ranks: bool = False,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self._task = task
-        self._world = world
-        self._accumulate = accumulate
-        rank, world_size = (0, 1) if shared_by_ranks else (world.rank, world.size)
-        stream = task.batches("train", rank=rank, world_size=world_size, seed=seed)
-        self._stream = _skipped(stream, start * accumulate)
+        self._device = device
+        self._accumulate = options.accumulate
+        stream = task.batches("train", rank=rank, world_size=world_size, seed=options.seed)
+        self._stream = _skipped(stream, start * options.accumulate)
         self.units = 0
 
     def next_step(self) -> list[Any]:
+        """The micro-batches of the next step; ``units`` says how much is in them.
+
+        Raises:
+            GraftworkError: the stream ended.
+        """
         drawn = list(itertools.islice(self._stream, self._accumulate))
         if len(drawn) < self._accumulate:
             raise GraftworkError(
@@ -48,7 +55,7 @@ class StepBatches:
             )
         count: Callable[[Any], int] = getattr(self._task, "count", lambda batch: 1)
         self.units = sum(map(count, drawn))
-        return [self._world.move(batch) for batch in drawn]
+        return [move(batch, self._device) for batch in drawn]
 
 
 def _skipped(stream: Iterable[Any], count: int) -> Iterator[Any]:

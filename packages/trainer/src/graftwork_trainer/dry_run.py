@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 
 from graftwork.resolution import Resolved
+from graftwork_trainer.task_members import parameter_groups_of
 from graftwork_trainer.timing import state_bytes
 
 _MEBIBYTE = 2**20
@@ -22,17 +23,25 @@ def describe(resolved: Resolved) -> str:
     with torch.device("meta"):
         model = task.build_model()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    lines = [resolved.to_toml(), f"parameters       {_count(model.parameters()):,}"]
+    lines = [resolved.to_toml(), *_extras(resolved), f"parameters       {_count(model.parameters()):,}"]
     if _count(trained) < _count(model.parameters()):
         lines.append(f"trained          {_count(trained):,}")
     lines.append(f"weights          {_bytes(model.parameters()) / _MEBIBYTE:,.1f} MiB")
     # Not every trainer has one: some have a method of their own.
     optimizer_choice = resolved.trainer.options.get("optimizer")
     if optimizer_choice is not None:
-        optimizer = optimizer_choice.for_model(model, total_steps=getattr(trainer, "steps", None))
+        groups = parameter_groups_of(task, model)
+        optimizer = optimizer_choice.for_model(model, groups, total_steps=getattr(trainer, "steps", None))
         lines += _of_optimizer(optimizer, trained)
     lines.append("not counted      activations")
     return "\n".join(lines)
+
+
+def _extras(resolved: Resolved) -> Iterator[str]:
+    """What takes part and needs more than its package's own requirements."""
+    for choice in resolved.choices():
+        for extra in choice.entry.component.extras:
+            yield f"{choice.entry.component.reference} {extra.description}"
 
 
 def _of_optimizer(optimizer: torch.optim.Optimizer, trained: Sequence[torch.nn.Parameter]) -> Iterator[str]:

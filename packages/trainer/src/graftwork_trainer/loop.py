@@ -2,105 +2,170 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from graftwork import GraftworkError, Procedure
-from graftwork_trainer.interval import Interval
+from graftwork import GraftworkError
+from graftwork_trainer.options import LoopOptions
+from graftwork_trainer.procedure import Procedure, StepOutcome
 from graftwork_trainer.progress import Progress
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.schedule import lr_factor
 from graftwork_trainer.signals import stop_requests
 from graftwork_trainer.timing import Stopwatch, peak_memory_bytes, state_bytes
-from graftwork_trainer.training_state import TrainingState
 
-if TYPE_CHECKING:
-    from graftwork_trainer.stepping_loop import SteppingLoop
+
+def drive(procedure: Procedure, options: LoopOptions, run: RunDirectory) -> None:
+    """Take steps to the last one, or from the newest checkpoint to the last one; then write the result.
+
+    Args:
+        procedure: takes the steps.
+        options: how many, and what is due when.
+        run: keeps metrics, checkpoints and the result.
+
+    Raises:
+        GraftworkError: the loss is not finite, a checkpoint cannot be written or read, or a stop was
+            requested.
+    """
+    Loop(procedure, options, run).run_to_end()
 
 
 @dataclass
-class Training:
-    """One training, from its first step or a checkpoint's to its last.
+class Progression:
+    """What a training carries from step to step besides weights and moments, saved with each checkpoint.
 
     Args:
-        options: of the loop.
-        procedure: takes the steps.
-        run: keeps metrics, checkpoints and the result.
+        step: steps taken.
+        best_loss: lowest validation loss so far.
+        evaluations_since_best: evaluations that did not beat it.
+        metrics: of the latest evaluation, named ``validation/...``.
+
+    >>> progression = Progression()
+    >>> for loss in (2.0, 1.0, 1.5):
+    ...     progression.take_evaluation({"loss": loss})
+    >>> progression.best_loss, progression.evaluations_since_best
+    (1.0, 1)
     """
 
-    options: SteppingLoop
-    procedure: Procedure
-    run: RunDirectory
+    step: int = 0
+    best_loss: float = math.inf
+    evaluations_since_best: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        options, procedure = self.options, self.procedure
-        factor = lr_factor(
+    def take_evaluation(self, metrics: Mapping[str, float]) -> None:
+        """Remember an evaluation, and whether its loss is the best so far."""
+        self.metrics = {f"validation/{name}": value for name, value in metrics.items()}
+        loss = metrics.get("loss", math.nan)
+        if loss < self.best_loss:
+            self.best_loss, self.evaluations_since_best = loss, 0
+        else:
+            self.evaluations_since_best += 1
+
+
+class Interval:
+    """Sums over the steps since the last record, kept on the device: only reading them waits for it."""
+
+    def __init__(self, procedure: Procedure) -> None:
+        self._procedure = procedure
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, for instance after an evaluation, whose time is not training's."""
+        self._loss = torch.zeros((), device=self._procedure.device)
+        self._steps = self._units = 0
+        self._latest: StepOutcome | None = None
+        self._started = time.perf_counter()
+
+    def add(self, outcome: StepOutcome) -> None:
+        """Take in one step."""
+        self._loss += outcome.loss
+        self._steps += 1
+        self._units += self._procedure.units
+        self._latest = outcome
+
+    def read(self) -> dict[str, float]:
+        """Mean loss and throughput, norm and metrics of the latest step; begin anew."""
+        metrics = {"train/loss": float(self._procedure.mean(self._loss / max(self._steps, 1)))}
+        seconds = time.perf_counter() - self._started
+        if self._latest is not None:
+            if self._latest.gradient_norm is not None:
+                metrics["train/gradient_norm"] = float(self._latest.gradient_norm)
+            metrics |= {f"train/{name}": float(value) for name, value in self._latest.metrics.items()}
+        metrics[f"train/{self._procedure.unit}_per_second"] = self._units / seconds
+        self.restart()
+        return metrics
+
+
+class Loop:
+    """One training; see :func:`drive`."""
+
+    def __init__(self, procedure: Procedure, options: LoopOptions, run: RunDirectory) -> None:
+        self.procedure, self.options, self.run = procedure, options, run
+        self._factor = lr_factor(
             options.schedule,
             steps=options.steps,
             warmup_steps=options.warmup_steps,
             final_fraction=options.final_lr_fraction,
         )
-        self.scheduler = LambdaLR(procedure.optimizer, factor)
-        saved = self.run.start(procedure.model, procedure.optimizer, procedure.device)
-        self.state = TrainingState.from_saved(saved)
-        self.scheduler.last_epoch = self.state.step
-        procedure.start(self.state.step)
-        self._factor = factor
+        self.scheduler = LambdaLR(procedure.optimizer, self._factor)
+        run.checkpoints.keep = options.keep_checkpoints
+        self.progression = Progression(**run.start(procedure.model, procedure.optimizer, procedure.device))
+        self.scheduler.last_epoch = self.progression.step
+        procedure.start(self.progression.step)
         self._catch_up()
-        self.interval = Interval(procedure)
-        self.step_watch = Stopwatch(procedure.device)
+        self._interval = Interval(procedure)
+        self._step_watch = Stopwatch(procedure.device)
 
     def run_to_end(self) -> None:
-        """Step until the last step, an early stop or a request to stop; then write the result.
-
-        Raises:
-            GraftworkError: the loss is not finite, a checkpoint cannot be written, or a stop was requested.
-        """
+        """Step until the last step, an early stop or a request to stop."""
         if self._ended():
             self.run.close()
             return
-        state, steps = self.state, self.options.steps
+        progression, steps = self.progression, self.options.steps
         with (
-            self.run.progress(state.step, steps, self.procedure.unit) as progress,
+            self.run.progress(progression.step, steps, self.procedure.unit) as progress,
             stop_requests() as stop_requested,
         ):
-            self.interval.restart()
+            self._interval.restart()
             # Asked once a step: a request that came after the records were kept would end it unsaved.
             stopping = False
             while not self._ended() and not stopping:
-                with self.step_watch:
+                with self._step_watch:
                     outcome = self.procedure.step()
                     self.scheduler.step()
-                state.step += 1
+                progression.step += 1
                 self._catch_up()
-                self.interval.add(outcome, self.procedure.units)
+                self._interval.add(outcome)
                 progress.advance()
                 stopping = stop_requested()
-                self._keep_records(progress, last=state.step >= steps or stopping)
-            self._finish(stopping)
+                self._keep_records(progress, last=progression.step >= steps or stopping)
+            self._finish(stopping, progress)
 
     def _catch_up(self) -> None:
         """Go on from where others are, if this process was behind."""
         position = self.procedure.position
-        if position > self.state.step:
-            self.state.step = self.scheduler.last_epoch = position
-            for group, base in zip(
-                self.procedure.optimizer.param_groups, self.scheduler.base_lrs, strict=True
-            ):
+        if position > self.progression.step:
+            self.progression.step = self.scheduler.last_epoch = position
+            groups = self.procedure.optimizer.param_groups
+            for group, base in zip(groups, self.scheduler.base_lrs, strict=True):
                 group["lr"] = base * self._factor(position)
 
     def _ended(self) -> bool:
         patience = self.options.patience
-        return self.state.step >= self.options.steps or (
-            patience is not None and self.state.evaluations_since_best >= patience
+        return self.progression.step >= self.options.steps or (
+            patience is not None and self.progression.evaluations_since_best >= patience
         )
 
     def _keep_records(self, progress: Progress, *, last: bool) -> None:
         """Log, evaluate and save, each where it is due."""
-        step, options = self.state.step, self.options
+        step, options = self.progression.step, self.options
         evaluates = last or (options.evaluate_every > 0 and step % options.evaluate_every == 0)
         saves = last or (options.checkpoint_every > 0 and step % options.checkpoint_every == 0)
         # A record at every checkpoint makes the mean losses of a resumed run those of an uninterrupted one.
@@ -109,14 +174,13 @@ class Training:
         if evaluates:
             self._evaluate(progress)
         if saves or self._ended():
-            self.run.checkpoints.save(
-                step, self.procedure.model, self.procedure.optimizer, self.state.to_save()
-            )
+            state = dataclasses.asdict(self.progression)
+            self.run.checkpoints.save(step, self.procedure.model, self.procedure.optimizer, state)
         if evaluates or saves:
-            self.interval.restart()
+            self._interval.restart()
 
     def _log(self, progress: Progress) -> None:
-        metrics = self.interval.read()
+        metrics = self._interval.read()
         metrics["train/learning_rate"] = float(self.scheduler.get_last_lr()[0])
         metrics |= {f"train/{name}": float(value) for name, value in self.procedure.measurements().items()}
         if not math.isfinite(metrics["train/loss"]):
@@ -125,38 +189,41 @@ class Training:
                 f"the checkpoint of step {whole[-1]} is whole" if whole else "no checkpoint was written yet"
             )
             raise GraftworkError(
-                f"the training loss became {metrics['train/loss']} by step {self.state.step} ({kept}); "
+                f"the training loss became {metrics['train/loss']} by step {self.progression.step} ({kept}); "
                 f"a lower optimizer.lr, more trainer.warmup_steps or a trainer.clip_norm usually mends it"
             )
-        self.run.record(self.state.step, metrics)
+        self.run.record(self.progression.step, metrics)
         progress.show(metrics)
 
     def _evaluate(self, progress: Progress) -> None:
         metrics = dict(self.procedure.evaluate())
-        self.state.take_evaluation(metrics)
-        self.run.record(self.state.step, self.state.metrics)
+        self.progression.take_evaluation(metrics)
+        self.run.record(self.progression.step, self.progression.metrics)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        progress.say(f"step {self.state.step}: validation {shown}")
+        progress.say(f"step {self.progression.step}: validation {shown}")
 
-    def _finish(self, stopping: bool) -> None:
-        if self.state.step >= self.options.steps:
-            self.run.finish("finished", self._result())
-        elif self._ended():
-            self.run.finish("stopped-early", self._result())
-        elif stopping:
+    def _finish(self, stopping: bool, progress: Progress) -> None:
+        if self.progression.step < self.options.steps and not self._ended() and stopping:
             self.run.finish("interrupted", self._result())
             raise GraftworkError(
-                f"stopped at step {self.state.step} and saved; continue with "
+                f"stopped at step {self.progression.step} and saved; continue with "
                 f"`graftwork train --resume {self.run.directory}`"
             )
+        self.run.finish(
+            "finished" if self.progression.step >= self.options.steps else "stopped-early", self._result()
+        )
+        try:
+            self.procedure.artefacts(self.run.directory / "artefacts")
+        except Exception as error:  # what was trained is saved, and worth more than a picture of it
+            progress.say(f"the task's artefacts could not be written: {type(error).__name__}: {error}")
 
     def _result(self) -> dict[str, Any]:
-        seconds = self.step_watch.summary()
+        seconds = self._step_watch.summary()
         procedure = self.procedure
         return {
             "reason": None,
-            "steps": self.state.step,
-            "metrics": self.state.metrics,
+            "steps": self.progression.step,
+            "metrics": self.progression.metrics,
             "parameters": sum(parameter.numel() for parameter in procedure.model.parameters()),
             "optimizer_state_bytes": state_bytes(procedure.optimizer),
             "step_seconds": seconds,

@@ -19,10 +19,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from graftwork import GraftworkError
+from graftwork_trainer.device import Device, choose_device
 
 Parallel = Literal["auto", "ddp", "fsdp"]
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def launched_by_torchrun() -> bool:
@@ -71,17 +70,15 @@ class World:
         Raises:
             GraftworkError: CUDA was asked for and there is none.
         """
-        if device == "cuda" and not torch.cuda.is_available():
-            raise GraftworkError(
-                "trainer.device is 'cuda', but torch sees no CUDA device; use 'cpu' or 'auto'"
-            )
+        chosen = choose_device(device)
         rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        chosen = torch.device("cpu")
-        if device != "cpu" and torch.cuda.is_available():
-            chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-            torch.cuda.set_device(chosen)
         strategy = "single" if size == 1 else "ddp" if parallel == "auto" else parallel
         return cls(rank, size, chosen, strategy)
+
+    @classmethod
+    def alone(cls, device: torch.device) -> World:
+        """One that shares its work with nobody, whatever process group there is."""
+        return cls(0, 1, device, "single")
 
     def place(self, model: nn.Module) -> nn.Module:
         """Put the model on the device, sharded where the strategy is to shard; its parameters are final."""
@@ -113,16 +110,6 @@ class World:
             dist.all_reduce(value)
             value /= self.size
         return value
-
-    def move(self, batch: Any) -> Any:
-        """A batch on this device: tensors inside dictionaries, lists and tuples too."""
-        if isinstance(batch, torch.Tensor):
-            return batch.to(self.device, non_blocking=True)
-        if isinstance(batch, dict):
-            return {key: self.move(value) for key, value in batch.items()}
-        if isinstance(batch, (list, tuple)):
-            return type(batch)(self.move(value) for value in batch)
-        return batch
 
 
 def shard(model: nn.Module, world: World) -> None:

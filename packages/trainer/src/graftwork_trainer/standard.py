@@ -1,21 +1,40 @@
-"""The ``standard`` trainer: its options, and how they become a training.
+"""The ``standard`` trainer: its options, and how a step of one model, shared by ranks, is taken.
 
-What one step needs follows from the optimizer (:mod:`graftwork_trainer.step_rules`), what is trained from the
+What one step needs follows from the optimizer (:mod:`graftwork_trainer.step_rule`), what is trained from the
 task, and how many processes share the work from ``torchrun`` (:mod:`graftwork_trainer.parallel`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch import Tensor, nn
 
-from graftwork import INLINE, Choice, GraftworkError, Task
+from graftwork import Choice, GraftworkError, Task
 from graftwork.resolution import Resolved
-from graftwork_trainer.parallel import Parallel, World
+from graftwork_trainer.batches import StepBatches
+from graftwork_trainer.evaluation import evaluate, evaluation_mode
+from graftwork_trainer.loop import drive
+from graftwork_trainer.options import GradientOptions
+from graftwork_trainer.parallel import Parallel, World, forget_gathered, unwrapped
+from graftwork_trainer.procedure import Procedure, StepOutcome
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_trainer.standard_procedure import StandardProcedure
-from graftwork_trainer.training_loop import TrainingLoop
+from graftwork_trainer.step_rule import StepRule, data_parallel_of
+from graftwork_trainer.task_members import (
+    decay_of,
+    directions_of,
+    facts_of,
+    parameter_groups_of,
+    recorded_directions,
+    unit_of,
+)
+from graftwork_trainer.timing import Stopwatch
 
 
 class StandardTrainer:
@@ -27,7 +46,7 @@ class StandardTrainer:
             once; for optimizers with a method ``step_in_backward``, without clip_norm and without DDP.
         compile: compile the model with torch.compile.
         parallel: how ranks share the work under torchrun; auto is ddp, fsdp shards the model (FSDP2).
-        loop: what drives the steps; its options are options of the trainer.
+        loop: what every training by gradients has.
 
     Raises:
         ValueError: an option is out of its range.
@@ -40,18 +59,18 @@ class StandardTrainer:
         step_in_backward: bool = False,
         compile: bool = False,
         parallel: Parallel = "auto",
-        loop: Annotated[Choice, "training-loop", INLINE] = "standard",  # type: ignore[assignment]
+        loop: GradientOptions = GradientOptions(),
     ) -> None:
-        self.loop: TrainingLoop = loop()
-        if step_in_backward and self.loop.clip_norm is not None:
+        if step_in_backward and loop.clip_norm is not None:
             raise ValueError(
                 "clip_norm must be none with step_in_backward: the global norm is not known before the last "
-                f"gradient is complete, and by then the first is gone; got {self.loop.clip_norm}"
+                f"gradient is complete, and by then the first is gone; got {loop.clip_norm}"
             )
         self.optimizer = optimizer
         self.step_in_backward = step_in_backward
         self.compile = compile
         self.parallel: Parallel = parallel
+        self.loop = loop
 
     @property
     def steps(self) -> int:
@@ -68,7 +87,10 @@ class StandardTrainer:
         self.loop.begin()
         plain = world.place(task.build_model())
         optimizer: torch.optim.Optimizer = self.optimizer.for_model(
-            plain, total_steps=self.steps, data_parallel="average" if world.size > 1 else "none"
+            plain,
+            parameter_groups_of(task, plain),
+            total_steps=self.steps,
+            data_parallel="average" if world.size > 1 else "none",
         )
         model = world.wrap(plain, gradients=getattr(optimizer, "closure", None) != "loss")
         if hasattr(optimizer, "attach"):
@@ -79,8 +101,16 @@ class StandardTrainer:
             self._step_in_backward(optimizer, world)
         # Ranks share the initial weights, not their dropout.
         self.loop.seed_process(world.rank)
-        run.note({"world_size": world.size, "parallel": world.strategy, **facts_of(task)})
-        self.loop.train(StandardProcedure(self.loop, task, world, model, optimizer), run)
+        run.note(
+            {
+                "world_size": world.size,
+                "parallel": world.strategy,
+                **decay_of(optimizer),
+                **recorded_directions(directions_of(task)),
+                **facts_of(task),
+            }
+        )
+        drive(StandardProcedure(self.loop, task, world, model, optimizer), self.loop, run)
 
     def _step_in_backward(self, optimizer: Any, world: World) -> None:
         if not hasattr(optimizer, "step_in_backward"):
@@ -96,6 +126,91 @@ class StandardTrainer:
         optimizer.step_in_backward(1 if world.strategy == "fsdp" else self.loop.accumulate)
 
 
-def facts_of(task: Task) -> dict[str, Any]:
-    """What a task says of its data, for the run's environment."""
-    return {"data": dict(task.facts())} if hasattr(task, "facts") else {}
+class StandardProcedure(Procedure):
+    """One model, its gradients shared by ranks, its optimizer.
+
+    Args:
+        options: of the training.
+        task: gives batches, the loss and the metrics.
+        world: this process among all.
+        model: as wrapped for the process group.
+        optimizer: over the model's parameters.
+    """
+
+    def __init__(
+        self,
+        options: GradientOptions,
+        task: Task,
+        world: World,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self._options, self._task, self._world, self._wrapped = options, task, world, model
+        self.model = unwrapped(model)
+        self.optimizer = optimizer
+        self.device = world.device
+        self.unit = unit_of(task)
+        self._optimizer_watch = Stopwatch(world.device)
+        self._rule = StepRule(task, model, optimizer, world, options, self._optimizer_watch)
+
+    def start(self, step: int) -> None:
+        """Take up the data after so many steps."""
+        self.position = step
+        alike = data_parallel_of(self.optimizer) == "probes"  # as one process alone would draw them
+        self._batches = StepBatches(
+            self._task,
+            self._options,
+            self.device,
+            start=step,
+            rank=0 if alike else self._world.rank,
+            world_size=1 if alike else self._world.size,
+        )
+        self._wrapped.train()
+
+    def step(self) -> StepOutcome:
+        """Take one."""
+        outcome = self._rule(self._batches.next_step())
+        self.units = self._batches.units * self._world.size
+        self.position += 1
+        return outcome
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Over processes."""
+        return self._world.mean(value)
+
+    def evaluate(self) -> dict[str, float]:
+        """The task's metrics, at the weights that the optimizer stands for."""
+        if self._world.strategy == "ddp":
+            # The running statistics of norms: DDP sends them before a pass, not after.
+            for buffer in self.model.buffers():
+                dist.broadcast(buffer, src=0)
+        with self._as_evaluated():
+            return evaluate(self._task, self.model, world=self._world)
+
+    def artefacts(self, folder: Path) -> None:
+        """Let the task write what it has to show; on rank 0, and sharded on all, since all must take part."""
+        sharded = self._world.strategy == "fsdp"
+        if not hasattr(self._task, "artefacts") or (self._world.rank and not sharded):
+            return
+        with self._as_evaluated(), evaluation_mode(self.model), tempfile.TemporaryDirectory() as elsewhere:
+            kept = Path(elsewhere) if self._world.rank else folder
+            kept.mkdir(parents=True, exist_ok=True)
+            self._task.artefacts(self.model, kept)
+            forget_gathered(self.model)
+
+    def result(self) -> dict[str, Any]:
+        """Further facts for ``result.json``."""
+        return {"optimizer_step_seconds": self._optimizer_watch.summary()}
+
+    @contextmanager
+    def _as_evaluated(self) -> Iterator[None]:
+        """Have an optimizer that trains at other weights than those it stands for put the latter in place."""
+        swaps = hasattr(self.optimizer, "eval") and hasattr(self.optimizer, "train")
+        if swaps:
+            self.optimizer.eval()  # type: ignore[attr-defined]
+        try:
+            with self._options.autocast(self.device):
+                yield
+        finally:
+            if swaps:
+                self.optimizer.train()  # type: ignore[attr-defined]

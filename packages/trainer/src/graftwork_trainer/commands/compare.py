@@ -88,7 +88,7 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
     base = [parse_set(text) for text in arguments.set]
     variants = product(arguments.over)
     resolved = [load_recipe(arguments.recipe, [*base, *variant]).resolve() for variant in variants]
-    out: Path = arguments.out or new_directory(f"{resolved[0].recipe.name}-compare")
+    out: Path = arguments.out or new_directory(f"{resolved[0].name}-compare")
     jobs = []
     for variant, first in zip(variants, resolved, strict=True):
         first_seed = int(first.sections["trainer"].get("seed", 0))
@@ -148,7 +148,7 @@ def _train(job: Job, processes: int) -> int:
 def _report(jobs: Sequence[Job], failed: Sequence[str], out: Path) -> int:
     if not jobs:
         raise GraftworkError(f"no run of {out} got as far as to be reported: {', '.join(failed)} failed")
-    print_report([job.directory for job in jobs], out, title=f"{jobs[0].resolved.recipe.name}: a comparison")
+    print_report([job.directory for job in jobs], out, title=f"{jobs[0].resolved.name}: a comparison")
     if failed:
         raise GraftworkError(f"{', '.join(failed)} failed; {_continue_hint(out)}")
     return 0

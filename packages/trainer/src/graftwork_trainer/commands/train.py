@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from graftwork import GraftworkError, load_recipe, parse_set
 from graftwork.resolution import Resolved
+from graftwork_trainer.heap import keep_freed_memory
 
 if TYPE_CHECKING:
     from graftwork_trainer.run_directory import RunDirectory
@@ -55,6 +56,8 @@ class TrainCommand:
 
             print(describe(resolved))
             return 0
+        # The process is this training's alone, unlike one that calls `train` from Python.
+        keep_freed_memory()
         directory = train(
             resolved, arguments.resume or arguments.out, resume=bool(arguments.resume), quiet=arguments.quiet
         )
@@ -87,7 +90,7 @@ def train(resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bo
         )
     with nullcontext() if connects_itself else process_group():
         rank = int(os.environ.get("RANK", "0"))
-        directory = _agreed(directory or new_directory(resolved.recipe.name))
+        directory = _agreed(directory or new_directory(resolved.name))
         task = resolved.task()
         run = RunDirectory(directory, resolved, describe_environment(), resume=resume, rank=rank, quiet=quiet)
         with _recorded_failure(run):

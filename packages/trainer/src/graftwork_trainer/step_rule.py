@@ -12,9 +12,9 @@ optimizer whose ``data_parallel`` is ``"average"`` (it averages what it makes of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,24 +22,11 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from graftwork import Task
+from graftwork_trainer.options import GradientOptions
 from graftwork_trainer.parallel import World, forget_gathered, gradient_sync, unwrapped
+from graftwork_trainer.procedure import StepOutcome
 from graftwork_trainer.random_state import RandomState
 from graftwork_trainer.timing import Stopwatch
-
-
-@dataclass(slots=True)
-class StepOutcome:
-    """What a step leaves for the log, still on the device.
-
-    Args:
-        loss: mean over the step's micro-batches, before the update.
-        gradient_norm: before clipping; None where there are no gradients.
-        metrics: the task's own, of the last micro-batch.
-    """
-
-    loss: torch.Tensor
-    gradient_norm: torch.Tensor | None = None
-    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -51,20 +38,16 @@ class StepRule:
         model: as wrapped for its process group.
         optimizer: its class attribute ``closure`` picks the rule.
         world: where this process stands.
-        clip_norm: largest global gradient norm, None for no clipping.
-        autocast: returns the context that the loss is computed in.
+        options: clipping, precision, and whether a closure that only evaluates the loss has dropout.
         stopwatch: times ``optimizer.step`` alone, where there is one.
-        dropout_in_closure: whether a closure that only evaluates the loss does so in training mode.
     """
 
     task: Task
     model: nn.Module
     optimizer: torch.optim.Optimizer
     world: World
-    clip_norm: float | None
-    autocast: Callable[[], AbstractContextManager[Any]]
+    options: GradientOptions
     stopwatch: Stopwatch | None = None
-    dropout_in_closure: bool = False
 
     def __call__(self, micro_batches: Sequence[Any]) -> StepOutcome:
         """Take one step over the micro-batches of this rank."""
@@ -96,13 +79,13 @@ class StepRule:
         with torch.enable_grad():
             for index, batch in enumerate(micro_batches):
                 with gradient_sync(self.model, enabled=index == count - 1):
-                    with self.autocast():
+                    with self.options.autocast(self.world.device):
                         loss, metrics = self.task.loss(self.model, batch)
                     (loss / count).backward()
                 total += loss.detach() / count
         norm = None
-        if self.clip_norm is not None:
-            norm = clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        if self.options.clip_norm is not None:
+            norm = clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
             norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         return StepOutcome(total, norm, metrics)
 
@@ -113,7 +96,7 @@ class StepRule:
         metrics: Mapping[str, Any] = {}
         model = unwrapped(self.model)
         for batch in micro_batches:
-            with self.autocast():
+            with self.options.autocast(self.world.device):
                 loss, metrics = self.task.loss(model, batch)
             total += loss.detach() / len(micro_batches)
         forget_gathered(model)
@@ -133,7 +116,7 @@ class StepClosure:
 
     def __init__(self, rule: StepRule, micro_batches: Sequence[Any], kind: str) -> None:
         self._rule, self._micro_batches, self._kind = rule, micro_batches, kind
-        self._in_evaluation_mode = kind == "loss" and not rule.dropout_in_closure
+        self._in_evaluation_mode = kind == "loss" and not rule.options.dropout_in_closure
         self._start = RandomState.capture(rule.world.device)
         self._outcomes: list[StepOutcome] = []
 

@@ -1,0 +1,171 @@
+"""Evaluating a task's model: its mode, batches spread over ranks, rows brought back in order.
+
+A task that gives rows is evaluated exactly: its metrics see every example once, in one order, on however many
+processes the rows were computed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from graftwork import GraftworkError
+from graftwork_trainer.device import move
+from graftwork_trainer.parallel import World, forget_gathered
+
+Columns = dict[str, Any]
+"""Column name to a tensor or list with an entry per example."""
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluate without gradients and with every module in evaluation mode; then restore each one's own."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def evaluate(
+    task: Any, model: nn.Module, split: str = "validation", *, world: World | None = None
+) -> dict[str, float]:
+    """Return a task's metrics on held-out data; every rank of the world calls it and gets the same.
+
+    Args:
+        task: see :class:`graftwork.Task`.
+        model: not wrapped; its modules' modes are restored.
+        split: of the task's data; another than ``validation`` only of tasks that give rows.
+        world: the processes that share the work; this one alone where it is left out.
+
+    Raises:
+        GraftworkError: rows do not fit together, or the evaluation failed on another rank.
+    """
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    world = world or World.alone(device)
+    with evaluation_mode(model):
+        if hasattr(task, "evaluate_rows"):
+            rows = _rows_of_all(task, model, split, world)
+            metrics = _on_rank_0(lambda: task.metrics(rows), world)
+        elif world.strategy == "fsdp":  # every rank takes part in each forward pass
+            own = task.evaluate(model)
+            metrics = _on_rank_0(lambda: own, world)
+        else:
+            metrics = _on_rank_0(lambda: task.evaluate(model), world)
+        forget_gathered(model)
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _rows_of_all(task: Any, model: nn.Module, split: str, world: World) -> Columns:
+    """The rows of every example, on rank 0; nothing on the others."""
+    own: dict[int, Columns] | str = {}
+    problem: Exception | None = None
+    try:
+        own = dict(_own_rows(task, model, split, world))
+    except Exception as error:
+        if world.size == 1:
+            raise
+        problem, own = error, f"{type(error).__name__}: {error}"
+    pieces: list[Any] = [own]
+    if world.size > 1:
+        pieces = [None] * world.size
+        dist.all_gather_object(pieces, own)
+    failed = [f"rank {rank}: {piece}" for rank, piece in enumerate(pieces) if isinstance(piece, str)]
+    if failed:
+        raise GraftworkError(f"the evaluation failed on {'; '.join(failed)}") from problem
+    if world.rank:
+        return {}
+    numbered = {number: rows for piece in pieces for number, rows in piece.items()}
+    return _in_order([numbered[number] for number in sorted(numbered)])
+
+
+def _own_rows(task: Any, model: nn.Module, split: str, world: World) -> Iterator[tuple[int, Columns]]:
+    for number, batch in _own_batches(task.batches(split, rank=0, world_size=1, seed=0), world):
+        rows = task.evaluate_rows(model, move(batch, world.device))
+        if number is not None:
+            columns = {name: _on_cpu(column) for name, column in rows.items()}
+            lengths = {name: len(column) for name, column in columns.items()}
+            if len(set(lengths.values())) != 1:
+                raise GraftworkError(
+                    f"evaluate_rows of {type(task).__name__} must give an entry per example in every column, "
+                    f"got {', '.join(f'{count} of {name!r}' for name, count in lengths.items()) or 'none'}"
+                )
+            yield number, columns
+
+
+def _own_batches(batches: Any, world: World) -> Iterator[tuple[int | None, Any]]:
+    """Every ``world.size``-th batch with its number.
+
+    Under FSDP all ranks must run the model equally often: one that is left without a batch in the last round
+    gets another's, without a number.
+    """
+    sharded = world.strategy == "fsdp"
+    if isinstance(batches, Sequence):
+        for first in range(0, len(batches), world.size):
+            number = first + world.rank
+            if number < len(batches):
+                yield number, batches[number]
+            elif sharded:
+                yield None, batches[first]
+        return
+    stream = iter(batches)
+    for first in itertools.count(0, world.size):
+        together = list(itertools.islice(stream, world.size))
+        if world.rank < len(together):
+            yield first + world.rank, together[world.rank]
+        elif sharded and together:
+            yield None, together[0]
+        if len(together) < world.size:
+            return
+
+
+def _on_cpu(column: Any) -> Any:
+    return column.detach().cpu() if isinstance(column, Tensor) else list(column)
+
+
+def _in_order(pieces: Sequence[Columns]) -> Columns:
+    """The columns of all batches, sorted by ``sample`` where they have it, each sample once."""
+    if not pieces:
+        raise GraftworkError("there is nothing to evaluate: batches('validation', ...) gave no batch")
+    columns = {
+        name: torch.cat([piece[name] for piece in pieces])
+        if isinstance(pieces[0][name], Tensor)
+        else list(itertools.chain.from_iterable(piece[name] for piece in pieces))
+        for name in pieces[0]
+    }
+    if "sample" not in columns:
+        return columns
+    first_place: dict[int, int] = {}
+    for place, sample in enumerate(torch.as_tensor(columns["sample"]).tolist()):
+        first_place.setdefault(sample, place)
+    order = [first_place[sample] for sample in sorted(first_place)]
+    return {
+        name: column[order] if isinstance(column, Tensor) else [column[place] for place in order]
+        for name, column in columns.items()
+    }
+
+
+def _on_rank_0(measure: Callable[[], Mapping[str, Any]], world: World) -> Mapping[str, Any]:
+    """Measure on rank 0 and let every rank know, also how it failed, so that none waits for one that did."""
+    if world.size == 1:
+        return measure()
+    answer: list[Any] = [None, None]
+    problem: Exception | None = None
+    if world.rank == 0:
+        try:
+            answer[0] = {name: float(value) for name, value in measure().items()}
+        except Exception as error:
+            problem, answer[1] = error, f"{type(error).__name__}: {error}"
+    dist.broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise GraftworkError(f"the evaluation failed on rank 0: {answer[1]}") from problem
+    return dict(answer[0])

@@ -1,0 +1,114 @@
+"""The options of a training, as dataclasses that a trainer gathers: ``loop: LoopOptions = LoopOptions()``."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from graftwork_trainer.device import Device
+from graftwork_trainer.random_state import make_deterministic, seed_everything
+from graftwork_trainer.schedule import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """What every training has, whoever takes its steps.
+
+    Args:
+        steps: optimizer steps in all.
+        seed: of the initial weights, the order of the data and dropout.
+        schedule: of the learning rate after the warm-up.
+        warmup_steps: steps of linear warm-up; the first of them already moves.
+        final_lr_fraction: of the base learning rate, where linear and cosine schedules end.
+        device: auto takes CUDA where there is one.
+        deterministic: use deterministic algorithms, at some cost on a GPU.
+        log_every: steps between records of the training loss.
+        evaluate_every: steps between evaluations; 0 for one at the end alone.
+        patience: evaluations without a better validation loss before training stops; none for no early stop.
+        checkpoint_every: steps between checkpoints; 0 for one at the end alone.
+        keep_checkpoints: how many checkpoints stay.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+
+    steps: int = 1000
+    seed: int = 0
+    schedule: Schedule = "cosine"
+    warmup_steps: int = 0
+    final_lr_fraction: float = 0.1
+    device: Device = "auto"
+    deterministic: bool = True
+    log_every: int = 10
+    evaluate_every: int = 100
+    patience: int | None = None
+    checkpoint_every: int = 100
+    keep_checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "steps": 1,
+            "warmup_steps": 0,
+            "log_every": 1,
+            "evaluate_every": 0,
+            "patience": 1,
+            "checkpoint_every": 0,
+            "keep_checkpoints": 1,
+        }
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be in 0..2**63 - 1, got {self.seed}")
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps must be at most steps = {self.steps}, got {self.warmup_steps}")
+        if not 0 <= self.final_lr_fraction <= 1:
+            raise ValueError(f"final_lr_fraction must be in 0..1, got {self.final_lr_fraction}")
+
+    def begin(self) -> None:
+        """Choose deterministic algorithms where that was asked for, and seed what is drawn from here on."""
+        if self.deterministic:
+            make_deterministic()
+        seed_everything(self.seed)
+
+    def seed_process(self, number: int) -> None:
+        """Seed what is drawn from here on, differently in each process."""
+        seed_everything(self.seed + number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientOptions(LoopOptions):
+    """What trainings by gradients of a task's loss have besides.
+
+    Args:
+        accumulate: micro-batches of every rank that make one step.
+        clip_norm: largest global gradient norm; none for no clipping.
+        dropout_in_closure: for optimizers that only evaluate the loss: do so in training mode, with dropout,
+            and not in evaluation mode.
+        precision: bfloat16 computes the loss under autocast; weights stay float32.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+
+    accumulate: int = 1
+    clip_norm: float | None = 1.0
+    dropout_in_closure: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1, got {self.accumulate}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be above 0, or none for no clipping, got {self.clip_norm}")
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The context that losses are computed in."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -1,0 +1,75 @@
+"""How a trainer takes its steps, for the loop to drive."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(slots=True)
+class StepOutcome:
+    """What a step leaves for the log, still on the device.
+
+    Args:
+        loss: mean over the step's micro-batches, before the update.
+        gradient_norm: before clipping; None where there are no gradients.
+        metrics: the task's own, of the last micro-batch.
+    """
+
+    loss: Tensor
+    gradient_norm: Tensor | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Procedure(ABC):
+    """What the loop drives: it logs, evaluates and saves, and owns no algorithm.
+
+    Attributes:
+        model: what a checkpoint holds.
+        optimizer: over that model; the loop schedules its groups' ``lr`` and saves its state.
+        device: where losses are.
+        unit: of throughput, ``tokens`` for instance.
+        units: trained on in the latest step, in all processes.
+        position: steps taken so far; where others were ahead, one step may take it further than by one.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    unit: str
+    units: int
+    position: int
+
+    @abstractmethod
+    def start(self, step: int) -> None:
+        """Take up the data after so many steps; called once, when a checkpoint has been loaded."""
+
+    @abstractmethod
+    def step(self) -> StepOutcome:
+        """Take one step."""
+
+    @abstractmethod
+    def evaluate(self) -> Mapping[str, float]:
+        """Metrics on held-out data; ``loss`` among them."""
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a scalar over processes."""
+        return value
+
+    def measurements(self) -> Mapping[str, float]:
+        """Further metrics for a record, asked for whenever the loop makes one."""
+        return {}
+
+    def artefacts(self, folder: Path) -> None:
+        """Write what the report is to show of the trained model."""
+        return
+
+    def result(self) -> Mapping[str, Any]:
+        """Further facts for the run's result, over the loop's own."""
+        return {}
