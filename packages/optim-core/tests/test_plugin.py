@@ -111,3 +111,22 @@ def test_every_option_has_a_type_that_a_recipe_can_check(reference: str) -> None
         assert selects == (reference.removeprefix("optimizer/") in OF_SELECTED_WEIGHTS)
         assert [name for name, option in options.items() if not option.meaning] == []
         assert [name for name, option in options.items() if option.type_text == "anything"] == []
+
+
+def test_reproductions_say_what_they_need_beyond_the_package() -> None:
+    needs = {
+        name: [extra.description.removesuffix(" (not installed)") for extra in component.extras]
+        for name, component in COMPONENTS.items()
+        if component.extras
+    }
+    picture = "needs matplotlib for its picture"
+    assert needs == {
+        "reproduction/gwt": [picture],
+        "reproduction/golore": [picture],
+        "reproduction/lozo": [
+            "needs graftwork-text",
+            "needs graftwork-text[lora] for the row of LoRA",
+            picture,
+        ],
+        "reproduction/nsgdc": ["needs graftwork-text for language_model = true", picture],
+    }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graftwork import Component, Kind, hookimpl
+from graftwork import Component, Extra, Kind, hookimpl
 
 HOSTS = "optimizer-host"
 TRANSFORMS = "gradient-transform"
 _GWT, _GALORE, _GOLORE = "arXiv:2501.07237", "arXiv:2403.03507", "arXiv:2410.11289"
 _LOZO, _MEZO, _NSGDC = "arXiv:2410.07698", "arXiv:2305.17333", "arXiv:2410.16561"
 _PACKAGE = "graftwork_optim_core"
+PICTURE = Extra("matplotlib", ("matplotlib",), "its picture")
+LORA = Extra("graftwork-text[lora]", ("peft",), "the row of LoRA")
 
 
 @hookimpl
@@ -42,6 +44,7 @@ def graftwork_components() -> Iterator[Component]:
         f"{_PACKAGE}.reproductions.gwt:reproduce",
         "GWT's optimizer-state sizes for LLaMA 60M to 7B, and two steps by hand",
         _GWT,
+        (PICTURE,),
     )
     yield Component(
         Kind.REPRODUCTION,
@@ -49,6 +52,7 @@ def graftwork_components() -> Iterator[Component]:
         f"{_PACKAGE}.reproductions.golore:reproduce",
         "a problem on which GaLore stalls and GoLore does not",
         _GOLORE,
+        (PICTURE,),
     )
     yield Component(
         Kind.REPRODUCTION,
@@ -56,6 +60,7 @@ def graftwork_components() -> Iterator[Component]:
         f"{_PACKAGE}.reproductions.lozo:reproduce",
         "a pretrained encoder fine-tuned with forward passes alone, and with gradients",
         _LOZO,
+        (Extra("graftwork-text", ("graftwork_text",)), LORA, PICTURE),
     )
     yield Component(
         Kind.REPRODUCTION,
@@ -63,6 +68,7 @@ def graftwork_components() -> Iterator[Component]:
         f"{_PACKAGE}.reproductions.nsgdc:reproduce",
         "normalized, clipped and plain SGD under noise of infinite variance",
         _NSGDC,
+        (Extra("graftwork-text", ("graftwork_text",), "language_model = true"), PICTURE),
     )
 
 

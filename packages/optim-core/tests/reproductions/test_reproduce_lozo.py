@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graftwork import GraftworkError
-from graftwork_optim_core.reproductions import by_name, lozo
+from graftwork import Extra, GraftworkError, get_registry
+from graftwork_optim_core.reproductions import lozo
 from graftwork_optim_core.reproductions.allocation import peak_allocation
 
 PASSES = 40
@@ -67,7 +68,7 @@ class Task:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     Task.made = []
-    monkeypatch.setattr(lozo, "build", lambda reference, package, **options: Task(**options))
+    monkeypatch.setattr(lozo, "choose", lambda kind, name, options: partial(Task, **options))
 
 
 def test_every_method_spends_the_same_forward_passes(small: None) -> None:
@@ -123,9 +124,20 @@ def test_options_out_of_range(tmp_path: Path, options: dict[str, Any], message: 
         lozo.reproduce(tmp_path, **options)
 
 
-def test_a_component_that_is_not_installed_names_its_package() -> None:
-    with pytest.raises(GraftworkError, match="needs task/nowhere: install graftwork-trainer"):
-        by_name.build_by_name("task/nowhere", "graftwork-trainer")
+def test_what_is_not_installed_is_named_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = Extra("graftwork-text[lora]", ("no_such_module",), "the row of LoRA")
+    monkeypatch.setattr(lozo, "LORA", absent)
+    monkeypatch.setenv("GRAFTWORK_PLUGINS", "optim-core")
+    get_registry.cache_clear()
+    try:
+        with pytest.raises(GraftworkError, match="task/prompt-classification comes with graftwork-text"):
+            lozo.reproduce(tmp_path / "never")
+    finally:
+        get_registry.cache_clear()
+    assert "without the row of LoRA, for which peft is not installed" in capsys.readouterr().out
+    assert not (tmp_path / "never").exists()
 
 
 def test_peak_allocation_counts_what_lives_together() -> None:

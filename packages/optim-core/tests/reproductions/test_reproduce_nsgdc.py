@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graftwork import Finding, GraftworkError
+from graftwork import Finding, GraftworkError, get_registry
 from graftwork_optim_core.normalized.accelerated import ANSGDC
 from graftwork_optim_core.normalized.nsgdc import NSGDC
 from graftwork_optim_core.normalized.optimizer import NormalizedOptimizer
 from graftwork_optim_core.normalized.schedules import KINDS, ScheduleKind, nsgdc_schedule, rate_exponent
 from graftwork_optim_core.normalized.variance_reduced import NSGDCVR
-from graftwork_optim_core.reproductions import by_name, nsgdc
+from graftwork_optim_core.reproductions import nsgdc
 from graftwork_optim_core.reproductions.heavy_tails_measures import (
     GAMMA0,
     GRIDS,
@@ -307,13 +307,13 @@ def test_options_out_of_range_are_named(tmp_path: Path, options: dict[str, Any],
 def test_the_language_model_names_the_package_that_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Nothing:
-        def find(self, reference: str) -> Any:
-            raise GraftworkError(f"there is no {reference}")
-
-    monkeypatch.setattr(by_name, "get_registry", Nothing)
-    with pytest.raises(GraftworkError, match="needs task/lm-pretrain: install graftwork-trainer"):
-        reproduce(tmp_path / "never", language_model=True)
+    monkeypatch.setenv("GRAFTWORK_PLUGINS", "optim-core")
+    get_registry.cache_clear()
+    try:
+        with pytest.raises(GraftworkError, match="task/lm-pretrain comes with graftwork-text"):
+            reproduce(tmp_path / "never", language_model=True)
+    finally:
+        get_registry.cache_clear()
     assert not (tmp_path / "never").exists()
 
 
@@ -332,12 +332,8 @@ class Bigrams(nn.Module):
 class Toy:
     """What the reproduction asks of a task, on tokens that repeat themselves."""
 
-    def __init__(self, *, model: Any, **_: Any) -> None:
-        self.model = model
-
     def build_model(self) -> nn.Module:
-        built: nn.Module = self.model(11)
-        return built
+        return Bigrams(11)
 
     def batches(self, split: str, *, rank: int, world_size: int, seed: int) -> Any:
         own = generator(seed)
@@ -359,16 +355,13 @@ class Toy:
 def toy(monkeypatch: pytest.MonkeyPatch) -> Any:
     from graftwork_optim_core.reproductions import heavy_tails_language_model as language
 
-    def build(reference: str, package: str, **options: Any) -> Any:
-        return Toy(**options) if reference.startswith("task/") else Bigrams(options["vocab_size"])
-
-    monkeypatch.setattr(language, "build", build)
+    monkeypatch.setattr(language, "choose", lambda kind, name, options: Toy)
     monkeypatch.setattr(language, "SEQUENCES", 64)
     return language
 
 
 def test_gradient_noise_is_taken_about_the_mean_of_single_sequences(toy: Any) -> None:
-    task = toy.make_task(0)
+    task = toy.make_task()
     model = task.build_model()
     norms = toy.noise_norms(task, model, 5, 64)
     stream = task.batches("train", rank=0, world_size=1, seed=5)
@@ -418,7 +411,7 @@ def test_the_language_model_is_trained_by_every_method(toy: Any, tmp_path: Path)
 
 def test_equal_seeds_start_from_equal_weights_and_leave_the_global_generator(toy: Any) -> None:
     before = torch.get_rng_state()
-    one, two, other = (toy.make_task(seed).build_model().table.weight for seed in (3, 3, 4))
+    one, two, other = (toy.fresh_model(toy.make_task(), seed).table.weight for seed in (3, 3, 4))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert torch.equal(before, torch.get_rng_state())

@@ -14,7 +14,6 @@ averages remember the same part of the run.
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +25,7 @@ import torch
 
 from graftwork import Finding
 from graftwork_optim_core.golore import GoLoreAdamW, GoLoreMSGD
+from graftwork_optim_core.reproductions.picture import can_draw
 from graftwork_optim_core.reproductions.stalling_problem import OptimizerOf, StallingProblem, descend
 from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
 
@@ -152,6 +152,7 @@ def reproduce(output: Path, steps: int = 20_000, seed: int = 0) -> list[Finding]
         raise ValueError(
             f"steps must be a positive multiple of {_BASES['SGD']}, the number of bases, got {steps}"
         )
+    pictured = can_draw()
     output.mkdir(parents=True, exist_ok=True)
     problem = StallingProblem.drawn()
     curves: list[DescentCurve] = []
@@ -172,7 +173,7 @@ def reproduce(output: Path, steps: int = 20_000, seed: int = 0) -> list[Finding]
     (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
     _write_levels(problem, curves, steps, output / "levels.csv")
     _write_curves(curves, output / "curves.csv")
-    if importlib.util.find_spec("matplotlib") is not None:
+    if pictured:
         _plot(problem, curves, steps, output / "golore.png")
     return findings
 

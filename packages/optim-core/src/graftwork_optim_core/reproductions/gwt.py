@@ -9,7 +9,6 @@ paper's tables.
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 from graftwork import Finding
 from graftwork_optim_core.gwt import GWTAdamW
 from graftwork_optim_core.memory import predicted_state_bytes
+from graftwork_optim_core.reproductions.picture import can_draw
 
 _FROM_SHAPES = "computed from the shapes, not quoted from the paper"
 
@@ -100,6 +100,7 @@ def reproduce(output: Path) -> list[Finding]:
         output: folder for ``findings.json``, ``state_sizes.csv`` and, where matplotlib is installed,
             ``state_sizes.png``; made if need be.
     """
+    pictured = can_draw()
     output.mkdir(parents=True, exist_ok=True)
     measured = {name: [state_gigabytes(shape, level) for level in range(5)] for name, shape in LLAMA.items()}
     findings = [
@@ -113,7 +114,7 @@ def reproduce(output: Path) -> list[Finding]:
         writer = csv.writer(file)
         writer.writerow(["model", *(f"{_optimizer(level)} [GB]" for level in range(5))])
         writer.writerows([name, *(f"{size:.3f}" for size in sizes)] for name, sizes in measured.items())
-    if importlib.util.find_spec("matplotlib") is not None:
+    if pictured:
         _plot(measured, output / "state_sizes.png")
     return findings
 

@@ -1,9 +1,8 @@
 """Is the gradient noise of a small language model heavy-tailed, and what follows for the choice of optimizer?
 
 1. gradient noise: the norms ``||g_i - g||`` of the gradients g_i of single sequences about their mean g, at
-the
-   start, in the middle and at the end of a run of AdamW. Hill's estimator on them gives a tail index with its
-   standard error: below 2 the variance would be infinite.
+   the start, in the middle and at the end of a run of AdamW. Hill's estimator on them gives a tail index with
+   its standard error: below 2 the variance would be infinite.
 2. training: NSGDC, AdamW, SGD and clipped SGD (both with momentum 0.9), each with a grid of learning rates of
    equal length, chosen by the validation loss with one seed, then three other seeds. All warm up and decay
    alike.
@@ -17,7 +16,6 @@ Raises:
 from __future__ import annotations
 
 import csv
-import importlib.util
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -28,19 +26,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from graftwork import Finding
+from graftwork import Finding, Kind, choose
 from graftwork_optim_core.normalized.nsgdc import NSGDC
-from graftwork_optim_core.reproductions.by_name import build_by_name
+from graftwork_optim_core.plugin import PICTURE
 from graftwork_optim_core.reproductions.heavy_tails_noise import hill_estimates
 
-PACKAGE = "graftwork-text"
 SEQUENCES = 2048
 """Of which the gradient noise is measured, one by one."""
 FRESH_SEEDS = 3
 TAIL_FRACTIONS = (0.02, 0.05, 0.1)
-_MODEL = {"hidden_size": 64, "intermediate_size": 172, "layers": 2, "heads": 4}
 _BATCH = 16
 _TASK = {
+    "model": {"name": "llama-tiny", "hidden_size": 64, "intermediate_size": 172, "layers": 2, "heads": 4},
     "data": "installed-prose",
     "vocabulary_size": 512,
     "sequence_length": 64,
@@ -75,20 +72,26 @@ METHODS = (
 )
 
 
-def make_task(seed: int) -> Any:
-    """Build the task, with a model of some 165,000 parameters.
+def make_task() -> Any:
+    """Build the task, whose model has some 165,000 parameters.
+
+    Raises:
+        GraftworkError: its package is not installed.
+    """
+    return choose(Kind.TASK, "lm-pretrain", _TASK)()
+
+
+def fresh_model(task: Any, seed: int) -> nn.Module:
+    """Return a model with initial weights of its own, and leave the global generator as it was.
 
     Args:
-        seed: of the initial weights, drawn when the task builds the model.
+        task: builds it.
+        seed: of the weights.
     """
-
-    def model(vocab_size: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            built: nn.Module = build_by_name("model/llama-tiny", PACKAGE, vocab_size=vocab_size, **_MODEL)
-        return built
-
-    return build_by_name("task/lm-pretrain", PACKAGE, model=model, **_TASK)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built: nn.Module = task.build_model()
+    return built
 
 
 def rate_factor(step: int, steps: int) -> float:
@@ -115,8 +118,8 @@ def train(
         seed: of weights and order of the data.
         look: called before every step and once at the end.
     """
-    task = make_task(seed)
-    model = task.build_model()
+    task = make_task()
+    model = fresh_model(task, seed)
     optimizer = method.make(model.parameters(), lr=rate)
     batches: Iterator[Any] = iter(task.batches("train", rank=0, world_size=1, seed=seed))
     for step in range(steps):
@@ -201,7 +204,7 @@ def measure(output: Path, steps: int, seed: int) -> list[Finding]:
         findings.append(Finding(f"language model, validation loss, {method.name}", None, mean, note))
     findings += _noise_findings(norms)
     _write(output, norms, rows)
-    if importlib.util.find_spec("matplotlib") is not None:
+    if not PICTURE.missing:
         _draw(norms, output / "gradient_noise.png")
     return findings
 

@@ -1,10 +1,9 @@
 """Fine-tuning a pretrained encoder with forward passes alone, beside fine-tuning with gradients.
 
 Sources: LOZO, arXiv:2410.07698; MeZO, arXiv:2305.17333. The published experiments (RoBERTa-large, OPT up to
-    66B,
-LLaMA) need a GPU and data that no package ships. This runs the same methods on a sentence encoder of 22.7M
-parameters (MiniLM) that learns to tell good from bad reviews by the cosine of a review to a sentence that
-says so (task ``prompt-classification``, data ``rotten-tomatoes``); another model and other data by name.
+66B, LLaMA) need a GPU and data that no package ships. This runs the same methods on a sentence encoder of
+22.7M parameters (MiniLM) that learns to tell good from bad reviews by the cosine of a review to a sentence
+that says so (task ``prompt-classification``, data ``rotten-tomatoes``); another model and other data by name.
 
 Every method gets the same number of forward passes: a zeroth-order step takes two, a step with gradients one
 (and a backward pass, which is not counted). Each has its learning rate from a grid of three, chosen on seeds
@@ -18,7 +17,6 @@ Raises GraftworkError where the task's package is not installed.
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import math
 import statistics
@@ -31,11 +29,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from graftwork import Finding
+from graftwork import Finding, Kind, choose
 from graftwork_optim_core.lozo import LOZO, LOZOM
 from graftwork_optim_core.mezo import MeZO
+from graftwork_optim_core.plugin import LORA
 from graftwork_optim_core.reproductions.allocation import peak_allocation
-from graftwork_optim_core.reproductions.by_name import build_by_name
+from graftwork_optim_core.reproductions.picture import can_draw
 
 RANK, INTERVAL = 2, 50
 _SELECTION_SEEDS = (1000,)
@@ -155,7 +154,7 @@ def reproduce(
         raise ValueError(f"forward_passes must be even and 4 or more, got {forward_passes}")
     if seeds < 2:
         raise ValueError(f"seeds must be 2 or more, got {seeds}")
-    output.mkdir(parents=True, exist_ok=True)
+    methods, pictured = _possible(), can_draw()
     task_of = partial(
         _task,
         model=model,
@@ -169,10 +168,11 @@ def reproduce(
     )
     start = task_of(seed=0, method=None)
     before = start.test_metrics(start.build_model())
+    output.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[Trained]] = {}
     chosen: dict[str, float] = {}
     peaks: dict[str, int] = {}
-    for method in _possible():
+    for method in methods:
         tasks = {seed: task_of(seed=seed, method=method) for seed in _SELECTION_SEEDS}
         chosen[method.name] = _best_rate(method, tasks, forward_passes // 2)
         runs = []
@@ -186,7 +186,7 @@ def reproduce(
     _write_curves(output / "curves.csv", results)
     findings = list(_findings(before, results, chosen, peaks, forward_passes))
     (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
-    if importlib.util.find_spec("matplotlib") is not None:
+    if pictured:
         _plot(output / "lozo.png", results, before)
     return findings
 
@@ -268,20 +268,22 @@ def _task(
         sizes = {"train_examples": 1000, "validation_examples": 500}
     sizes |= {"train_only": [train_only]} if method is not None and method.part else {}
     sizes |= {"lora_rank": method.lora_rank} if method is not None else {}
-    return build_by_name("task/prompt-classification", "graftwork-text", data_seed=seed, **options, **sizes)
+    given = {"data_seed": seed, **options, **sizes}
+    # What is None is left to its default, as in a recipe.
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return choose(Kind.TASK, "prompt-classification", chosen)()
 
 
 def _possible() -> Sequence[FineTuningMethod]:
     """Return the methods for which everything is installed."""
-    if importlib.util.find_spec("peft") is not None:
+    if not LORA.missing:
         return METHODS
-    print("LoRA is left out: peft is not installed (graftwork-text[lora])")
+    print(f"without {LORA.when}, for which peft is not installed: pip install '{LORA.requirement}'")
     return [method for method in METHODS if method.lora_rank is None]
 
 
 def _best_rate(method: FineTuningMethod, tasks: dict[int, Any], forward_passes: int) -> float:
-    """Return the learning rate of the grid with the smallest mean loss; a loss that is no number never
-    wins."""
+    """Return the learning rate of the grid with the smallest mean loss; what is no number never wins."""
     means: dict[float, float] = {}
     for rate in method.rates:
         losses = [

@@ -19,17 +19,16 @@ the paper's, whose own were not to be had; see :mod:`.heavy_tails_runs` and :mod
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from graftwork import Finding
 from graftwork_optim_core.normalized.schedules import KINDS, ScheduleKind, rate_exponent
+from graftwork_optim_core.reproductions import heavy_tails_language_model as language
 from graftwork_optim_core.reproductions.heavy_tails_figure import draw_figure
 from graftwork_optim_core.reproductions.heavy_tails_measures import (
     GRIDS,
@@ -43,6 +42,7 @@ from graftwork_optim_core.reproductions.heavy_tails_measures import (
 )
 from graftwork_optim_core.reproductions.heavy_tails_noise import NoiseKind
 from graftwork_optim_core.reproductions.heavy_tails_runs import Setting
+from graftwork_optim_core.reproductions.picture import can_draw
 
 INDICES = (1.2, 1.5, 1.8)
 NOISES: tuple[NoiseKind, ...] = ("stable", "pareto")
@@ -73,7 +73,7 @@ def reproduce(
 
     Raises:
         ValueError: an option is out of its range.
-        GraftworkError: the language model is wanted and its task or model is not installed.
+        GraftworkError: the language model is wanted, and its task or model is not installed.
     """
     if longest < 2048 or longest & (longest - 1):
         raise ValueError(f"longest must be a power of 2, 2048 or more, got {longest}")
@@ -81,11 +81,10 @@ def reproduce(
         raise ValueError(f"seeds must be 2 or more, got {seeds}")
     if language_model_steps < 20:
         raise ValueError(f"language_model_steps must be 20 or more, got {language_model_steps}")
-    language: Any = None
+    # What is not installed is said now, not a minute later.
+    pictured = can_draw()
     if language_model:
-        language = importlib.import_module(f"{__package__}.heavy_tails_language_model")
-        # What is not installed is said now, not a minute later.
-        language.make_task(seed)
+        language.make_task()
     output.mkdir(parents=True, exist_ok=True)
     horizons = [2**power for power in range(_SHORTEST, longest.bit_length())]
     curves = [
@@ -111,9 +110,9 @@ def reproduce(
     ]
     _write_curves(curves, output)
     _write_comparison(compared, output / "comparison.csv")
-    if importlib.util.find_spec("matplotlib") is not None:
+    if pictured:
         draw_figure(curves, compared, plateaus, fourfold, output / "nsgdc.png")
-    if language is not None:
+    if language_model:
         findings += language.measure(output, language_model_steps, seed)
     (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
     return findings
