@@ -57,6 +57,7 @@ class Trained:
 
     run: Any
     trainer: Any
+    task: Any
     optimizer: Any
     model: Any
 
@@ -151,7 +152,7 @@ def train(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         except Exception as error:
             opened.fail(str(error))
             raise
-        return Trained(opened, trainer, **seen)
+        return Trained(opened, trainer, task, **seen)
 
     return run
 

@@ -159,16 +159,16 @@ def test_a_loss_closure_evaluates_without_dropout_unless_asked_for_it(train):
 
 
 def test_the_model_is_in_training_mode_again_after_a_step(train, monkeypatch):
-    from graftwork_trainer.loop import Training
+    from graftwork_trainer.loop import Loop
 
     modes = []
-    keep = Training._keep_records
+    keep = Loop._keep_records
 
     def note_mode(self, progress, *, last):
         modes.append(self.procedure.model.training)
         keep(self, progress, last=last)
 
-    monkeypatch.setattr(Training, "_keep_records", note_mode)
+    monkeypatch.setattr(Loop, "_keep_records", note_mode)
     train("optimizer.name=evolution")
     assert modes == [True] * 12
 
@@ -256,6 +256,8 @@ def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_last_checkpoi
         ("trainer.clip_norm=0.0", "clip_norm must be above 0"),
         ("trainer.step_in_backward=true", "clip_norm must be none with step_in_backward"),
         ("trainer.final_lr_fraction=1.5", "final_lr_fraction must be in 0..1, got 1.5"),
+        ("trainer.seed=-1", "seed must be in 0..2**63 - 1, got -1"),
+        ("trainer.seed=99999999999999999999", "seed must be in 0..2**63 - 1, got 99999999999999999999"),
         ("trainer.patience=0", "patience must be at least 1, got 0"),
         ("optimizer.lr=-1.0", "optimizer/adamw: Invalid learning rate: -1.0"),
     ],
@@ -283,18 +285,63 @@ def test_resuming_a_run_that_ended_keeps_its_result(train):
 def test_a_request_to_stop_that_comes_after_the_records_is_saved_a_step_later(train, monkeypatch):
     import signal
 
-    from graftwork_trainer.loop import Training
+    from graftwork_trainer.loop import Loop
 
-    keep = Training._keep_records
+    keep = Loop._keep_records
 
     def keep_and_interrupt(self, progress, *, last):
         keep(self, progress, last=last)
-        if self.state.step == 3:
+        if self.progression.step == 3:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Training, "_keep_records", keep_and_interrupt)
+    monkeypatch.setattr(Loop, "_keep_records", keep_and_interrupt)
     with pytest.raises(GraftworkError, match="stopped at step 4 and saved"):
         train("trainer.checkpoint_every=0", directory="stopped")
     monkeypatch.undo()
     whole, rest = train(directory="whole"), train(directory="stopped", resume=True)
     assert_same_bits(weights(whole), weights(rest))
+
+
+def test_norms_and_biases_are_spared_weight_decay_and_the_run_says_so(train):
+    trained = train("optimizer.weight_decay=0.5", "optimizer.lr=0.0")
+    groups = trained.optimizer.param_groups
+    assert [(group["weight_decay"], [p.ndim for p in group["params"]]) for group in groups] == [
+        (0.5, [2, 2]),
+        (0.0, [1, 1]),
+    ]
+    environment = json.loads((trained.run.directory / "environment.json").read_text())
+    assert environment["weight_decay"] == "0.5 on 2 tensors; none on 2 (norms and biases are spared)"
+
+
+def test_the_task_says_which_way_is_better_and_the_run_keeps_it(train):
+    environment = json.loads((train().run.directory / "environment.json").read_text())
+    assert environment["metric_directions"] == {"validation/loss": "lower", "train/loss": "lower"}
+    told = train("task.name=rows", directory="told").run.directory
+    assert list(json.loads((told / "environment.json").read_text())["metric_directions"].items())[:2] == [
+        ("validation/agreement", "higher"),
+        ("validation/loss", "lower"),
+    ]
+
+
+def test_a_task_is_evaluated_in_evaluation_mode_without_gradients_and_its_modules_keep_their_modes(train):
+    trained = train("task.name=watching", "task.dropout=0.5")
+    assert trained.task.seen == [(False, False)] * 3
+    # One module was put into evaluation mode by the task, and training did not forget it.
+    assert [module.training for module in trained.model.blocks] == [True, False]
+
+
+def test_groups_of_the_task_reach_the_optimizer(train):
+    trained = train(
+        "task.name=grouped", "optimizer.name=sgd", "trainer.schedule=constant", "optimizer.lr=0.5"
+    )
+    assert [group["lr"] for group in trained.optimizer.param_groups] == pytest.approx([0.05, 0.0])
+
+
+def test_artefacts_are_written_when_training_has_ended_and_their_failure_loses_nothing(train, capsys):
+    trained = train("task.name=watching")
+    assert (
+        trained.run.directory / "artefacts" / "modes.txt"
+    ).read_text() == "training False, gradients False"
+    failed = train("task.name=watching", "task.artefacts_fail=true", directory="failed")
+    assert failed.result()["status"] == "finished"
+    assert failed.run.checkpoints.steps()[-1] == 12

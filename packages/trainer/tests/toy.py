@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -106,6 +107,85 @@ class Regression:
             loss = nn.functional.mse_loss(model(inputs), torch.sin(inputs[:, :3]))
         self.evaluations += 1
         return {"loss": float(loss) + (self.evaluations if self.validation_loss_rises else 0)}
+
+
+class Watching(Regression):
+    """Notes the mode it is evaluated in; never sets one. Keeps its last layer in evaluation mode."""
+
+    def __init__(self, *, dropout: float = 0.5, artefacts_fail: bool = False) -> None:
+        super().__init__(dropout=dropout)
+        self.artefacts_fail = artefacts_fail
+        self.seen = []
+
+    def loss(self, model, batch):
+        model.blocks[1].eval()
+        return super().loss(model, batch)
+
+    def evaluate(self, model):
+        self.seen.append((model.training, torch.is_grad_enabled()))
+        inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+        return {"loss": nn.functional.mse_loss(model(inputs), torch.sin(inputs[:, :3]))}
+
+    def artefacts(self, model, folder):
+        if self.artefacts_fail:
+            raise ValueError("no ink")
+        text = f"training {model.training}, gradients {torch.is_grad_enabled()}"
+        (folder / "modes.txt").write_text(text)
+
+
+class Grouped(Regression):
+    """Trains its first layer at a tenth of the rate that a group of its own says, and its last not at all."""
+
+    def __init__(self, *, batch_size: int = 8) -> None:
+        super().__init__(batch_size=batch_size)
+
+    def parameter_groups(self, model):
+        first, last = model.blocks
+        return [
+            {"params": list(first.parameters()), "lr": 0.05},
+            {"params": list(last.parameters()), "lr": 0.0},
+        ]
+
+
+class Rows(Regression):
+    """Evaluated by rows: 37 numbered examples in another order, batches of 5, a metric that is no mean."""
+
+    metric_directions: ClassVar = {"agreement": "higher", "loss": "lower"}
+
+    def __init__(self, *, batch_size: int = 8, as_iterator: bool = False, fails_on_rank: int = -1) -> None:
+        super().__init__(batch_size=batch_size, dropout=0.0)
+        self.as_iterator = as_iterator
+        self.fails_on_rank = fails_on_rank
+
+    def batches(self, split, *, rank, world_size, seed):
+        if split == "train":
+            return super().batches(split, rank=rank, world_size=world_size, seed=seed)
+        generator = torch.Generator().manual_seed(2)
+        inputs, order = torch.randn(37, 4, generator=generator), torch.randperm(37, generator=generator)
+        batches = [{"inputs": inputs[rows], "sample": rows} for rows in order.split(5)]
+        batches = batches[rank::world_size]
+        return iter(batches) if self.as_iterator else batches
+
+    def evaluate_rows(self, model, batch):
+        if int(os.environ.get("RANK", "0")) == self.fails_on_rank:
+            raise ValueError("this rank has no luck")
+        inputs = batch["inputs"]
+        targets = torch.sin(inputs[:, :3])
+        return {
+            "sample": batch["sample"],
+            "error": (model(inputs) - targets).square().mean(1),
+            "first": model(inputs)[:, 0],
+            "target": targets[:, 0],
+            "name": [f"row {number}" for number in batch["sample"].tolist()],
+        }
+
+    def metrics(self, rows):
+        assert rows["name"] == [f"row {number}" for number in range(37)]
+        ranks = [rows[name].argsort().argsort().double() for name in ("first", "target")]
+        return {
+            "agreement": torch.corrcoef(torch.stack(ranks))[0, 1],
+            "loss": rows["error"].double().mean(),
+        }
 
 
 class Evolution(torch.optim.Optimizer):
@@ -248,6 +328,9 @@ def reproduce(output, factor: float = 1.0):
 def graftwork_components():
     here = "graftwork_toy"
     yield Component(Kind.TASK, "regression", f"{here}:Regression", "for tests")
+    yield Component(Kind.TASK, "rows", f"{here}:Rows", "evaluated by rows")
+    yield Component(Kind.TASK, "watching", f"{here}:Watching", "notes its mode")
+    yield Component(Kind.TASK, "grouped", f"{here}:Grouped", "makes groups")
     yield Component(Kind.OPTIMIZER, "sgd", "torch.optim:SGD", "torch's")
     yield Component(Kind.OPTIMIZER, "adamw", "torch.optim:AdamW", "torch's")
     yield Component(Kind.OPTIMIZER, "evolution", f"{here}:Evolution", "zeroth order")

@@ -56,6 +56,11 @@ def evaluate(
         if hasattr(task, "evaluate_rows"):
             rows = _rows_of_all(task, model, split, world)
             metrics = _on_rank_0(lambda: task.metrics(rows), world)
+        elif split != "validation":
+            raise GraftworkError(
+                f"{type(task).__name__} evaluates its validation data alone, not {split!r}: that needs "
+                "evaluate_rows and metrics"
+            )
         elif world.strategy == "fsdp":  # every rank takes part in each forward pass
             own = task.evaluate(model)
             metrics = _on_rank_0(lambda: own, world)
@@ -85,6 +90,8 @@ def _rows_of_all(task: Any, model: nn.Module, split: str, world: World) -> Colum
     if world.rank:
         return {}
     numbered = {number: rows for piece in pieces for number, rows in piece.items()}
+    if not numbered:
+        raise GraftworkError(f"there is nothing to evaluate: batches({split!r}, ...) gave no batch")
     return _in_order([numbered[number] for number in sorted(numbered)])
 
 
@@ -134,8 +141,6 @@ def _on_cpu(column: Any) -> Any:
 
 def _in_order(pieces: Sequence[Columns]) -> Columns:
     """The columns of all batches, sorted by ``sample`` where they have it, each sample once."""
-    if not pieces:
-        raise GraftworkError("there is nothing to evaluate: batches('validation', ...) gave no batch")
     columns = {
         name: torch.cat([piece[name] for piece in pieces])
         if isinstance(pieces[0][name], Tensor)

@@ -1,0 +1,89 @@
+"""Evaluation by rows and whole, in one process; several are test_distributed's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from graftwork import GraftworkError
+from graftwork_trainer.evaluation import evaluate, evaluation_mode
+
+
+class Rows:
+    """Rows as they are given, batch by batch."""
+
+    def __init__(self, *batches):
+        self.given = batches
+
+    def batches(self, split, *, rank, world_size, seed):
+        assert (rank, world_size) == (0, 1)
+        return [] if split == "empty" else list(self.given)
+
+    def evaluate_rows(self, model, batch):
+        return batch
+
+    def metrics(self, rows):
+        self.rows = rows
+        return {"loss": float(torch.as_tensor(rows["x"]).sum())}
+
+
+def test_rows_come_in_the_order_of_batches():
+    task = Rows({"x": torch.tensor([1, 2]), "y": ["a", "b"]}, {"x": torch.tensor([3]), "y": ["c"]})
+    assert evaluate(task, nn.Linear(1, 1)) == {"loss": 6.0}
+    assert task.rows["x"].tolist() == [1, 2, 3]
+    assert task.rows["y"] == ["a", "b", "c"]
+
+
+def test_numbered_rows_are_sorted_and_each_is_kept_once():
+    # As a sampler does that pads the last batch with examples it has given already.
+    task = Rows(
+        {"sample": torch.tensor([2, 0]), "x": [20, 0]},
+        {"sample": torch.tensor([1, 2]), "x": [10, 99]},
+    )
+    evaluate(task, nn.Linear(1, 1))
+    assert task.rows["x"] == [0, 10, 20]
+    assert task.rows["sample"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ({"x": [1, 2], "y": [1]}, "an entry per example in every column, got 2 of 'x', 1 of 'y'"),
+        ({}, "an entry per example in every column, got none"),
+    ],
+)
+def test_columns_that_do_not_fit_together_are_refused(rows, sentence):
+    with pytest.raises(GraftworkError, match=sentence):
+        evaluate(Rows(rows), nn.Linear(1, 1))
+
+
+def test_nothing_to_evaluate_is_said():
+    with pytest.raises(GraftworkError, match=r"batches\('empty', \.\.\.\) gave no batch"):
+        evaluate(Rows(), nn.Linear(1, 1), "empty")
+
+
+def test_another_part_needs_rows():
+    class Whole:
+        def evaluate(self, model):
+            return {"loss": 1.0}
+
+    assert evaluate(Whole(), nn.Linear(1, 1)) == {"loss": 1.0}
+    with pytest.raises(GraftworkError, match=r"Whole evaluates its validation data alone, not 'test'"):
+        evaluate(Whole(), nn.Linear(1, 1), "test")
+
+
+def test_modes_are_restored_module_by_module_also_after_a_failure():
+    model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1), nn.Dropout())
+    model[1].eval()
+    seen = []
+
+    def fail():
+        seen.append((any(module.training for module in model.modules()), torch.is_grad_enabled()))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), evaluation_mode(model):
+        fail()
+    assert seen == [(False, False)]
+    assert [module.training for module in model] == [True, False, True]
+    assert torch.is_grad_enabled()
