@@ -22,10 +22,11 @@ from graftwork_lightning import OptimizerByName, optimizer_for
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.strategies import FSDPStrategy
-from small_runs import STEPS, STOP, LanguageModel, resumed, same, trained, trainer, weights
-from torch import nn
+from small_runs import STEPS, STOP, LanguageModel, resumed, same, sequences, trained, trainer, weights
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from graftwork import GraftworkError, get_registry
+from graftwork import GraftworkError, Kind, choose, get_registry
 from graftwork.testing import write_plugin
 
 GWT = ("gwt-adamw", {"level": 2, "report": "off"})
@@ -128,7 +129,9 @@ def test_the_checkpoint_holds_tensors_and_plain_numbers_only(tmp_path: Path) -> 
 def test_adamw_by_name_is_torchs_own_to_the_bit(tmp_path: Path) -> None:
     class Own(LanguageModel):
         def configure_optimizers(self) -> Any:
-            return torch.optim.AdamW(self.parameters(), lr=1e-2)
+            weights = [weight for weight in self.parameters() if weight.ndim > 1]
+            others = [weight for weight in self.parameters() if weight.ndim < 2]
+            return torch.optim.AdamW([{"params": weights}, {"params": others, "weight_decay": 0.0}], lr=1e-2)
 
     class Named(LanguageModel):
         def configure_optimizers(self) -> Any:
@@ -180,6 +183,52 @@ def test_two_processes_end_alike_resume_exactly_and_match_one_process(tmp_path: 
 
 
 # --- what the optimizer is given
+
+
+class Mixed(LightningModule):
+    """Weights of every kind that decay is asked of."""
+
+    def __init__(self, name: str, options: dict[str, Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(256, 16)
+        self.mlp = nn.Linear(16, 16)
+        self.norm = nn.LayerNorm(16)
+        self.batch_norm = nn.BatchNorm1d(16)
+        self.head = nn.Linear(16, 256)
+        self.by_name = OptimizerByName(name, options)
+
+    def training_step(self, batch: Tensor, index: int) -> Tensor:
+        hidden = self.norm(self.mlp(self.embedding(batch[:, :-1])))
+        logits = self.head(self.batch_norm(hidden.flatten(0, 1)))
+        return nn.functional.cross_entropy(logits, batch[:, 1:].flatten())
+
+    def configure_optimizers(self) -> Any:
+        return self.by_name(self)
+
+
+@pytest.mark.parametrize("name", ["adamw", "gwt-adamw"])
+def test_weights_decay_by_graftworks_rule_and_end_as_in_a_bare_loop(tmp_path: Path, name: str) -> None:
+    options = {"lr": 1e-2, "weight_decay": 0.1}
+    options |= {"level": 1, "report": "off"} if name == "gwt-adamw" else {}
+    model = Mixed(name, options)
+    run = trainer(tmp_path, max_steps=5, accumulate_grad_batches=1, gradient_clip_val=None)
+    run.fit(model, DataLoader(sequences(), batch_size=4))
+    names = {id(weight): parameter for parameter, weight in model.named_parameters()}
+    groups = run.optimizers[0].param_groups
+    decay = {names[id(weight)]: group["weight_decay"] for group in groups for weight in group["params"]}
+    assert decay == {
+        parameter: 0.1 if parameter in ("embedding.weight", "mlp.weight", "head.weight") else 0.0
+        for parameter in names.values()
+    }
+    alone = Mixed(name, options)
+    optimizer = choose(Kind.OPTIMIZER, name, options).for_model(alone)
+    for batch in sequences().split(4)[:5]:
+        optimizer.zero_grad()
+        alone.training_step(batch, 0).backward()
+        optimizer.step()
+    assert all(torch.equal(value, alone.state_dict()[key]) for key, value in model.state_dict().items())
+    assert not torch.equal(alone.mlp.weight, Mixed(name, options).mlp.weight)
 
 
 def test_select_parameters_makes_the_groups() -> None:
@@ -315,7 +364,7 @@ def test_without_optimizers_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("GRAFTWORK_DISABLE", "optim-core")
     get_registry.cache_clear()
     try:
-        with pytest.raises(GraftworkError, match="`pip install graftwork-optim-core` registers some"):
+        with pytest.raises(GraftworkError, match="optimizer/gwt-adamw comes with graftwork-optim-core"):
             OptimizerByName("gwt-adamw")
     finally:
         get_registry.cache_clear()

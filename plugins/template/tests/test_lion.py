@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
 from graftwork import Kind, get_registry
 from graftwork.recipe import recipe_path
-from graftwork.schema import options_of
+from graftwork.schema import schema_of
 
 
 def network() -> nn.Sequential:
@@ -187,7 +187,7 @@ def test_the_registry_finds_it_and_every_option_is_explained() -> None:
     registry = get_registry()
     entry = registry.find("optimizer/plugin-template:lion")
     assert registry.resolve(entry) is Lion
-    options = options_of(Lion, registry.kinds[Kind.OPTIMIZER])
+    options = schema_of(Lion, registry.kinds[Kind.OPTIMIZER]).options
     assert list(options) == ["lr", "betas", "weight_decay", "maximize"]
     assert all(option.meaning for option in options.values())
 
@@ -197,7 +197,7 @@ def test_the_recipe_sets_options_that_exist() -> None:
     recipe = tomllib.loads(recipe_path(registry.find("recipe/lm-pretrain-lion")).read_text("utf-8"))
     chosen = recipe["optimizer"]
     assert registry.resolve(registry.find(f"optimizer/{chosen.pop('name')}")) is Lion
-    assert chosen.keys() <= options_of(Lion, registry.kinds[Kind.OPTIMIZER]).keys()
+    assert chosen.keys() <= schema_of(Lion, registry.kinds[Kind.OPTIMIZER]).options.keys()
 
 
 def test_listing_it_does_not_import_torch() -> None:

@@ -30,9 +30,10 @@ from small_runs import (
     trainer,
     weights,
 )
+from torch import Tensor, nn
 from transformers import Trainer
 
-from graftwork import GraftworkError, get_registry
+from graftwork import GraftworkError, Kind, choose, get_registry
 from graftwork.testing import write_plugin
 
 STRANGER = """
@@ -181,6 +182,48 @@ def test_select_parameters_makes_the_groups_and_norms_do_not_decay(tmp_path: Pat
     assert moments.shape == (64, 16)
 
 
+class Mixed(nn.Module):
+    """Weights of every kind that decay is asked of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(256, 16)
+        self.mlp = nn.Linear(16, 16)
+        self.norm = nn.LayerNorm(16)
+        self.batch_norm = nn.BatchNorm1d(16)
+        self.head = nn.Linear(16, 256)
+
+    def forward(self, input_ids: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        hidden = self.norm(self.mlp(self.embedding(input_ids)))
+        logits = self.head(self.batch_norm(hidden.flatten(0, 1)))
+        return {"loss": nn.functional.cross_entropy(logits, labels.flatten())}
+
+
+@pytest.mark.parametrize("name", ["adamw", "gwt-adamw"])
+def test_weights_decay_by_graftworks_rule_and_end_as_in_a_bare_loop(tmp_path: Path, name: str) -> None:
+    options = {"lr": 1e-2} | ({"level": 1, "report": "off"} if name == "gwt-adamw" else {})
+    rows = [sequences()[0]] * 8  # all alike, so that their order is of no account
+    plain = {"lr_scheduler_type": "constant", "warmup_steps": 0, "max_grad_norm": 0.0}
+    args = arguments(tmp_path, max_steps=5, gradient_accumulation_steps=1, **plain)
+    run = GraftworkTrainer(Mixed(), args, train_dataset=rows, optimizer=name, optimizer_options=options)
+    run.train()
+    decay = {weight: group["weight_decay"] for names, group in groups_by_name(run) for weight in names}
+    assert decay == {
+        parameter: 0.1 if parameter in ("embedding.weight", "mlp.weight", "head.weight") else 0.0
+        for parameter, _ in run.model.named_parameters()
+    }
+    alone = Mixed()
+    optimizer = choose(Kind.OPTIMIZER, name, {**options, "weight_decay": 0.1}).for_model(alone)
+    batch = {key: torch.stack([row[key] for row in rows[:4]]) for key in ("input_ids", "labels")}
+    for _ in range(5):
+        optimizer.zero_grad()
+        alone(**batch)["loss"].backward()
+        optimizer.step()
+    assert all(torch.equal(value, alone.state_dict()[key]) for key, value in run.model.state_dict().items())
+    assert not torch.equal(alone.mlp.weight, Mixed().mlp.weight)
+
+
 def test_rate_and_decay_are_the_arguments_unless_options_say_otherwise(tmp_path: Path) -> None:
     of_arguments = trainer(tmp_path, optimizer="adamw")
     made = of_arguments.create_optimizer()
@@ -289,7 +332,7 @@ def test_without_optimizers_it_says_what_to_install(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("GRAFTWORK_DISABLE", "optim-core")
     get_registry.cache_clear()
     try:
-        with pytest.raises(GraftworkError, match="`pip install graftwork-optim-core` registers some"):
+        with pytest.raises(GraftworkError, match="optimizer/gwt-adamw comes with graftwork-optim-core"):
             trainer(tmp_path, **GWT)
     finally:
         get_registry.cache_clear()

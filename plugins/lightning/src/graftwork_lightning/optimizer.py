@@ -12,7 +12,6 @@ from torch import nn
 from torch.optim.optimizer import ParamsT
 
 from graftwork import GraftworkError, Kind, choose
-from graftwork.schema import companion_of
 
 # They flatten weights and cut them up.
 _FLATTENING_STRATEGIES = ("FSDPStrategy", "DeepSpeedStrategy")
@@ -25,7 +24,9 @@ def optimizer_for(module: nn.Module, name: str, /, **options: Any) -> torch.opti
         module: a LightningModule in its ``configure_optimizers``, or any module.
         name: a registered name, ``graftwork list optimizer`` shows all.
         **options: of the optimizer and of its ``select_parameters``, as ``graftwork info optimizer/NAME``
-            explains them. An open ``total_steps`` is the Lightning Trainer's number of steps.
+            explains them. An open ``total_steps`` is the Lightning Trainer's number of steps. Where
+            ``weight_decay`` is not 0, biases, the scales of norms and all else of fewer than two dimensions
+            are in groups that do not decay.
 
     Raises:
         GraftworkError: the name is unknown, an option is wrong or refused, the optimizer needs a closure, or
@@ -73,12 +74,12 @@ class OptimizerByName:
 
         Args:
             module: all of it, so that ``select_parameters`` can tell its parts; where the optimizer has none,
-                parameters will do.
+                parameters will do, in groups of your own if some of them are not to decay.
         """
         if not isinstance(module, nn.Module):
             return self._over_parameters(module)
         trainer = _trainer_of(module)
-        facts = {}
+        facts: dict[str, Any] = {}
         # Asking for the number of steps loads the training data, so only who wants to know asks.
         if "total_steps" in inspect.signature(self._choice.target).parameters:
             steps = getattr(trainer, "estimated_stepping_batches", math.inf)
@@ -96,7 +97,7 @@ class OptimizerByName:
         return f"{type(self).__name__}({self.name!r}, {self.options!r})"
 
     def _over_parameters(self, parameters: ParamsT) -> torch.optim.Optimizer:
-        if companion_of(self._choice.target, self._choice.kind) is not None:
+        if self._choice.kind.companion_of(self._choice.target) is not None:
             raise GraftworkError(
                 f"optimizer/{self._choice.name} tells weights apart by the modules that they are in: call it "
                 "with the module, not with its parameters"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 from transformers import Trainer
 
 from graftwork import Choice, GraftworkError, Kind, choose
+from graftwork.weight_decay import split_by_decay
 
 
 class GraftworkTrainer(Trainer):
@@ -18,8 +19,8 @@ class GraftworkTrainer(Trainer):
     Everything else is the Trainer's own: its arguments, schedule, checkpoints and processes. To give another
     Trainer the same, put this class in front: ``class MyTrainer(GraftworkTrainer, SFTTrainer): pass``.
 
-    The optimizer's ``select_parameters`` makes the groups where it has one, and within each the Trainer's
-    rule holds: biases and norms do not decay (:meth:`~transformers.Trainer.get_decay_parameter_names`).
+    The optimizer's ``select_parameters`` makes the groups where it has one, and within each Graftwork's rule
+    of weight decay holds: biases, the scales of norms and all of fewer than two dimensions do not decay.
 
     Args:
         *args: as for the Trainer.
@@ -93,22 +94,11 @@ class GraftworkTrainer(Trainer):
     def _build(self, choice: Choice, model: nn.Module) -> torch.optim.Optimizer:
         groups = choice.parameters_of(model)
         if "weight_decay" in choice.options:
-            groups = list(self._split_by_decay(groups, model))
+            # Where it is 0 too, as the Trainer does it: its checkpoints have these groups.
+            listed = groups if groups and isinstance(groups[0], Mapping) else [{"params": groups}]
+            groups = split_by_decay(listed, model)
         optimizer: torch.optim.Optimizer = choice(groups)
         return optimizer
-
-    def _split_by_decay(self, groups: Iterable[Any], model: nn.Module) -> Iterator[dict[str, Any]]:
-        decaying_names = set(self.get_decay_parameter_names(model))
-        decaying = {id(weight) for name, weight in model.named_parameters() if name in decaying_names}
-        for group in _as_groups(groups):
-            parts: tuple[list[Any], list[Any]] = ([], [])
-            for item in group["params"]:
-                weight = item[1] if isinstance(item, tuple) else item
-                parts[id(weight) not in decaying].append(item)
-            if parts[0]:
-                yield {**group, "params": parts[0]}
-            if parts[1]:
-                yield {**group, "params": parts[1], "weight_decay": 0.0}
 
     def _refuse_a_second_optimizer(self) -> None:
         if self.optimizer is not None or self.optimizer_cls_and_kwargs is not None:
@@ -130,8 +120,3 @@ class GraftworkTrainer(Trainer):
                 f"optimizer/{self._optimizer_name} makes its state for whole weights, and {engine} cuts them "
                 "up afterwards: use DDP, or an optimizer that makes its state in the first step"
             )
-
-
-def _as_groups(parameters: Iterable[Any]) -> list[dict[str, Any]]:
-    listed = list(parameters)
-    return listed if listed and isinstance(listed[0], dict) else [{"params": listed}]
