@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from graftwork_text.tasks.answering.prompt_answering import PromptAnswering
     from graftwork_text.tasks.classification.prompt_classification import PromptClassification
     from graftwork_text.tasks.classification.sequence_classification import SequenceClassification
-    from graftwork_text.tasks.lm_pretrain import LanguageModelPretraining
+    from graftwork_text.tasks.language_model.lm_pretrain import LanguageModelPretraining
 
 __all__ = ["LanguageModelPretraining", "SequenceClassification", "PromptClassification", "PromptAnswering"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "LanguageModelPretraining": "tasks.lm_pretrain",
+        "LanguageModelPretraining": "tasks.language_model.lm_pretrain",
         "PromptAnswering": "tasks.answering.prompt_answering",
         "PromptClassification": "tasks.classification.prompt_classification",
         "SequenceClassification": "tasks.classification.sequence_classification",

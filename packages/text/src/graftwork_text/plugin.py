@@ -15,7 +15,7 @@ def graftwork_components() -> Iterator[Component]:
     yield Component(
         Kind.TASK,
         "lm-pretrain",
-        "graftwork_text.tasks.lm_pretrain:LanguageModelPretraining",
+        "graftwork_text.tasks.language_model.lm_pretrain:LanguageModelPretraining",
         "causal language-model pretraining on text, perplexity on held-out documents",
     )
     yield Component(

@@ -81,9 +81,7 @@ def test_unpacking_without_gguf_names_the_extra(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path))
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else find_spec(name))
-    with pytest.raises(
-        GraftworkError, match=r"needs the package gguf: pip install 'graftwork-text\[gguf\]'"
-    ):
+    with pytest.raises(GraftworkError, match=r"needs the package gguf: pip install 'graftwork-text\[gguf\]'"):
         gguf_weights.dequantised(tmp_path / "x.gguf", name="x", sha256="0" * 64)
     # Once it is unpacked the package is not needed.
     entry = tmp_path / "models" / f"x-{'0' * 12}-bfloat16"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from graftwork.errors import GraftworkError, did_you_mean
 from graftwork_text.corpora.corpus import Corpus
-from graftwork_text.corpora.files import text_files
+from graftwork_text.corpora.text_files import text_files
 
 _REGISTERED = {
     "installed-prose": "graftwork_text.corpora.installed_prose:installed_prose",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from graftwork.errors import GraftworkError, did_you_mean
 from graftwork_text.corpora.labelled import LabelledCorpus
-from graftwork_text.corpora.labelled_files import TABLE_SUFFIXES, labelled_files
+from graftwork_text.corpora.tables import TABLE_SUFFIXES, labelled_files
 
 _REGISTERED = {
     "rotten-tomatoes": "graftwork_text.corpora.labelled_fetched:rotten_tomatoes",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from graftwork import GraftworkError
 from graftwork_text.tasks.answering.generation import answers_of, continued_greedily, line_ends
 from graftwork_text.tasks.answering.prompt_answering import PromptAnswering
-from graftwork_text.tasks.classification.encoding import padded
+from graftwork_text.tasks.fine_tuning.encoding import padded
 
 TaskOf = Callable[..., PromptAnswering]
 

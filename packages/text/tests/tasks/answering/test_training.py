@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from graftwork import GraftworkError, build_recipe, parse_set
+from graftwork_text.tasks.answering.prompt_answering import PromptAnswering
 from graftwork_trainer.dry_run import describe
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_text.tasks.answering.prompt_answering import PromptAnswering
 
 RECIPE = """
 [task]

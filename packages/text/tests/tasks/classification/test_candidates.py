@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from graftwork import GraftworkError
 from graftwork_text.corpora import LabelledExample
 from graftwork_text.tasks.classification.candidates import CandidateScoring
-from graftwork_text.tasks.classification.encoding import TextEncoder
 from graftwork_text.tasks.classification.prompt_classification import PromptClassification
-from graftwork_text.tasks.classification.prompts import Prompt
+from graftwork_text.tasks.fine_tuning.encoding import TextEncoder
+from graftwork_text.tasks.fine_tuning.prompts import Prompt
 
 Options = Callable[..., dict[str, Any]]
 # " great" and " terrible" are single tokens to the tiny tokenizer; " dull, xyz" is several.

@@ -1,7 +1,7 @@
 """Questions as batches of tensors, in the three forms that training and evaluation need.
 
 Every batch has ``questions`` int64 [examples], numbers by which the task finds its right answers, and rows as
-:mod:`graftwork_text.tasks.classification.continuation` stacks them.
+:mod:`graftwork_text.tasks.fine_tuning.continuation` stacks them.
 
 :class:`RightAnswers`: one row an example, the prompt with its (first) right answer.
 :class:`FreeAnswers`: that, and the prompts alone, ``prompt_ids`` and ``prompt_mask`` [examples, width].
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork.errors import GraftworkError
-from graftwork_text.tasks.answering.questions import Question
-from graftwork_text.tasks.classification.continuation import Continuation, continuation, stacked
-from graftwork_text.tasks.classification.encoding import TextEncoder, Tokens, padded
-from graftwork_text.tasks.classification.prompts import Prompt
+from graftwork_text.corpora.questions import Question
 from graftwork_text.tasks.classification.scoring import Batch
+from graftwork_text.tasks.fine_tuning.continuation import Continuation, continuation, stacked
+from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, Tokens, padded
+from graftwork_text.tasks.fine_tuning.prompts import Prompt
 
 # After which a generated answer is over, so it is what a free answer is taught to end with.
 _END = "\n"

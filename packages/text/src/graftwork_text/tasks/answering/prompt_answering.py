@@ -19,18 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.errors import GraftworkError
+from graftwork_text.corpora.questions import Question, QuestionData, QuestionFiles, digest_of
 from graftwork_text.models.pretrained import Precision, find_pretrained
 from graftwork_text.tasks.answering.encoded import Choices, FreeAnswers, RightAnswers
 from graftwork_text.tasks.answering.generation import answers_of, continued_greedily, line_ends
 from graftwork_text.tasks.answering.marking import best_f1, exact_match
-from graftwork_text.tasks.answering.questions import Question, QuestionData, QuestionFiles, digest_of
-from graftwork_text.tasks.classification.adaptation import Adaptation
-from graftwork_text.tasks.classification.continuation import summed_log_probabilities
-from graftwork_text.tasks.classification.objective import Objective, refuse_gradient
-from graftwork_text.tasks.classification.prompts import PromptFile
 from graftwork_text.tasks.classification.scoring import Batch, EncodedExamples
-from graftwork_text.tasks.classification.subsets import SubsetSizes, draw_by_number
-from graftwork_text.tasks.fine_tuning import FineTuningTask, Split
+from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
+from graftwork_text.tasks.fine_tuning.continuation import summed_log_probabilities
+from graftwork_text.tasks.fine_tuning.objective import Objective, refuse_gradient
+from graftwork_text.tasks.fine_tuning.prompts import PromptFile
+from graftwork_text.tasks.fine_tuning.selection import SubsetSizes, draw_by_number
+from graftwork_text.tasks.fine_tuning.task import FineTuningTask, Split
 
 _PARTS: tuple[Split, ...] = ("train", "validation", "test")
 

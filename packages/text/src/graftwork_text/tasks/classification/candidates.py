@@ -27,16 +27,16 @@ from torch import Tensor, nn
 
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora import LabelledExample
-from graftwork_text.tasks.classification.continuation import (
+from graftwork_text.tasks.classification.scoring import Batch
+from graftwork_text.tasks.fine_tuning.continuation import (
     Continuation,
     continuation,
     last_logits,
     stacked,
     summed_log_probabilities,
 )
-from graftwork_text.tasks.classification.encoding import TextEncoder, Tokens, padded
-from graftwork_text.tasks.classification.prompts import Prompt
-from graftwork_text.tasks.classification.scoring import Batch
+from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, Tokens, padded
+from graftwork_text.tasks.fine_tuning.prompts import Prompt
 
 
 class CandidateScoring:

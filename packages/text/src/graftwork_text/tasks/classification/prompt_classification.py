@@ -1,6 +1,6 @@
 """Classification phrased as what a model was pretrained for: prompts and label words, no new parameters.
 
-A prompt file (:mod:`graftwork_text.tasks.classification.prompts`) says how. The scores of an example's
+A prompt file (:mod:`graftwork_text.tasks.fine_tuning.prompts`) says how. The scores of an example's
 labels, [examples, labels], come from label words at a mask (``masked-lm``), from the likelihood of label
 words as continuation (``causal-lm``), or from cosines between sentence embeddings (``similarity``); the loss
 is their cross-entropy. Fine-tuning with forward passes alone works on such tasks (MeZO, arXiv:2305.17333;
@@ -18,15 +18,15 @@ from torch import nn
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora import find_labelled_corpus
 from graftwork_text.models.pretrained import Precision, find_pretrained
-from graftwork_text.tasks.classification.adaptation import Adaptation
 from graftwork_text.tasks.classification.candidates import CandidateScoring
 from graftwork_text.tasks.classification.label_words import MaskedWordScoring
-from graftwork_text.tasks.classification.objective import Objective
-from graftwork_text.tasks.classification.prompts import PromptFile
 from graftwork_text.tasks.classification.scoring import Scoring
 from graftwork_text.tasks.classification.similarity import SimilarityScoring
-from graftwork_text.tasks.classification.subsets import SubsetSizes
 from graftwork_text.tasks.classification.task import ClassificationTask
+from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
+from graftwork_text.tasks.fine_tuning.objective import Objective
+from graftwork_text.tasks.fine_tuning.prompts import PromptFile
+from graftwork_text.tasks.fine_tuning.selection import SubsetSizes
 
 ScoringName = Literal["auto", "masked-lm", "causal-lm", "similarity"]
 _LOADED_AS = {

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora import LabelledExample, find_labelled_corpus
 from graftwork_text.models.pretrained import Precision, find_pretrained
-from graftwork_text.tasks.classification.adaptation import Adaptation
-from graftwork_text.tasks.classification.encoding import Tokens, padded
-from graftwork_text.tasks.classification.objective import Objective
 from graftwork_text.tasks.classification.pooled_classifier import MeanPooledClassifier
 from graftwork_text.tasks.classification.scoring import Batch, Scoring
-from graftwork_text.tasks.classification.subsets import SubsetSizes
 from graftwork_text.tasks.classification.task import ClassificationTask
+from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
+from graftwork_text.tasks.fine_tuning.encoding import Tokens, padded
+from graftwork_text.tasks.fine_tuning.objective import Objective
+from graftwork_text.tasks.fine_tuning.selection import SubsetSizes
 
 _MOST_TEXTS = 2
 

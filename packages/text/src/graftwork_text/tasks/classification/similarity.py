@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork_text.corpora import LabelledExample
-from graftwork_text.tasks.classification.encoding import TextEncoder, Tokens, padded
-from graftwork_text.tasks.classification.prompts import LabelSentences
 from graftwork_text.tasks.classification.scoring import Batch
+from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, Tokens, padded
+from graftwork_text.tasks.fine_tuning.prompts import LabelSentences
 
 # Cosines lie close together; the encoders of this kind were trained with their cosines times 20.
 COSINE_SCALE = 20.0

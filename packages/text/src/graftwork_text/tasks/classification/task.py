@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from graftwork_text.corpora import LabelledCorpus, LabelledData, LabelledExample
 from graftwork_text.models.pretrained import Precision, Pretrained
-from graftwork_text.tasks.classification.adaptation import Adaptation
-from graftwork_text.tasks.classification.objective import Objective, accuracy, loss_of, macro_f1
 from graftwork_text.tasks.classification.scoring import Batch, EncodedExamples, Scoring
-from graftwork_text.tasks.classification.subsets import Parts, SubsetSizes, draw_parts
-from graftwork_text.tasks.fine_tuning import FineTuningTask, Split
+from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
+from graftwork_text.tasks.fine_tuning.objective import Objective, accuracy, loss_of, macro_f1
+from graftwork_text.tasks.fine_tuning.selection import Parts, SubsetSizes, draw_parts
+from graftwork_text.tasks.fine_tuning.task import FineTuningTask, Split
 
 
 class ClassificationTask(FineTuningTask):

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.errors import GraftworkError
-from graftwork_text.tasks.classification.encoding import TextEncoder, Tokens, padded
 from graftwork_text.tasks.classification.scoring import Batch, accepts
+from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, Tokens, padded
 
 Continuation = tuple[Tokens, int]
 

@@ -40,7 +40,7 @@ from graftwork.realdata import digest
 _PLACE = "{label}"
 _PLACE_OF_ANSWERS = "{answer}"
 _SCORINGS = ("masked-lm", "causal-lm", "similarity", "answering")
-_PACKAGE = __name__.rpartition(".")[0]
+_PACKAGE = "graftwork_text.tasks.classification"
 _KEYS = ("description", "template", "labels", "content_free", "text", "label")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_text.tasks.answering.questions import QuestionFiles
+from graftwork_text.corpora.questions import QuestionFiles
 
 FIELDS = ("context", "question")
 GOOD = {"context": "c", "question": "q"}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from graftwork_text.tasks.lm_pretrain import LanguageModelPretraining
+from graftwork_text.tasks.language_model.lm_pretrain import LanguageModelPretraining
 
 WORDS = ["the", "a", "of", "with", "model", "weight", "gradient", "learns", "slowly", "naïve", "café", "data"]
 

@@ -15,10 +15,10 @@ import pytest
 
 from graftwork import GraftworkError
 from graftwork_text.corpora import Corpus, Document, find_corpus
-from graftwork_text.tasks import token_cache
-from graftwork_text.tasks.splitting import split_documents
-from graftwork_text.tasks.token_cache import TokenizedCorpus, open_tokenized
-from graftwork_text.tasks.tokenization import train_tokenizer
+from graftwork_text.tasks.language_model import token_cache
+from graftwork_text.tasks.language_model.splitting import split_documents
+from graftwork_text.tasks.language_model.token_cache import TokenizedCorpus, open_tokenized
+from graftwork_text.tasks.language_model.tokenization import train_tokenizer
 
 OPTIONS: dict[str, Any] = {"tokenizer": None, "vocabulary_size": 320, "validation_fraction": 0.2}
 
@@ -125,7 +125,7 @@ def test_processes_at_the_same_time(library: Path, cache: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from graftwork_text.corpora import find_corpus\n"
-        "from graftwork_text.tasks.token_cache import open_tokenized\n"
+        "from graftwork_text.tasks.language_model.token_cache import open_tokenized\n"
         "found = open_tokenized(find_corpus(sys.argv[1]), tokenizer=None, vocabulary_size=320,\n"
         "                       validation_fraction=0.2, cache=Path(sys.argv[2]))\n"
         "print(found.digest, int(found.train.sum()))\n"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_text.tasks.classification.prompts import PromptFile, shipped_prompts
+from graftwork_text.tasks.fine_tuning.prompts import PromptFile, shipped_prompts
 
 Write = Callable[[str], str]
 LABELS = ("negative", "positive")

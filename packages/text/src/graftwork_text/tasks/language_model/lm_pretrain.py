@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from graftwork import Choice
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora import find_corpus
-from graftwork_text.tasks.packing import Batch, OrderedPass, PackedSequences, TrainingStream
-from graftwork_text.tasks.token_cache import TokenizedCorpus, open_tokenized
-from graftwork_text.tasks.tokenization import SMALLEST_VOCABULARY
+from graftwork_text.tasks.language_model.packing import Batch, OrderedPass, PackedSequences, TrainingStream
+from graftwork_text.tasks.language_model.token_cache import TokenizedCorpus, open_tokenized
+from graftwork_text.tasks.language_model.tokenization import SMALLEST_VOCABULARY
 
 
 class LanguageModelPretraining:

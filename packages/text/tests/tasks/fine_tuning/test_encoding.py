@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from graftwork_text.tasks.classification.encoding import TextEncoder, padded
+from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, padded
 
 
 def test_special_tokens_are_those_that_the_tokenizer_puts_around_a_text(

@@ -16,7 +16,7 @@ from torch import nn
 
 from graftwork import GraftworkError, Task
 from graftwork_text.models.llama import llama_tiny
-from graftwork_text.tasks.lm_pretrain import LanguageModelPretraining
+from graftwork_text.tasks.language_model.lm_pretrain import LanguageModelPretraining
 
 MakeTask = Callable[..., LanguageModelPretraining]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_text.tasks.tokenization import (
+from graftwork_text.tasks.language_model.tokenization import (
     END_OF_TEXT,
     SMALLEST_VOCABULARY,
     TextTokenizer,

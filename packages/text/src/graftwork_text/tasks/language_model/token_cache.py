@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from graftwork.errors import GraftworkError
 from graftwork.realdata import cache_directory, digest, make_workshop
 from graftwork_text.corpora import Corpus, Document
-from graftwork_text.tasks.splitting import split_documents
-from graftwork_text.tasks.tokenization import (
+from graftwork_text.tasks.language_model.splitting import split_documents
+from graftwork_text.tasks.language_model.tokenization import (
     TextTokenizer,
     load_tokenizer,
     reload_tokenizer,

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from graftwork.errors import GraftworkError, did_you_mean
 from graftwork.realdata import digest, split_fraction
 from graftwork_text.corpora.labelled_fetched import TEST_SHARE
-from graftwork_text.corpora.labelled_files import records
+from graftwork_text.corpora.tables import records
 
 Form = Literal["choice", "free"]
 _LEAST_OPTIONS = 2

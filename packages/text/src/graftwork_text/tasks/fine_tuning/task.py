@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from graftwork_text.models.pretrained import Precision, Pretrained
-from graftwork_text.tasks.classification.adaptation import Adaptation
-from graftwork_text.tasks.classification.encoding import TextEncoder
 from graftwork_text.tasks.classification.scoring import Batch, EncodedExamples, shortest_first
-from graftwork_text.tasks.packing import OrderedPass, TrainingStream
+from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
+from graftwork_text.tasks.fine_tuning.encoding import TextEncoder
+from graftwork_text.tasks.language_model.packing import OrderedPass, TrainingStream
 
 Split = Literal["train", "validation", "test"]
 _Measured = TypeVar("_Measured")

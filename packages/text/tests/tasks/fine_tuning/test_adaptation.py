@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from graftwork import GraftworkError
-from graftwork_text.tasks.classification.adaptation import Adaptation
 from graftwork_text.tasks.classification.prompt_classification import PromptClassification
 from graftwork_text.tasks.classification.sequence_classification import SequenceClassification
+from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
 
 Options = Callable[..., dict[str, Any]]
 
@@ -100,9 +100,7 @@ def test_without_peft_the_message_names_the_extra(
     sentence_folder: Path, small: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(
-        GraftworkError, match=r"lora_rank needs the package peft: .*graftwork-text\[lora\]"
-    ):
+    with pytest.raises(GraftworkError, match=r"lora_rank needs the package peft: .*graftwork-text\[lora\]"):
         PromptClassification(**small(sentence_folder, lora_rank=2)).build_model()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from graftwork import GraftworkError
 from graftwork_text.corpora import LabelledData, LabelledExample
-from graftwork_text.tasks.classification.subsets import SubsetSizes, draw_parts
+from graftwork_text.tasks.fine_tuning.selection import SubsetSizes, draw_parts
 
 
 def examples(prefix: str, count: int) -> list[LabelledExample]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graftwork import GraftworkError
-from graftwork_text.tasks.classification.objective import accuracy, loss_of, macro_f1
+from graftwork_text.tasks.fine_tuning.objective import accuracy, loss_of, macro_f1
 
 SCORES = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, -1.0], [3.0, 1.0, 0.0], [0.0, 0.5, 0.0]])
 LABELS = torch.tensor([0, 1, 1, 0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from graftwork_text.tasks.packing import Batch, OrderedPass, PackedSequences, TrainingStream
+from graftwork_text.tasks.language_model.packing import Batch, OrderedPass, PackedSequences, TrainingStream
 
 LENGTH = 4
 

@@ -7,7 +7,7 @@ import pytest
 from graftwork import GraftworkError
 from graftwork.realdata import split_fraction
 from graftwork_text.corpora import Document
-from graftwork_text.tasks.splitting import split_documents
+from graftwork_text.tasks.language_model.splitting import split_documents
 
 
 def documents(count: int) -> list[Document]:

@@ -1,0 +1,1 @@
+"""Causal language modelling from random weights: text to tokens, tokens to sequences, and the task."""
