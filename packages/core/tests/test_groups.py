@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from graftwork import GraftworkError, RecipeError, build_recipe, get_registry
-from graftwork.inventory import info_lines
+from graftwork.info import info_lines
 
 PLUGIN = """
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ from graftwork import (
     UnknownNameError,
 )
 from graftwork.doctor import unresolvable
-from graftwork.inventory import list_lines
+from graftwork.listing import list_lines
 
 OPTIMIZERS = """
 class Complete:

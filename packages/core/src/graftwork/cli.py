@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from graftwork import inventory
 from graftwork.component import Command
 from graftwork.errors import GraftworkError, did_you_mean
 from graftwork.registry import Registry, get_registry
+from graftwork.terminal import terminal_width
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 _OWN = (
-    Command("list", "what is installed, by kind", "graftwork.inventory:ListCommand"),
+    Command("list", "what is installed, by kind", "graftwork.listing:ListCommand"),
     Command(
         "info",
         "the options of one entry: names, types, defaults, meanings",
-        "graftwork.inventory:InfoCommand",
+        "graftwork.info:InfoCommand",
     ),
     Command("doctor", "check plugins and versions", "graftwork.doctor:DoctorCommand"),
 )
@@ -143,7 +143,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help that fits 80 columns, with room for long options."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28, width=min(inventory.terminal_width(), 80))
+        super().__init__(prog, max_help_position=28, width=min(terminal_width(), 80))
 
 
 class Parser(argparse.ArgumentParser):

@@ -7,6 +7,7 @@ plugin is taken whole or not at all.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -19,8 +20,10 @@ import pluggy
 
 from graftwork import hookspecs
 from graftwork.component import Command, Component, Kind
+from graftwork.ranges import allows
 
 ENTRY_POINT_GROUP = "graftwork"
+_CORE_REQUIREMENT = re.compile(r"graftwork(?![\w.-])(?:\[[^\]]*\])?(?P<rest>.*)", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -88,13 +91,15 @@ def load_plugins(
     manager.add_hookspecs(hookspecs)
     plugins: list[Plugin] = []
     for entry_point in sorted(entry_points, key=lambda point: (point.name, point.value)):
-        plugin = _describe(entry_point)
+        # Each look at a distribution's metadata parses the file anew.
+        about: Any = entry_point.dist.metadata if entry_point.dist else {}
+        plugin = _describe(entry_point, about)
         if not selection.allows(plugin.name):
             plugins.append(replace(plugin, status="disabled"))
             continue
         started, torch_before = time.perf_counter(), "torch" in sys.modules
         try:
-            _check_core_range(entry_point)
+            _check_core_range((about.get_all("Requires-Dist") or []) if about else [])
             if taken := next((p for p in plugins if p.name == plugin.name and p.status == "loaded"), None):
                 raise ValueError(
                     f"the plugin name {plugin.name!r} is taken by {taken.distribution} {taken.version}"
@@ -114,32 +119,23 @@ def load_plugins(
     return plugins
 
 
-def _describe(entry_point: metadata.EntryPoint) -> Plugin:
-    distribution = entry_point.dist
+def _describe(entry_point: metadata.EntryPoint, about: Mapping[str, Any]) -> Plugin:
     return Plugin(
         name=entry_point.name,
-        distribution=distribution.name if distribution else "an unknown distribution",
-        version=distribution.version if distribution else "0",
+        distribution=about["Name"] if about else "an unknown distribution",
+        version=about["Version"] if about else "0",
         module=entry_point.value,
     )
 
 
-def _check_core_range(entry_point: metadata.EntryPoint) -> None:
-    """Compare the range that the plugin's distribution declares on graftwork with the installed version."""
-    requirements = (entry_point.dist.requires or []) if entry_point.dist else []
-    relevant = [line for line in requirements if line.lower().startswith("graftwork")]
-    if not relevant:
-        return
-    from packaging.requirements import Requirement
-
-    for requirement in map(Requirement, relevant):
-        if requirement.name.lower() != "graftwork" or (
-            requirement.marker and not requirement.marker.evaluate()
-        ):
-            continue
-        installed = metadata.version("graftwork")
-        if not requirement.specifier.contains(installed, prereleases=True):
-            raise RuntimeError(f"wants graftwork{requirement.specifier}, installed is graftwork {installed}")
+def _check_core_range(requirements: Iterable[str]) -> None:
+    """Compare the range that a plugin's distribution declares on graftwork with the installed version."""
+    installed = metadata.version("graftwork")
+    for line in requirements:
+        named = _CORE_REQUIREMENT.match(line)
+        if named and not allows(named["rest"], line, installed):
+            wanted = named["rest"].partition(";")[0].strip()
+            raise RuntimeError(f"wants graftwork{wanted}, installed is graftwork {installed}")
 
 
 def _collect(manager: pluggy.PluginManager, module: ModuleType, plugin: Plugin) -> Plugin:
