@@ -1,4 +1,4 @@
-"""How long `graftwork list` takes as a whole process, beside importing torch: at most 4 % of it, 3 % the goal.
+"""How long `graftwork list` takes as a whole process, beside importing torch: 4 % at most, 3 % the goal.
 
 python packages/core/benchmarks/list_latency.py [ROUNDS]
 """
@@ -47,8 +47,9 @@ def main(rounds: int) -> None:
     print(f"{count} distributions installed, plugins: {', '.join(sorted(plugins))}")
     for name, values in times.items():
         elapsed, computed = (sorted(1000 * one for one in column) for column in zip(*values, strict=True))
+        spread = f"{elapsed[0]:.1f} to {elapsed[-1]:.1f}"
         print(
-            f"{name:<28} median {statistics.median(elapsed):7.1f} ms ({elapsed[0]:.1f} to {elapsed[-1]:.1f}), "
+            f"{name:<28} median {statistics.median(elapsed):7.1f} ms ({spread}), "
             f"processor {statistics.median(computed):7.1f} ms"
         )
     pairs = zip(times["python -m graftwork list"], times["python -c 'import torch'"], strict=True)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import metadata
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -128,9 +129,15 @@ def _describe(entry_point: metadata.EntryPoint, about: Mapping[str, Any]) -> Plu
     )
 
 
+@cache
+def core_version() -> str:
+    """Of the installed distribution ``graftwork``; reading it parses a file."""
+    return metadata.version("graftwork")
+
+
 def _check_core_range(requirements: Iterable[str]) -> None:
     """Compare the range that a plugin's distribution declares on graftwork with the installed version."""
-    installed = metadata.version("graftwork")
+    installed = core_version()
     for line in requirements:
         named = _CORE_REQUIREMENT.match(line)
         if named and not allows(named["rest"], line, installed):
