@@ -170,13 +170,14 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
     Kind(Kind.METRIC, "target(**options) -> callable of predictions and labels, returning a number."),
     Kind(
         Kind.CORPUS,
-        "target() -> what the task that names it reads; of graftwork-text a Corpus (documents) or a "
-        "LabelledCorpus (examples).",
+        "target() -> what the task that names it reads; of graftwork-text a Corpus (documents), a "
+        "LabelledCorpus (examples) or a QuestionCorpus.",
     ),
     Kind(
         Kind.WEIGHTS,
         "target() -> Path of a folder of pretrained weights in its library's own layout, fetched where it is "
-        "not there yet.",
+        "not there yet. Where it has them: identity, plain text that determines the weights before they are "
+        "fetched; require(), which refuses what fetching lacks, before any work.",
     ),
     Kind(Kind.RECIPE, "a TOML file inside a package, target 'package:path.toml'."),
     Kind(
