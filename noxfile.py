@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 import nox
@@ -23,8 +24,6 @@ DISTRIBUTIONS = {
     "decentral": "graftwork-decentral",
 }
 PACKAGES = list(DISTRIBUTIONS)
-# What a package is built and installed together with, itself last.
-WITH_SIBLINGS = {name: list(dict.fromkeys(["core", name])) for name in PACKAGES}
 PYTHONS = ["3.11", "3.12", "3.13"]
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 UV = os.environ.get("UV") or shutil.which("uv") or "uv"
@@ -33,12 +32,12 @@ RESULTS = ROOT / "test-results"
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "docs", "wheels", "integration"]
+nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "docs", "readme", "wheels", "integration"]
 
 # Tests use one thread each. A file stays on one worker: its fixtures start process groups. Those of
 # optim-core run alone: beside others, a process of a sharded job was once seen to abort as it shut down.
 WORKERS = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
-IN_PARALLEL = {"trainer": WORKERS, "decentral": WORKERS}
+IN_PARALLEL = {"trainer": WORKERS, "text": WORKERS, "decentral": WORKERS}
 
 per_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
 
@@ -124,30 +123,32 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=THIS_PYTHON, reuse_venv=False)
 @per_package
 def wheels(session: nox.Session, package: str) -> None:
-    """A package's wheel alone in a fresh environment: its entry points are found and everything resolves."""
+    """A package's wheel alone in a fresh environment, then with its extras: what it needs is there."""
     session.env.update(environment())
+    distribution = DISTRIBUTIONS[package]
+    project = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = list(project.get("optional-dependencies", {}))
     with tempfile.TemporaryDirectory() as built:
-        for sibling in WITH_SIBLINGS[package]:
-            session.run(UV, "build", "-q", "--package", DISTRIBUTIONS[sibling], "-o", built, external=True)
-        session.install(*map(str, Path(built).glob("*.whl")))
+        session.run(UV, "build", "-q", "--all-packages", "--wheel", "-o", built, external=True)
+        # Siblings come from these wheels, and only in the versions that the ranges allow.
+        wheel = f"{distribution}=={project['version']}"
+        session.install("--find-links", built, wheel)
+        check = ROOT / ".ci" / "installed.py"
+        session.run("python", str(check), package, distribution)
+        for extra in extras:
+            requirement = f"{distribution}[{extra}]=={project['version']}"
+            session.run(
+                *(UV, "pip", "install", "--quiet", "--dry-run", "--find-links", built, requirement),
+                *("--python", session.virtualenv.location),
+                external=True,
+            )
+        if extras:
+            session.install(
+                "--find-links", built, f"{distribution}[{','.join(extras)}]=={project['version']}"
+            )
     session.run(UV, "pip", "check", "--python", session.virtualenv.location, external=True)
     session.chdir(session.create_tmp())
     session.run("graftwork", "doctor", "--resolve")
-    session.run("python", "-c", _INSTALLED_CHECK, package, DISTRIBUTIONS[package])
-
-
-_INSTALLED_CHECK = """
-import sys
-from importlib import metadata
-
-package, distribution = sys.argv[1:]
-files = {str(file) for file in metadata.files(distribution)}
-assert any(file.endswith("py.typed") for file in files), "no typed marker"
-assert any("LICENSE" in file for file in files), "no licence"
-plugins = {point.name for point in metadata.entry_points(group="graftwork")}
-assert plugins == ({package} if package != "core" else set()), plugins
-print(distribution, metadata.version(distribution), "is whole:", len(files), "files")
-"""
 
 
 @nox.session(python=THIS_PYTHON)
@@ -155,6 +156,13 @@ def integration(session: nox.Session) -> None:
     """What only shows when packages meet: third-party plugins, torchrun, the report in a browser."""
     sync(session, "--all-packages", "--group", "integration")
     pytest(session, "integration-tests", name="integration")
+
+
+@nox.session(python=THIS_PYTHON)
+def readme(session: nox.Session) -> None:
+    """Every command that README and docs show, in the very environment that README's first command makes."""
+    sync(session)
+    session.run("python", ".ci/readme.py", *session.posargs)
 
 
 @nox.session(python=THIS_PYTHON, default=False)

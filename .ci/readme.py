@@ -1,0 +1,117 @@
+"""Run what README and the docs show, in the environment that README's first command makes.
+
+README's own commands run as they stand, but for two steps of each training and what a reader brings along
+(texts, a table, a recipe), which is made here. Of the other pages the trainings are taken as far as a dry run
+and the reproductions as far as their options: that is where something missing shows.
+
+    python .ci/readme.py            # all of that
+    python .ci/readme.py --whole    # every reproduction and study from beginning to end
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BRIEF = ["--set", "trainer.steps=2", "--set", "trainer.warmup_steps=0", "--no-report"]
+BRIEF_COMPARISON = ["--set", "trainer.steps=2", "--set", "trainer.warmup_steps=0", "--seeds", "1"]
+RECIPE = """[task]
+name = "lm-pretrain"
+data = "my-texts"
+vocabulary_size = 300
+evaluation_tokens = 512
+[model]
+name = "llama-tiny"
+[optimizer]
+name = "adamw"
+"""
+
+
+def shown_commands(page: Path) -> Iterator[str]:
+    """The lines of a page's ``sh`` blocks that call graftwork, without their comments."""
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            command = line.partition("  #")[0].strip().removeprefix("pip install uv && uv run ")
+            if re.match(r"(graftwork|torchrun .*-m graftwork|python -m graftwork)\b", command):
+                yield command
+
+
+def bring_along(folder: Path) -> None:
+    """Make what the pages call the reader's own."""
+    sentences = ["The miller carries a lantern.", "A sailor repairs two ropes.", "Every clerk sells a clock."]
+    (folder / "my-texts").mkdir()
+    for number in range(24):
+        (folder / "my-texts" / f"{number}.txt").write_text(" ".join(sentences * 40) + f" {number}.", "utf-8")
+    with (folder / "reviews.csv").open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["text", "label"])
+        rows.writerows([f"Number {n} was {'fine' if n % 2 else 'dull'}.", n % 2] for n in range(4000))
+    for name in ("recipe.toml", "RECIPE"):
+        (folder / name).write_text(RECIPE, "utf-8")
+
+
+def as_run(command: str, *, readme: bool, whole: bool) -> list[str] | None:
+    """The words to run for a command; None where the reader must bring more than can be made here."""
+    words = shlex.split(command)
+    if any(word.startswith(("my-study", "task.model=/")) or word in ("...", "--resume") for word in words):
+        return None
+    if words[0] == "torchrun":
+        return ["torchrun", "--standalone", "--nproc-per-node", "2", *words[3:], *BRIEF] if readme else None
+    if words[0] == "python":
+        return None
+    if words[1] == "train":
+        return [*words, *BRIEF] if readme else [*words, "--dry-run"]
+    if words[1] == "compare":
+        return [*words, *BRIEF_COMPARISON] if readme else None
+    if words[1] in ("reproduce", "flatness-study") and not (readme or whole):
+        return ["graftwork", "info", f"reproduction/{words[2]}"] if words[1] == "reproduce" else None
+    return words
+
+
+def main(whole: bool) -> int:
+    """Run all and say how each went."""
+    pages = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("packages/*/README.md"))]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRAFTWORK_P")}
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        bring_along(Path(folder))
+        seen: set[tuple[str, ...]] = set()
+        for page in pages:
+            for command in shown_commands(page):
+                words = as_run(command, readme=page.parent == ROOT, whole=whole)
+                if words is None or tuple(words) in seen:
+                    continue
+                seen.add(tuple(words))
+                started = time.perf_counter()
+                ended = subprocess.run(
+                    words,
+                    cwd=folder,
+                    env=environment,
+                    check=False,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+                seconds = time.perf_counter() - started
+                outcome = "ok" if ended.returncode == 0 else f"exit code {ended.returncode}"
+                print(
+                    f"{page.relative_to(ROOT)}: {shlex.join(words)}: {outcome}, {seconds:.0f} s", flush=True
+                )
+                if ended.returncode:
+                    failed += 1
+                    print(ended.stdout)
+    print(f"{len(seen) - failed} passed, {failed} failed")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main("--whole" in sys.argv[1:]))
