@@ -7,7 +7,7 @@ as in the published runs; bases are refreshed every 50 steps, since these runs h
 had 10 000 and more. APOLLO is the peer's, of the package pytorch_optimizer.
 
 The grid is searched with a seed that the comparison does not use; then all train with three others. Needs
-graftwork-trainer beside this package, and pytorch_optimizer for APOLLO. Figures go into OUT/quality.json, a
+graftwork-text beside this package, and pytorch_optimizer for APOLLO. Figures go into OUT/quality.json, a
 plot into OUT/quality.svg, runs stay for `graftwork report`; a contender that has its results already is not
 trained again.
 

@@ -29,7 +29,7 @@ _BLOCK = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Landscape:
+class GradientField:
     """A function by its gradient.
 
     Args:
@@ -43,7 +43,7 @@ class Landscape:
     smoothness: float
 
 
-def log_problem() -> Landscape:
+def log_problem() -> GradientField:
     """Return the function of which the slopes are measured.
 
     >>> round(log_problem().height, 3)
@@ -51,10 +51,10 @@ def log_problem() -> Landscape:
     """
     weights = torch.linspace(0.5, 1.0, DIMENSIONS, dtype=torch.float64)
     height = float((weights * torch.log1p(torch.tensor(START**2, dtype=torch.float64))).sum())
-    return Landscape(lambda w: 2 * weights * w / (1 + w * w), height, 2.0)
+    return GradientField(lambda w: 2 * weights * w / (1 + w * w), height, 2.0)
 
 
-def curved_problem() -> Landscape:
+def curved_problem() -> GradientField:
     """Return the function on which methods are compared.
 
     >>> float(curved_problem().gradient(torch.zeros(1, DIMENSIONS, dtype=torch.float64)).abs().sum())
@@ -63,7 +63,7 @@ def curved_problem() -> Landscape:
     weights = torch.linspace(0.2, 2.0, DIMENSIONS, dtype=torch.float64)
     start = torch.full((DIMENSIONS,), START, dtype=torch.float64)
     height = float((weights * start**2 / 2 + 0.1 * (1 - torch.cos(2 * start))).sum())
-    return Landscape(lambda w: weights * w + 0.2 * torch.sin(2 * w), height, 2.4)
+    return GradientField(lambda w: weights * w + 0.2 * torch.sin(2 * w), height, 2.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,12 @@ class Levels:
 
 
 def levels(
-    method: StepKind, problem: Landscape, settings: Sequence[Setting], draw: NoiseDraw, seeds: int, seed: int
+    method: StepKind,
+    problem: GradientField,
+    settings: Sequence[Setting],
+    draw: NoiseDraw,
+    seeds: int,
+    seed: int,
 ) -> Levels:
     """Run every setting with as many seeds, all with noise of their own.
 
@@ -137,7 +142,9 @@ def levels(
 
 
 class _Runs:
-    def __init__(self, method: StepKind, problem: Landscape, settings: Sequence[Setting], seeds: int) -> None:
+    def __init__(
+        self, method: StepKind, problem: GradientField, settings: Sequence[Setting], seeds: int
+    ) -> None:
         def column(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float64).repeat_interleave(seeds)[:, None]
 

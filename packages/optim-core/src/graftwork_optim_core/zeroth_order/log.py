@@ -111,7 +111,7 @@ class RunLog:
         if step == 0:
             self.path.write_bytes(b"")
             return
-        earlier = read_run_record(self.path)
+        earlier = read_logged_steps(self.path)
         if len(earlier.slopes) < step:
             raise GraftworkError(
                 f"log_file {self.path} ends at step {len(earlier.slopes)}, the run goes on at step {step}; "
@@ -152,7 +152,7 @@ class RunLog:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
+class LoggedSteps:
     """What a log holds.
 
     Args:
@@ -166,7 +166,7 @@ class RunRecord:
     rest: Mapping[str, Any] = field(repr=False)
 
 
-def read_run_record(path: Path) -> RunRecord:
+def read_logged_steps(path: Path) -> LoggedSteps:
     """Read a log.
 
     Args:
@@ -190,4 +190,4 @@ def read_run_record(path: Path) -> RunRecord:
         torch.frombuffer(bytearray(raw[: whole * a_step * dtype.itemsize]), dtype=dtype) if whole else None
     )
     slopes = torch.empty(0, a_step, dtype=dtype) if numbers is None else numbers.view(whole, a_step)
-    return RunRecord(slopes, [(int(step), rates) for step, rates in rest["rates"]], rest)
+    return LoggedSteps(slopes, [(int(step), rates) for step, rates in rest["rates"]], rest)

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from graftwork import GraftworkError
-from graftwork_optim_core.zeroth_order.log import RunRecord, read_run_record
+from graftwork_optim_core.zeroth_order.log import LoggedSteps, read_logged_steps
 from graftwork_optim_core.zeroth_order.optimizer import ZerothOrderOptimizer
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedRun(RunRecord):
+class RecordedRun(LoggedSteps):
     """A log that was read, from which the run's steps can be taken."""
 
     def replay(self, model: nn.Module, steps: int | None = None) -> ZerothOrderOptimizer:
@@ -85,5 +85,5 @@ def read_log(path: Path) -> RecordedRun:
     Raises:
         GraftworkError: it is no log.
     """
-    record = read_run_record(path)
+    record = read_logged_steps(path)
     return RecordedRun(record.slopes, record.rates, record.rest)

@@ -14,7 +14,7 @@ Raises ValueError for weights of a dtype, layout or sharding that cannot be pert
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -171,17 +171,3 @@ def _local_rows(name: str, parameter: Tensor, whole_rows: int) -> tuple[int, int
     chunk = -(-extent // mesh.size(dimension))
     first = min(mesh.get_local_rank(dimension) * chunk, extent)
     return min(chunk, extent - first), first
-
-
-def describe(sites: Iterable[PerturbationSite]) -> Mapping[DirectionForm, int]:
-    """Count parameters by the form of their directions.
-
-    >>> import torch
-    >>> group = {"params": [torch.nn.Parameter(torch.zeros(64, 32))], "rank": 2, "additive": False}
-    >>> describe(sites_of([group]))
-    {'low-rank': 2048, 'vector': 0, 'streamed': 0}
-    """
-    counts: dict[DirectionForm, int] = {"low-rank": 0, "vector": 0, "streamed": 0}
-    for site in sites:
-        counts[site.form] += site.parameter.numel()
-    return counts
