@@ -61,7 +61,7 @@ def main(package: str, distribution: str) -> None:
     assert plugins == expected, f"plugins {plugins}, of the distributions {expected}"
     added = brought - closure("torch")
     print(
-        f"{distribution} {metadata.version(distribution)} alone, beyond torch's own: {len(added)} distributions, "
+        f"{distribution} {metadata.version(distribution)} beyond torch's own: {len(added)} distributions, "
         f"{mebibytes(added):.1f} MB ({', '.join(sorted(added))})"
     )
     resolved = subprocess.run(

@@ -1,4 +1,4 @@
-"""Graftwork's standard trainer: one loop on torch, run directories that resume to the bit, reports."""
+"""Graftwork's training floor: one loop on torch, run directories that resume to the bit, reports."""
 
 from __future__ import annotations
 
@@ -7,20 +7,66 @@ from typing import TYPE_CHECKING
 from graftwork.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from graftwork_trainer.batches import StepBatches
     from graftwork_trainer.checkpoint import Checkpoints
     from graftwork_trainer.commands.train import train
+    from graftwork_trainer.device import choose_device, move
+    from graftwork_trainer.evaluation import evaluate, evaluation_mode
+    from graftwork_trainer.loop import drive
+    from graftwork_trainer.options import GradientOptions, LoopOptions
+    from graftwork_trainer.order import EndlessBatches, Examples, OrderedBatches
+    from graftwork_trainer.parallel import World
+    from graftwork_trainer.procedure import Procedure, StepOutcome
     from graftwork_trainer.report import read_run, write_report
     from graftwork_trainer.run_directory import RunDirectory
     from graftwork_trainer.standard import StandardTrainer
+    from graftwork_trainer.step_rule import StepRule
 
-__all__ = ["train", "StandardTrainer", "RunDirectory", "Checkpoints", "read_run", "write_report"]
+__all__ = [
+    "train",
+    "StandardTrainer",
+    "LoopOptions",
+    "GradientOptions",
+    "Procedure",
+    "StepOutcome",
+    "drive",
+    "StepRule",
+    "StepBatches",
+    "Examples",
+    "EndlessBatches",
+    "OrderedBatches",
+    "World",
+    "choose_device",
+    "move",
+    "evaluate",
+    "evaluation_mode",
+    "RunDirectory",
+    "Checkpoints",
+    "read_run",
+    "write_report",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Checkpoints": "checkpoint",
+        "EndlessBatches": "order",
+        "Examples": "order",
+        "GradientOptions": "options",
+        "LoopOptions": "options",
+        "OrderedBatches": "order",
+        "Procedure": "procedure",
         "RunDirectory": "run_directory",
         "StandardTrainer": "standard",
+        "StepBatches": "batches",
+        "StepOutcome": "procedure",
+        "StepRule": "step_rule",
+        "World": "parallel",
+        "choose_device": "device",
+        "drive": "loop",
+        "evaluate": "evaluation",
+        "evaluation_mode": "evaluation",
+        "move": "device",
         "read_run": "report",
         "train": "commands.train",
         "write_report": "report",
