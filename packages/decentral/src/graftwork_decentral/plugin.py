@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graftwork import Command, Component, Kind, hookimpl
+from graftwork import Command, Component, Extra, Kind, hookimpl
+from graftwork_decentral.extras import DIGITS, FIGURES, PICTURES, REPRODUCE
 
 COMMUNICATOR, FAULTS, METHOD = "communicator", "faults", "bilevel-method"
 _SPARKLE, _FLATNESS = "arXiv:2411.14166", "arXiv:2406.20006"
@@ -79,6 +80,7 @@ def graftwork_components() -> Iterator[Component]:
         f"{_PACKAGE}.flatness.study:FlatnessStudy",
         "methods, graphs and batch sizes compared in excess risk and flatness",
         _FLATNESS,
+        (FIGURES,),
     )
     yield Component(
         Kind.REPRODUCTION,
@@ -86,6 +88,7 @@ def graftwork_components() -> Iterator[Component]:
         f"{_PACKAGE}.reproductions.sparkle:reproduce",
         "a quadratic problem, hyper-cleaning of digits, and which level's graph matters",
         _SPARKLE,
+        (REPRODUCE,),
     )
     yield Component(
         Kind.REPRODUCTION,
@@ -93,6 +96,7 @@ def graftwork_components() -> Iterator[Component]:
         f"{_PACKAGE}.reproductions.flatness:reproduce",
         "exact excess risk beside simulation, and escape times from a sharp well",
         _FLATNESS,
+        (FIGURES,),
     )
     yield Component(
         Kind.TRAINER,
@@ -171,29 +175,34 @@ def _methods() -> Iterator[Component]:
 
 
 def _tasks_and_models() -> Iterator[Component]:
-    for name, target, summary in (
+    nothing: tuple[Extra, ...] = ()
+    for name, target, summary, extras in (
         (
             "image-classification",
             "image_classification:ImageClassification",
             "classify images, with agents whose classes differ",
+            (DIGITS, PICTURES),
         ),
         (
             "hyper-cleaning",
             "hyper_cleaning:HyperCleaningTask",
             "learn which training labels are wrong from a few clean ones (bilevel)",
+            (DIGITS,),
         ),
         (
             "policy-evaluation",
             "policy_evaluation:PolicyEvaluationTask",
             "values of a policy from the agents' own rewards (bilevel)",
+            nothing,
         ),
         (
             "meta-learning",
             "meta_learning:MetaLearningTask",
             "features from which few samples of new classes suffice (bilevel)",
+            (DIGITS,),
         ),
     ):
-        yield Component(Kind.TASK, name, f"{_PACKAGE}.tasks.{target}", summary)
+        yield Component(Kind.TASK, name, f"{_PACKAGE}.tasks.{target}", summary, extras=extras)
     yield Component(Kind.MODEL, "mlp", f"{_PACKAGE}.models.mlp:mlp", "a perceptron with one hidden layer")
     yield Component(
         Kind.MODEL,

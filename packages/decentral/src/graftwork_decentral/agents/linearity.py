@@ -9,6 +9,7 @@ them moves agents differently, and the correction then corrects nothing (derived
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ def moves_linearly(optimizer: torch.optim.Optimizer) -> bool:
     if getattr(optimizer, "closure", None) is not None:
         return False
     generator = torch.Generator().manual_seed(0)
-    gradients = [[_drawn(p, generator) for p in _parameters(optimizer)] for _ in range(2 * _STEPS)]
+    gradients = [[_drawn(p, generator) for p in parameters_of(optimizer)] for _ in range(2 * _STEPS)]
     first, second = gradients[:_STEPS], gradients[_STEPS:]
     still = [[torch.zeros_like(g) for g in one] for one in first]
     both = [
@@ -60,7 +61,8 @@ def moves_linearly(optimizer: torch.optim.Optimizer) -> bool:
     return True
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[Any]:
+    """Return what an optimizer trains, group by group."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
@@ -70,12 +72,12 @@ def _drawn(parameter: Tensor, generator: torch.Generator) -> Tensor:
 
 def _moves(optimizer: torch.optim.Optimizer, gradients: list[list[Tensor]]) -> list[Tensor]:
     twin = copy.deepcopy(optimizer)
-    start = [parameter.detach().clone() for parameter in _parameters(twin)]
+    start = [parameter.detach().clone() for parameter in parameters_of(twin)]
     for of_step in gradients:
-        for parameter, gradient in zip(_parameters(twin), of_step, strict=True):
+        for parameter, gradient in zip(parameters_of(twin), of_step, strict=True):
             parameter.grad = gradient.clone()
         twin.step()
     return [
         (parameter.detach() - before).double()
-        for parameter, before in zip(_parameters(twin), start, strict=True)
+        for parameter, before in zip(parameters_of(twin), start, strict=True)
     ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graftwork_decentral.agents.bank import AgentBank
 from graftwork_decentral.communication.communicator import Communicator
@@ -30,25 +32,20 @@ def mean_model(bank: AgentBank, communicator: Communicator, into: nn.Module) -> 
 
 
 @torch.no_grad()
-def consensus_distance(bank: AgentBank, communicator: Communicator) -> float:
-    """Return ``sqrt((1/n) sum_i ||x_i - mean||^2)`` over all agents' trained weights.
+def distance_from_mean(rows: Iterable[Tensor], communicator: Communicator) -> float:
+    """Return ``sqrt((1/n) sum_i ||x_i - mean||^2)`` over all agents.
 
     Args:
-        bank: the agents here.
-        communicator: of the bank; every process must call this.
+        rows: tensors ``[agents here, parameters]``; x_i is what agent i has in all of them.
+        communicator: of these agents; every process must call this.
 
     >>> from graftwork_decentral import StackedCommunicator, full
-    >>> bank = AgentBank([nn.Linear(1, 1, bias=False) for _ in range(2)])
-    >>> for value, model in zip((1.0, 3.0), bank.models):
-    ...     model.weight.data.fill_(value)
-    tensor([[1.]])
-    tensor([[3.]])
-    >>> consensus_distance(bank, StackedCommunicator(full(2)))
+    >>> distance_from_mean([torch.tensor([[1.0], [3.0]])], StackedCommunicator(full(2)))
     1.0
     """
-    total = torch.zeros((), dtype=torch.float64, device=bank.device)
-    for segment in bank.segments:
-        mean = communicator.mean(segment.weights)
-        for row in segment.weights:
+    total = torch.zeros((), dtype=torch.float64, device=communicator.device)
+    for tensor in rows:
+        mean = communicator.mean(tensor)
+        for row in tensor:
             total += (row - mean).double().square().sum()
     return float((communicator.sum(total) / len(communicator.living)).sqrt())

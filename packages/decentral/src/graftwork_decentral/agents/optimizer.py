@@ -14,9 +14,8 @@ Nothing hooks into the backward pass: accumulation, clipping, autocast and closu
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from graftwork import GraftworkError
 from graftwork_decentral.agents.bank import AgentBank
-from graftwork_decentral.agents.linearity import moves_linearly
+from graftwork_decentral.agents.linearity import moves_linearly, parameters_of
 from graftwork_decentral.agents.packing import pack, unpack
 from graftwork_decentral.communication.communicator import Communicator
 from graftwork_decentral.communication.lost import MembershipChanged
@@ -34,6 +33,7 @@ from graftwork_decentral.strategies.form import Exchange, Form
 from graftwork_decentral.strategies.strategy import Strategy
 
 Closure = Callable[[], Any]
+Unsuited = Literal["refuse", "warn"]
 T = TypeVar("T")
 
 
@@ -74,7 +74,7 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         strategy: Strategy,
         communicator: Communicator,
         *,
-        unsuited: Literal["refuse", "warn"] = "refuse",
+        unsuited: Unsuited = "refuse",
     ) -> None:
         if len(bank) != len(communicator.rows):
             raise ValueError(
@@ -103,7 +103,7 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         merged: dict[Any, Any] = {}
         for agent, inner in enumerate(self.inners):
             views = self._strategy_state(agent)
-            for parameter in _parameters(inner):
+            for parameter in parameters_of(inner):
                 merged[parameter] = {**inner.state.get(parameter, {}), **views[parameter]}
         return merged
 
@@ -186,7 +186,7 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         return pack(
             [inner.state_dict() for inner in self.inners],
             [
-                [self._strategy_state(agent)[parameter] for parameter in _parameters(inner)]
+                [self._strategy_state(agent)[parameter] for parameter in parameters_of(inner)]
                 for agent, inner in enumerate(self.inners)
             ],
         )
@@ -203,7 +203,7 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         for agent, inner in enumerate(self.inners):
             inner.load_state_dict(inner_states[agent])
             views = self._strategy_state(agent)
-            for parameter, saved in zip(_parameters(inner), strategy_states[agent], strict=True):
+            for parameter, saved in zip(parameters_of(inner), strategy_states[agent], strict=True):
                 if saved.keys() != views[parameter].keys():
                     raise GraftworkError(
                         f"the saved state is of another strategy than {self.strategy.name!r}: it holds "
@@ -300,10 +300,10 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         views[first][_ROUNDS] = torch.tensor(self.rounds)
         return views
 
-    def _check_pairing(self, unsuited: Literal["refuse", "warn"]) -> None:
+    def _check_pairing(self, unsuited: Unsuited) -> None:
         for agent, (inner, model) in enumerate(zip(self.inners, self.bank.models, strict=True)):
             trained = {id(p) for p in model.parameters() if p.requires_grad}
-            if trained != {id(p) for p in _parameters(inner)}:
+            if trained != {id(p) for p in parameters_of(inner)}:
                 raise GraftworkError(
                     f"the inner optimizer of agent {agent} must train all parameters of its model that "
                     "require a gradient and no others; freeze the rest (requires_grad = False) before the "
@@ -328,10 +328,6 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
 
 
 _ROUNDS = "strategy.rounds"
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[Any]:
-    return itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups)
 
 
 def _named(exchange: Exchange, index: int) -> Exchange:

@@ -15,7 +15,6 @@ from graftwork_decentral.strategies.form import Form
 from graftwork_decentral.strategies.triple import TripleForm
 
 Track = Literal["scaled", "raw"]
-Lazy = Literal["auto", "never"]
 
 
 class Level:

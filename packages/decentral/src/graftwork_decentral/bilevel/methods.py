@@ -13,13 +13,14 @@ from torch import Tensor
 
 from graftwork import Choice, choose
 from graftwork_decentral import strategies
-from graftwork_decentral.bilevel.level import Lazy, Track
+from graftwork_decentral.bilevel.level import Track
 from graftwork_decentral.bilevel.ma_dsbo import MovingAverageDoubleLoop
 from graftwork_decentral.bilevel.mdbo import MomentumBilevel
 from graftwork_decentral.bilevel.problem import BilevelProblem, BilevelSettings
 from graftwork_decentral.bilevel.sparkle import Sparkle
 from graftwork_decentral.communication import Communicator
 from graftwork_decentral.strategies import Strategy
+from graftwork_decentral.strategies.strategy import Lazy
 from graftwork_decentral.topology import GraphSequence, full
 
 StrategyOption = Choice | Strategy | str

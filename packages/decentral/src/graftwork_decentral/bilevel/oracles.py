@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.func import grad, jvp, vjp, vmap
 from torch.utils import _pytree as pytree
 
-from graftwork_decentral.bilevel.problem import Batch, BilevelProblem, HessianMode
+from graftwork_decentral.bilevel.problem import Batch, BilevelProblem, HvpMode
 
 
 class Oracles:
@@ -44,7 +44,7 @@ class Oracles:
         self,
         problem: BilevelProblem,
         *,
-        hvp_mode: HessianMode = "auto",
+        hvp_mode: HvpMode = "auto",
         vectorize: bool = True,
         analytic: bool = True,
     ) -> None:
@@ -102,14 +102,11 @@ class Oracles:
         three: tuple[Tensor, Tensor, Tensor] = self._over_agents(directions, x, y, z, batch)
         return three
 
-    def losses(self, x: Tensor, y: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return f and g of every agent, each ``[agents here]``."""
-        with torch.no_grad():
-            upper, lower = self._over_agents(self._both_losses, x, y, batch)
-        return upper, lower
-
-    def _both_losses(self, x: Tensor, y: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.problem.upper_loss(x, y, batch), self.problem.lower_loss(x, y, batch)
+    @torch.no_grad()
+    def upper_losses(self, x: Tensor, y: Tensor, batch: Batch) -> Tensor:
+        """Return f of every agent, ``[agents here]``."""
+        losses: Tensor = self._over_agents(self.problem.upper_loss, x, y, batch)
+        return losses
 
     def _lower_gradient(self, x: Tensor, y: Tensor, batch: Batch) -> Tensor:
         own = self._own["lower_gradient"]
@@ -153,7 +150,7 @@ class Oracles:
         return result
 
     def _over_agents(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        if self._all_at_once and function != self._both_losses:
+        if self._all_at_once and function != self.problem.upper_loss:
             return function(*arguments)
         if self.vectorize:
             dimensions = tuple(None if argument is None else 0 for argument in arguments)

@@ -23,7 +23,7 @@ Schedule = float | Callable[[int], float]
 """A number, or one for every step."""
 
 Order = Literal["gauss_seidel", "jacobi"]
-HessianMode = Literal["auto", "forward", "reverse"]
+HvpMode = Literal["auto", "forward", "reverse"]
 
 
 @runtime_checkable
@@ -57,7 +57,7 @@ class BilevelProblem(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BilevelSettings:
     """What every bilevel method is given.
 
@@ -86,7 +86,7 @@ class BilevelSettings:
     theta: Schedule = 1.0
     order: Order = "gauss_seidel"
     share_batch: bool = False
-    hvp_mode: HessianMode = "auto"
+    hvp_mode: HvpMode = "auto"
     vectorize: bool = True
 
     def __post_init__(self) -> None:

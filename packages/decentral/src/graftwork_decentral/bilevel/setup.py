@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from graftwork import Direction
 from graftwork_decentral.bilevel.problem import Batch, BilevelProblem
 
 
@@ -23,6 +24,7 @@ class BilevelSetup:
             upper direction, stacked over these agents. The same for the same arguments, whatever was drawn
             before.
         evaluate: metrics of one x and one y on held-out data, ``loss`` among them.
+        directions: which way is better for each of these metrics, in order of importance.
         unit: what a step reads ("samples").
         units_per_step: how many of them all agents together read in a step.
     """
@@ -32,6 +34,7 @@ class BilevelSetup:
     lower_start: Tensor
     batches: Callable[[int, Sequence[int]], tuple[Batch, Batch, Batch]]
     evaluate: Callable[[Tensor, Tensor], Mapping[str, float]]
+    directions: Mapping[str, Direction]
     unit: str
     units_per_step: float
 
@@ -42,8 +45,4 @@ class BilevelTask(Protocol):
 
     def bilevel(self, agents: int) -> BilevelSetup:
         """Return the problem with its data spread over some number of agents."""
-        ...
-
-    def evaluate(self, model: Any) -> Mapping[str, float]:
-        """Return metrics of the task's model alone."""
         ...

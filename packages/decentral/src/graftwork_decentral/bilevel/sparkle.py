@@ -17,26 +17,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graftwork_decentral.bilevel.level import (
-    Lazy,
-    Level,
-    Track,
-    advance_together,
-    starting_points,
-)
+from graftwork_decentral.bilevel.level import Level, Track, advance_together, starting_points
 from graftwork_decentral.bilevel.levelled import LevelledMethod, three_batches
 from graftwork_decentral.bilevel.oracles import Oracles
 from graftwork_decentral.bilevel.problem import (
     Batch,
     BilevelProblem,
     BilevelSettings,
-    HessianMode,
+    HvpMode,
     Order,
     Schedule,
     at_step,
 )
 from graftwork_decentral.communication import Communicator
 from graftwork_decentral.strategies import Strategy
+from graftwork_decentral.strategies.strategy import Lazy
 from graftwork_decentral.topology import GraphSequence
 
 _SHORT = {
@@ -114,14 +109,23 @@ class Sparkle(LevelledMethod):
         track: Track = "scaled",
         lazy: Lazy = "auto",
         auxiliary_radius: float | None = None,
-        hvp_mode: HessianMode = "auto",
+        hvp_mode: HvpMode = "auto",
         vectorize: bool = True,
         upper_start: Tensor | None = None,
         lower_start: Tensor | None = None,
         dtype: torch.dtype | None = None,
         name: str | None = None,
     ) -> None:
-        self.settings = BilevelSettings(alpha, beta, gamma, theta, order, share_batch, hvp_mode, vectorize)
+        self.settings = BilevelSettings(
+            alpha=alpha,
+            beta=beta,
+            gamma=gamma,
+            theta=theta,
+            order=order,
+            share_batch=share_batch,
+            hvp_mode=hvp_mode,
+            vectorize=vectorize,
+        )
         strategies = (lower, auxiliary or lower, upper or lower)
         if auxiliary_radius is not None:
             _may_project(strategies[1], auxiliary_radius)

@@ -29,7 +29,7 @@ from graftwork_decentral.communication.traffic import Traffic
 from graftwork_decentral.strategies.form import Exchange
 from graftwork_decentral.topology.topology import GraphSequence, Topology
 
-Path = Literal["auto", "differences", "dense", "gathered", "rowwise"]
+MixingPath = Literal["auto", "differences", "dense", "gathered", "rowwise"]
 _KEPT_PLANS = 64
 T = TypeVar("T")
 
@@ -45,10 +45,10 @@ class Communicator(ABC):
         device: of the tensors.
     """
 
-    def __init__(self, graphs: GraphSequence, rows: range, path: Path, device: torch.device) -> None:
+    def __init__(self, graphs: GraphSequence, rows: range, path: MixingPath, device: torch.device) -> None:
         self.graphs = graphs
         self.rows = rows
-        self.path: Path = path
+        self.path: MixingPath = path
         self.device = device
         self.traffic = Traffic()
         self.on_membership_change: list[Callable[[MembershipChanged], None]] = []
@@ -173,6 +173,12 @@ class Communicator(ABC):
     def mean(self, buffer: Tensor) -> Tensor:
         """Return the mean over all agents of ``[agents here, ...]``; every process must call it."""
         return self.sum(buffer.sum(dim=0)) / len(self.living)
+
+    def traffic_of_all(self) -> dict[str, float]:
+        """Return the rounds so far, and what all agents together sent; every process must call it."""
+        sent = torch.tensor([self.traffic.bytes, self.traffic.messages], dtype=torch.float64)
+        total = self.sum(sent.to(self.device)).tolist()
+        return {"rounds": float(self.traffic.rounds), "bytes_sent": total[0], "messages_sent": total[1]}
 
     def adopted(self, buffer: Tensor, joined: Collection[int]) -> Tensor:
         """Return ``[agents here, ...]`` in which agents that came back hold the mean of the others.

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from graftwork import GraftworkError
-from graftwork_decentral.communication.communicator import Communicator, Path
+from graftwork_decentral.communication.communicator import Communicator, MixingPath
 from graftwork_decentral.communication.layout import agents_of, owners
 from graftwork_decentral.communication.links import Links, Message
 from graftwork_decentral.communication.lost import AgentsLostError, MembershipChanged
@@ -51,7 +51,7 @@ class DistributedCommunicator(Communicator):
         self,
         graphs: GraphSequence,
         *,
-        path: Path = "differences",
+        path: MixingPath = "differences",
         device: torch.device | str = "cpu",
         group: dist.ProcessGroup | None = None,
         membership: Membership | None = None,

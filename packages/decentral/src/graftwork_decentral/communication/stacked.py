@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from graftwork_decentral.communication.communicator import Communicator, Path
+from graftwork_decentral.communication.communicator import Communicator, MixingPath
 from graftwork_decentral.kernels.exact_diffusion import exact_diffusion_after_step
 from graftwork_decentral.topology.topology import GraphSequence, Topology
 
@@ -27,7 +27,7 @@ class StackedCommunicator(Communicator):
     """
 
     def __init__(
-        self, graphs: GraphSequence, *, path: Path = "auto", device: torch.device | str = "cpu"
+        self, graphs: GraphSequence, *, path: MixingPath = "auto", device: torch.device | str = "cpu"
     ) -> None:
         super().__init__(graphs, range(graphs.agents), path, torch.device(device))
 

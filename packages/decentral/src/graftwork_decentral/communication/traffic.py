@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -38,7 +38,3 @@ class Traffic:
         self.rounds += 1
         self.messages += messages
         self.bytes += messages * row_bytes
-
-    def to_save(self) -> dict[str, int]:
-        """Plain numbers."""
-        return asdict(self)

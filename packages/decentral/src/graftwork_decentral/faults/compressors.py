@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graftwork_decentral.faults.draws import bits
+from graftwork_decentral.draws import bits
 
 _STREAM = 3
 _BITS = 2 ** torch.arange(8, dtype=torch.uint8)

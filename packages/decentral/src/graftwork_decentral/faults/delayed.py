@@ -19,8 +19,8 @@ from torch import Tensor
 
 from graftwork import GraftworkError
 from graftwork_decentral.communication.communicator import Communicator
+from graftwork_decentral.draws import bits
 from graftwork_decentral.faults.delay_stability import largest_mixing_gap
-from graftwork_decentral.faults.draws import bits
 from graftwork_decentral.faults.wrapped import WrappedCommunicator, spread
 from graftwork_decentral.topology.topology import Topology
 

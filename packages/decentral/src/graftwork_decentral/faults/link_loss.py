@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from graftwork import GraftworkError
-from graftwork_decentral.faults.draws import uniform
+from graftwork_decentral.draws import uniform
 from graftwork_decentral.topology.topology import GraphSequence, Topology
 
 _STREAM = 1

@@ -17,8 +17,6 @@ which are not the paper's.
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -26,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork import Finding
+from graftwork_decentral.extras import FIGURES
 from graftwork_decentral.flatness.lab import DoubleWell, escape_threshold
 from graftwork_decentral.reproductions.flatness_cases import (
     COMPARED,
@@ -44,6 +43,8 @@ from graftwork_decentral.reproductions.flatness_cases import (
     share_rows,
     well_problem,
 )
+from graftwork_decentral.reproductions.flatness_figures import draw_escape, draw_excess_risk
+from graftwork_decentral.tables import write_csv
 
 _OURS = "published: this project's own reference computation, not the paper's"
 
@@ -55,16 +56,18 @@ def reproduce(
 
     Args:
         output: folder for ``findings.json``, ``by_hand.csv``, ``batch_scan.csv``, ``graph_scan.csv``,
-            ``horizon.csv``, ``exits.csv``, ``shares.csv`` and, where matplotlib is installed,
-            ``excess_risk.png`` and ``escape.png``; made if need be.
+            ``horizon.csv``, ``exits.csv``, ``shares.csv``, ``excess_risk.png`` and
+            ``escape.png``; made if need be.
         replicas: simulated runs of the quadratic, 2 or more.
         exit_replicas: runs that leave the well, 2 or more.
         starts: whose ends are counted, 2 or more.
         seed: of everything drawn.
 
     Raises:
+        MissingExtraError: matplotlib is not installed.
         ValueError: an option is out of its range.
     """
+    FIGURES.require("reproduction/flatness")
     for name, value in (("replicas", replicas), ("exit_replicas", exit_replicas), ("starts", starts)):
         if value < 2:
             raise ValueError(f"{name} must be 2 or more, got {value}")
@@ -95,12 +98,11 @@ def reproduce(
         "shares": shares,
     }
     for name, rows in tables.items():
-        _write(rows, output / f"{name}.csv")
-    if importlib.util.find_spec("matplotlib") is not None:
-        from graftwork_decentral.reproductions.flatness_figures import draw_escape, draw_excess_risk
-
-        draw_excess_risk(horizons, batches, graphs, output / "excess_risk.png")
-        draw_escape(well, exits, shares, output / "escape.png")
+        columns = [field.name for field in fields(rows[0])]
+        cells = ([getattr(row, column) for column in columns] for row in rows)
+        write_csv(output / f"{name}.csv", columns, cells)
+    draw_excess_risk(horizons, batches, graphs, output / "excess_risk.png")
+    draw_escape(well, exits, shares, output / "escape.png")
     return findings
 
 
@@ -185,13 +187,3 @@ def _thresholds(well: DoubleWell) -> list[Finding]:
 def _share(row: ShareRow) -> Finding:
     quantity = f"share in the flat well, {row.method}, noise {row.sigma:g}, beta {row.beta:g}"
     return Finding(quantity, row.reference, row.share, f"+- {row.standard_error:.3f}; {_OURS}")
-
-
-def _write(rows: Sequence[Any], path: Path) -> None:
-    names = [field.name for field in fields(rows[0])]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        for row in rows:
-            cells = (getattr(row, name) for name in names)
-            writer.writerow([f"{cell:.8g}" if isinstance(cell, float) else cell for cell in cells])

@@ -13,19 +13,18 @@ All of it takes some 150 seconds of CPU time, shared by worker processes.
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from graftwork import Finding
+from graftwork_decentral.extras import REPRODUCE
+from graftwork_decentral.reproductions import sparkle_figures as figures
 from graftwork_decentral.reproductions import sparkle_hyper_cleaning as cleaning
 from graftwork_decentral.reproductions import sparkle_problem_q as problem_q
 from graftwork_decentral.reproductions import sparkle_topology as topology
 from graftwork_decentral.reproductions.sparkle_workers import workers_pool
+from graftwork_decentral.tables import write_csv
 
 
 def reproduce(
@@ -39,8 +38,8 @@ def reproduce(
     """Compute tables and figures.
 
     Args:
-        output: folder for ``findings.json``, ``problem_q.csv``, ``hyper_cleaning.csv``, ``topology.csv`` and,
-            where matplotlib is installed, a figure each; made if need be.
+        output: folder for ``findings.json``, ``problem_q.csv``, ``hyper_cleaning.csv``, ``topology.csv``, and
+            a figure each; made if need be.
         seeds: draws of the hyper-cleaning problem.
         problem_steps: of the quadratic problem.
         cleaning_steps: of hyper-cleaning, at least 250.
@@ -49,8 +48,10 @@ def reproduce(
             are the same. A script that asks for several guards its own start by ``if __name__ == ...``.
 
     Raises:
+        MissingExtraError: scikit-learn or matplotlib is not installed.
         ValueError: there is no seed, or there are too few steps or workers.
     """
+    REPRODUCE.require("reproduction/sparkle")
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
     if problem_steps < 1:
@@ -71,11 +72,10 @@ def reproduce(
     findings += cleaning.findings_of(runs, optima)
     findings += topology.findings_of(points, problem_steps)
     (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
-    _write(
-        output / "problem_q.csv", ("setting", "method", "step", "squared error"), problem_q.rows_of(curves)
-    )
+    heading = ("setting", "method", "step", "squared error")
+    write_csv(output / "problem_q.csv", heading, problem_q.rows_of(curves))
     columns = ("step", "evaluations", "worst", "mean", "auc", "disagreement")
-    _write(
+    write_csv(
         output / "hyper_cleaning.csv",
         ("method", "seed", *columns),
         (
@@ -85,18 +85,8 @@ def reproduce(
         ),
     )
     names = ("pair", "varied", "gap", "steps_to_solve", "worst_accuracy")
-    _write(output / "topology.csv", names, ([getattr(point, name) for name in names] for point in points))
-    if importlib.util.find_spec("matplotlib") is not None:
-        from graftwork_decentral.reproductions import sparkle_figures as figures
-
-        figures.draw_problem_q(curves, output / "problem_q.png")
-        figures.draw_hyper_cleaning(runs, output / "hyper_cleaning.png")
-        figures.draw_topology(points, output / "topology.png")
+    write_csv(output / "topology.csv", names, ([getattr(point, name) for name in names] for point in points))
+    figures.draw_problem_q(curves, output / "problem_q.png")
+    figures.draw_hyper_cleaning(runs, output / "hyper_cleaning.png")
+    figures.draw_topology(points, output / "topology.png")
     return findings
-
-
-def _write(path: Path, heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(heading)
-        writer.writerows(rows)

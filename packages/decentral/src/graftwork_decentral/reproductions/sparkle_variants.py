@@ -11,7 +11,7 @@ from torch import Tensor
 from graftwork_decentral.bilevel import methods
 from graftwork_decentral.bilevel.problem import BilevelMethod, BilevelProblem, BilevelSettings
 from graftwork_decentral.communication import Communicator
-from graftwork_decentral.communication.communicator import Path
+from graftwork_decentral.communication.communicator import MixingPath
 
 Build = Callable[[BilevelProblem, Communicator, BilevelSettings, Tensor, Tensor], BilevelMethod]
 
@@ -32,7 +32,7 @@ class Variant:
     build: Build
     colour: str
     dashes: str = "-"
-    path: Path = "differences"
+    path: MixingPath = "differences"
 
 
 def sparkle(lower: str, upper: str | None = None, auxiliary: str | None = None) -> Build:

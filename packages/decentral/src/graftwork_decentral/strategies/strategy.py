@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from graftwork import GraftworkError
 from graftwork_decentral.strategies.form import Form
-from graftwork_decentral.strategies.stability import largest_stable_step, stable_for_small_steps
+from graftwork_decentral.strategies.stability import Polynomial, largest_stable_step, stable_for_small_steps
 from graftwork_decentral.strategies.triple import TripleForm
 from graftwork_decentral.topology.topology import GraphSequence, Topology
 from graftwork_decentral.topology.weights import lazy as lazy_weights
 
-Polynomial = tuple[float, ...]
+Lazy = Literal["auto", "never"]
 _MARGIN = 1e-3
 
 

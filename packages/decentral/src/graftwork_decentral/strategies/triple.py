@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from graftwork_decentral.strategies.form import Exchange, Form, Mean
-
-Polynomial = tuple[float, ...]
+from graftwork_decentral.strategies.stability import Polynomial
 
 
 class TripleForm(Form):

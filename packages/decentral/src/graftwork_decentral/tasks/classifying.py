@@ -1,8 +1,11 @@
-"""What classification tasks share: batches of features and labels, cross-entropy, accuracy."""
+"""What tasks of labelled images share: batches of features and labels, cross-entropy, accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,43 +13,92 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from graftwork_decentral.tasks.images import Images
+from graftwork import Direction
+from graftwork.contracts import Split
+from graftwork_decentral.tables import write_csv
+from graftwork_decentral.tasks.images import ImageBatch, Images
+from graftwork_trainer.device import move
+from graftwork_trainer.evaluation import evaluate
+from graftwork_trainer.order import OrderedBatches
 
 _EVALUATED_AT_ONCE = 1024
 
 
-def image_batch(images: Images, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-    """Return ``features`` and ``labels`` of some images."""
-    return {
-        "features": torch.from_numpy(images.features[rows]),
-        "labels": torch.from_numpy(images.labels[rows]),
-    }
+class LabelledImagesTask(ABC):
+    """Trains on batches of ``features`` and ``labels``, each agent on its own part of the images."""
+
+    unit = "images"
+    metric_directions: ClassVar[Mapping[str, Direction]] = {"accuracy": "higher", "loss": "lower"}
+
+    @property
+    @abstractmethod
+    def held_out(self) -> Images:
+        """Images that no agent trains on."""
+
+    @abstractmethod
+    def training_batches(self, rank: int, world_size: int, seed: int) -> Iterable[ImageBatch]:
+        """Return an agent's batches without end; see :meth:`batches`."""
+
+    def batches(self, split: Split, *, rank: int, world_size: int, seed: int) -> Iterable[ImageBatch]:
+        """Return an agent's batches, on the CPU.
+
+        Args:
+            split: ``train`` without end, of the agent's own part, each epoch in a new order (the iterator has
+                ``skip(count)``); ``validation`` once, held-out images in order, batches dealt out in turn.
+            rank: the agent, or the process.
+            world_size: how many there are.
+            seed: of the training order.
+
+        Raises:
+            ValueError: there is no such split, or no partition gives every agent an image.
+        """
+        if split not in ("train", "validation"):
+            raise ValueError(f"split must be 'train' or 'validation', got {split!r}")
+        if split == "train":
+            return self.training_batches(rank, world_size, seed)
+        return OrderedBatches(self.held_out, batch_size=_EVALUATED_AT_ONCE, rank=rank, world_size=world_size)
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean cross-entropy of a batch in nats, and its accuracy."""
+        logits: Tensor = model(batch["features"])
+        accuracy = (logits.detach().argmax(1) == batch["labels"]).float().mean()
+        return F.cross_entropy(logits.float(), batch["labels"]), {"accuracy": accuracy}
+
+    def count(self, batch: Mapping[str, Tensor]) -> int:
+        """How many images a batch holds."""
+        return len(batch["labels"])
 
 
-def classification_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the mean cross-entropy in nats, and the accuracy as a further metric."""
-    logits: Tensor = model(batch["features"])
-    accuracy = (logits.detach().argmax(1) == batch["labels"]).float().mean()
-    return F.cross_entropy(logits.float(), batch["labels"]), {"accuracy": accuracy}
+class ClassificationTask(LabelledImagesTask):
+    """Is evaluated by the classes that a model gives to held-out images."""
 
+    def evaluate_rows(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``label``, ``predicted`` and ``loss`` (nats) of every image, ``[batch]`` each."""
+        logits: Tensor = model(batch["features"]).float()
+        losses = F.cross_entropy(logits, batch["labels"], reduction="none")
+        return {"label": batch["labels"], "predicted": logits.argmax(1), "loss": losses}
 
-@torch.no_grad()
-def classification_metrics(model: nn.Module, images: Images) -> dict[str, float]:
-    """Return ``loss`` (nats) and ``accuracy`` over images; the model's training mode is restored."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    loss = right = 0.0
-    try:
-        for start in range(0, len(images), _EVALUATED_AT_ONCE):
-            rows = np.arange(start, min(start + _EVALUATED_AT_ONCE, len(images)))
-            batch = {name: tensor.to(device) for name, tensor in image_batch(images, rows).items()}
-            logits: Tensor = model(batch["features"])
-            loss += float(F.cross_entropy(logits.float(), batch["labels"], reduction="sum"))
-            right += float((logits.argmax(1) == batch["labels"]).sum())
-    finally:
-        model.train(was_training)
-    return {"loss": loss / len(images), "accuracy": right / len(images)}
+    def metrics(self, rows: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return ``loss``, the mean, and ``accuracy``."""
+        right = rows["label"] == rows["predicted"]
+        return {"loss": float(rows["loss"].double().mean()), "accuracy": float(right.double().mean())}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return ``loss`` (nats) and ``accuracy`` on held-out images."""
+        return evaluate(self, model)
+
+    def artefacts(self, model: nn.Module, folder: Path) -> None:
+        """Write ``confusion-matrix.csv``: how many held-out images of each class are taken for which."""
+        classes, device = self.held_out.classes, next(model.parameters()).device
+        counts = torch.zeros(classes * classes, dtype=torch.int64, device=device)
+        for batch in self.batches("validation", rank=0, world_size=1, seed=0):
+            rows = self.evaluate_rows(model, move(batch, device))
+            counts += torch.bincount(rows["label"] * classes + rows["predicted"], minlength=len(counts))
+        write_csv(
+            folder / "confusion-matrix.csv",
+            ["class", *(f"taken for {label}" for label in range(classes))],
+            ([label, *row] for label, row in enumerate(counts.view(classes, classes).tolist())),
+        )
 
 
 def area_under_curve(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:

@@ -6,7 +6,7 @@ Plain, the model is trained on the corrupted labels as they are: the baseline wi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -17,21 +17,16 @@ from torch import Tensor, nn
 
 from graftwork_decentral.bilevel.hyper_cleaning import HyperCleaning, SoftmaxHyperCleaning
 from graftwork_decentral.bilevel.setup import BilevelSetup
-from graftwork_decentral.tasks.classifying import (
-    area_under_curve,
-    classification_loss,
-    classification_metrics,
-    image_batch,
-)
-from graftwork_decentral.tasks.images import Images, load_images
-from graftwork_decentral.tasks.partition import Partition, parts_of
+from graftwork_decentral.extras import require_for_data
+from graftwork_decentral.tasks.classifying import ClassificationTask, area_under_curve
+from graftwork_decentral.tasks.images import ImageBatch, Images, load_images
+from graftwork_decentral.tasks.partition import Part, Partition, parts_of
 from graftwork_decentral.tasks.spread_images import SpreadImages
-from graftwork_decentral.tasks.streams import OrderedBatches, ShuffledBatches
 
 _CORRUPTION, _TRAINING_PART, _CLEAN_PART, _START = range(4)
 
 
-class HyperCleaningTask:
+class HyperCleaningTask(ClassificationTask):
     """Find the wrong labels among the training images, with the help of a few clean ones.
 
     Args:
@@ -51,7 +46,7 @@ class HyperCleaningTask:
 
     Raises:
         ValueError: an option is out of its range.
-        GraftworkError: files are missing, or there are fewer images than asked for.
+        GraftworkError: files are missing, or what reads them is not installed.
     """
 
     unit = "samples"
@@ -87,6 +82,7 @@ class HyperCleaningTask:
             raise ValueError(f"batch_share must be above 0 and at most 1, got {batch_share}")
         if not alpha > 0:
             raise ValueError(f"alpha must be above 0, got {alpha}")
+        require_for_data(data)
         self._data, self._folder = data, folder
         self._train_samples, self._clean_samples = train_samples, clean_samples
         self._corruption = corruption
@@ -108,6 +104,11 @@ class HyperCleaningTask:
         rows = np.arange(len(known)) if self._data == "digits" else self._generator(9).permutation(len(known))
         train, clean = rows[: self._train_samples], rows[self._train_samples : needed]
         return known.subset(train), known.subset(clean), test
+
+    @property
+    def held_out(self) -> Images:
+        """Images that no agent trains on."""
+        return self._images[2]
 
     @cached_property
     def corrupted(self) -> NDArray[np.bool_]:
@@ -137,38 +138,16 @@ class HyperCleaningTask:
             nn.Linear(self._hidden, self.training.classes),
         )
 
-    def batches(
-        self, split: Literal["train", "validation"], *, rank: int, world_size: int, seed: int
-    ) -> Iterable[dict[str, Tensor]]:
-        """Return this agent's batches: of corrupted training images without end, or of held-out ones once.
-
-        Args:
-            split: train or validation.
-            rank: the agent or process.
-            world_size: how many there are; each has its part by the partition.
-            seed: of the order.
-        """
-        if split == "train":
-            rows = self._training_parts(world_size)[rank]
-            return ShuffledBatches(rows, self._batch_size, (seed, rank), partial(image_batch, self.training))
-        test = self._images[2]
-        return OrderedBatches(
-            np.arange(rank, len(test), world_size), self._batch_size, partial(image_batch, test)
-        )
+    def training_batches(self, rank: int, world_size: int, seed: int) -> Iterable[ImageBatch]:
+        """Return an agent's batches of corrupted training images without end."""
+        rows = self._training_parts(world_size)[rank]
+        return Part(self.training, rows).shuffled(self._batch_size, (seed, rank))
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean cross-entropy with the ridge, labels taken as they are, and the accuracy."""
-        loss, metrics = classification_loss(model, batch)
+        loss, metrics = super().loss(model, batch)
         squares = torch.stack([parameter.square().sum() for parameter in model.parameters()]).sum()
         return loss + self._ridge * squares, metrics
-
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return ``loss`` (nats) and ``accuracy`` on held-out images."""
-        return classification_metrics(model, self._images[2])
-
-    def count(self, batch: Mapping[str, Tensor]) -> int:
-        """How many images a batch holds."""
-        return len(batch["labels"])
 
     def facts(self) -> dict[str, str | int | float]:
         """What the data is, as plain data."""
@@ -176,7 +155,7 @@ class HyperCleaningTask:
             "data": self._data,
             "train_samples": self._train_samples,
             "clean_samples": self._clean_samples,
-            "test_samples": len(self._images[2]),
+            "test_samples": len(self.held_out),
             "wrong_labels": int(self.corrupted.sum()),
         }
 
@@ -217,6 +196,7 @@ class HyperCleaningTask:
             lower_start=start,
             batches=spread,
             evaluate=lambda x, y: self._evaluate_pair(model, x, y),
+            directions={"wrong_label_auc": "higher", **self.metric_directions},
             unit=self.unit,
             units_per_step=3 * self._batch_share * (len(training) + len(clean)),
         )

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from graftwork import Choice
-from graftwork_decentral.tasks.classifying import (
-    classification_loss,
-    classification_metrics,
-    image_batch,
-)
-from graftwork_decentral.tasks.images import Images, load_images
-from graftwork_decentral.tasks.partition import Partition, parts_of
-from graftwork_decentral.tasks.streams import OrderedBatches, ShuffledBatches
+from graftwork import Choice, Supplies
+from graftwork_decentral.extras import require_for_data
+from graftwork_decentral.tasks.classifying import ClassificationTask
+from graftwork_decentral.tasks.images import ImageBatch, Images, load_images
+from graftwork_decentral.tasks.partition import Part, Partition, parts_of
 
 
-class ImageClassification:
+class ImageClassification(ClassificationTask):
     """Name the class of an image.
 
     Every agent (``rank`` of ``world_size``) trains on its own part. Batches hold ``features`` ``[batch,
@@ -42,15 +39,13 @@ class ImageClassification:
 
     Raises:
         ValueError: an option is out of its range.
-        GraftworkError: files are missing.
+        GraftworkError: files are missing, or what reads them is not installed.
     """
-
-    unit = "images"
 
     def __init__(
         self,
         *,
-        model: Choice | Callable[..., nn.Module],
+        model: Annotated[Choice | Callable[..., nn.Module], Supplies("image_shape", "classes")],
         data: Literal["digits", "fashion-mnist", "idx", "cifar10", "folder"] = "digits",
         folder: Path | None = None,
         partition: Partition = "dirichlet",
@@ -63,6 +58,7 @@ class ImageClassification:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if not alpha > 0:
             raise ValueError(f"alpha must be above 0, got {alpha}")
+        require_for_data(data)
         self._model = model
         self._data, self._folder = data, folder
         self._partition: Partition = partition
@@ -79,51 +75,23 @@ class ImageClassification:
         ]
         return scaled[0], scaled[1]
 
+    @property
+    def held_out(self) -> Images:
+        """Images that no agent trains on."""
+        return self._images[1]
+
     def build_model(self) -> nn.Module:
         """Return the model with fresh weights from torch's global generator."""
         train = self._images[0]
-        channels, height, width = train.features.shape[1:]
-        model: nn.Module = self._model(image_shape=(channels, height, width), classes=train.classes)
+        model: nn.Module = self._model(image_shape=train.features.shape[1:], classes=train.classes)
         return model
 
-    def batches(
-        self, split: Literal["train", "validation"], *, rank: int, world_size: int, seed: int
-    ) -> Iterable[dict[str, Tensor]]:
-        """Return an agent's batches, on the CPU; both iterables have ``skip(count)``.
-
-        Args:
-            split: ``train`` without end, of the agent's own part, each epoch in a new order; ``validation``
-                once, held-out images dealt out in turn.
-            rank: the agent.
-            world_size: how many agents.
-            seed: of the order.
-
-        Raises:
-            ValueError: there is no such split, or no partition gives every agent an image.
-        """
-        if split not in ("train", "validation"):
-            raise ValueError(f"split must be 'train' or 'validation', got {split!r}")
-        train, test = self._images
-        if split == "validation":
-            rows = np.arange(rank, len(test), world_size)
-            return OrderedBatches(rows, self._batch_size, partial(image_batch, test))
+    def training_batches(self, rank: int, world_size: int, seed: int) -> Iterable[ImageBatch]:
+        """Return an agent's batches without end."""
+        train = self._images[0]
         rows = parts_of(train.labels, world_size, self._partition, self._alpha, self._seed)[rank]
-        make = partial(image_batch, train)
-        if self._augment:
-            make = partial(_augmented, train, (seed, rank))
-        return ShuffledBatches(rows, self._batch_size, (seed, rank), make)
-
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean cross-entropy of a batch in nats, and its accuracy."""
-        return classification_loss(model, batch)
-
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return ``loss`` (nats) and ``accuracy`` on held-out images."""
-        return classification_metrics(model, self._images[1])
-
-    def count(self, batch: Mapping[str, Tensor]) -> int:
-        """How many images a batch holds."""
-        return len(batch["labels"])
+        examples = Augmented(train, (seed, rank)) if self._augment else train
+        return Part(examples, rows).shuffled(self._batch_size, (seed, rank))
 
     def facts(self) -> dict[str, str | int | float]:
         """What the data is, as plain data."""
@@ -140,18 +108,28 @@ class ImageClassification:
 _SHIFT = 4
 
 
-def _augmented(images: Images, seed: tuple[int, ...], rows: NDArray[np.int64]) -> dict[str, Tensor]:
-    """A batch with each image flipped or not, and shifted; a function of the seed and the images drawn."""
-    generator = np.random.default_rng([*seed, *rows.tolist()])
-    features = images.features[rows]
-    height, width = features.shape[2:]
-    padded = np.pad(features, ((0, 0), (0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT)))
-    places = generator.integers(0, 2 * _SHIFT + 1, (len(rows), 2))
-    flips = generator.random(len(rows)) < 0.5
-    moved = np.stack(
-        [
-            padded[number, :, top : top + height, left : left + width][:, :, :: -1 if flip else 1]
-            for number, ((top, left), flip) in enumerate(zip(places, flips, strict=True))
-        ]
-    )
-    return image_batch(Images(moved, images.labels[rows], images.classes), np.arange(len(rows)))
+@dataclass(frozen=True, slots=True)
+class Augmented:
+    """Images, each flipped or not, and shifted; a function of the seed and of which are in a batch."""
+
+    images: Images
+    seed: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: NDArray[np.int64]) -> ImageBatch:
+        """Return ``features`` and ``labels`` of some of them."""
+        generator = np.random.default_rng([*self.seed, *rows.tolist()])
+        drawn = self.images.subset(rows)
+        height, width = drawn.features.shape[2:]
+        padded = np.pad(drawn.features, ((0, 0), (0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT)))
+        corners = generator.integers(0, 2 * _SHIFT + 1, (len(rows), 2))
+        flips = generator.random(len(rows)) < 0.5
+        shifted = np.stack(
+            [
+                image[:, top : top + height, left : left + width][:, :, :: -1 if flip else 1]
+                for image, (top, left), flip in zip(padded, corners, flips, strict=True)
+            ]
+        )
+        return Images(shifted, drawn.labels, drawn.classes).batch(np.arange(len(rows)))

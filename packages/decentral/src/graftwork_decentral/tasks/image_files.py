@@ -102,10 +102,8 @@ class _ArraysOnly(pickle.Unpickler):
 
 def folder_images(folder: Path, part: str) -> Loaded:
     """Read pictures of one size from ``folder/{train,test}/CLASS``, classes in alphabetical order."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise GraftworkError("data = 'folder' reads pictures with Pillow; pip install pillow") from error
+    from PIL import Image
+
     classes = sorted(path for path in _found(folder, part).iterdir() if path.is_dir())
     pixels: list[NDArray[np.float32]] = []
     labels: list[int] = []

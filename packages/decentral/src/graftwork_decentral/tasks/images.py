@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from graftwork import GraftworkError
+from graftwork_decentral.extras import require_for_data
 from graftwork_decentral.tasks.image_files import cifar_images, folder_images, idx_images
+
+ImageBatch = dict[str, Tensor]
+"""``features`` and ``labels`` of some images."""
 
 _HELD_OUT_DIGITS = 497
 
@@ -35,6 +41,13 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def batch(self, rows: NDArray[np.int64]) -> ImageBatch:
+        """Return ``features`` and ``labels`` of some of them."""
+        return {
+            "features": torch.from_numpy(self.features[rows]),
+            "labels": torch.from_numpy(self.labels[rows]),
+        }
+
     def subset(self, rows: NDArray[np.int64]) -> Images:
         """Return some of them, in the given order."""
         return Images(self.features[rows], self.labels[rows], self.classes)
@@ -53,6 +66,7 @@ def load_images(data: str, folder: Path | None, seed: int) -> tuple[Images, Imag
     Raises:
         GraftworkError: the folder, a file or a library is missing.
     """
+    require_for_data(data)
     if data == "digits":
         return _digits(seed)
     if folder is None:
@@ -73,12 +87,8 @@ def load_images(data: str, folder: Path | None, seed: int) -> tuple[Images, Imag
 
 
 def _digits(seed: int) -> tuple[Images, Images]:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise GraftworkError(
-            "data = 'digits' needs scikit-learn; install graftwork-decentral[reproduce]"
-        ) from error
+    from sklearn.datasets import load_digits
+
     pixels, labels = load_digits(return_X_y=True)
     features = (pixels / 16).astype(np.float32).reshape(-1, 1, 8, 8)
     order = np.random.default_rng(seed).permutation(len(labels))

@@ -11,8 +11,8 @@ against 84 %). Features of a pretrained model (``data = "features"``) are the ca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,17 +25,17 @@ from torch import Tensor, nn
 from graftwork import GraftworkError
 from graftwork_decentral.bilevel.meta_learning import MetaLearning
 from graftwork_decentral.bilevel.setup import BilevelSetup
-from graftwork_decentral.tasks.classifying import classification_loss, image_batch
-from graftwork_decentral.tasks.images import Images, load_images
-from graftwork_decentral.tasks.partition import even_parts
-from graftwork_decentral.tasks.streams import OrderedBatches, ShuffledBatches
+from graftwork_decentral.extras import require_for_data
+from graftwork_decentral.tasks.classifying import LabelledImagesTask
+from graftwork_decentral.tasks.images import ImageBatch, Images, load_images
+from graftwork_decentral.tasks.partition import Part, even_parts
 
 _NEW_DIGITS = 3
 _HELD_OUT = 5
 """One image in so many of each training class is kept to evaluate the learned heads with."""
 
 
-class MetaLearningTask:
+class MetaLearningTask(LabelledImagesTask):
     """Learn features from which few images of new classes suffice.
 
     Args:
@@ -54,10 +54,8 @@ class MetaLearningTask:
 
     Raises:
         ValueError: an option is out of its range.
-        GraftworkError: files are missing, or there are too few classes.
+        GraftworkError: files are missing, there are too few classes, or what reads them is not installed.
     """
-
-    unit = "images"
 
     def __init__(
         self,
@@ -80,6 +78,7 @@ class MetaLearningTask:
                 raise ValueError(f"{option} must be at least 1, got {count}")
         if ways < 2:
             raise ValueError(f"ways must be at least 2, got {ways}")
+        require_for_data(data)
         self._data, self._folder = data, folder
         self._episodes, self._ways, self._shots, self._queries = episodes, ways, shots, queries
         self._hidden, self._ridge, self._new_episodes = hidden, ridge, new_episodes
@@ -96,6 +95,11 @@ class MetaLearningTask:
                 )
         return known, new
 
+    @property
+    def held_out(self) -> Images:
+        """Images of the new classes."""
+        return self._sets[1]
+
     def backbone(self) -> nn.Module:
         """Return the backbone with fresh weights from torch's global generator."""
         inputs = math.prod(self._sets[0].features.shape[1:])
@@ -105,37 +109,17 @@ class MetaLearningTask:
         """Return the backbone with an output for every training class."""
         return nn.Sequential(self.backbone(), nn.Linear(self._hidden, self._sets[0].classes))
 
-    def batches(
-        self, split: Literal["train", "validation"], *, rank: int, world_size: int, seed: int
-    ) -> Iterable[dict[str, Tensor]]:
-        """Return an agent's images of training classes without end, or of new classes once.
-
-        Args:
-            split: train or validation.
-            rank: the agent.
-            world_size: how many agents.
-            seed: of the order.
-        """
-        known, new = self._sets
-        if split == "train":
-            rows = even_parts(len(known), world_size, self._seed)[rank]
-            return ShuffledBatches(rows, self._batch_size, (seed, rank), partial(image_batch, known))
-        rows = np.arange(rank, len(new), world_size)
-        return OrderedBatches(rows, self._batch_size, partial(image_batch, new))
-
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean cross-entropy over training classes, and the accuracy."""
-        return classification_loss(model, batch)
+    def training_batches(self, rank: int, world_size: int, seed: int) -> Iterable[ImageBatch]:
+        """Return an agent's images of training classes without end."""
+        known = self._sets[0]
+        rows = even_parts(len(known), world_size, self._seed)[rank]
+        return Part(known, rows).shuffled(self._batch_size, (seed, rank))
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return ``loss`` and ``accuracy`` on queries of new classes, a head adapted for each episode."""
         backbone = model[0]  # type: ignore[index]
         vector = torch.cat([parameter.detach().flatten() for parameter in backbone.parameters()])
         return self._adapted(self._problem(), vector)
-
-    def count(self, batch: Mapping[str, Tensor]) -> int:
-        """How many images a batch holds."""
-        return len(batch["labels"])
 
     def bilevel(self, agents: int) -> BilevelSetup:
         """Return the problem with the images of every class dealt out to agents.
@@ -160,9 +144,9 @@ class MetaLearningTask:
             torch.manual_seed(self._seed)
             start = torch.cat([parameter.detach().flatten() for parameter in self.backbone().parameters()])
 
-        def batches(step: int, members: Sequence[int]) -> tuple[Any, Any, Any]:
+        def batches(step: int, some: Sequence[int]) -> tuple[Any, Any, Any]:
             three = [
-                _stacked([self._batch(known, parts, step, which, agent) for agent in members])
+                _stacked([self._batch(known, parts, step, which, agent) for agent in some])
                 for which in range(3)
             ]
             return three[0], three[1], three[2]
@@ -176,6 +160,7 @@ class MetaLearningTask:
                 **self._adapted(problem, x.detach().cpu().float()),
                 **self._on_episodes(problem, x, y, held),
             },
+            directions={**self.metric_directions, "episode_accuracy": "higher", "episode_loss": "lower"},
             unit=self.unit,
             units_per_step=3 * agents * self._episodes * self._ways * (self._shots + self._queries),
         )

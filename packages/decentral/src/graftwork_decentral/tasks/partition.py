@@ -6,11 +6,16 @@ one or two agents; alpha 100: nearly even).
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork_trainer.order import EndlessBatches, Examples
+
+B_co = TypeVar("B_co", covariant=True)
 Partition = Literal["iid", "dirichlet"]
 _ATTEMPTS = 1000
 
@@ -70,3 +75,32 @@ def parts_of(
     if partition == "iid":
         return even_parts(len(labels), agents, seed)
     return dirichlet_parts(labels, agents, alpha, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[B_co]):
+    """The examples of one agent, numbered anew.
+
+    Args:
+        whole: the examples of all.
+        rows: numbers of the agent's own among them.
+    """
+
+    whole: Examples[B_co]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, rows: NDArray[np.int64]) -> B_co:
+        """Make a batch of some of the agent's own."""
+        return self.whole.batch(self.rows[rows])
+
+    def shuffled(self, batch_size: int, seed: Sequence[int]) -> EndlessBatches[B_co]:
+        """Return batches without end, of all the agent has where that is less than a batch.
+
+        Args:
+            batch_size: examples in a batch.
+            seed: of the order.
+        """
+        return EndlessBatches(self, batch_size=min(batch_size, len(self)), seed=seed)

@@ -7,11 +7,12 @@ a transition would have to be drawn twice from each state. The bilevel form has 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from graftwork import Direction
 from graftwork_decentral.bilevel.policy_evaluation import PolicyEvaluation
 from graftwork_decentral.bilevel.setup import BilevelSetup
 
@@ -35,6 +36,7 @@ class PolicyEvaluationTask:
     """
 
     unit = "transitions"
+    metric_directions: ClassVar[Mapping[str, Direction]] = {"loss": "lower"}
 
     def __init__(
         self,
@@ -108,8 +110,8 @@ class PolicyEvaluationTask:
         problem = PolicyEvaluation(agents=agents, **self._options)
         best = problem.bellman_error(problem.upper_solution)
 
-        def batches(step: int, members: Sequence[int]) -> tuple[Any, Any, Any]:
-            three = [problem.drawn(step, which, members, self._share) for which in range(3)]
+        def batches(step: int, some: Sequence[int]) -> tuple[Any, Any, Any]:
+            three = [problem.drawn(step, which, some, self._share) for which in range(3)]
             return three[0], three[1], three[2]
 
         def evaluate(x: Tensor, y: Tensor) -> dict[str, float]:
@@ -123,6 +125,7 @@ class PolicyEvaluationTask:
             lower_start=torch.zeros(problem.lower_variables),
             batches=batches,
             evaluate=evaluate,
+            directions=dict.fromkeys(("excess_loss", "lower_error", "loss"), "lower"),
             unit=self.unit,
             units_per_step=3 * agents * max(1, round(self._share * problem.states)),
         )

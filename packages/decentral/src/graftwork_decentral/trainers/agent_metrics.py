@@ -6,35 +6,40 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from graftwork import Direction
 from graftwork_decentral.communication.communicator import Communicator
 
-_LOWER_IS_BETTER = ("loss", "perplexity", "error", "distance", "bits", "nats", "risk", "regret")
 
+def directions_over_agents(directions: Mapping[str, Direction]) -> dict[str, Direction]:
+    """Directions of a task's metrics, and behind them those of what :func:`mean_and_worst` makes of them.
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is one of those that training brings down, by its name.
-
-    >>> lower_is_better("perplexity"), lower_is_better("accuracy")
-    (True, False)
+    >>> list(directions_over_agents({"accuracy": "higher"}))
+    ['accuracy', 'worst_agent_accuracy', 'mean_agent_accuracy']
     """
-    return any(word in metric for word in _LOWER_IS_BETTER)
+    of_agents = {
+        f"{which}_agent_{name}": better for name, better in directions.items() for which in ("worst", "mean")
+    }
+    return {**directions, **of_agents}
 
 
-def over_agents(own: Sequence[Mapping[str, float]], communicator: Communicator) -> dict[str, float]:
-    """Return ``mean_agent_NAME`` and ``worst_agent_NAME`` for every metric.
+def mean_and_worst(
+    own: Sequence[Mapping[str, float]], communicator: Communicator, directions: Mapping[str, Direction]
+) -> dict[str, float]:
+    """Return ``mean_agent_NAME`` for every metric, and ``worst_agent_NAME`` for those with a direction.
 
     Args:
         own: metrics of the agents here, the same names on all of them.
         communicator: sums over processes.
+        directions: which way metrics are better.
     """
     names = list(own[0])
     table = torch.zeros(communicator.agents, len(names), dtype=torch.float64, device=communicator.device)
     for agent, metrics in zip(communicator.rows, own, strict=True):
         table[agent] = torch.tensor([metrics[name] for name in names], dtype=torch.float64)
-    table = communicator.sum(table)[list(communicator.living)]
-    means = {f"mean_agent_{name}": float(column.mean()) for name, column in zip(names, table.T, strict=True)}
+    columns = dict(zip(names, communicator.sum(table)[list(communicator.living)].T, strict=True))
     worst = {
-        f"worst_agent_{name}": float(column.max() if lower_is_better(name) else column.min())
-        for name, column in zip(names, table.T, strict=True)
+        f"worst_agent_{name}": float(column.max() if directions[name] == "lower" else column.min())
+        for name, column in columns.items()
+        if name in directions
     }
-    return means | worst
+    return {f"mean_agent_{name}": float(column.mean()) for name, column in columns.items()} | worst

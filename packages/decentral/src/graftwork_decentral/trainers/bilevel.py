@@ -5,21 +5,23 @@ Upper, lower and auxiliary variables of every agent are advanced together, a ste
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-import torch.distributed as dist
-
-from graftwork import INLINE, Choice, GraftworkError, Run, Task
+from graftwork import Choice, GraftworkError, Task
 from graftwork.resolution import Resolved
-from graftwork_decentral.bilevel.problem import BilevelSettings, HessianMode, Order
+from graftwork_decentral.bilevel.problem import BilevelSettings
 from graftwork_decentral.bilevel.setup import BilevelSetup, BilevelTask
-from graftwork_decentral.faults.plan import Faults
-from graftwork_decentral.topology.topology import GraphSequence
+from graftwork_decentral.trainers.agent_metrics import directions_over_agents
 from graftwork_decentral.trainers.bilevel_faults import refuse_to_continue, validate_levels
 from graftwork_decentral.trainers.bilevel_optimizer import BilevelOptimizer
 from graftwork_decentral.trainers.bilevel_procedure import BilevelProcedure
 from graftwork_decentral.trainers.checkpoints import AgentCheckpoints
-from graftwork_decentral.trainers.connecting import connect
+from graftwork_decentral.trainers.network import Network, chosen, processes
+from graftwork_trainer.device import choose_device
+from graftwork_trainer.loop import drive
+from graftwork_trainer.options import LoopOptions
+from graftwork_trainer.run_directory import RunDirectory
+from graftwork_trainer.task_members import facts_of, recorded_directions
 
 
 class BilevelTrainer:
@@ -27,22 +29,9 @@ class BilevelTrainer:
 
     Args:
         method: the recipe's ``[method]`` section.
-        topology: the recipe's ``[topology]`` section: who exchanges with whom.
-        agents: how many; under torchrun at least the number of processes.
-        alpha: step of the upper variables.
-        beta: step of the lower variables.
-        gamma: step of the auxiliary variables.
-        theta: weight of the newest hypergradient in the moving average; 1 averages nothing.
-        order: gauss_seidel takes each level at the newest values of those before it; jacobi takes all at the
-            old values, and sends one message a step.
-        share_batch: use one batch for all three directions: cheaper, slightly biased.
-        hvp_mode: how Hessian-vector products are computed: forward over reverse, reverse over reverse, or
-            forward where it exists.
-        communicator: none for stacked in one process and distributed in several.
-        faults: the recipe's ``[faults]`` section; none for a network without.
-        evaluate_agents: evaluate every agent beside their mean.
-        schedule: of all three steps after the warm-up.
-        loop: what drives the steps; its options are options of the trainer.
+        settings: steps and order of the method.
+        network: who trains, and who exchanges with whom.
+        loop: what every training has; its schedule is that of all three steps.
 
     Raises:
         ValueError: an option is out of its range.
@@ -52,41 +41,21 @@ class BilevelTrainer:
     def __init__(
         self,
         *,
-        method: Annotated[Choice, "bilevel-method"] = "sparkle",  # type: ignore[assignment]
-        topology: Annotated[Choice, "topology"] = "ring",  # type: ignore[assignment]
-        agents: int = 10,
-        alpha: float = 0.1,
-        beta: float = 0.1,
-        gamma: float = 0.1,
-        theta: float = 1.0,
-        order: Order = "gauss_seidel",
-        share_batch: bool = False,
-        hvp_mode: HessianMode = "auto",
-        communicator: Annotated[Choice | None, "communicator"] = None,
-        faults: Annotated[Choice | None, "faults"] = None,
-        evaluate_agents: bool = True,
-        schedule: Literal["constant", "linear", "cosine"] = "constant",
-        loop: Annotated[Choice, "training-loop", INLINE] = "bare",  # type: ignore[assignment]
+        method: Annotated[Choice | str, "bilevel-method"] = "sparkle",
+        settings: BilevelSettings = BilevelSettings(alpha=0.1, beta=0.1, gamma=0.1),
+        network: Network = Network(agents=10),
+        loop: LoopOptions = LoopOptions(schedule="constant"),
     ) -> None:
-        if agents < 1:
-            raise ValueError(f"agents must be at least 1, got {agents}")
-        self.settings = BilevelSettings(alpha, beta, gamma, theta, order, share_batch, hvp_mode)
-        self.method = method
-        self.topology = topology
-        self.agents = agents
-        self.communicator = communicator
-        self.faults: Faults | None = None if faults is None else faults()
-        if self.faults is not None:
-            refuse_to_continue(self.faults)
-        self.evaluate_agents = evaluate_agents
-        self.loop: Any = loop(schedule=schedule)
+        if network.planned_faults is not None:
+            refuse_to_continue(network.planned_faults)
+        self.method, self.settings, self.network, self.loop = method, settings, network, loop
 
     @property
     def steps(self) -> int:
         """Steps of every agent."""
-        return int(self.loop.steps)
+        return self.loop.steps
 
-    def fit(self, task: Task, recipe: Resolved, run: Run) -> None:
+    def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> None:
         """Train to the end, or from the newest checkpoint to the end.
 
         Raises:
@@ -98,26 +67,30 @@ class BilevelTrainer:
                 f"task {recipe.task.name!r} has no bilevel problem, which trainer 'bilevel' trains; choose a "
                 "task that has (`graftwork list task`), or trainer 'decentralized'"
             )
-        device = self.loop.place()
+        device = choose_device(self.loop.device)
         self.loop.begin()
-        graphs: GraphSequence = self.topology(self.agents)
-        communicator = connect(graphs, self.communicator, self.faults, device)
-        setup: BilevelSetup = task.bilevel(self.agents)
-        optimizer = BilevelOptimizer(setup, communicator, self.settings, self.method)
-        if self.faults is not None:
-            validate_levels(self.faults, optimizer.method.levels.values())
+        network = self.network
+        graphs = network.graphs()
+        communicator = network.connect(graphs, device)
+        setup: BilevelSetup = task.bilevel(network.agents)
+        optimizer = BilevelOptimizer(
+            setup, communicator, self.settings, chosen("bilevel-method", self.method)
+        )
+        if network.planned_faults is not None:
+            validate_levels(network.planned_faults, optimizer.method.levels.values())
         run.note(
             {
-                "world_size": dist.get_world_size() if dist.is_initialized() else 1,
-                "parallel": f"bilevel, {self.agents} agents",
+                "world_size": processes(),
+                "parallel": f"bilevel, {network.agents} agents",
                 "topology": graphs.name,
                 "method": optimizer.method.name,
-                **({"data": dict(task.facts())} if hasattr(task, "facts") else {}),
+                **recorded_directions(directions_over_agents(setup.directions)),
+                **facts_of(task),
             }
         )
-        procedure = BilevelProcedure(setup, communicator, optimizer, evaluate_agents=self.evaluate_agents)
-        run.checkpoints = AgentCheckpoints(run.checkpoints, communicator, apart=False)
+        procedure = BilevelProcedure(setup, communicator, optimizer, evaluate_agents=network.evaluate_agents)
+        run.checkpoints = AgentCheckpoints(run.checkpoints.directory, communicator, apart=False)
         try:
-            self.loop.train(procedure, run)
+            drive(procedure, self.loop, run)
         finally:
             communicator.close()

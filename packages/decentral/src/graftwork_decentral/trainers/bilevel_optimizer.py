@@ -17,6 +17,7 @@ from graftwork import Choice, GraftworkError
 from graftwork_decentral.bilevel.problem import Batch, BilevelSettings
 from graftwork_decentral.bilevel.setup import BilevelSetup
 from graftwork_decentral.communication.communicator import Communicator
+from graftwork_decentral.trainers.making_agents import by_agent
 
 _STEPS = "steps"
 
@@ -37,6 +38,7 @@ class BilevelOptimizer(torch.optim.Optimizer):
     def __init__(
         self, setup: BilevelSetup, communicator: Communicator, settings: BilevelSettings, method: Choice
     ) -> None:
+        self.settings = settings
         sizes: dict[str, Any] = {"upper": settings.alpha, "lower": settings.beta, "auxiliary": settings.gamma}
         self._sizes = dict(sizes)
         scheduled = replace(
@@ -48,16 +50,15 @@ class BilevelOptimizer(torch.optim.Optimizer):
         start = (setup.upper_start.to(communicator.device), setup.lower_start.to(communicator.device))
         self.method: Any = method(setup.problem, communicator, scheduled, *start)
         self._levels = self.method.levels
-        self._members = [
+        self._variables = [
             nn.ParameterDict({name: nn.Parameter(level.point[row]) for name, level in self._levels.items()})
             for row in range(len(communicator.rows))
         ]
-        named = zip(communicator.rows, self._members, strict=True)
-        self.module = nn.ModuleDict({f"agent-{agent:04d}": member for agent, member in named})
+        self.module = by_agent(communicator.rows, self._variables)
         super().__init__(
             [
                 {
-                    "params": [member[name] for member in self._members],
+                    "params": [variables[name] for variables in self._variables],
                     "lr": sizes[name],
                     "level": name,
                 }
@@ -142,5 +143,5 @@ class BilevelOptimizer(torch.optim.Optimizer):
     def _show(self) -> None:
         """Let the parameters be the rows of the method's newest points."""
         for name, level in self._levels.items():
-            for member, row in zip(self._members, level.point, strict=True):
-                member[name].data = row
+            for variables, row in zip(self._variables, level.point, strict=True):
+                variables[name].data = row

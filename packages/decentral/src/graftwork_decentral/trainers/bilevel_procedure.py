@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from graftwork_decentral.bilevel.problem import Batch
+from graftwork_decentral.agents.measures import distance_from_mean
+from graftwork_decentral.bilevel.oracles import Oracles
 from graftwork_decentral.bilevel.setup import BilevelSetup
 from graftwork_decentral.communication.communicator import Communicator
-from graftwork_decentral.trainers.agent_metrics import over_agents
-from graftwork_decentral.trainers.bilevel_batches import BatchMover
+from graftwork_decentral.trainers.agent_metrics import mean_and_worst
 from graftwork_decentral.trainers.bilevel_optimizer import BilevelOptimizer
-from graftwork_decentral.trainers.outcome import StepOutcome
-from graftwork_decentral.trainers.traffic import traffic_of_all
+from graftwork_decentral.trainers.moved_once import MovedOnce
+from graftwork_trainer.procedure import Procedure, StepOutcome
 
 
-class BilevelProcedure:
-    """What the loop drives.
+class BilevelProcedure(Procedure):
+    """The variables of the agents in this process, and their batches.
 
     Args:
         setup: the problem, its batches and its metrics.
@@ -26,6 +26,8 @@ class BilevelProcedure:
         optimizer: takes the steps.
         evaluate_agents: evaluate every agent beside their mean.
     """
+
+    optimizer: BilevelOptimizer
 
     def __init__(
         self,
@@ -37,9 +39,10 @@ class BilevelProcedure:
     ) -> None:
         self._setup, self._communicator, self._evaluates_agents = setup, communicator, evaluate_agents
         self.optimizer = optimizer
-        self.model: nn.Module = optimizer.module
+        self.model = optimizer.module
         self.device = communicator.device
-        self._to_device = BatchMover(communicator.device)
+        self._oracles = Oracles(setup.problem, vectorize=optimizer.settings.vectorize)
+        self._to_device = MovedOnce(communicator.device)
         self.unit = setup.unit
         self.units = int(setup.units_per_step)
 
@@ -48,16 +51,17 @@ class BilevelProcedure:
         self.position = step
 
     def step(self) -> StepOutcome:
-        """Take one."""
+        """Take one; the loss is the upper one, of each agent here at its own variables, before the step."""
+        method = self.optimizer.method
         batches = self._to_device(self._setup.batches(self.position, list(self._communicator.rows)))
-        loss = self._upper_loss(batches[2])
+        loss = self._oracles.upper_losses(method.upper, method.lower, batches[2]).mean()
         self.optimizer.step(batches)
         self.position += 1
         return StepOutcome(loss)
 
     def mean(self, value: Tensor) -> Tensor:
         """Over all agents, of what is a mean over the agents of each process."""
-        return self._communicator.sum(value * len(self._communicator.rows)) / self._communicator.agents
+        return self._communicator.mean(value.expand(len(self._communicator.rows)))
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -66,19 +70,16 @@ class BilevelProcedure:
         metrics = self._metrics_of(communicator.mean(method.upper), communicator.mean(method.lower))
         if self._evaluates_agents:
             own = [self._metrics_of(x, y) for x, y in zip(method.upper, method.lower, strict=True)]
-            metrics |= over_agents(own, communicator)
+            metrics |= mean_and_worst(own, communicator, self._setup.directions)
         return metrics
 
     def measurements(self) -> dict[str, float]:
         """How far agents are apart at each level, and what they have sent so far."""
-        communicator = self._communicator
-        distances = {}
-        for name, level in self.optimizer.method.levels.items():
-            spread = (level.point - communicator.mean(level.point)).double().square().sum()
-            distances[f"consensus_distance_{name}"] = float(
-                (communicator.sum(spread) / communicator.agents).sqrt()
-            )
-        return distances | traffic_of_all(communicator)
+        distances = {
+            f"consensus_distance_{name}": distance_from_mean([level.point], self._communicator)
+            for name, level in self.optimizer.method.levels.items()
+        }
+        return distances | self._communicator.traffic_of_all()
 
     def result(self) -> dict[str, Any]:
         """Further facts for ``result.json``."""
@@ -91,10 +92,3 @@ class BilevelProcedure:
 
     def _metrics_of(self, x: Tensor, y: Tensor) -> dict[str, float]:
         return {name: float(value) for name, value in self._setup.evaluate(x, y).items()}
-
-    @torch.no_grad()
-    def _upper_loss(self, batch: Batch) -> Tensor:
-        """Mean upper loss of the agents here, each at its own variables, before the step."""
-        method, problem = self.optimizer.method, self._setup.problem
-        losses: Tensor = torch.func.vmap(problem.upper_loss)(method.upper, method.lower, batch)
-        return losses.mean()

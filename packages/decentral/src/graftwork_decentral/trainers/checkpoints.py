@@ -13,54 +13,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from graftwork import GraftworkError
 from graftwork_decentral.communication.communicator import Communicator
+from graftwork_trainer.checkpoint import Checkpoints
 
 
-class AgentCheckpoints:
+class AgentCheckpoints(Checkpoints):
     """The checkpoints of a run, seen from one process.
 
     Args:
-        inner: the run's own.
+        directory: of the run's checkpoints.
         communicator: of this process.
         apart: whether each process keeps checkpoints of its own.
     """
 
-    def __init__(self, inner: Any, communicator: Communicator, *, apart: bool) -> None:
-        self._inner, self._communicator, self._apart = inner, communicator, apart
-        self._name = f"network-{communicator.rows.start:04d}.pt"
-        if apart:
-            inner.directory = inner.directory / f"agents-{communicator.rows.start:04d}"
+    def __init__(self, directory: Path, communicator: Communicator, *, apart: bool) -> None:
+        first = communicator.rows.start
+        super().__init__(directory / f"agents-{first:04d}" if apart else directory)
+        self._communicator, self._apart = communicator, apart
+        self._name = f"network-{first:04d}.pt"
 
-    @property
-    def keep(self) -> int:
-        """How many stay."""
-        return int(self._inner.keep)
-
-    @keep.setter
-    def keep(self, count: int) -> None:
-        self._inner.keep = count
-
-    def steps(self) -> list[int]:
-        """The steps of all whole checkpoints, oldest first."""
-        steps: list[int] = self._inner.steps()
-        return steps
-
-    def path(self, step: int) -> Path:
-        """Where the checkpoint of a step lies."""
-        path: Path = self._inner.path(step)
-        return path
-
-    def save(self, step: int, model: Any, optimizer: Any, state: Mapping[str, Any]) -> Path:
+    def save(
+        self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
+    ) -> Path:
         """Write a checkpoint; every process calls it."""
-        path: Path = self._inner.save(step, model, optimizer, state)
+        path = super().save(step, model, optimizer, state)
         remembered = self._communicator.state_dict()
         if remembered:
             torch.save(remembered, path / self._name)
         return path
 
-    def load(self, model: Any, optimizer: Any, device: torch.device) -> dict[str, Any] | None:
+    def load(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+    ) -> dict[str, Any] | None:
         """Load the newest checkpoint that all processes have.
 
         Returns:
@@ -73,7 +60,7 @@ class AgentCheckpoints:
             return None
         if self._apart:
             self._forget_what_others_lack()
-        state: dict[str, Any] | None = self._inner.load(model, optimizer, device)
+        state = super().load(model, optimizer, device)
         if state is not None and self._communicator.remembers:
             path = self.path(int(state["step"])) / self._name
             if not path.is_file():

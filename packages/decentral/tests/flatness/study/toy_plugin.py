@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,8 @@ class ToySoftmax:
         batch_size: of one agent; all of its samples where there are no more.
         spread: how far the agents' features are apart.
     """
+
+    metric_directions: ClassVar = {"accuracy": "higher", "loss": "lower"}
 
     def __init__(self, *, batch_size: int = 2, spread: float = 1.0) -> None:
         self.batch_size, self.spread = batch_size, spread

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from graftwork import parse_set
+from graftwork_decentral.extras import FIGURES
 
 
 class FlatnessStudyCommand:
@@ -33,6 +34,7 @@ class FlatnessStudyCommand:
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Run it; returns the exit code."""
+        FIGURES.require("flatness-study")
         from graftwork_decentral.flatness.study.config import read_study
         from graftwork_decentral.flatness.study.report import write_report
         from graftwork_decentral.flatness.study.rows import Row

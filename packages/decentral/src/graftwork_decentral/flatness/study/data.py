@@ -6,7 +6,7 @@ whole part when asked for a large batch, J_k is exact. The batches are the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -15,24 +15,10 @@ from torch import Tensor, nn
 
 from graftwork import Task
 from graftwork_decentral.flatness.metrics import Objective, flat_objective
+from graftwork_trainer.device import move
 
 _MEASURED_STREAM = 2_000_000
 _NOISE_STREAM = 3_000_000
-
-
-def on_device(value: Any, device: torch.device) -> Any:
-    """Return a batch with its tensors on a device; dictionaries, lists and tuples are walked through.
-
-    >>> on_device({"a": [torch.ones(1)], "b": "name"}, torch.device("cpu"))
-    {'a': [tensor([1.])], 'b': 'name'}
-    """
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        return {key: on_device(item, device) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(on_device(item, device) for item in value)
-    return value
 
 
 class MeasuringData:
@@ -50,7 +36,7 @@ class MeasuringData:
         self._batches = []
         for agent in range(agents):
             stream = task.batches("train", rank=agent, world_size=agents, seed=_MEASURED_STREAM)
-            self._batches.append([on_device(batch, device) for batch in islice(stream, batches)])
+            self._batches.append([move(batch, device) for batch in islice(stream, batches)])
 
     @property
     def agents(self) -> int:
@@ -97,6 +83,6 @@ def noise_objectives(
     objectives = []
     for draw in range(draws):
         stream = task.batches("train", rank=agent, world_size=agents, seed=_NOISE_STREAM + draw)
-        batch = on_device(next(iter(stream)), device)
+        batch = move(next(iter(stream)), device)
         objectives.append(flat_objective(model, task.loss, batch))
     return objectives

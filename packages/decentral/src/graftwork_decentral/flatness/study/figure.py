@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from graftwork_decentral.extras import FIGURES
 from graftwork_decentral.flatness.study.cells import CENTRALIZED
-
-if TYPE_CHECKING:
-    from graftwork_decentral.flatness.study.report import Group
+from graftwork_decentral.flatness.study.groups import SeedGroup
 
 _COLOURS = {CENTRALIZED: "0.4", "diffusion": "C0", "consensus": "C3"}
 _FURTHER = ("C2", "C4", "C1", "C5", "C6", "C8", "C9")
@@ -32,7 +31,7 @@ _METRICS = (
 )
 
 
-def draw_flatness(groups: Sequence[Group], path: Path) -> None:
+def draw_flatness(groups: Sequence[SeedGroup], path: Path) -> None:
     """Draw one mark a method, graph and batch size: colour, shape and size; bars are the spread over seeds.
 
     Nothing is drawn where the Hessian trace was not measured.
@@ -40,9 +39,10 @@ def draw_flatness(groups: Sequence[Group], path: Path) -> None:
     Args:
         groups: of rows.
         path: of the picture.
-    """
-    from matplotlib.figure import Figure
 
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     groups = [group for group in groups if group.mean(_FLATNESS) is not None]
     panels = [
         next(((name, label) for name, label in among if any(g.mean(name) is not None for g in groups)), None)
@@ -51,6 +51,9 @@ def draw_flatness(groups: Sequence[Group], path: Path) -> None:
     shown = [panel for panel in panels if panel is not None]
     if not groups or not shown:
         return
+    FIGURES.require(str(path))
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5.4 * len(shown) + 1.8, 4.8), layout="constrained")
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, (name, label) in zip(grid, shown, strict=True):
@@ -59,7 +62,7 @@ def draw_flatness(groups: Sequence[Group], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _panel(axes: Any, groups: Sequence[Group], name: str, label: str) -> None:
+def _panel(axes: Any, groups: Sequence[SeedGroup], name: str, label: str) -> None:
     for group in groups:
         height = group.mean(name)
         if height is None:
@@ -96,7 +99,7 @@ def _scale(set_scale: Any, axis: Any, values: Sequence[float | None]) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def _legend(groups: Sequence[Group]) -> list[Any]:
+def _legend(groups: Sequence[SeedGroup]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     def mark(label: str, colour: str, marker: str, size: float, **style: Any) -> Line2D:
@@ -115,15 +118,15 @@ def _legend(groups: Sequence[Group]) -> list[Any]:
     ]
 
 
-def _colour(groups: Sequence[Group], method: str) -> str:
+def _colour(groups: Sequence[SeedGroup], method: str) -> str:
     others = [one for one in dict.fromkeys(g.method for g in groups) if one not in _COLOURS]
     return _COLOURS.get(method) or _FURTHER[others.index(method) % len(_FURTHER)]
 
 
-def _marker(groups: Sequence[Group], graph: str) -> str:
+def _marker(groups: Sequence[SeedGroup], graph: str) -> str:
     return _MARKERS[list(dict.fromkeys(g.graph for g in groups)).index(graph) % len(_MARKERS)]
 
 
-def _size(groups: Sequence[Group], batch_size: int) -> float:
+def _size(groups: Sequence[SeedGroup], batch_size: int) -> float:
     batches = sorted({group.batch_size for group in groups})
     return 8 + 6 * batches.index(batch_size) / max(len(batches) - 1, 1)

@@ -18,7 +18,8 @@ heterogeneity       ``heterogeneity``: sum over agents of ||grad J_k - grad J||^
 theory              ``predicted_excess_risk`` and ``predicted_disagreement_risk`` (:mod:`.prediction`; missing
                     where the theory does not cover the run), ``disagreement_risk`` (Tr(HS)/2, measured)
 validation          the task's metrics of the centroid (``validation_NAME``) and of agents
-                    (``validation_mean_agent_NAME``, ``validation_worst_agent_NAME``)
+                    (``validation_mean_agent_NAME``, ``validation_worst_agent_NAME`` where the task says
+                    which way a metric is better)
 ==================  =========================================================================================
 
 Noise and heterogeneity are those at the bottom. Models are in evaluation mode; agents are measured with their
@@ -30,9 +31,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from graftwork import Task
@@ -52,7 +52,9 @@ from graftwork_decentral.flatness.metrics import (
 )
 from graftwork_decentral.flatness.study.data import MeasuringData, noise_objectives
 from graftwork_decentral.flatness.study.prediction import Surroundings, plain_step_size, predict
-from graftwork_decentral.trainers.agent_metrics import over_agents
+from graftwork_decentral.trainers.agent_metrics import mean_and_worst
+from graftwork_trainer.evaluation import evaluate
+from graftwork_trainer.task_members import directions_of
 
 Measure = Literal[
     "excess-risk",
@@ -234,14 +236,10 @@ class Measurement:
         return found
 
     def _validation(self) -> dict[str, float]:
-        own = [self._metrics(model) for model in self._models]
-        of_agents = over_agents(own, self._optimizer.communicator)
-        metrics = self._metrics(self._centroid) | of_agents
+        own = [evaluate(self._task, model) for model in self._models]
+        of_agents = mean_and_worst(own, self._optimizer.communicator, directions_of(self._task))
+        metrics = evaluate(self._task, self._centroid) | of_agents
         return {f"validation_{name}": value for name, value in metrics.items()}
-
-    @torch.no_grad()
-    def _metrics(self, model: Any) -> dict[str, float]:
-        return {name: float(value) for name, value in self._task.evaluate(model).items()}
 
 
 def _estimate(name: str, estimate: Estimate) -> dict[str, float]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 
 from graftwork_decentral.flatness.study.cells import CENTRALIZED
-from graftwork_decentral.flatness.study.rows import Row, write_csv
+from graftwork_decentral.flatness.study.figure import draw_flatness
+from graftwork_decentral.flatness.study.groups import SeedGroup, groups_of
+from graftwork_decentral.flatness.study.rows import Row
+from graftwork_decentral.tables import write_csv
 
 _COLUMNS = (
     ("train_loss_agents", "loss"),
@@ -34,60 +34,8 @@ are. Whether decentralized training ends flatter or more accurate, small network
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The rows of one method, graph and batch size.
-
-    Args:
-        method: of all.
-        graph: of all.
-        gap: of the graph.
-        batch_size: of all.
-        rows: one a seed, finished ones only.
-        diverged: how many others there are.
-    """
-
-    method: str
-    graph: str
-    gap: float | None
-    batch_size: int
-    rows: tuple[Row, ...]
-    diverged: int
-
-    def mean(self, measure: str) -> float | None:
-        """Over seeds; none where no row has it."""
-        values = self._values(measure)
-        return fmean(values) if values else None
-
-    def spread(self, measure: str) -> float | None:
-        """The standard deviation over seeds; none of fewer than two."""
-        values = self._values(measure)
-        return stdev(values) if len(values) > 1 else None
-
-    def _values(self, measure: str) -> list[float]:
-        return [row.measures[measure] for row in self.rows if measure in row.measures]
-
-
-def groups_of(rows: Sequence[Row]) -> list[Group]:
-    """Return rows together that differ in their seed alone, in the order of their first."""
-    found: dict[tuple[str, str, int], list[Row]] = {}
-    for row in rows:
-        found.setdefault((row.method, row.graph, row.batch_size), []).append(row)
-    return [
-        Group(
-            method,
-            graph,
-            own[0].gap,
-            batch_size,
-            tuple(row for row in own if row.status == "finished"),
-            sum(row.status == "diverged" for row in own),
-        )
-        for (method, graph, batch_size), own in found.items()
-    ]
-
-
 def write_report(rows: Sequence[Row], output: Path) -> str:
-    """Write ``summary.csv`` and, where matplotlib is installed and there is what it shows, ``flatness.png``.
+    """Write ``summary.csv`` and, where there is what it shows, ``flatness.png``.
 
     Args:
         rows: of a study.
@@ -98,23 +46,21 @@ def write_report(rows: Sequence[Row], output: Path) -> str:
     """
     groups = groups_of(rows)
     measures = list(dict.fromkeys(name for row in rows for name in row.measures))
-    heading = ["method", "graph", "gap", "batch_size", "seeds", "diverged"]
-    table: list[list[object]] = [
-        [*heading, *(f"{name}_{of}" for name in measures for of in ("mean", "spread"))]
-    ]
-    for group in groups:
-        facts = [group.method, group.graph, group.gap, group.batch_size, len(group.rows), group.diverged]
-        values = [value for name in measures for value in (group.mean(name), group.spread(name))]
-        table.append([*facts, *values])
-    write_csv(table, output / "summary.csv")
-    if importlib.util.find_spec("matplotlib") is not None:
-        from graftwork_decentral.flatness.study.figure import draw_flatness
-
-        draw_flatness(groups, output / "flatness.png")
+    facts = ["method", "graph", "gap", "batch_size", "seeds", "diverged"]
+    heading = [*facts, *(f"{name}_{of}" for name in measures for of in ("mean", "spread"))]
+    rows_of_groups = (
+        [
+            *(group.method, group.graph, group.gap, group.batch_size, len(group.rows), group.diverged),
+            *(value for name in measures for value in (group.mean(name), group.spread(name))),
+        ]
+        for group in groups
+    )
+    write_csv(output / "summary.csv", heading, rows_of_groups)
+    draw_flatness(groups, output / "flatness.png")
     return "\n".join([*_table(groups), "", *orderings(groups), "", _NOTE])
 
 
-def orderings(groups: Sequence[Group]) -> list[str]:
+def orderings(groups: Sequence[SeedGroup]) -> list[str]:
     """Return for every graph and batch size how methods are ordered by excess risk, and should be."""
     lines = []
     cells = dict.fromkeys((group.graph, group.batch_size) for group in groups if group.method != CENTRALIZED)
@@ -138,7 +84,7 @@ def orderings(groups: Sequence[Group]) -> list[str]:
     return lines
 
 
-def _table(groups: Sequence[Group]) -> list[str]:
+def _table(groups: Sequence[SeedGroup]) -> list[str]:
     shown = [
         (name, title) for name, title in _COLUMNS if any(group.mean(name) is not None for group in groups)
     ]

@@ -7,16 +7,16 @@ opened again; whole ones stay.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from graftwork import GraftworkError
+from graftwork_decentral.tables import write_csv
 
 CellKey = tuple[str, str, int, int]
 
@@ -97,11 +97,11 @@ class RowStore:
         rows = list(self._rows.values())
         facts = [one.name for one in fields(Row) if one.name != "measures"]
         measures = list(dict.fromkeys(name for row in rows for name in row.measures))
-        table: list[list[Any]] = [[*facts, *measures]]
-        for row in rows:
-            cells = [getattr(row, name) for name in facts]
-            table.append([*cells, *(row.measures.get(name) for name in measures)])
-        write_csv(table, self._output / "rows.csv")
+        cells = (
+            [*(getattr(row, name) for name in facts), *(row.measures.get(name) for name in measures)]
+            for row in rows
+        )
+        write_csv(self._output / "rows.csv", [*facts, *measures], cells)
 
     def _take_settings(self, settings: Mapping[str, Any]) -> None:
         path = self._output / "study.json"
@@ -153,14 +153,6 @@ def read_rows(output: Path) -> list[Row]:
                 f"{path}, line {number}: is no row of a study ({error}); delete the line"
             ) from error
     return rows
-
-
-def write_csv(table: Iterable[Iterable[Any]], path: Path) -> None:
-    """Write a table with its heading; missing values are empty."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        for line in table:
-            writer.writerow([f"{cell:.8g}" if isinstance(cell, float) else cell for cell in line])
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -6,15 +6,17 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from graftwork import Choice, GraftworkError, Task
+from graftwork_decentral.agents.optimizer import DecentralizedOptimizer, Unsuited
 from graftwork_decentral.flatness.metrics import ParameterSpec, noiseless_descent
 from graftwork_decentral.flatness.study.cells import (
     CENTRALIZED,
+    Arm,
     Cell,
     arms_of,
     cells_of,
@@ -25,7 +27,7 @@ from graftwork_decentral.flatness.study.cells import (
 from graftwork_decentral.flatness.study.data import MeasuringData
 from graftwork_decentral.flatness.study.measures import MEASURES, Effort, Measure, Measurement
 from graftwork_decentral.flatness.study.rows import Row, RowStore
-from graftwork_decentral.flatness.study.training import agents_from, train
+from graftwork_decentral.flatness.study.training import agents_at, train
 
 _START_STREAM = 1_000_000
 _NAMED_IN_ROWS = ("methods", "batch_sizes", "graphs", "seeds")
@@ -97,7 +99,7 @@ class FlatnessStudy:
         sharpness_distance: float = 1.0,
         directions: int = 8,
         batch_option: str = "batch_size",
-        unsuited: Literal["refuse", "warn"] = "refuse",
+        unsuited: Unsuited = "refuse",
         device: str = "auto",
         threads: int | None = None,
     ) -> None:
@@ -160,12 +162,14 @@ class FlatnessStudy:
         )
         self._measured_on = measure_batch_size, measure_batches
         self._batch_option = batch_option
-        self._unsuited: Literal["refuse", "warn"] = unsuited
+        self._unsuited: Unsuited = unsuited
         self._device = _device(device)
         self._threads = threads
         self._tasks: dict[int, Task] = {}
         self._data: MeasuringData | None = None
         self._started: tuple[int, nn.Module, float | None] | None = None
+        # So that what it lacks is said before anything trains.
+        self._task(self.start_batch_size)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -220,9 +224,7 @@ class FlatnessStudy:
         start, start_loss = self._start(cell.seed, output)
         begun = time.perf_counter()
         task, arm = self._task(cell.batch_size), cell.arm
-        optimizer = agents_from(
-            start, self.optimizer, arm.strategy, arm.graphs, steps=self.steps, unsuited=self._unsuited
-        )
+        optimizer = self._agents(start, task, arm, self.steps)
         finite = train(task, optimizer, steps=self.steps, seed=cell.seed)
         measures: dict[str, float] = {}
         if finite:
@@ -265,10 +267,8 @@ class FlatnessStudy:
 
     def _trained_start(self, model: nn.Module, seed: int) -> nn.Module:
         arm = arms_of([CENTRALIZED], [], self.agents)[0]
-        optimizer = agents_from(
-            model, self.optimizer, arm.strategy, arm.graphs, steps=self.start_steps, unsuited=self._unsuited
-        )
         task = self._task(self.start_batch_size)
+        optimizer = self._agents(model, task, arm, self.start_steps)
         if not train(task, optimizer, steps=self.start_steps, seed=_START_STREAM + seed):
             raise GraftworkError(
                 f"seed {seed}: the training loss before the common start is not finite; use a smaller "
@@ -284,6 +284,11 @@ class FlatnessStudy:
         )
         reached.load_state_dict({**reached.state_dict(), **spec.unflatten(point)})
         return reached
+
+    def _agents(self, start: nn.Module, task: Task, arm: Arm, steps: int) -> DecentralizedOptimizer:
+        return agents_at(
+            start, task, self.optimizer, arm.strategy, arm.graphs, steps=steps, unsuited=self._unsuited
+        )
 
     def _task(self, batch_size: int) -> Task:
         if batch_size not in self._tasks:

@@ -1,0 +1,182 @@
+"""A step of the decentralized trainer: every agent's own gradients and move, then one exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from graftwork import Task
+from graftwork_decentral.agents.measures import distance_from_mean, mean_model
+from graftwork_decentral.agents.optimizer import DecentralizedOptimizer
+from graftwork_decentral.communication.lost import MembershipChanged
+from graftwork_decentral.draws import bits
+from graftwork_decentral.trainers.agent_metrics import mean_and_worst
+from graftwork_decentral.trainers.making_agents import by_agent
+from graftwork_trainer.batches import StepBatches
+from graftwork_trainer.evaluation import evaluate, evaluation_mode
+from graftwork_trainer.options import GradientOptions
+from graftwork_trainer.parallel import World
+from graftwork_trainer.procedure import Procedure, StepOutcome
+from graftwork_trainer.step_rule import StepRule
+from graftwork_trainer.task_members import directions_of, unit_of
+
+T = TypeVar("T")
+
+
+class DecentralizedProcedure(Procedure):
+    """The agents of this process, their data and their optimizers.
+
+    Args:
+        options: of the training.
+        task: gives every agent its batches, the loss and the metrics.
+        optimizer: over the agents.
+        evaluate_agents: evaluate every agent beside their mean.
+    """
+
+    optimizer: DecentralizedOptimizer
+
+    def __init__(
+        self,
+        options: GradientOptions,
+        task: Task,
+        optimizer: DecentralizedOptimizer,
+        *,
+        evaluate_agents: bool = True,
+    ) -> None:
+        self._options, self._task, self._evaluates_agents = options, task, evaluate_agents
+        self._bank, self._communicator = optimizer.bank, optimizer.communicator
+        self._rows = self._communicator.rows
+        self._averaged = self._bank.blank()
+        self.optimizer = optimizer
+        self.model = by_agent(self._rows, self._bank.models)
+        self.device = self._bank.device
+        self.unit = unit_of(task)
+        alone = World.alone(self.device)
+        self._rules = [
+            StepRule(task, model, inner, alone, options)
+            for model, inner in zip(self._bank.models, optimizer.inners, strict=True)
+        ]
+
+    def start(self, step: int) -> None:
+        """Take up the data after so many steps."""
+        # One that came back goes on where the others are.
+        self.position = self.optimizer.rounds = self._communicator.start(step)
+        agents = self._communicator.agents
+        self._batches = [
+            StepBatches(
+                self._task, self._options, self.device, start=self.position, rank=agent, world_size=agents
+            )
+            for agent in self._rows
+        ]
+        self.model.train()
+
+    def step(self) -> StepOutcome:
+        """Take one; the loss is the mean over the agents here, the norm the largest of theirs."""
+        # Dropout depends on the agent and the step alone, not on which agents share a process.
+        seeds = bits(self._options.seed, self.position, self._rows).tolist()
+        outcomes, closures = [], []
+        for seed, rule, batches in zip(seeds, self._rules, self._batches, strict=True):
+            torch.manual_seed(seed)
+            micro_batches = batches.next_step()
+            closure = rule.closure(micro_batches)
+            if closure is None:
+                outcomes.append(rule.gradients(micro_batches))
+            else:
+                closures.append(closure)
+        if closures:
+            with ExitStack() as modes:
+                for one in closures:
+                    modes.enter_context(one.mode())
+                returned = self.optimizer.step(closures)
+            values = returned if isinstance(returned, list) else [returned]
+            outcomes = [one.outcome(value) for one, value in zip(closures, values, strict=True)]
+        else:
+            self.optimizer.step()
+        self.position = self.optimizer.rounds
+        here = sum(batches.units for batches in self._batches)
+        self.units = here * self._communicator.agents // len(self._rows)
+        norms = [outcome.gradient_norm for outcome in outcomes if outcome.gradient_norm is not None]
+        return StepOutcome(
+            torch.stack([outcome.loss.detach() for outcome in outcomes]).mean(),
+            torch.stack(norms).max() if norms else None,
+            outcomes[0].metrics,
+        )
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Over all agents, of what is a mean over the agents of each process."""
+        rows = value.expand(len(self._rows))
+        return self._together(lambda: self._communicator.mean(rows), otherwise=lambda: value)
+
+    def evaluate(self) -> dict[str, float]:
+        """The metrics of the mean over agents, and of agents: their mean, and the worst of them."""
+        with self._as_evaluated():
+            models = self._bank.models if self._evaluates_agents else ()
+            own = [evaluate(self._task, model) for model in models]
+
+            def of_all() -> dict[str, float]:
+                metrics = evaluate(self._task, self._mean_model())
+                if own:
+                    metrics |= mean_and_worst(own, self._communicator, directions_of(self._task))
+                return metrics
+
+            return self._together(
+                of_all, otherwise=lambda: own[0] if own else evaluate(self._task, self._bank.models[0])
+            )
+
+    def artefacts(self, folder: Path) -> None:
+        """Let the task write what it has to show of the mean over agents, in the process that records."""
+        if not hasattr(self._task, "artefacts"):
+            return
+        with self._as_evaluated():
+            model = self._together(self._mean_model, otherwise=lambda: self._bank.models[0])
+            if self._rows.start == 0:
+                folder.mkdir(parents=True, exist_ok=True)
+                with evaluation_mode(model):
+                    self._task.artefacts(model, folder)
+
+    def measurements(self) -> dict[str, float]:
+        """How far agents are apart, and what they have sent so far."""
+
+        def of_all() -> dict[str, float]:
+            weights = [segment.weights for segment in self._bank.segments]
+            distance = distance_from_mean(weights, self._communicator)
+            return {"consensus_distance": distance, **self._communicator.traffic_of_all()}
+
+        measured = self._together(of_all, otherwise=dict[str, float])
+        return measured | {"living_agents": float(len(self._communicator.living))}
+
+    def result(self) -> dict[str, Any]:
+        """Further facts for ``result.json``."""
+        return {
+            "agents": self._communicator.agents,
+            "parameters": sum(parameter.numel() for parameter in self._bank.models[0].parameters()),
+            "communication": self.measurements(),
+        }
+
+    def _together(self, measure: Callable[[], T], *, otherwise: Callable[[], T]) -> T:
+        """Measure over all agents; or give up, like all others, where membership changes meanwhile."""
+        # So told, those who lag behind go on with the step that is next here.
+        self._communicator.reached(self.position)
+        try:
+            return measure()
+        except MembershipChanged as change:
+            self.optimizer.rounds = max(self.optimizer.rounds, change.step)
+            return otherwise()
+
+    def _mean_model(self) -> nn.Module:
+        return mean_model(self._bank, self._communicator, self._averaged)
+
+    @contextmanager
+    def _as_evaluated(self) -> Iterator[None]:
+        """Have optimizers that train at other weights than those they stand for put the latter in place."""
+        self.optimizer.eval()
+        try:
+            with self._options.autocast(self.device):
+                yield
+        finally:
+            self.optimizer.train()
