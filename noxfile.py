@@ -158,6 +158,13 @@ def integration(session: nox.Session) -> None:
     pytest(session, "integration-tests", name="integration")
 
 
+@nox.session(python=THIS_PYTHON, default=False, tags=["nightly"])
+def choices(session: nox.Session) -> None:
+    """Every pair of choices, those of `integration` and the rest."""
+    sync(session, "--all-packages", "--group", "integration")
+    pytest(session, "-m", "", "integration-tests/test_every_choice.py", name="choices")
+
+
 @nox.session(python=THIS_PYTHON)
 def readme(session: nox.Session) -> None:
     """Every command that README and docs show, in the very environment that README's first command makes."""
