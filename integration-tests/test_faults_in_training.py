@@ -25,6 +25,7 @@ from graftwork import Component, Kind, hookimpl
 class Pull:
     '''Agent i is pulled to i; the minimizer of the mean over agents is the mean of their numbers.'''
     unit = "pulls"
+    metric_directions = {"loss": "lower", "place": "higher"}
 
     def __init__(self, *, dies: int = -1, dies_at: int = 10, once: str = "", pause: float = 0.0) -> None:
         self.dies, self.dies_at, self.once, self.pause = dies, dies_at, once, pause

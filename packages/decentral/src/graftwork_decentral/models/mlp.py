@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from torch import nn
 
 
 def mlp(image_shape: tuple[int, int, int], classes: int, *, hidden: int = 64) -> nn.Module:
-    """Return the model.
+    """Return the model; its layers are called ``hidden`` and ``head``.
 
     Args:
         image_shape: channels, height and width.
@@ -23,8 +25,10 @@ def mlp(image_shape: tuple[int, int, int], classes: int, *, hidden: int = 64) ->
         raise ValueError(f"hidden must be at least 1, got {hidden}")
     channels, height, width = image_shape
     return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(channels * height * width, hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, classes),
+        OrderedDict(
+            flatten=nn.Flatten(),
+            hidden=nn.Linear(channels * height * width, hidden),
+            activation=nn.ReLU(),
+            head=nn.Linear(hidden, classes),
+        )
     )

@@ -6,6 +6,7 @@ taken over a batch, so that agents share nothing but their parameters.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Literal
 
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ class ResidualBlock(nn.Module):
 def resnet18(
     image_shape: tuple[int, int, int], classes: int, *, width: int = 64, norm: Norm = "batch"
 ) -> nn.Module:
-    """Return the model.
+    """Return the model; its parts are called ``stem``, ``stage1`` to ``stage4`` and ``head``.
 
     Args:
         image_shape: channels, height and width.
@@ -65,18 +66,22 @@ def resnet18(
         raise ValueError(f"width must be at least 1, got {width}")
     if norm not in ("batch", "group"):
         raise ValueError(f"norm must be 'batch' or 'group', got {norm!r}")
-    layers: list[nn.Module] = [
-        nn.Conv2d(image_shape[0], width, 3, 1, 1, bias=False),
-        _normalization(width, norm),
-        nn.ReLU(),
-    ]
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    parts["stem"] = nn.Sequential(
+        nn.Conv2d(image_shape[0], width, 3, 1, 1, bias=False), _normalization(width, norm), nn.ReLU()
+    )
     channels = width
     for stage in range(_STAGES):
+        blocks: list[nn.Module] = []
         for block in range(_BLOCKS):
             stride = 2 if stage and not block else 1
-            layers.append(ResidualBlock(channels, width << stage, stride, norm))
+            blocks.append(ResidualBlock(channels, width << stage, stride, norm))
             channels = width << stage
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+        parts[f"stage{stage + 1}"] = nn.Sequential(*blocks)
+    parts |= OrderedDict(
+        pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), head=nn.Linear(channels, classes)
+    )
+    return nn.Sequential(parts)
 
 
 def _normalization(channels: int, norm: Norm) -> nn.Module:
