@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from graftwork.choice import Choice, Supplies
 from graftwork.component import Kind
@@ -90,6 +90,7 @@ def schema_of(target: Any, kind: Kind) -> Schema:
     groups: list[Group] = []
     supplied = []
     takes_anything = False
+    meanings = _meanings(target)
     for parameter, annotation in _parameters(target, kind):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             takes_anything = takes_anything or parameter.kind is parameter.VAR_KEYWORD
@@ -99,15 +100,16 @@ def schema_of(target: Any, kind: Kind) -> Schema:
         elif _is_group(annotation):
             groups.append(Group(parameter.name, annotation, parameter.default))
         else:
-            meaning = parameter_meanings(target).get(parameter.name, "")
+            meaning = meanings.get(parameter.name, "")
             options[parameter.name] = Option(parameter.name, annotation, parameter.default, meaning)
     for group in groups:
         for option in _options_of_group(group):
             _add(options, option, f"{_name(target)} has an option of its own and one of {group.parameter}")
     if companion := kind.companion_of(target):
+        meanings = _meanings(companion)
         for parameter, annotation in _parameters(companion, kind):
             if annotation is not _SUPPLIED and parameter.name not in options:
-                meaning = parameter_meanings(companion).get(parameter.name, "")
+                meaning = meanings.get(parameter.name, "")
                 options[parameter.name] = Option(
                     parameter.name, annotation, parameter.default, meaning, of_companion=True
                 )
@@ -121,6 +123,7 @@ _SUPPLIED: Any = object()
 def _parameters(target: Any, kind: Kind) -> Iterator[tuple[inspect.Parameter, Any]]:
     """Every parameter with its evaluated annotation, ``_SUPPLIED`` in its place where the caller gives it."""
     module_names = vars(sys.modules[_defining_module(target)])
+    of_fields = _field_annotations(target) if _is_group(target) else {}
     for parameter in inspect.signature(target).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             yield parameter, None
@@ -131,7 +134,7 @@ def _parameters(target: Any, kind: Kind) -> Iterator[tuple[inspect.Parameter, An
             yield parameter, _SUPPLIED
             continue
         try:
-            annotation = _evaluate(parameter.annotation, module_names)
+            annotation = _evaluate(*of_fields.get(parameter.name, (parameter.annotation, module_names)))
         except Exception as error:
             if by_caller:  # it may exist for the type checker alone, nobody checks it
                 yield parameter, _SUPPLIED
@@ -149,20 +152,36 @@ def _is_group(annotation: Any) -> bool:
 
 
 def _options_of_group(group: Group) -> Iterator[Option]:
-    meanings: dict[str, str] = {}
-    annotations: dict[str, Any] = {}
-    for cls in reversed(group.type.__mro__):
-        if dataclasses.is_dataclass(cls):
-            meanings |= parameter_meanings(cls)
-            names = vars(sys.modules[cls.__module__])
-            for field, annotation in inspect.get_annotations(cast(type, cls)).items():
-                annotations[field] = (annotation, names)
+    meanings = _meanings(group.type)
+    annotations = _field_annotations(group.type)
     for field in group.fields:
         try:
             annotation = _evaluate(*annotations[field])
         except Exception as error:
             raise ContractError(_unresolvable(field, group.type, annotations[field][0], error)) from error
         yield Option(field, annotation, group.default_of(field), meanings.get(field, ""))
+
+
+def _meanings(target: Any) -> dict[str, str]:
+    """What each parameter means; a dataclass documents its own fields, and its bases theirs."""
+    if not _is_group(target):
+        return parameter_meanings(target)
+    meanings: dict[str, str] = {}
+    for base in reversed(target.__mro__):
+        if dataclasses.is_dataclass(base):
+            meanings |= parameter_meanings(base)
+    return meanings
+
+
+def _field_annotations(cls: type) -> dict[str, tuple[Any, Mapping[str, Any]]]:
+    """The annotation of every field of a dataclass, with the names of the module that it is written in."""
+    annotations: dict[str, tuple[Any, Mapping[str, Any]]] = {}
+    for base in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(base):
+            names = vars(sys.modules[base.__module__])
+            own = inspect.get_annotations(base).items()
+            annotations |= {field: (annotation, names) for field, annotation in own}
+    return annotations
 
 
 def _add(options: dict[str, Option], option: Option, clash: str) -> None:
