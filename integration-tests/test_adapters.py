@@ -41,7 +41,7 @@ def test_its_wheel_is_whole_and_asks_for_no_optimizers(wheel: Path) -> None:
         requirements = message_from_bytes(archive.read(about)).get_all("Requires-Dist") or []
     assert any(name.endswith("/py.typed") for name in names)
     assert any(name.endswith("/LICENSE") for name in names)
-    assert [line for line in requirements if line.startswith("graftwork")] == ["graftwork>=0.1,<0.2"]
+    assert [line for line in requirements if line.startswith("graftwork")] == ["graftwork>=0.2,<0.3"]
 
 
 def test_its_own_tests_pass_beside_the_wheels(

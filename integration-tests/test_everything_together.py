@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from graftwork import get_registry, load_recipe
+from graftwork import UnknownNameError, get_registry, load_recipe
+from graftwork.catalogue import BROUGHT_BY
 
 HEAVY = ("torch", "numpy", "transformers", "tokenizers", "matplotlib", "tensorboard", "triton")
 RECIPES = [f"{entry.plugin.name}:{entry.component.name}" for entry in get_registry().entries("recipe")]
@@ -55,14 +56,14 @@ def test_everything_that_is_registered_resolves(here: Any) -> None:
     examined = here.command("doctor", "--resolve")
     assert examined.returncode == 0, examined.stdout + examined.stderr
     assert examined.stderr == ""
-    for plugin in ("trainer", "optim-core", "decentral"):
+    for plugin in ("trainer", "text", "optim-core", "decentral"):
         assert f"  graftwork-{plugin} " in examined.stdout
     assert "imports torch" not in examined.stdout
     assert "no problems found" in examined.stdout
 
 
 def test_there_are_recipes_to_resolve() -> None:
-    assert "trainer:lm-pretrain" in RECIPES
+    assert "text:lm-pretrain" in RECIPES
 
 
 @pytest.mark.parametrize("reference", RECIPES)
@@ -75,16 +76,21 @@ def test_every_recipe_resolves(reference: str) -> None:
 @pytest.mark.parametrize(
     ("package", "other"),
     [
+        ("graftwork_trainer", "graftwork_text"),
         ("graftwork_trainer", "graftwork_optim_core"),
+        ("graftwork_trainer", "transformers"),
+        ("graftwork_text", "graftwork_optim_core"),
         ("graftwork_optim_core", "graftwork_trainer"),
-        ("graftwork_decentral", "graftwork_trainer"),
+        ("graftwork_decentral", "graftwork_text"),
         ("graftwork_decentral", "graftwork_optim_core"),
     ],
 )
 def test_no_module_imports_another_package(here: Any, package: str, other: str) -> None:
     program = f"""
 import importlib, pkgutil, sys, {package} as package
+moved = ["graftwork_trainer.corpora", "graftwork_trainer.models", "graftwork_trainer.tasks"]
 names = [module.name for module in pkgutil.walk_packages(package.__path__, "{package}.")]
+names = [name for name in names if name not in moved]
 for name in names:
     importlib.import_module(name)
 print(len(names), sorted(name for name in sys.modules if name.startswith("{other}")))
@@ -94,6 +100,42 @@ print(len(names), sorted(name for name in sys.modules if name.startswith("{other
     count, found = imported.stdout.split(maxsplit=1)
     assert int(count) > 10
     assert found.strip() == "[]"
+
+
+def test_what_is_said_to_come_with_our_packages_does() -> None:
+    registered: dict[str, dict[str, set[str]]] = {}
+    for entry in get_registry().entries():
+        kinds = registered.setdefault(entry.plugin.distribution, {})
+        kinds.setdefault(entry.component.kind, set()).add(entry.component.name)
+    for command, plugin in get_registry().commands:
+        registered[plugin.distribution].setdefault("command", set()).add(command.name)
+    said = {
+        package: {kind: set(names.split()) for kind, names in kinds.items()}
+        for package, kinds in BROUGHT_BY.items()
+    }
+    assert said == {package: registered[package] for package in BROUGHT_BY}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from graftwork_trainer.tasks.lm_pretrain import LanguageModelPretraining",
+        "import graftwork_trainer.corpora",
+        "from graftwork_trainer import models",
+    ],
+)
+def test_importing_what_has_moved_names_its_new_home(statement: str) -> None:
+    with pytest.raises(ImportError, match=r"is now graftwork_text\.\w+: pip install graftwork-text"):
+        exec(statement)
+
+
+@pytest.mark.parametrize(
+    "reference", ["task/trainer:lm-pretrain", "model/trainer:llama-tiny", "recipe/trainer:lm-pretrain"]
+)
+def test_a_full_name_of_what_has_moved_is_answered_with_the_new_one(reference: str) -> None:
+    kind, _, name = reference.partition("/trainer:")
+    with pytest.raises(UnknownNameError, match=f"it is {kind}/text:{name}"):
+        get_registry().find(reference)
 
 
 def test_two_optimizers_are_compared_as_the_readme_says(

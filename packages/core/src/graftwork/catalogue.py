@@ -13,7 +13,8 @@ COMMAND = "command"
 BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
     "graftwork-trainer": {"command": "compare report reproduce train", "trainer": "standard"},
     "graftwork-text": {
-        "corpus": "bbc-news bbc-topics installed-prose news-articles rotten-tomatoes wikipedia-excerpt",
+        "corpus": "bbc-news bbc-topics installed-prose installed-questions news-articles rotten-tomatoes "
+        "wikipedia-excerpt",
         "model": "llama-130m llama-1b llama-350m llama-3b llama-60m llama-7b llama-tiny",
         "recipe": "lm-pretrain prompt-answering sequence-classification zeroth-order-finetune",
         "task": "lm-pretrain prompt-answering prompt-classification sequence-classification",

@@ -35,6 +35,11 @@ class MissingExtraError(GraftworkError):
     """An optional dependency that a component needs is not installed."""
 
 
+def with_article(noun: str) -> str:
+    """``a model``, ``an optimizer``."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``", did you mean 'x' or 'y'?"``, or an empty string where nothing known comes close.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from graftwork.component import Kind
 from graftwork.docstrings import summary_line
+from graftwork.errors import with_article
 from graftwork.recipe import recipe_path
 from graftwork.registry import Entry, Registry, get_registry
 from graftwork.schema import Option, schema_of
@@ -67,7 +68,8 @@ def option_lines(option: Option) -> Iterator[str]:
     """One option: its type and default on the first line, its meaning below."""
     kind = option.chosen_kind
     default = "required" if option.required else f"default {_shown(option.default)}"
-    type_text = option.type_text if kind is None else f"the name of a {kind}, or the section [{option.name}]"
+    named = f"the name of {with_article(kind)}, or the section [{option.name}]" if kind else ""
+    type_text = named or option.type_text
     yield wrap(f"{option.name}  {type_text}, {default}", " " * 8, "    ")
     if option.meaning:
         yield wrap(option.meaning, " " * 8)

@@ -10,7 +10,7 @@ from typing import Any
 
 from graftwork.choice import Choice, Supplies
 from graftwork.component import Kind
-from graftwork.errors import GraftworkError, RecipeError, did_you_mean
+from graftwork.errors import GraftworkError, RecipeError, did_you_mean, with_article
 from graftwork.registry import Registry, get_registry
 from graftwork.schema import Option, Schema, schema_of
 from graftwork.toml import dumps
@@ -221,9 +221,8 @@ class Resolution:
             return self._choose(kind, option.default, f"{path}.{option.name}", taker)
         if option.required:
             known = [entry.component.name for entry in self._registry.entries(kind)]
-            article = "an" if kind[0] in "aeiou" else "a"
             self._mistakes.append(
-                f"[{option.name}]: is missing; [{path}] needs {article} {kind}: [{option.name}] with name = "
+                f"[{option.name}]: is missing; [{path}] needs {with_article(kind)}: [{option.name}] with name = "
                 f"{' or '.join(map(repr, known[:4])) or '...'}"
             )
         return _UNSET
