@@ -222,8 +222,8 @@ class Resolution:
         if option.required:
             known = [entry.component.name for entry in self._registry.entries(kind)]
             self._mistakes.append(
-                f"[{option.name}]: is missing; [{path}] needs {with_article(kind)}: [{option.name}] with name = "
-                f"{' or '.join(map(repr, known[:4])) or '...'}"
+                f"[{option.name}]: is missing; [{path}] needs {with_article(kind)}: [{option.name}] with "
+                f"name = {' or '.join(map(repr, known[:4])) or '...'}"
             )
         return _UNSET
 
