@@ -116,7 +116,12 @@ def docs(session: nox.Session) -> None:
     """Every example: in docstrings, READMEs and docs pages."""
     sync(session, "--all-packages", "--group", "docs")
     sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/src"))
-    pytest(session, "--doctest-modules", "-p", "no:sybil", *sources, name="docs-docstrings")
+    # Importing what has moved out of the trainer raises, which is all that these modules are for.
+    moved = [
+        f"--ignore=packages/trainer/src/graftwork_trainer/{name}.py"
+        for name in ("corpora", "models", "tasks")
+    ]
+    pytest(session, "--doctest-modules", "-p", "no:sybil", *moved, *sources, name="docs-docstrings")
     pytest(session, "docs", name="docs-pages")
 
 
