@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_text.corpora import corpus_names, find_corpus
+from graftwork_text.corpora import Corpus, corpus_names, find_corpus
 
 
-@pytest.mark.parametrize("name", corpus_names())
+@pytest.mark.parametrize("name", corpus_names(Corpus))
 def test_registered_names_read_nothing_yet(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_text.corpora.questions import QuestionFiles
+from graftwork_text.corpora import HeldOutFiles, QuestionCorpus, find_questions
 
 FIELDS = ("context", "question")
 GOOD = {"context": "c", "question": "q"}
 Write = Callable[..., str]
 
 
-def files(data: str, validation_data: str | None = None, test_data: str | None = None) -> QuestionFiles:
-    return QuestionFiles(data, validation_data=validation_data, test_data=test_data)
+def files(data: str, **others: str) -> QuestionCorpus:
+    return find_questions(data, HeldOutFiles(**others))
 
 
 def test_an_answer_is_given_by_place_or_by_text(questions: Write) -> None:
@@ -88,9 +88,11 @@ def test_all_rows_of_all_files_have_one_form(questions: Write) -> None:
 
 
 def test_files_that_are_not_there_or_empty(questions: Write, tmp_path: Path) -> None:
-    with pytest.raises(GraftworkError, match=r"data '.*none\.jsonl' is not a file"):
+    with pytest.raises(
+        GraftworkError, match=r"data '.*none\.jsonl' is not an existing .jsonl file; questions come from"
+    ):
         files(str(tmp_path / "none.jsonl"))
-    with pytest.raises(GraftworkError, match=r"test_data '.*\.csv' is not a \.jsonl file"):
+    with pytest.raises(GraftworkError, match=r"test_data '.*\.csv' is not an existing \.jsonl file"):
         files(questions([{**GOOD, "answers": ["x"]}]), test_data=str(tmp_path / "x.csv"))
     with pytest.raises(GraftworkError, match="holds no questions"):
         files(questions([])).read(FIELDS)

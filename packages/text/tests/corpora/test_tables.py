@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_text.corpora import LabelledData, find_labelled_corpus
+from graftwork_text.corpora import LabelledData, LabelledFiles, find_labelled_corpus
 
 Write = Callable[[str, str], str]
 ROWS = [('It is, in a word, "great".', "good"), ("Dull.\nVery dull.", "bad"), ("naïve café 😀", "good")]
@@ -45,7 +45,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
 
 def test_tsv_has_no_quoting(write: Write) -> None:
     path = write("reviews.tsv", 'sentence\tgold\n"Great\tgood\nnot "that" dull"\tbad\n')
-    data = find_labelled_corpus(path, text_columns=["sentence"], label_column="gold").read()
+    data = find_labelled_corpus(path, LabelledFiles(text_columns=["sentence"], label_column="gold")).read()
     assert sorted(texts(data)) == [('"Great', "good"), ('not "that" dull"', "bad")]
 
 
@@ -59,7 +59,7 @@ def test_jsonl_takes_numbers_and_booleans_as_labels(write: Write) -> None:
 
 def test_several_columns_keep_their_order(write: Write) -> None:
     path = write("pairs.csv", "b,a,label\n1,2,yes\n3,4,no\n")
-    corpus = find_labelled_corpus(path, text_columns=["a", "b"])
+    corpus = find_labelled_corpus(path, LabelledFiles(text_columns=["a", "b"]))
     assert corpus.fields == ("a", "b")
     data = corpus.read()
     assert {example.texts for example in (*data.train, *data.test)} == {("2", "1"), ("4", "3")}
@@ -80,8 +80,10 @@ def test_one_file_is_split_by_text_and_a_repeated_example_stays_on_one_side(writ
 def test_files_of_their_own_for_validation_and_test(write: Write) -> None:
     corpus = find_labelled_corpus(
         write("a.csv", "text,label\none,x\ntwo,y\n"),
-        validation_data=write("b.csv", "text,label\nthree,y\n"),
-        test_data=write("c.csv", "text,label\nfour,z\n"),
+        LabelledFiles(
+            validation_data=write("b.csv", "text,label\nthree,y\n"),
+            test_data=write("c.csv", "text,label\nfour,z\n"),
+        ),
     )
     data = corpus.read()
     assert data.labels == ("x", "y", "z")
@@ -92,7 +94,7 @@ def test_files_of_their_own_for_validation_and_test(write: Write) -> None:
 def test_the_identity_changes_with_the_content_and_the_columns(write: Write) -> None:
     path = write("a.csv", "text,label,other\none,x,1\ntwo,y,2\n")
     first = find_labelled_corpus(path).identity
-    assert first != find_labelled_corpus(path, label_column="other").identity
+    assert first != find_labelled_corpus(path, LabelledFiles(label_column="other")).identity
     write("a.csv", "text,label,other\none,y,1\ntwo,x,2\n")
     assert first != find_labelled_corpus(path).identity
 
@@ -113,7 +115,7 @@ def test_the_identity_changes_with_the_content_and_the_columns(write: Write) -> 
         ("a.jsonl", '{"text": "a", "label": "x"}\n{oops}\n', r"line 2: not JSON"),
         ("a.jsonl", "[1]\n", r"line 1: expected an object, got \[1\]"),
         ("a.jsonl", '{"text": ["a"], "label": "x"}\n', r"line 1: no text or label in column 'text'"),
-        ("a.txt", "text\n", r"must be a .csv, .tsv, .jsonl file"),
+        ("a.txt", "text\n", r"is not an existing .csv or .tsv or .jsonl file"),
     ],
 )
 def test_mistakes_in_files_name_the_line(write: Write, name: str, content: str, message: str) -> None:
@@ -129,12 +131,12 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
 
 
 def test_names_and_paths_that_are_not_there(write: Write) -> None:
-    with pytest.raises(GraftworkError, match=r"data 'bbc-topic' is not a file, did you mean 'bbc-topics'"):
+    with pytest.raises(GraftworkError, match=r"data 'bbc-topic' is not .*, did you mean 'bbc-topics'"):
         find_labelled_corpus("bbc-topic")
     path = write("a.csv", "text,label\none,x\ntwo,y\n")
-    with pytest.raises(GraftworkError, match=r"test_data 'nowhere.csv' is not a file"):
-        find_labelled_corpus(path, test_data="nowhere.csv")
-    with pytest.raises(GraftworkError, match="text_columns must name at least one column"):
-        find_labelled_corpus(path, text_columns=[])
+    with pytest.raises(GraftworkError, match=r"test_data 'nowhere.csv' is not an existing .csv"):
+        find_labelled_corpus(path, LabelledFiles(test_data="nowhere.csv"))
+    with pytest.raises(ValueError, match="text_columns must name at least one column"):
+        LabelledFiles(text_columns=[])
     with pytest.raises(GraftworkError, match="test_data must be left out with data = 'bbc-topics'"):
-        find_labelled_corpus("bbc-topics", test_data=path)
+        find_labelled_corpus("bbc-topics", LabelledFiles(test_data=path))

@@ -12,7 +12,7 @@ import torch
 
 from graftwork.component import SHIPPED_KINDS
 from graftwork.docstrings import summary_line
-from graftwork.schema import options_of
+from graftwork.schema import schema_of
 from graftwork_text.models import llama
 
 MODEL_KIND = next(kind for kind in SHIPPED_KINDS if kind.name == "model")
@@ -59,7 +59,7 @@ def test_embedding_and_output_layer_are_two_unless_tied() -> None:
 @pytest.mark.parametrize("name", llama.SHAPES)
 def test_signature_is_a_schema(name: str) -> None:
     target = size(name)
-    options = options_of(target, MODEL_KIND)
+    options = schema_of(target, MODEL_KIND).options
     shape = llama.SHAPES[name]
     assert "vocab_size" not in options
     assert options["hidden_size"].default == shape.hidden_size

@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from graftwork import GraftworkError
-from graftwork_text.models import gguf_weights
-from graftwork_text.models.pretrained import find_pretrained, pretrained_names
+from graftwork import GraftworkError, MissingExtraError
+from graftwork_text.models.packaged import smollm2_135m
+from graftwork_text.models.pretrained import find_pretrained
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_shipped_names_say_where_they_come_from_before_anything_is_fetched() -> None:
-    for name in pretrained_names():
+    for name in ("minilm", "smollm2-135m"):
         identity = find_pretrained(name).identity
         assert "==" in identity["package"]
         assert len(identity["sha256"]) == 64
@@ -60,7 +60,7 @@ def test_the_identity_of_a_folder_changes_with_its_configuration(folder: Path) -
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./weights", "~/weights", "a/b/c", ""])
 def test_a_path_that_is_no_folder(name: str) -> None:
-    with pytest.raises(GraftworkError, match=r"is not a folder.*shipped are minilm, smollm2-135m"):
+    with pytest.raises(GraftworkError, match=r"is not a folder.*registered are minilm, smollm2-135m"):
         find_pretrained(name)
 
 
@@ -77,13 +77,15 @@ def test_without_a_network_a_hub_name_is_an_error_that_says_what_to_do(
         find_pretrained("minilmm").config()
 
 
-def test_unpacking_without_gguf_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unpacking_without_gguf_is_refused_before_any_work_and_once_it_is_done_needs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path))
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else find_spec(name))
-    with pytest.raises(GraftworkError, match=r"needs the package gguf: pip install 'graftwork-text\[gguf\]'"):
-        gguf_weights.dequantised(tmp_path / "x.gguf", name="x", sha256="0" * 64)
-    # Once it is unpacked the package is not needed.
-    entry = tmp_path / "models" / f"x-{'0' * 12}-bfloat16"
+    with pytest.raises(MissingExtraError, match=r"'smollm2-135m'.* needs gguf, .*'graftwork-text\[gguf\]'"):
+        find_pretrained("smollm2-135m")
+    assert not list(tmp_path.iterdir())
+    entry = tmp_path / "models" / f"smollm2-135m-{smollm2_135m.pin.sha256[:12]}-bfloat16"
     entry.mkdir(parents=True)
-    assert gguf_weights.dequantised(tmp_path / "x.gguf", name="x", sha256="0" * 64) == entry
+    assert find_pretrained("text:smollm2-135m").source() == str(entry)

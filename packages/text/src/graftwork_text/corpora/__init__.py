@@ -1,31 +1,41 @@
-"""Text to train on: a registered name, a text file or a folder becomes a corpus.
+"""Text to train on: a registered name, a file or a folder becomes a corpus.
 
-Plain text (:func:`find_corpus`) is documents; labelled text (:func:`find_labelled_corpus`) is examples with
-labels, in parts to learn from and to test on.
+Three sorts: documents (:func:`find_corpus`), examples with labels (:func:`find_labelled_corpus`) and
+questions with answers (:func:`find_questions`), the latter two in parts to learn from and to test on.
 
-A corpus says what determines its text (:attr:`Corpus.identity`: versions or digests, cheap to know) before
-any of it is read, so that a cache can answer in its place.
-
-Registered names: ``installed-prose`` (no download), ``bbc-news``, ``news-articles``, ``wikipedia-excerpt``
-(fetched from the package index, see :mod:`graftwork.realdata`); of labelled text ``rotten-tomatoes`` and
-``bbc-topics``.
+A corpus says what determines its text (its ``identity``: versions or digests, cheap to know) before any of it
+is read, so that a cache can answer in its place. Names are components of the kind ``corpus``, of this or any
+other plugin: a function without required parameters that returns one of the three.
 """
 
 from __future__ import annotations
 
-from graftwork_text.corpora.corpus import Corpus, Document
-from graftwork_text.corpora.finding import corpus_names, find_corpus
+from graftwork_text.corpora.corpus import Corpus, Document, Source
+from graftwork_text.corpora.finding import (
+    corpus_names,
+    find_corpus,
+    find_labelled_corpus,
+    find_questions,
+)
+from graftwork_text.corpora.held_out import HeldOutFiles
 from graftwork_text.corpora.labelled import LabelledCorpus, LabelledData, LabelledExample
-from graftwork_text.corpora.labelled_finding import find_labelled_corpus, labelled_corpus_names
+from graftwork_text.corpora.questions import Question, QuestionCorpus, QuestionData
+from graftwork_text.corpora.tables import LabelledFiles
 
 __all__ = [
+    "Source",
     "Corpus",
     "Document",
-    "corpus_names",
     "find_corpus",
     "LabelledCorpus",
     "LabelledData",
     "LabelledExample",
+    "LabelledFiles",
     "find_labelled_corpus",
-    "labelled_corpus_names",
+    "Question",
+    "QuestionCorpus",
+    "QuestionData",
+    "HeldOutFiles",
+    "find_questions",
+    "corpus_names",
 ]

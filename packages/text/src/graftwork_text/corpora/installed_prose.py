@@ -8,22 +8,13 @@ split.
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-import os
-import platform
 import re
-import sys
-import sysconfig
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from graftwork.errors import GraftworkError
 from graftwork_text.corpora.corpus import Corpus, Document
-
-STANDARD_LIBRARY = "stdlib"
-_NO_PROSE_IN = frozenset({"__pycache__", "dist-packages", "idlelib", "site-packages", "test", "tests"})
+from graftwork_text.corpora.installed import STANDARD_LIBRARY, source_files, source_of, version_of
 
 # Comments and strings in source order; a docstring is a triple-quoted string that begins its line. Parsing
 # all of torch into syntax trees takes 50 s, this 1 s.
@@ -51,8 +42,8 @@ def installed_prose(modules: Sequence[str] = (STANDARD_LIBRARY, "torch")) -> Cor
     Raises:
         GraftworkError: a module is not installed or has no source files.
     """
-    roots = {module: _source_of(module) for module in modules}
-    identity = {module: _version_of(module) for module in modules}
+    roots = {module: source_of(module) for module in modules}
+    identity = {module: version_of(module) for module in modules}
     identity["extraction"] = "docstring paragraphs, 1"
     return Corpus("installed-prose", identity, partial(_documents, roots))
 
@@ -60,7 +51,7 @@ def installed_prose(modules: Sequence[str] = (STANDARD_LIBRARY, "torch")) -> Cor
 def _documents(roots: dict[str, Path]) -> Iterator[Document]:
     seen: set[str] = set()
     for module, root in roots.items():
-        for file in _source_files(root):
+        for file in source_files(root):
             paragraphs = [text for text in docstring_prose(file) if text not in seen]
             # What two files share word for word stays with the first, so no paragraph is on both sides of a
             # split.
@@ -69,15 +60,6 @@ def _documents(roots: dict[str, Path]) -> Iterator[Document]:
             if fresh:
                 place = file.name if file == root else file.relative_to(root).as_posix()
                 yield Document(f"{module}/{place}", "\n\n".join(fresh))
-
-
-def _source_files(root: Path) -> Iterator[Path]:
-    if root.is_file():
-        yield root
-        return
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(set(subfolders) - _NO_PROSE_IN)
-        yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
 
 
 def docstring_prose(file: Path) -> Iterator[str]:
@@ -111,27 +93,3 @@ def _is_prose(text: str) -> bool:
     if len(words) < _FEWEST_WORDS:
         return False
     return sum(map(bool, map(_PLAIN_WORD.fullmatch, words))) >= _PLAIN_SHARE * len(words)
-
-
-def _source_of(module: str) -> Path:
-    if module == STANDARD_LIBRARY:
-        return Path(sysconfig.get_path("stdlib"))
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None or not found.origin or not found.origin.endswith(".py"):
-        raise GraftworkError(
-            f"installed-prose: module {module!r} is not installed here or has no Python source"
-        )
-    return Path(found.origin).parent if found.submodule_search_locations else Path(found.origin)
-
-
-def _version_of(module: str) -> str:
-    top = module.partition(".")[0]
-    if top == STANDARD_LIBRARY or top in sys.stdlib_module_names:
-        return f"{platform.python_implementation()} {platform.python_version()}"
-    try:
-        return importlib.metadata.version(top)
-    except importlib.metadata.PackageNotFoundError:
-        raise GraftworkError(f"installed-prose: the version of module {module!r} is not known") from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from graftwork_text.corpora.corpus import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +43,18 @@ class LabelledData:
     validation: Sequence[LabelledExample] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledCorpus:
+@dataclass(frozen=True)
+class LabelledCorpus(Source):
     """Labelled text that can be read, and what determines it.
 
     Args:
         name: the registered name, or the path as the user gave it.
-        fields: names of the texts of an example, in order; a template refers to them.
         identity: everything that determines the examples (package versions, digests), as plain text.
+        fields: names of the texts of an example, in order; a template refers to them.
         read: returns the examples, in the same order each time.
     """
 
-    name: str
+    holds: ClassVar[str] = "labelled examples"
+
     fields: tuple[str, ...]
-    identity: Mapping[str, str]
     read: Callable[[], LabelledData]

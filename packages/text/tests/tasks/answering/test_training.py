@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from graftwork import GraftworkError, build_recipe, parse_set
+from graftwork import GraftworkError
 from graftwork_text.tasks.answering.prompt_answering import PromptAnswering
 from graftwork_trainer.dry_run import describe
-from graftwork_trainer.run_directory import RunDirectory
 
+Resolve = Callable[..., Any]
 RECIPE = """
 [task]
 name = "prompt-answering"
@@ -36,23 +35,13 @@ device = "cpu"
 
 
 @pytest.fixture
-def resolve(toy: None, folder: Path, task_of: Callable[..., PromptAnswering]) -> Callable[..., Any]:
+def resolved(resolve: Resolve, folder: Path, task_of: Callable[..., PromptAnswering]) -> Resolve:
     """The recipe on made-up questions of a form, with some settings."""
 
     def make(form: str, *settings: str) -> Any:
-        text = RECIPE.format(model=str(folder), data=task_of(form).files.name)
-        return build_recipe(
-            tomllib.loads(text), overrides=[parse_set(setting) for setting in settings]
-        ).resolve()
+        return resolve(RECIPE.format(model=str(folder), data=task_of(form).corpus.name), *settings)
 
     return make
-
-
-def fit(resolved: Any, directory: Path, *, resume: bool = False) -> RunDirectory:
-    trainer, task = resolved.trainer(), resolved.task()
-    run = RunDirectory(directory, resolved, {}, resume=resume, quiet=True)
-    trainer.fit(task, resolved, run)
-    return run
 
 
 @pytest.mark.parametrize(
@@ -65,42 +54,23 @@ def fit(resolved: Any, directory: Path, *, resume: bool = False) -> RunDirectory
     ],
 )
 def test_a_resumed_training_ends_with_the_same_bits(
-    resolve: Callable[..., Any],
-    assert_same_end: Callable[[Path, Path], None],
-    read_lines: Callable[[Path], list[dict[str, Any]]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    resolved: Resolve,
+    fit_whole_and_in_parts: Callable[..., Path],
+    records: Callable[[Path], Any],
     form: str,
     settings: tuple[str, ...],
 ) -> None:
-    from graftwork_trainer.batches import StepBatches
-
-    resolved = resolve(form, *settings)
-    run = fit(resolved, tmp_path / "whole")
-    draw, drawn = StepBatches.next_step, []
-
-    def draw_five(self: StepBatches) -> Any:
-        drawn.append(1)
-        if len(drawn) > 5:
-            raise GraftworkError("enough")
-        return draw(self)
-
-    monkeypatch.setattr(StepBatches, "next_step", draw_five)
-    with pytest.raises(GraftworkError, match="enough"):
-        fit(resolved, tmp_path / "parts")
-    monkeypatch.undo()
-    fit(resolved, tmp_path / "parts", resume=True)
-    assert_same_end(tmp_path / "whole", tmp_path / "parts")
-    evaluations = [line for line in read_lines(run.directory) if "validation/loss" in line]
+    run = fit_whole_and_in_parts(resolved(form, *settings), 5)
+    evaluations = [line for line in records(run) if "validation/loss" in line]
     wanted = "validation/accuracy" if form == "choice" else "validation/f1"
     assert all(wanted in line for line in evaluations)
     assert evaluations
 
 
-def test_a_gradient_of_f1_is_refused(resolve: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_gradient_of_f1_is_refused(resolved: Resolve, fit: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(GraftworkError, match=r"task.objective = 'f1' has no gradient"):
-        fit(resolve("free", "task.objective=f1"), tmp_path / "run")
+        fit(resolved("free", "task.objective=f1"), tmp_path / "run")
 
 
-def test_a_dry_run_describes_the_task(resolve: Callable[..., Any]) -> None:
-    assert "prompt-answering" in describe(resolve("free"))
+def test_a_dry_run_describes_the_task(resolved: Resolve) -> None:
+    assert "prompt-answering" in describe(resolved("free"))

@@ -11,8 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from graftwork import GraftworkError
+from graftwork import GraftworkError, choose
 from graftwork_text.corpora import LabelledExample
+from graftwork_text.tasks.classification import candidates
 from graftwork_text.tasks.classification.candidates import CandidateScoring
 from graftwork_text.tasks.classification.prompt_classification import PromptClassification
 from graftwork_text.tasks.fine_tuning.encoding import TextEncoder
@@ -21,6 +22,12 @@ from graftwork_text.tasks.fine_tuning.prompts import Prompt
 Options = Callable[..., dict[str, Any]]
 # " great" and " terrible" are single tokens to the tiny tokenizer; " dull, xyz" is several.
 LONG = 'template = "{text} It was {label}."\n[labels]\nnegative = "dull, xyz"\npositive = "great"\n'
+
+
+def prompting(**options: Any) -> PromptClassification:
+    """The task with options as a recipe gives them."""
+    task: PromptClassification = choose("task", "prompt-classification", options)()
+    return task
 
 
 def log_probabilities(folder: Path, prompt: str, option: str) -> torch.Tensor:
@@ -47,10 +54,10 @@ def test_scores_are_mean_log_probabilities_and_calibrated_ones_differences_of_su
 ) -> None:
     prompts = prompt_file(LONG) if words == "several" else "sentiment-was"
     options = ("dull, xyz", "great") if words == "several" else ("terrible", "great")
-    task = PromptClassification(**small(causal_folder, prompts=prompts, calibrate=calibrate))
+    task = prompting(**small(causal_folder, prompts=prompts, calibrate=calibrate))
     assert task.scoring_name == "causal-lm"
-    encoded: Any = task.scoring.encode(task.parts.train)
-    assert encoded.one_token == (words == "one token")
+    batch = task.scoring.encode(task.parts.train).batch(np.arange(1))
+    assert ("candidates" in batch) == (words == "one token")
     for row, example in zip(scored(task), task.parts.train, strict=False):
         for score, option in zip(row, options, strict=True):
             found = log_probabilities(causal_folder, f"{example.texts[0]} It was", f" {option}")
@@ -62,16 +69,15 @@ def test_scores_are_mean_log_probabilities_and_calibrated_ones_differences_of_su
 
 
 def test_prompts_once_or_with_each_candidate_give_the_same_scores(
-    causal_folder: Path, small: Options
+    causal_folder: Path, small: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = PromptClassification(**small(causal_folder))
-    encoded: Any = task.scoring.encode(task.parts.train)
+    task = prompting(**small(causal_folder))
     rows = np.arange(8)
     model = task.build_model().eval()
-    short = encoded.batch(rows)
+    short = task.scoring.encode(task.parts.train).batch(rows)
     assert len(short["input_ids"]) == 8
-    encoded.one_token = False
-    long = encoded.batch(rows)
+    monkeypatch.setattr(candidates, "_one_token_each", lambda _: False)
+    long = task.scoring.encode(task.parts.train).batch(rows)
     assert len(long["input_ids"]) == 16
     with torch.no_grad():
         torch.testing.assert_close(
@@ -82,7 +88,7 @@ def test_prompts_once_or_with_each_candidate_give_the_same_scores(
 def test_padding_is_on_the_left_and_long_prompts_keep_what_begins_a_sequence(
     causal_folder: Path, small: Options
 ) -> None:
-    task = PromptClassification(**small(causal_folder, max_length=16))
+    task = prompting(**small(causal_folder, max_length=16))
     texts = ["great " * 40, "a"]
     batch = task.scoring.encode([LabelledExample((text,), 1) for text in texts]).batch(np.arange(2))
     assert batch["attention_mask"][1].tolist() == sorted(batch["attention_mask"][1].tolist())
@@ -99,7 +105,7 @@ def test_padding_is_on_the_left_and_long_prompts_keep_what_begins_a_sequence(
 def test_candidates_of_one_example_stay_together(
     causal_folder: Path, small: Options, prompt_file: Callable[[str], str]
 ) -> None:
-    task = PromptClassification(**small(causal_folder, prompts=prompt_file(LONG), batch_size=3))
+    task = prompting(**small(causal_folder, prompts=prompt_file(LONG), batch_size=3))
     batch = next(iter(task.batches("train", rank=0, world_size=1, seed=0)))
     assert len(batch["input_ids"]) == 2 * len(batch["labels"]) == 6
     assert task.count(batch) == 3

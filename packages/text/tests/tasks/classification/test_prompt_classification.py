@@ -11,10 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from graftwork import GraftworkError, Task
+from graftwork import GraftworkError, Task, choose
 from graftwork_text.tasks.classification.prompt_classification import PromptClassification
 
 Options = Callable[..., dict[str, Any]]
+
+
+def prompting(**options: Any) -> PromptClassification:
+    """The task with options as a recipe gives them."""
+    task: PromptClassification = choose("task", "prompt-classification", options)()
+    return task
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -25,7 +31,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def task_of(request: pytest.FixtureRequest, small: Options) -> Callable[..., PromptClassification]:
     """The task on each kind of model."""
     folder: Path = request.getfixturevalue(f"{request.param}_folder")
-    return lambda **options: PromptClassification(**small(folder, **options))
+    return lambda **options: prompting(**small(folder, **options))
 
 
 def test_keeps_the_contract_and_batches_are_tensors(task_of: Callable[..., PromptClassification]) -> None:
@@ -166,19 +172,19 @@ def test_auto_scoring_needs_to_know_what_the_model_was_trained_for(
     bare = tmp_path / "bare"
     shutil.copytree(sentence_folder, bare)
     (bare / "modules.json").unlink()
-    task = PromptClassification(**small(bare))
+    task = prompting(**small(bare))
     with pytest.raises(GraftworkError, match=r"'auto' cannot tell .*its architectures are BertModel"):
         task.build_model()
-    assert PromptClassification(**small(bare, scoring="similarity")).build_model() is not None
+    assert prompting(**small(bare, scoring="similarity")).build_model() is not None
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"calibrate": True, "scoring": "similarity"}, ValueError, "calibrate must be false"),
-        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
-        ({"max_length": 4}, ValueError, "max_length must be at least 8, got 4"),
-        ({"data_seed": -1}, ValueError, "data_seed must be at least 0, got -1"),
+        ({"calibrate": True, "scoring": "similarity"}, GraftworkError, "calibrate must be false"),
+        ({"batch_size": 0}, GraftworkError, "batch_size must be at least 1, got 0"),
+        ({"max_length": 4}, GraftworkError, "max_length must be at least 8, got 4"),
+        ({"data_seed": -1}, GraftworkError, "data_seed must be at least 0, got -1"),
         ({"data": "rotten-tomatos"}, GraftworkError, "did you mean 'rotten-tomatoes'"),
         ({"prompts": "sentimen-was"}, GraftworkError, "did you mean 'sentiment-was'"),
     ],
@@ -187,11 +193,11 @@ def test_options_that_cannot_be(
     sentence_folder: Path, small: Options, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        PromptClassification(**small(sentence_folder, **options))
+        prompting(**small(sentence_folder, **options))
 
 
 def test_calibration_of_another_scoring_found_out_later(sentence_folder: Path, small: Options) -> None:
-    task = PromptClassification(**small(sentence_folder, calibrate=True))
+    task = prompting(**small(sentence_folder, calibrate=True))
     with pytest.raises(
         GraftworkError, match=r"task.calibrate must be false: .* this model's is 'similarity'"
     ):
@@ -201,4 +207,4 @@ def test_calibration_of_another_scoring_found_out_later(sentence_folder: Path, s
 def test_there_are_three_splits(sentence_folder: Path, small: Options) -> None:
     split: Any = "dev"
     with pytest.raises(ValueError, match="split must be 'train', 'validation' or 'test', got 'dev'"):
-        PromptClassification(**small(sentence_folder)).batches(split, rank=0, world_size=1, seed=0)
+        prompting(**small(sentence_folder)).batches(split, rank=0, world_size=1, seed=0)

@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from graftwork import GraftworkError
+from graftwork import GraftworkError, choose
 from graftwork_text.models.pretrained import find_pretrained
 from graftwork_text.tasks.classification.prompt_classification import PromptClassification
 from graftwork_text.tasks.classification.similarity import mean_over_tokens
 
 pytestmark = pytest.mark.realdata
+
+
+def prompting(**options: Any) -> PromptClassification:
+    """The task with options as a recipe gives them."""
+    task: PromptClassification = choose("task", "prompt-classification", options)()
+    return task
 
 
 def built(task: PromptClassification) -> torch.nn.Module:
@@ -27,7 +33,7 @@ def built(task: PromptClassification) -> torch.nn.Module:
 
 
 def test_minilm_gives_the_published_cosines() -> None:
-    task = PromptClassification()
+    task = prompting()
     built(task)
     model, _ = find_pretrained("minilm").load("AutoModel", dtype="float32")
     texts = ["is a happy person", "is a happy dog", "is a very happy person"]
@@ -41,7 +47,7 @@ def test_minilm_gives_the_published_cosines() -> None:
 
 
 def test_minilm_tells_two_of_three_reviews_right_before_training() -> None:
-    task = PromptClassification(test_examples=512)
+    task = prompting(test_examples=512)
     measured = task.test_metrics(built(task))
     # 0.666 on all 2,551 test sentences; five standard errors of 512.
     assert measured["accuracy"] == pytest.approx(0.666, abs=0.105)
@@ -49,11 +55,10 @@ def test_minilm_tells_two_of_three_reviews_right_before_training() -> None:
 
 
 def test_smollm2_ranks_reviews_better_than_it_classifies_them() -> None:
-    task = PromptClassification(model="smollm2-135m", test_examples=100)
+    task = prompting(model="smollm2-135m", test_examples=100)
     model = built(task).eval()
     encoded: Any = task.scoring.encode(task.parts.test)
     # " great" and " terrible" are single tokens.
-    assert encoded.one_token
     batch = encoded.batch(np.arange(100))
     assert batch["candidates"][0].tolist() == [13321, 1109]
     with torch.no_grad():

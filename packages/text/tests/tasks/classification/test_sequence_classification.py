@@ -14,10 +14,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from graftwork import GraftworkError, Task
+from graftwork import GraftworkError, Task, choose
 from graftwork_text.tasks.classification.sequence_classification import SequenceClassification
 
 Options = Callable[..., dict[str, Any]]
+
+
+def classifying(**options: Any) -> SequenceClassification:
+    """The task with options as a recipe gives them."""
+    task: SequenceClassification = choose("task", "sequence-classification", options)()
+    return task
 
 
 @pytest.fixture
@@ -32,7 +38,7 @@ def pairs(tmp_path: Path) -> Path:
 
 def test_keeps_the_contract_and_learns(sentence_folder: Path, small: Options) -> None:
     torch.manual_seed(0)
-    task = SequenceClassification(**small(sentence_folder, batch_size=16))
+    task = classifying(**small(sentence_folder, batch_size=16))
     assert isinstance(task, Task)
     model = task.build_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -51,7 +57,7 @@ def test_a_sentence_encoder_is_read_by_its_mean_and_others_by_transformers_own_h
     sentence_folder: Path, masked_folder: Path, causal_folder: Path, small: Options
 ) -> None:
     kinds = [
-        type(SequenceClassification(**small(folder)).build_model()).__name__
+        type(classifying(**small(folder)).build_model()).__name__
         for folder in (sentence_folder, masked_folder, causal_folder)
     ]
     assert kinds == [
@@ -64,7 +70,7 @@ def test_a_sentence_encoder_is_read_by_its_mean_and_others_by_transformers_own_h
 def test_the_mean_head_is_a_linear_layer_on_the_mean_of_the_outputs(
     sentence_folder: Path, small: Options
 ) -> None:
-    task = SequenceClassification(**small(sentence_folder))
+    task = classifying(**small(sentence_folder))
     model: Any = task.build_model().eval()
     batch = next(iter(task.batches("train", rank=0, world_size=1, seed=0)))
     with torch.no_grad():
@@ -77,7 +83,7 @@ def test_the_mean_head_is_a_linear_layer_on_the_mean_of_the_outputs(
 
 @pytest.mark.parametrize("kind", ["sentence", "masked", "causal"])
 def test_scores_do_not_depend_on_padding(kind: str, request: pytest.FixtureRequest, small: Options) -> None:
-    task = SequenceClassification(**small(request.getfixturevalue(f"{kind}_folder")))
+    task = classifying(**small(request.getfixturevalue(f"{kind}_folder")))
     model = task.build_model().eval()
     encoded = task.scoring.encode(task.parts.train)
     longest = int(np.argmax(encoded.lengths))
@@ -92,7 +98,7 @@ def test_scores_do_not_depend_on_padding(kind: str, request: pytest.FixtureReque
 def test_the_head_comes_from_the_global_generator(
     kind: str, request: pytest.FixtureRequest, small: Options
 ) -> None:
-    task = SequenceClassification(**small(request.getfixturevalue(f"{kind}_folder")))
+    task = classifying(**small(request.getfixturevalue(f"{kind}_folder")))
     heads = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -106,7 +112,7 @@ def test_pairs_are_put_together_as_the_tokenizer_does(
     masked_folder: Path, pairs: Path, small: Options
 ) -> None:
     columns = {"text_columns": ["premise", "hypothesis"], "label_column": "gold"}
-    task = SequenceClassification(**small(masked_folder, data=str(pairs), **columns))
+    task = classifying(**small(masked_folder, data=str(pairs), **columns))
     model: Any = task.build_model()
     assert model.config.id2label == {0: "maybe", 1: "no", 2: "yes"}
     batch = next(iter(task.batches("train", rank=0, world_size=1, seed=0)))
@@ -121,8 +127,8 @@ def test_pairs_are_put_together_as_the_tokenizer_does(
 
 def test_three_texts_are_too_many(masked_folder: Path, pairs: Path, small: Options) -> None:
     columns = ["premise", "hypothesis", "gold"]
-    with pytest.raises(ValueError, match="text_columns must be one or two"):
-        SequenceClassification(**small(masked_folder, data=str(pairs), text_columns=columns))
+    with pytest.raises(GraftworkError, match="text_columns must be one or two"):
+        classifying(**small(masked_folder, data=str(pairs), text_columns=columns))
 
 
 @pytest.mark.parametrize("kind", ["sentence", "masked"])
@@ -138,14 +144,14 @@ def test_an_incomplete_folder_is_not_filled_up_at_random(
     assert len(kept) < len(weights)
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(GraftworkError, match=r"lacks weights for .*layer.1.*folder is incomplete"):
-        SequenceClassification(**small(folder)).build_model()
+        classifying(**small(folder)).build_model()
 
 
 def test_the_meta_device_builds_the_same_shape(
     sentence_folder: Path, masked_folder: Path, small: Options
 ) -> None:
     for folder in (sentence_folder, masked_folder):
-        task = SequenceClassification(**small(folder))
+        task = classifying(**small(folder))
         with torch.device("meta"):
             shape = {name: p.shape for name, p in task.build_model().named_parameters()}
         assert shape == {name: p.shape for name, p in task.build_model().named_parameters()}

@@ -10,9 +10,16 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from graftwork import choose
 from graftwork_text.tasks.classification.prompt_classification import PromptClassification
 
 Options = Callable[..., dict[str, Any]]
+
+
+def prompting(**options: Any) -> PromptClassification:
+    """The task with options as a recipe gives them."""
+    task: PromptClassification = choose("task", "prompt-classification", options)()
+    return task
 
 
 def embed(model: Any, tokenizer: Any, text: str) -> torch.Tensor:
@@ -22,7 +29,7 @@ def embed(model: Any, tokenizer: Any, text: str) -> torch.Tensor:
 
 
 def test_scores_are_scaled_cosines_to_the_labels_sentences(sentence_folder: Path, small: Options) -> None:
-    task = PromptClassification(**small(sentence_folder))
+    task = prompting(**small(sentence_folder))
     assert task.scoring_name == "similarity"
     model = task.build_model().eval()
     encoded = task.scoring.encode(task.parts.train)
@@ -42,7 +49,7 @@ def test_scores_are_scaled_cosines_to_the_labels_sentences(sentence_folder: Path
 def test_every_parameter_gets_a_gradient_and_the_labels_sentences_give_some_of_it(
     sentence_folder: Path, small: Options
 ) -> None:
-    task = PromptClassification(**small(sentence_folder))
+    task = prompting(**small(sentence_folder))
     model = task.build_model()
     batch = next(iter(task.batches("train", rank=0, world_size=1, seed=0)))
     task.loss(model, batch)[0].backward()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from graftwork import GraftworkError, build_recipe, parse_set
+from graftwork import GraftworkError
 from graftwork_trainer.dry_run import describe
-from graftwork_trainer.run_directory import RunDirectory
+
+Resolve = Callable[..., Any]
 
 RECIPE = """
 [task]
@@ -35,60 +35,24 @@ device = "cpu"
 
 
 @pytest.fixture
-def resolve(toy: None, sentence_folder: Path, reviews: Path) -> Callable[..., Any]:
+def resolved(resolve: Resolve, sentence_folder: Path, reviews: Path) -> Resolve:
     """The recipe on the tiny sentence encoder, with some settings."""
-
-    def make(*settings: str) -> Any:
-        text = RECIPE.format(model=str(sentence_folder), data=str(reviews))
-        return build_recipe(
-            tomllib.loads(text), overrides=[parse_set(setting) for setting in settings]
-        ).resolve()
-
-    return make
-
-
-def fit(resolved: Any, directory: Path, *, resume: bool = False) -> RunDirectory:
-    trainer, task = resolved.trainer(), resolved.task()
-    run = RunDirectory(directory, resolved, {}, resume=resume, quiet=True)
-    trainer.fit(task, resolved, run)
-    return run
+    return lambda *settings: resolve(RECIPE.format(model=str(sentence_folder), data=str(reviews)), *settings)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "evolution"])
 def test_a_resumed_fine_tuning_ends_with_the_same_bits(
-    resolve: Callable[..., Any],
-    assert_same_end: Callable[[Path, Path], None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    optimizer: str,
+    resolved: Resolve, fit_whole_and_in_parts: Callable[..., Path], optimizer: str
 ) -> None:
-    from graftwork_trainer.batches import StepBatches
-
-    resolved = resolve(f"optimizer.name={optimizer}")
-    fit(resolved, tmp_path / "whole")
-    draw, drawn = StepBatches.next_step, []
-
-    def draw_seven(self: StepBatches) -> Any:
-        drawn.append(1)
-        if len(drawn) > 7:
-            raise GraftworkError("enough")
-        return draw(self)
-
-    monkeypatch.setattr(StepBatches, "next_step", draw_seven)
-    with pytest.raises(GraftworkError, match="enough"):
-        fit(resolved, tmp_path / "parts")
-    monkeypatch.undo()
-    fit(resolved, tmp_path / "parts", resume=True)
-    assert_same_end(tmp_path / "whole", tmp_path / "parts")
+    fit_whole_and_in_parts(resolved(f"optimizer.name={optimizer}"), 7)
 
 
 def test_an_objective_without_gradient_trains_by_forward_passes_alone(
-    resolve: Callable[..., Any], read_lines: Callable[[Path], list[dict[str, Any]]], tmp_path: Path
+    resolved: Resolve, fit: Callable[..., Path], records: Callable[[Path], Any], tmp_path: Path
 ) -> None:
     with pytest.raises(GraftworkError, match=r"task.objective = 'f1' has no gradient"):
-        fit(resolve("task.objective=f1"), tmp_path / "adamw")
-    run = fit(resolve("task.objective=f1", "optimizer.name=evolution"), tmp_path / "evolution")
-    lines = read_lines(run.directory)
+        fit(resolved("task.objective=f1"), tmp_path / "adamw")
+    lines = records(fit(resolved("task.objective=f1", "optimizer.name=evolution"), tmp_path / "evolution"))
     losses = [line["train/loss"] for line in lines if "train/loss" in line]
     assert losses
     assert all(-1 <= loss <= 0 for loss in losses)
@@ -97,27 +61,17 @@ def test_an_objective_without_gradient_trains_by_forward_passes_alone(
     assert last["validation/cross_entropy"] > 0
 
 
-def test_a_dry_run_counts_what_is_trained(resolve: Callable[..., Any]) -> None:
-    whole = describe(resolve())
+def test_a_dry_run_counts_what_is_trained(resolved: Resolve) -> None:
+    whole = describe(resolved())
     assert "trained  " not in whole
-    part = describe(resolve("task.train_only=['encoder.layer.1.output.dense.*']"))
+    part = describe(resolved("task.train_only=['encoder.layer.1.output.dense.*']"))
     # A layer from 32 to 16 with its biases.
     assert f"trained          {32 * 16 + 16:,}" in part.splitlines()
 
 
-def test_shipped_recipes_name_options_that_there_are(toy: None) -> None:
-    from importlib import resources
-
-    for name in ("zeroth-order-finetune", "sequence-classification"):
-        text = (resources.files("graftwork_text") / f"recipes/{name}.toml").read_text("utf-8")
-        content = tomllib.loads(text)
-        content["optimizer"] = {"name": "adamw"}
-        assert build_recipe(content).resolve().task.name == content["task"]["name"]
-
-
-def test_the_model_starts_from_its_weights_whatever_the_seed(resolve: Callable[..., Any]) -> None:
+def test_the_model_starts_from_its_weights_whatever_the_seed(resolved: Resolve) -> None:
     models = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        models.append(resolve().task().build_model().state_dict())
+        models.append(resolved().task().build_model().state_dict())
     assert all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())

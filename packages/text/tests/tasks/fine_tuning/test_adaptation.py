@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from graftwork import GraftworkError
+from graftwork import GraftworkError, MissingExtraError, choose
 from graftwork_text.tasks.classification.prompt_classification import PromptClassification
 from graftwork_text.tasks.classification.sequence_classification import SequenceClassification
 from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
@@ -18,19 +18,31 @@ from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
 Options = Callable[..., dict[str, Any]]
 
 
+def classifying(**options: Any) -> SequenceClassification:
+    """The task with options as a recipe gives them."""
+    task: SequenceClassification = choose("task", "sequence-classification", options)()
+    return task
+
+
+def prompting(**options: Any) -> PromptClassification:
+    """The task with options as a recipe gives them."""
+    task: PromptClassification = choose("task", "prompt-classification", options)()
+    return task
+
+
 def trained(model: torch.nn.Module) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def test_only_what_a_pattern_names(sentence_folder: Path, small: Options) -> None:
-    task = PromptClassification(**small(sentence_folder, train_only=["encoder.layer.1.*"], freeze=["*.bias"]))
+    task = prompting(**small(sentence_folder, train_only=["encoder.layer.1.*"], freeze=["*.bias"]))
     names = trained(task.build_model())
     assert names
     assert all(name.startswith("encoder.layer.1.") and name.endswith(".weight") for name in names)
 
 
 def test_all_but_what_a_pattern_names(sentence_folder: Path, small: Options) -> None:
-    task = PromptClassification(**small(sentence_folder, freeze=["embeddings.*"]))
+    task = prompting(**small(sentence_folder, freeze=["embeddings.*"]))
     model = task.build_model()
     assert {name for name, _ in model.named_parameters()} - trained(model) == {
         name for name, _ in model.named_parameters() if name.startswith("embeddings.")
@@ -48,13 +60,13 @@ def test_patterns_that_make_no_sense(
     sentence_folder: Path, small: Options, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(GraftworkError, match=message.replace("*", r"\*")):
-        PromptClassification(**small(sentence_folder, **options)).build_model()
+        prompting(**small(sentence_folder, **options)).build_model()
 
 
 def test_adapters_alone_are_trained_and_begin_as_the_identity(causal_folder: Path, small: Options) -> None:
     pytest.importorskip("peft")
-    task = PromptClassification(**small(causal_folder, lora_rank=2, lora_alpha=4.0))
-    adapted, plain = task.build_model(), PromptClassification(**small(causal_folder)).build_model()
+    task = prompting(**small(causal_folder, lora_rank=2, lora_alpha=4.0))
+    adapted, plain = task.build_model(), prompting(**small(causal_folder)).build_model()
     names = trained(adapted)
     assert names
     assert all("lora_" in name for name in names)
@@ -72,7 +84,7 @@ def test_a_fresh_head_is_trained_beside_the_adapters_and_not_adapted(
 ) -> None:
     pytest.importorskip("peft")
     options = small(sentence_folder, lora_rank=2, pooling=pooling, lora_target=["query", "value"])
-    model = SequenceClassification(**options).build_model()
+    model = classifying(**options).build_model()
     names = trained(model)
     assert {"classifier.weight", "classifier.bias"} <= names
     rest = {name for name in names if not name.startswith(("classifier.", "bert.pooler."))}
@@ -82,26 +94,27 @@ def test_a_fresh_head_is_trained_beside_the_adapters_and_not_adapted(
 
 def test_adapters_on_every_linear_layer_leave_the_head(sentence_folder: Path, small: Options) -> None:
     pytest.importorskip("peft")
-    model = SequenceClassification(**small(sentence_folder, lora_rank=2, pooling="model")).build_model()
+    model = classifying(**small(sentence_folder, lora_rank=2, pooling="model")).build_model()
     assert not [name for name in trained(model) if name.startswith("classifier.") and "lora" in name]
     assert [name for name in trained(model) if ".output.dense.lora_" in name]
 
 
 def test_a_layer_that_is_not_there(sentence_folder: Path, small: Options) -> None:
     pytest.importorskip("peft")
-    task = PromptClassification(**small(sentence_folder, lora_rank=2, lora_target=["q_proj"]))
+    task = prompting(**small(sentence_folder, lora_rank=2, lora_target=["q_proj"]))
     with pytest.raises(
         GraftworkError, match=r"lora_target = \['q_proj'\]: .*Layers of this model: dense, key"
     ):
         task.build_model()
 
 
-def test_without_peft_the_message_names_the_extra(
+def test_without_peft_the_message_names_the_extra_before_any_work(
     sentence_folder: Path, small: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(GraftworkError, match=r"lora_rank needs the package peft: .*graftwork-text\[lora\]"):
-        PromptClassification(**small(sentence_folder, lora_rank=2)).build_model()
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "peft" else find_spec(name))
+    with pytest.raises(MissingExtraError, match=r"lora_rank needs peft, .*'graftwork-text\[lora\]'"):
+        prompting(**small(sentence_folder, lora_rank=2))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from graftwork import GraftworkError
 from graftwork_text.corpora import LabelledData, LabelledExample
-from graftwork_text.tasks.fine_tuning.selection import SubsetSizes, draw_parts
+from graftwork_text.tasks.fine_tuning.selection import ClassSelection, draw_parts
 
 
 def examples(prefix: str, count: int) -> list[LabelledExample]:
@@ -22,7 +22,7 @@ WITH_VALIDATION = LabelledData(DATA.labels, DATA.train, DATA.test, examples("val
 
 @pytest.mark.parametrize("data", [DATA, WITH_VALIDATION])
 def test_shots_give_every_class_as_many_for_training_and_for_validation(data: LabelledData) -> None:
-    parts = draw_parts(data, SubsetSizes(shots_per_class=7), data_seed=13)
+    parts = draw_parts(data, ClassSelection(shots_per_class=7, data_seed=13))
     for part in (parts.train, parts.validation):
         assert Counter(example.label for example in part) == {0: 7, 1: 7}
     assert not set(parts.train) & set(parts.validation)
@@ -32,22 +32,25 @@ def test_shots_give_every_class_as_many_for_training_and_for_validation(data: La
 
 
 def test_numbers_of_examples_and_what_is_left() -> None:
-    parts = draw_parts(DATA, SubsetSizes(train=30, validation=20, test=10), data_seed=0)
+    parts = draw_parts(DATA, ClassSelection(train_examples=30, validation_examples=20, test_examples=10))
     assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [30, 20, 10]
-    rest = draw_parts(DATA, SubsetSizes(validation=20), data_seed=0)
+    rest = draw_parts(DATA, ClassSelection(validation_examples=20))
     assert set(rest.train) | set(rest.validation) == set(DATA.train)
     assert not set(rest.train) & set(rest.validation)
     # A fifth where nothing is said.
-    assert len(draw_parts(DATA, SubsetSizes(), data_seed=0).validation) == 20
-    assert len(draw_parts(WITH_VALIDATION, SubsetSizes(), data_seed=0).validation) == 60
-    assert len(draw_parts(WITH_VALIDATION, SubsetSizes(), data_seed=0).train) == 100
+    assert len(draw_parts(DATA, ClassSelection()).validation) == 20
+    assert len(draw_parts(WITH_VALIDATION, ClassSelection()).validation) == 60
+    assert len(draw_parts(WITH_VALIDATION, ClassSelection()).train) == 100
 
 
 def test_the_seed_draws_training_and_validation_and_leaves_the_test_part() -> None:
-    sizes = SubsetSizes(shots_per_class=3, test=10)
-    first, again, other = (draw_parts(DATA, sizes, data_seed=seed) for seed in (13, 13, 21))
+    first, again, other = (
+        draw_parts(DATA, ClassSelection(shots_per_class=3, test_examples=10, data_seed=seed))
+        for seed in (13, 13, 21)
+    )
     assert first == again
-    assert first.digest() == again.digest() != other.digest()
+    assert first.facts() == again.facts()
+    assert first.facts()["examples_sha256"] != other.facts()["examples_sha256"]
     assert set(first.train) != set(other.train)
     assert set(first.validation) != set(other.validation)
     assert first.test == other.test
@@ -56,21 +59,21 @@ def test_the_seed_draws_training_and_validation_and_leaves_the_test_part() -> No
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        (SubsetSizes(shots_per_class=13), "13: the data has 12 training example.s. left of label 'b'"),
-        (SubsetSizes(shots_per_class=26), "26: the data has 25 validation example.s. left of label 'b'"),
-        (SubsetSizes(train=90, validation=20), "train_examples must be at most 80"),
-        (SubsetSizes(validation=101), "validation_examples must be at most 100, .* got 101"),
-        (SubsetSizes(validation=100), "the data leaves no training examples"),
-        (SubsetSizes(test=41), "test_examples must be at most 40, .* got 41"),
+        (ClassSelection(shots_per_class=13), "13: the data has 12 training example.s. left of label 'b'"),
+        (ClassSelection(shots_per_class=26), "26: the data has 25 validation example.s. left of label 'b'"),
+        (ClassSelection(train_examples=90, validation_examples=20), "train_examples must be at most 80"),
+        (ClassSelection(validation_examples=101), "validation_examples must be at most 100, .* got 101"),
+        (ClassSelection(validation_examples=100), "the data leaves no training examples"),
+        (ClassSelection(test_examples=41), "test_examples must be at most 40, .* got 41"),
     ],
 )
-def test_more_than_there_is(sizes: SubsetSizes, message: str) -> None:
+def test_more_than_there_is(sizes: ClassSelection, message: str) -> None:
     with pytest.raises(GraftworkError, match=message):
-        draw_parts(DATA, sizes, data_seed=0)
+        draw_parts(DATA, sizes)
 
 
 def test_options_that_do_not_go_together() -> None:
     with pytest.raises(ValueError, match="train_examples must be left out with shots_per_class = 16"):
-        SubsetSizes(shots_per_class=16, train=3)
+        ClassSelection(shots_per_class=16, train_examples=3)
     with pytest.raises(ValueError, match="test_examples must be at least 1, got 0"):
-        SubsetSizes(test=0)
+        ClassSelection(test_examples=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,6 @@ from torch import nn
 from graftwork_text.tasks.language_model.lm_pretrain import LanguageModelPretraining
 
 WORDS = ["the", "a", "of", "with", "model", "weight", "gradient", "learns", "slowly", "naïve", "café", "data"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small lose more than they gain by threads, above all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def sentences(seed: int, count: int) -> str:

@@ -1,14 +1,14 @@
 """Questions as batches of tensors, in the three forms that training and evaluation need.
 
-Every batch has ``questions`` int64 [examples], numbers by which the task finds its right answers, and rows as
-:mod:`graftwork_text.tasks.fine_tuning.continuation` stacks them.
+Rows are as :mod:`graftwork_text.tasks.fine_tuning.continuation` stacks them.
 
-:class:`RightAnswers`: one row an example, the prompt with its (first) right answer.
-:class:`FreeAnswers`: that, and the prompts alone, ``prompt_ids`` and ``prompt_mask`` [examples, width].
-:class:`Choices`: a row for every option of every example; ``rows`` int64 [examples, most options] says
-which, with -1 where an example has no more; ``right`` int64 [examples] is the place of the right option.
-Where scores are calibrated, ``free_rows`` [examples, most options] are the same options after the prompt
-without content.
+:func:`right_answers`: one row an example, the prompt with its (first) right answer.
+:func:`free_answers`: that; the prompts alone, ``prompt_ids`` and ``prompt_mask`` [examples, width]; and
+``questions`` int64 [examples], numbers by which the task finds the right answers.
+:func:`choices`: a row for every option of every example; ``rows`` int64 [examples, most options] says which,
+with -1 where an example has no more; ``right`` int64 [examples] is the place of the right option. Where
+scores are calibrated, ``free_rows`` [examples, most options] are the same options after the prompt without
+content.
 """
 
 from __future__ import annotations
@@ -18,189 +18,124 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from graftwork.errors import GraftworkError
-from graftwork_text.corpora.questions import Question
-from graftwork_text.tasks.classification.scoring import Batch
-from graftwork_text.tasks.fine_tuning.continuation import Continuation, continuation, stacked
-from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, Tokens, padded
+from graftwork_text.corpora import Question
+from graftwork_text.tasks.fine_tuning.continuation import Continuation, continuations, stacked
+from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncoder, Tokens, padded
 from graftwork_text.tasks.fine_tuning.prompts import Prompt
 
 # After which a generated answer is over, so it is what a free answer is taught to end with.
 _END = "\n"
 
 
-class RightAnswers:
+def right_answers(questions: Sequence[Question], encoder: TextEncoder, prompt: Prompt) -> Encoded:
     """Prompts with their right answers.
 
     Args:
         questions: of one part.
-        first: the number of the first of them.
         encoder: of the model's tokenizer.
         prompt: what an answer goes on from.
     """
-
-    def __init__(
-        self, questions: Sequence[Question], first: int, encoder: TextEncoder, prompt: Prompt
-    ) -> None:
-        self._first = first
-        self._encoder = encoder
-        self._prompts = [prompt.filled(prompt.before, question.texts) for question in questions]
-        ends = ["" if question.options else _END for question in questions]
-        answers = [question.answers[0] for question in questions]
-        self._rows = _continuations(encoder, prompt, self._prompts, answers, ends)
-        self.lengths = [len(tokens) for tokens, _ in self._rows]
-
-    def __len__(self) -> int:
-        """How many examples there are."""
-        return len(self._rows)
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """Some examples.
-
-        Args:
-            rows: [examples], which ones.
-        """
-        together = _stacked([self._rows[row] for row in rows], self._encoder)
-        return {**together, "questions": torch.from_numpy(rows) + self._first}
+    prompts = [prompt.filled(prompt.before, question.texts) for question in questions]
+    ends = ["" if question.options else _END for question in questions]
+    rows = _continued(encoder, prompt, prompts, [question.answers[0] for question in questions], ends)
+    return Encoded(
+        [len(tokens) for tokens, _ in rows],
+        lambda numbers: stacked([rows[number] for number in numbers], encoder),
+    )
 
 
-class FreeAnswers(RightAnswers):
+def free_answers(
+    questions: Sequence[Question], encoder: TextEncoder, prompt: Prompt, *, first: int, generated: int
+) -> Encoded:
     """Prompts with their right answers, and alone to generate answers from.
 
     Args:
         questions: of one part.
-        first: the number of the first of them.
         encoder: of the model's tokenizer.
         prompt: what an answer goes on from.
+        first: the number of the first of the questions.
         generated: tokens of an answer at most; together with the prompt they are no longer than a sequence.
 
     Raises:
         GraftworkError: no room is left for the prompt.
     """
-
-    def __init__(
-        self,
-        questions: Sequence[Question],
-        first: int,
-        encoder: TextEncoder,
-        prompt: Prompt,
-        *,
-        generated: int,
-    ) -> None:
-        super().__init__(questions, first, encoder, prompt)
-        self._width = encoder.max_length - generated
-        room = self._width - len(encoder.prefix)
-        if room < 1:
-            raise GraftworkError(
-                f"max_length = {encoder.max_length} leaves no room for a prompt before max_new_tokens = "
-                f"{generated}; choose a larger max_length (the model may allow fewer) or a smaller "
-                "max_new_tokens"
-            )
-        self._alone: list[Tokens] = [
-            [*encoder.prefix, *tokens[-room:]] for tokens in encoder.encode(self._prompts)
-        ]
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """Some examples.
-
-        Args:
-            rows: [examples], which ones.
-        """
-        alone = padded(
-            [self._alone[row] for row in rows],
-            padding=self._encoder.padding,
-            side="left",
-            max_length=self._width,
+    width = encoder.max_length - generated
+    room = width - len(encoder.prefix)
+    if room < 1:
+        raise GraftworkError(
+            f"max_length = {encoder.max_length} leaves no room for a prompt before max_new_tokens = "
+            f"{generated}; choose a larger max_length (the model may allow fewer) or a smaller "
+            "max_new_tokens"
         )
-        prompts = {"prompt_ids": alone["input_ids"], "prompt_mask": alone["attention_mask"]}
-        return {**super().batch(rows), **prompts}
+    answered = right_answers(questions, encoder, prompt)
+    bare = encoder.encode([prompt.filled(prompt.before, question.texts) for question in questions])
+    prompts: list[Tokens] = [[*encoder.prefix, *tokens[-room:]] for tokens in bare]
+
+    def batch(numbers: NDArray[np.int64]) -> Batch:
+        chosen = [prompts[number] for number in numbers]
+        alone = padded(chosen, padding=encoder.padding, side="left", max_length=width)
+        return {
+            **answered.batch(numbers),
+            "prompt_ids": alone["input_ids"],
+            "prompt_mask": alone["attention_mask"],
+            "questions": torch.from_numpy(numbers) + first,
+        }
+
+    return Encoded(answered.lengths, batch)
 
 
-class Choices:
+def choices(
+    questions: Sequence[Question], encoder: TextEncoder, prompt: Prompt, *, calibrate: bool
+) -> Encoded:
     """Prompts with each of their options.
 
     Args:
         questions: of one part.
-        first: the number of the first of them.
         encoder: of the model's tokenizer.
         prompt: what an option goes on from.
         calibrate: have the options after the prompt without content too.
     """
+    right = torch.tensor([question.right_option for question in questions], dtype=torch.int64)
+    counts = np.array([len(question.options) for question in questions])
+    starts = np.cumsum([0, *counts])
+    options = [option for question in questions for option in question.options]
+    prompts = [
+        prompt.filled(prompt.before, question.texts) for question in questions for _ in question.options
+    ]
+    no_ends = [""] * len(options)
+    rows = _continued(encoder, prompt, prompts, options, no_ends)
+    free: list[Continuation] = []
+    if calibrate:
+        without_content = [prompt.without_content(prompt.before).lstrip()] * len(options)
+        free = _continued(encoder, prompt, without_content, options, no_ends)
 
-    def __init__(
-        self,
-        questions: Sequence[Question],
-        first: int,
-        encoder: TextEncoder,
-        prompt: Prompt,
-        *,
-        calibrate: bool,
-    ) -> None:
-        self._first = first
-        self._encoder = encoder
-        self._right = torch.tensor([question.right_option for question in questions], dtype=torch.int64)
-        counts = [len(question.options) for question in questions]
-        self._starts = np.cumsum([0, *counts])
-        options = [option for question in questions for option in question.options]
-        prompts = [
-            prompt.filled(prompt.before, question.texts) for question in questions for _ in question.options
-        ]
-        no_ends = [""] * len(options)
-        self._rows = _continuations(encoder, prompt, prompts, options, no_ends)
-        self._free: list[Continuation] = []
-        if calibrate:
-            without_content = [prompt.without_content(prompt.before).lstrip()] * len(options)
-            self._free = _continuations(encoder, prompt, without_content, options, no_ends)
-        self.lengths = [
-            max(len(tokens) for tokens, _ in self._of(self._rows, row)) for row in range(len(self))
-        ]
+    def of(some: Sequence[Continuation], number: int) -> Sequence[Continuation]:
+        return some[starts[number] : starts[number + 1]]
 
-    def __len__(self) -> int:
-        """How many examples there are."""
-        return len(self._right)
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """Some examples with all their options.
-
-        Args:
-            rows: [examples], which ones.
-        """
-        flat = [option for row in rows for option in self._of(self._rows, row)]
-        free = [option for row in rows for option in self._of(self._free, row)]
-        numbers = self._numbers(rows)
-        batch = {
-            **_stacked([*flat, *free], self._encoder),
-            "rows": numbers,
-            "right": self._right[torch.from_numpy(rows)],
-            "questions": torch.from_numpy(rows) + self._first,
+    def batch(numbers: NDArray[np.int64]) -> Batch:
+        chosen = [option for number in numbers for option in of(rows, number)]
+        behind = [option for number in numbers for option in of(free, number)]
+        places = torch.arange(counts[numbers].max())
+        each = torch.from_numpy(counts[numbers])[:, None]
+        which = (each.cumsum(0) - each + places).masked_fill(places >= each, -1)
+        together = {
+            **stacked([*chosen, *behind], encoder),
+            "rows": which,
+            "right": right[torch.from_numpy(numbers)],
         }
-        if self._free:
-            batch["free_rows"] = torch.where(numbers < 0, numbers, numbers + len(flat))
-        return batch
+        if free:
+            together["free_rows"] = torch.where(which < 0, which, which + len(chosen))
+        return together
 
-    def _of(self, options: Sequence[Continuation], row: int) -> Sequence[Continuation]:
-        return options[self._starts[row] : self._starts[row + 1]]
-
-    def _numbers(self, rows: NDArray[np.int64]) -> Tensor:
-        counts = torch.from_numpy(self._starts[rows + 1] - self._starts[rows])
-        places = torch.arange(int(counts.max()))
-        numbers = (counts.cumsum(0) - counts)[:, None] + places
-        return numbers.masked_fill(places >= counts[:, None], -1)
+    longest = [max(len(tokens) for tokens, _ in of(rows, number)) for number in range(len(questions))]
+    return Encoded(longest, batch)
 
 
-def _continuations(
+def _continued(
     encoder: TextEncoder, prompt: Prompt, prompts: Sequence[str], answers: Sequence[str], ends: Sequence[str]
 ) -> list[Continuation]:
-    bare = encoder.encode(prompts)
     together = zip(prompts, answers, ends, strict=True)
-    whole = encoder.encode([before + prompt.space + answer + end for before, answer, end in together])
-    return [
-        continuation(encoder, alone, tokens, answer, place="{answer}", what="answer")
-        for alone, tokens, answer in zip(bare, whole, answers, strict=True)
-    ]
-
-
-def _stacked(continuations: Sequence[Continuation], encoder: TextEncoder) -> Batch:
-    return stacked(continuations, padding=encoder.padding, max_length=encoder.max_length)
+    wholes = [before + prompt.space + answer + end for before, answer, end in together]
+    return continuations(encoder, encoder.encode(prompts), wholes, answers, place="{answer}", what="answer")

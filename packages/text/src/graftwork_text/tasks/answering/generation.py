@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.distributed.fsdp import FSDPModule
 
 from graftwork.errors import GraftworkError
-from graftwork_text.tasks.classification.scoring import Batch, accepts
+from graftwork_text.tasks.fine_tuning.continuation import accepts
+from graftwork_text.tasks.fine_tuning.encoding import Batch
 
 
 def line_ends(tokenizer: Any) -> Tensor:
@@ -34,7 +35,6 @@ def line_ends(tokenizer: Any) -> Tensor:
     return torch.tensor(sorted(ends), dtype=torch.int64)
 
 
-@torch.no_grad()
 def continued_greedily(model: nn.Module, prompts: Batch, *, count: int, ends: Tensor) -> Tensor:
     """The likeliest tokens after each prompt; what follows a row's first end is without meaning.
 
@@ -50,7 +50,7 @@ def continued_greedily(model: nn.Module, prompts: Batch, *, count: int, ends: Te
     Raises:
         GraftworkError: the model does not evaluate what it is given.
     """
-    sharded = any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    sharded = any(isinstance(module, FSDPModule) for module in model.modules())
     tokens, mask = prompts["input_ids"], prompts["attention_mask"]
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     ends = ends.to(tokens.device)

@@ -11,104 +11,93 @@ Minus the mean F1, or the share of right answers, is an objective for optimizers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from graftwork.errors import GraftworkError
-from graftwork_text.corpora.questions import Question, QuestionData, QuestionFiles, digest_of
-from graftwork_text.models.pretrained import Precision, find_pretrained
-from graftwork_text.tasks.answering.encoded import Choices, FreeAnswers, RightAnswers
+from graftwork import Direction, GraftworkError
+from graftwork_text.corpora import Question, QuestionCorpus, QuestionData, find_questions
+from graftwork_text.corpora.held_out import HeldOutFiles
+from graftwork_text.models.pretrained import find_pretrained
+from graftwork_text.tasks.answering.encoded import choices, free_answers, right_answers
 from graftwork_text.tasks.answering.generation import answers_of, continued_greedily, line_ends
 from graftwork_text.tasks.answering.marking import best_f1, exact_match
-from graftwork_text.tasks.classification.scoring import Batch, EncodedExamples
 from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
+from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
 from graftwork_text.tasks.fine_tuning.continuation import summed_log_probabilities
+from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded
 from graftwork_text.tasks.fine_tuning.objective import Objective, refuse_gradient
 from graftwork_text.tasks.fine_tuning.prompts import PromptFile
-from graftwork_text.tasks.fine_tuning.selection import SubsetSizes, draw_by_number
-from graftwork_text.tasks.fine_tuning.task import FineTuningTask, Split
+from graftwork_text.tasks.fine_tuning.selection import Parts, Selection, Split, draw_by_number
+from graftwork_text.tasks.fine_tuning.task import FineTuningTask
 
-_PARTS: tuple[Split, ...] = ("train", "validation", "test")
+_PACKAGE = __name__.rpartition(".")[0]
 
 
-class PromptAnswering(FineTuningTask):
+class PromptAnswering(FineTuningTask[Question]):
     """Answer questions by prompting a pretrained causal language model.
 
+    Rows hold what is measured of each question: ``cross_entropy``, and ``accuracy`` of choices,
+    ``exact_match`` and ``f1`` of free answers.
+
     Args:
-        data: a .jsonl file of questions: the fields of the prompt, and options with answer, or answers.
-        model: smollm2-135m (fetched), a folder of weights in transformers' format, or a hub name.
+        data: installed-questions (no download), another registered name, or a .jsonl file of questions: the
+            fields of the prompt, and options with answer, or answers.
+        model: smollm2-135m (fetched), another registered name, a folder of weights in transformers' format,
+            or a hub name.
         prompts: a shipped file of prompts (reading), or the path of a .toml file with [answering].
         calibrate: of choices, subtract an option's log-probability under a prompt without content, and take
             sums over its tokens, not means.
         objective: accuracy (of choices; exact match of free answers) and f1 (of free answers), negated, have
             no gradient, so they are for optimizers that only evaluate the loss.
         max_new_tokens: tokens of a generated answer at most.
-        train_examples: questions to learn from; none for all.
-        validation_examples: questions for validation; none for all of validation_data, or else for 500,
-            drawn from those to learn from.
-        test_examples: test questions; none for all.
-        data_seed: draws training and validation questions.
-        validation_data: a file of validation questions.
-        test_data: a file of test questions; without it a fifth of data is held out.
-        dtype: of the weights.
-        lora_rank: rank of low-rank adapters, with all else frozen; none for none. Needs peft.
-        lora_alpha: adapters are scaled by lora_alpha / lora_rank.
-        lora_target: layers to adapt, by name.
-        train_only: shell patterns of the only parameters to train, model.layers.5.* for instance.
-        freeze: shell patterns of parameters not to train.
-        max_length: tokens of a sequence at most; a prompt that is longer loses its start.
-        batch_size: questions in a batch of one process.
-        evaluation_batch_size: questions in a batch of an evaluation.
+        files: further files of data.
+        selection: which questions of the data.
+        compute: precision, lengths and sizes of batches.
+        adaptation: which parameters are trained.
 
     Raises:
         ValueError: an option is out of its range.
         GraftworkError: data, prompts or model do not exist or do not go together.
     """
 
+    metric_directions: ClassVar[Mapping[str, Direction]] = {
+        "accuracy": "higher",
+        "f1": "higher",
+        "exact_match": "higher",
+        "loss": "lower",
+        "cross_entropy": "lower",
+    }
+    corpus: QuestionCorpus
+
     def __init__(
         self,
         *,
-        data: str,
+        data: str = "installed-questions",
         model: str = "smollm2-135m",
         prompts: str = "reading",
         calibrate: bool = False,
         objective: Objective = "cross-entropy",
         max_new_tokens: int = 50,
-        train_examples: int | None = None,
-        validation_examples: int | None = None,
-        test_examples: int | None = None,
-        data_seed: int = 0,
-        validation_data: str | None = None,
-        test_data: str | None = None,
-        dtype: Precision = "float32",
-        lora_rank: int | None = None,
-        lora_alpha: float = 16.0,
-        lora_target: str | list[str] = "all-linear",
-        train_only: Sequence[str] = (),
-        freeze: Sequence[str] = (),
-        max_length: int = 1024,
-        batch_size: int = 16,
-        evaluation_batch_size: int = 16,
+        files: HeldOutFiles = HeldOutFiles(),
+        selection: Selection = Selection(),
+        compute: ComputeOptions = ComputeOptions(max_length=1024, evaluation_batch_size=16),
+        adaptation: Adaptation = Adaptation(),
     ) -> None:
-        super().__init__(
-            pretrained=find_pretrained(model),
-            dtype=dtype,
-            data_seed=data_seed,
-            adaptation=Adaptation(train_only, freeze, lora_rank, lora_alpha, lora_target),
-            max_length=max_length,
-            batch_size=batch_size,
-            evaluation_batch_size=evaluation_batch_size,
-        )
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-        self.objective: Objective = objective
-        self.files = QuestionFiles(data, validation_data=validation_data, test_data=test_data)
-        self._sizes = SubsetSizes(None, train_examples, validation_examples, test_examples)
-        self._prompts = PromptFile(prompts, package=__name__.rpartition(".")[0])
+        super().__init__(
+            pretrained=find_pretrained(model),
+            corpus=find_questions(data, files),
+            objective=objective,
+            selection=selection,
+            adaptation=adaptation,
+            compute=compute,
+        )
+        self._prompts = PromptFile(prompts, package=_PACKAGE)
         self._prompt = self._prompts.for_answers()
         self._calibrate = calibrate
         self._max_new_tokens = max_new_tokens
@@ -120,26 +109,24 @@ class PromptAnswering(FineTuningTask):
         Raises:
             GraftworkError: a row is not right, or an option is for the other form of questions.
         """
-        data = self.files.read(self._prompt.fields)
+        data = self.corpus.read(self._prompt.fields)
         if data.form == "choice" and self.objective == "f1":
             raise GraftworkError(
-                f"task.objective = 'f1' is for free answers, and the questions of {self.files.name!r} have "
+                f"task.objective = 'f1' is for free answers, and the questions of {self.corpus.name!r} have "
                 "options; choose 'accuracy' or 'cross-entropy'"
             )
         if data.form == "free" and self._calibrate:
             raise GraftworkError(
                 f"task.calibrate must be false: it is for questions with options, and those of "
-                f"{self.files.name!r} have none"
+                f"{self.corpus.name!r} have none"
             )
         return data
 
     @cached_property
-    def parts(self) -> dict[Split, tuple[Question, ...]]:
+    def parts(self) -> Parts[Question]:
         """The questions of this experiment; drawn at first use."""
-        drawn = draw_by_number(
-            self.data.train, self.data.validation, self.data.test, self._sizes, data_seed=self._data_seed
-        )
-        return dict(zip(_PARTS, drawn, strict=True))
+        data = self.data
+        return draw_by_number(data.train, data.validation, data.test, self._selection)
 
     def build_model(self) -> nn.Module:
         """Return the pretrained model with its output layer.
@@ -153,7 +140,7 @@ class PromptAnswering(FineTuningTask):
                 f"model {self.pretrained.name!r} is a masked language model ({', '.join(architectures)}); "
                 "answers need a causal one, 'smollm2-135m' for instance"
             )
-        model, missing = self.pretrained.load("AutoModelForCausalLM", dtype=self.dtype)
+        model, missing = self.pretrained.load("AutoModelForCausalLM", dtype=self._compute.dtype)
         if missing:
             raise GraftworkError(
                 f"model {self.pretrained.name!r} has no weights for {', '.join(sorted(missing)[:3])}, which "
@@ -163,16 +150,20 @@ class PromptAnswering(FineTuningTask):
         self.adaptation.apply(model, adapted=model, fresh=missing)
         return model
 
-    def encode(self, split: Split) -> EncodedExamples:
+    def encode(self, split: Split) -> Encoded:
         """Tokenize the questions of a part."""
-        before = _PARTS[: _PARTS.index(split)]
-        first = sum(len(self.parts[part]) for part in before)
-        questions = self.parts[split]
+        questions, encoder, prompt = self.parts.of(split), self.encoder, self._prompt
         if split == "train" and self.objective == "cross-entropy":
-            return RightAnswers(questions, first, self.encoder, self._prompt)
+            return right_answers(questions, encoder, prompt)
         if self.data.form == "choice":
-            return Choices(questions, first, self.encoder, self._prompt, calibrate=self._calibrate)
-        return FreeAnswers(questions, first, self.encoder, self._prompt, generated=self._max_new_tokens)
+            return choices(questions, encoder, prompt, calibrate=self._calibrate)
+        first = {
+            "train": 0,
+            "validation": len(self.parts.train),
+            "test": len(self.parts.train) + len(self.parts.validation),
+        }[split]
+        generated = self._max_new_tokens
+        return free_answers(questions, encoder, prompt, first=first, generated=generated)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the objective on a batch, and what else is measured on the way.
@@ -195,24 +186,23 @@ class PromptAnswering(FineTuningTask):
         means = {name: values.mean() for name, values in measured.items()}
         return -means[self._measure], means
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return ``loss`` and ``accuracy``, or ``loss``, ``exact_match`` and ``f1``, on the validation part.
+    def evaluate_rows(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the cross-entropy of each question's right answer, and how right the model's own is."""
+        sums = summed_log_probabilities(model, batch)
+        marks = self._chosen(sums, batch) if "right" in batch else self._marked(model, batch)
+        return {"sample": batch["sample"], "cross_entropy": _right_loss(sums, batch), **marks}
+
+    def metrics(self, rows: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return ``loss`` and ``accuracy``, or ``loss``, ``exact_match`` and ``f1``, of all questions.
 
         ``loss`` is the objective; where it is another, ``cross_entropy`` is there too. Every question weighs
         the same.
-
-        Args:
-            model: on any device; its training mode is restored.
         """
-        return self._metrics(model, "validation")
-
-    def test_metrics(self, model: nn.Module) -> dict[str, float]:
-        """Return the same metrics on the test questions, which nothing else reads.
-
-        Args:
-            model: on any device; its training mode is restored.
-        """
-        return self._metrics(model, "test")
+        means = {name: column.double().mean().item() for name, column in rows.items() if name != "sample"}
+        cross_entropy = means.pop("cross_entropy")
+        if self.objective == "cross-entropy":
+            return {"loss": cross_entropy, **means}
+        return {"loss": -means[self._measure], **means, "cross_entropy": cross_entropy}
 
     def answers(self, model: nn.Module, batch: Batch) -> list[str]:
         """The answers that a model generates.
@@ -234,22 +224,11 @@ class PromptAnswering(FineTuningTask):
         """
         return self._scores(summed_log_probabilities(model, batch), batch)
 
-    def count(self, batch: Mapping[str, Tensor]) -> int:
-        """How many questions a batch holds."""
-        return batch["questions"].numel()
-
     def facts(self) -> dict[str, str | int | float]:
         """What data, model and prompts are: names, versions, digests and sizes, as plain data."""
         return {
-            "corpus": self.files.name,
-            **{f"corpus_{name}": value for name, value in self.files.identity.items()},
+            **super().facts(),
             "answers": self.data.form,
-            **{f"{part}_examples": len(questions) for part, questions in self.parts.items()},
-            "data_seed": self._data_seed,
-            "examples_sha256": digest_of(list(self.parts.values())),
-            "model": self.pretrained.name,
-            **{f"model_{name}": value for name, value in self.pretrained.identity.items()},
-            "max_length": self.max_length,
             "max_new_tokens": self._max_new_tokens,
             "prompts": self._prompts.name,
             "prompts_sha256": self._prompts.sha256,
@@ -261,7 +240,7 @@ class PromptAnswering(FineTuningTask):
 
     @cached_property
     def _numbered(self) -> list[Question]:
-        return [question for part in _PARTS for question in self.parts[part]]
+        return list(self.parts.all())
 
     @property
     def _measure(self) -> str:
@@ -285,27 +264,12 @@ class PromptAnswering(FineTuningTask):
         """How right each generated answer is; float32 [examples]."""
         right = [self._numbered[number].answers for number in batch["questions"].tolist()]
         answers = list(zip(self.answers(model, batch), right, strict=True))
-        marks: dict[str, Any] = {
+        marks = {
             "exact_match": [exact_match(answer, gold) for answer, gold in answers],
             "f1": [best_f1(answer, gold) for answer, gold in answers],
         }
-        return {
-            name: torch.tensor(values, device=batch["questions"].device) for name, values in marks.items()
-        }
-
-    @torch.no_grad()
-    def _metrics(self, model: nn.Module, split: Literal["validation", "test"]) -> dict[str, float]:
-        found = self._over(model, split, self._measured)
-        means = {name: torch.cat([one[name] for one in found]).double().mean().item() for name in found[0]}
-        cross_entropy = means.pop("cross_entropy")
-        if self.objective == "cross-entropy":
-            return {"loss": cross_entropy, **means}
-        return {"loss": -means[self._measure], **means, "cross_entropy": cross_entropy}
-
-    def _measured(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        sums = summed_log_probabilities(model, batch)
-        marks = self._chosen(sums, batch) if "right" in batch else self._marked(model, batch)
-        return {"cross_entropy": _right_loss(sums, batch), **marks}
+        device = batch["questions"].device
+        return {name: torch.tensor(values, device=device) for name, values in marks.items()}
 
 
 def _right_loss(sums: Tensor, batch: Batch) -> Tensor:

@@ -27,15 +27,15 @@ from torch import Tensor, nn
 
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora import LabelledExample
-from graftwork_text.tasks.classification.scoring import Batch
+from graftwork_text.tasks.classification.scoring import labelled
 from graftwork_text.tasks.fine_tuning.continuation import (
     Continuation,
-    continuation,
+    continuations,
     last_logits,
     stacked,
     summed_log_probabilities,
 )
-from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, Tokens, padded
+from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncoder
 from graftwork_text.tasks.fine_tuning.prompts import Prompt
 
 
@@ -61,18 +61,25 @@ class CandidateScoring:
         self._prompt = prompt
         self._calibrate = calibrate
 
-    def encode(self, examples: Sequence[LabelledExample]) -> EncodedCandidates:
+    def encode(self, examples: Sequence[LabelledExample]) -> Encoded:
         """Tokenize prompts and candidates."""
         prompts = [self._prompt.filled(self._prompt.before, example.texts) for example in examples]
         free = [self._prompt.without_content(self._prompt.before).lstrip()] if self._calibrate else []
         continued = self._continued([*prompts, *free])
-        return EncodedCandidates(
-            continued[: len(examples)],
-            continued[len(examples) :],
-            [example.label for example in examples],
-            padding=self._encoder.padding,
-            max_length=self._encoder.max_length,
-        )
+        without_content = continued[len(examples) :]
+        one_token = all(map(_one_token_each, continued))
+
+        def inputs(rows: NDArray[np.int64]) -> Batch:
+            chosen = [continued[row] for row in rows]
+            together = [*chosen, *without_content]
+            if not one_token:
+                return stacked([candidate for one in together for candidate in one], self._encoder)
+            batch = self._encoder.padded([one[0][0][:-1] for one in together], "left")
+            candidates = torch.tensor([[tokens[-1] for tokens, _ in one] for one in chosen])
+            return {**batch, "candidates": candidates}
+
+        lengths = [max(len(tokens) for tokens, _ in one) for one in continued[: len(examples)]]
+        return labelled(examples, lengths, inputs)
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Log-probabilities of the candidates, float32 [examples, labels]."""
@@ -91,74 +98,21 @@ class CandidateScoring:
         # The prompt without content has no label, so its row of candidates is the first example's.
         return predicted[:-1].gather(1, batch["candidates"]) - predicted[-1, batch["candidates"]]
 
-    def _continued(self, prompts: Sequence[str]) -> list[list[Continuation]]:
+    def _continued(self, prompts: Sequence[str]) -> list[tuple[Continuation, ...]]:
         """For each prompt and each candidate the tokens of both, and how many of them are the candidate's."""
         bare = self._encoder.encode(prompts)
         by_label = [
-            self._encoder.encode([prompt + self._prompt.space + words for prompt in prompts])
+            continuations(
+                self._encoder,
+                bare,
+                [prompt + self._prompt.space + words for prompt in prompts],
+                [words] * len(prompts),
+                place="{label}",
+                what="label words",
+            )
             for words in self._prompt.words
         ]
-        return [
-            [
-                continuation(self._encoder, tokens, whole[index], words, place="{label}", what="label words")
-                for whole, words in zip(by_label, self._prompt.words, strict=True)
-            ]
-            for index, tokens in enumerate(bare)
-        ]
-
-
-class EncodedCandidates:
-    """Prompts with their candidates.
-
-    Args:
-        examples: for each example and each label, the tokens of prompt and candidate, and how many of them
-            are the candidate's.
-        without_content: the same of a prompt without content, at most one.
-        labels: of the examples.
-        padding: the token that fills a batch up.
-        max_length: the longest sequence.
-    """
-
-    def __init__(
-        self,
-        examples: Sequence[Sequence[Continuation]],
-        without_content: Sequence[Sequence[Continuation]],
-        labels: Sequence[int],
-        *,
-        padding: int,
-        max_length: int,
-    ) -> None:
-        self._examples = examples
-        self._without_content = without_content
-        self._labels = torch.tensor(labels, dtype=torch.int64)
-        self._padding = padding
-        self._max_length = max_length
-        self.one_token = all(map(_one_token_each, [*examples, *without_content]))
-        self.lengths = [max(len(tokens) for tokens, _ in example) for example in examples]
-
-    def __len__(self) -> int:
-        """How many examples there are."""
-        return len(self._examples)
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """Some examples with all their candidates.
-
-        Args:
-            rows: [examples], which ones.
-        """
-        chosen = [self._examples[row] for row in rows]
-        labels = self._labels[torch.from_numpy(rows)]
-        with_free = [*chosen, *self._without_content]
-        if self.one_token:
-            prompts = self._padded([example[0][0][:-1] for example in with_free])
-            candidates = torch.tensor([[tokens[-1] for tokens, _ in example] for example in chosen])
-            return {**prompts, "candidates": candidates, "labels": labels}
-        flat = [candidate for example in with_free for candidate in example]
-        together = stacked(flat, padding=self._padding, max_length=self._max_length)
-        return {**together, "labels": labels}
-
-    def _padded(self, sequences: Sequence[Tokens]) -> Batch:
-        return padded(sequences, padding=self._padding, side="left", max_length=self._max_length)
+        return list(zip(*by_label, strict=True))
 
 
 def _one_token_each(candidates: Sequence[Continuation]) -> bool:

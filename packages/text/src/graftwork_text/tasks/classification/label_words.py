@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora import LabelledExample
-from graftwork_text.tasks.classification.scoring import Batch
-from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, Tokens, padded
+from graftwork_text.tasks.classification.scoring import labelled
+from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncoder, Tokens
 from graftwork_text.tasks.fine_tuning.prompts import Prompt
 
 
@@ -53,23 +53,21 @@ class MaskedWordScoring:
             )
         self._words = torch.tensor([tokens[0] for tokens in encoded])
 
-    def encode(self, examples: Sequence[LabelledExample]) -> EncodedMasks:
+    def encode(self, examples: Sequence[LabelledExample]) -> Encoded:
         """Tokenize examples around the mask."""
+
+        def parts(part: str) -> list[Tokens]:
+            return self._encoder.encode([self._prompt.filled(part, example.texts) for example in examples])
+
         # The white space before the mask belongs to the word, as where the word itself would stand there.
-        before = self._encoder.encode(
-            [self._prompt.filled(self._prompt.before, example.texts) for example in examples]
-        )
-        after = self._encoder.encode(
-            [self._prompt.filled(self._prompt.after, example.texts) for example in examples]
-        )
-        sequences = [self._assembled(*parts) for parts in zip(before, after, strict=True)]
-        return EncodedMasks(
-            sequences,
-            self._words,
-            [example.label for example in examples],
-            padding=self._encoder.padding,
-            max_length=self._encoder.max_length,
-        )
+        together = zip(parts(self._prompt.before), parts(self._prompt.after), strict=True)
+        sequences = [self._assembled(before, after) for before, after in together]
+
+        def inputs(rows: NDArray[np.int64]) -> Batch:
+            stacked = self._encoder.padded([sequences[row] for row in rows], "right")
+            return {**stacked, "words": self._words.expand(len(rows), -1)}
+
+        return labelled(examples, list(map(len, sequences)), inputs)
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Logits of the labels' words, float32 [examples, labels]."""
@@ -85,46 +83,3 @@ class MaskedWordScoring:
         cut = min(too_many, len(before))
         kept_after = after[: len(after) - (too_many - cut)]
         return [*encoder.prefix, *before[cut:], self._mask, *kept_after, *encoder.suffix]
-
-
-class EncodedMasks:
-    """Prompts with a mask.
-
-    Args:
-        sequences: token numbers of each example.
-        words: [labels], token numbers of the labels' words.
-        labels: of the examples.
-        padding: the token that fills a batch up.
-        max_length: the longest sequence.
-    """
-
-    def __init__(
-        self,
-        sequences: Sequence[Tokens],
-        words: Tensor,
-        labels: Sequence[int],
-        *,
-        padding: int,
-        max_length: int,
-    ) -> None:
-        self._sequences = sequences
-        self._words = words
-        self._labels = torch.tensor(labels, dtype=torch.int64)
-        self._padding = padding
-        self._max_length = max_length
-        self.lengths = [len(tokens) for tokens in sequences]
-
-    def __len__(self) -> int:
-        """How many examples there are."""
-        return len(self._sequences)
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """Some prompts.
-
-        Args:
-            rows: [examples], which ones.
-        """
-        chosen = [self._sequences[row] for row in rows]
-        stacked = padded(chosen, padding=self._padding, side="right", max_length=self._max_length)
-        words = self._words.expand(len(rows), -1)
-        return {**stacked, "words": words, "labels": self._labels[torch.from_numpy(rows)]}

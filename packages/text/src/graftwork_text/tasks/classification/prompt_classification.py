@@ -9,7 +9,6 @@ LOZO, arXiv:2410.07698), because the pretrained model is already near.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,17 +16,20 @@ from torch import nn
 
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora import find_labelled_corpus
-from graftwork_text.models.pretrained import Precision, find_pretrained
+from graftwork_text.corpora.tables import LabelledFiles
+from graftwork_text.models.pretrained import find_pretrained
 from graftwork_text.tasks.classification.candidates import CandidateScoring
 from graftwork_text.tasks.classification.label_words import MaskedWordScoring
 from graftwork_text.tasks.classification.scoring import Scoring
 from graftwork_text.tasks.classification.similarity import SimilarityScoring
 from graftwork_text.tasks.classification.task import ClassificationTask
 from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
+from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
 from graftwork_text.tasks.fine_tuning.objective import Objective
 from graftwork_text.tasks.fine_tuning.prompts import PromptFile
-from graftwork_text.tasks.fine_tuning.selection import SubsetSizes
+from graftwork_text.tasks.fine_tuning.selection import ClassSelection
 
+_PACKAGE = __name__.rpartition(".")[0]
 ScoringName = Literal["auto", "masked-lm", "causal-lm", "similarity"]
 _LOADED_AS = {
     "masked-lm": "AutoModelForMaskedLM",
@@ -40,8 +42,10 @@ class PromptClassification(ClassificationTask):
     """Classify text by prompting a pretrained model.
 
     Args:
-        model: minilm or smollm2-135m (fetched), a folder of weights in transformers' format, or a hub name.
-        data: rotten-tomatoes or bbc-topics (fetched), or a .csv, .tsv or .jsonl file.
+        model: minilm or smollm2-135m (fetched), another registered name, a folder of weights in transformers'
+            format, or a hub name.
+        data: rotten-tomatoes or bbc-topics (fetched), another registered name, or the path of a .csv, .tsv or
+            .jsonl file.
         prompts: a shipped file of prompts (sentiment-was, topic, entailment), or the path of a .toml file.
         scoring: label words at a mask, likelihood of label words as continuation, or cosine of sentence
             embeddings; auto takes what the model was trained for.
@@ -49,26 +53,10 @@ class PromptClassification(ClassificationTask):
             take sums over its tokens, not means.
         objective: accuracy and f1 (of each batch, negated) have no gradient, so they are for optimizers that
             only evaluate the loss.
-        shots_per_class: examples of every class to learn from, and as many for validation; none for parts by
-            number.
-        train_examples: examples to learn from; none for all.
-        validation_examples: examples for validation; none for all of the data's own validation part, or else
-            for 500, drawn from those to learn from.
-        test_examples: test examples; none for all.
-        data_seed: draws training and validation examples.
-        text_columns: of a file, in the order in which the model is to see them.
-        label_column: of a file.
-        validation_data: a file of validation examples.
-        test_data: a file of test examples; without it a fifth of data is held out.
-        dtype: of the weights.
-        lora_rank: rank of low-rank adapters, with all else frozen; none for none. Needs peft.
-        lora_alpha: adapters are scaled by lora_alpha / lora_rank.
-        lora_target: layers to adapt, by name.
-        train_only: shell patterns of the only parameters to train, encoder.layer.5.* for instance.
-        freeze: shell patterns of parameters not to train.
-        max_length: tokens of a sequence at most; a prompt that is longer loses its start.
-        batch_size: examples in a batch of one process.
-        evaluation_batch_size: examples in a batch of an evaluation.
+        files: further files of data, and their columns.
+        selection: which examples of the data.
+        compute: precision, lengths and sizes of batches.
+        adaptation: which parameters are trained.
 
     Raises:
         ValueError: an option is out of its range.
@@ -84,44 +72,20 @@ class PromptClassification(ClassificationTask):
         scoring: ScoringName = "auto",
         calibrate: bool = False,
         objective: Objective = "cross-entropy",
-        shots_per_class: int | None = None,
-        train_examples: int | None = None,
-        validation_examples: int | None = None,
-        test_examples: int | None = None,
-        data_seed: int = 0,
-        text_columns: Sequence[str] = ("text",),
-        label_column: str = "label",
-        validation_data: str | None = None,
-        test_data: str | None = None,
-        dtype: Precision = "float32",
-        lora_rank: int | None = None,
-        lora_alpha: float = 16.0,
-        lora_target: str | list[str] = "all-linear",
-        train_only: Sequence[str] = (),
-        freeze: Sequence[str] = (),
-        max_length: int = 256,
-        batch_size: int = 16,
-        evaluation_batch_size: int = 64,
+        files: LabelledFiles = LabelledFiles(),
+        selection: ClassSelection = ClassSelection(),
+        compute: ComputeOptions = ComputeOptions(),
+        adaptation: Adaptation = Adaptation(),
     ) -> None:
         super().__init__(
             pretrained=find_pretrained(model),
-            dtype=dtype,
-            corpus=find_labelled_corpus(
-                data,
-                validation_data=validation_data,
-                test_data=test_data,
-                text_columns=text_columns,
-                label_column=label_column,
-            ),
-            sizes=SubsetSizes(shots_per_class, train_examples, validation_examples, test_examples),
-            data_seed=data_seed,
-            adaptation=Adaptation(train_only, freeze, lora_rank, lora_alpha, lora_target),
+            corpus=find_labelled_corpus(data, files),
             objective=objective,
-            max_length=max_length,
-            batch_size=batch_size,
-            evaluation_batch_size=evaluation_batch_size,
+            selection=selection,
+            adaptation=adaptation,
+            compute=compute,
         )
-        self._prompts = PromptFile(prompts)
+        self._prompts = PromptFile(prompts, package=_PACKAGE)
         self._scoring: ScoringName = scoring
         self._calibrate = calibrate
         if calibrate and scoring in ("masked-lm", "similarity"):
@@ -183,10 +147,10 @@ class PromptClassification(ClassificationTask):
         if self.scoring_name == "similarity":
             # A pooling layer that nothing reads would get no gradient, which DDP refuses.
             try:
-                return self.pretrained.load(loaded_as, dtype=self.dtype, add_pooling_layer=False)
+                return self.pretrained.load(loaded_as, dtype=self._compute.dtype, add_pooling_layer=False)
             except TypeError:
                 pass
-        return self.pretrained.load(loaded_as, dtype=self.dtype)
+        return self.pretrained.load(loaded_as, dtype=self._compute.dtype)
 
     def _scoring_of_model(self) -> str:
         if self.pretrained.is_sentence_encoder():

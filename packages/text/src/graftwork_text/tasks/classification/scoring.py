@@ -1,51 +1,28 @@
-"""What tells one way of scoring labels from another, and what the ways share."""
+"""What tells one way of scoring labels from another."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork_text.corpora import LabelledExample
-
-Batch = dict[str, Tensor]
-
-
-class EncodedExamples(Protocol):
-    """Examples as token numbers, ready to be stacked.
-
-    Attributes:
-        lengths: tokens of each example.
-    """
-
-    lengths: list[int]
-
-    def __len__(self) -> int:
-        """How many examples there are."""
-        ...
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """Stack some examples.
-
-        Args:
-            rows: [examples], which ones.
-
-        Returns:
-            Tensors on the CPU, ``labels`` int64 [examples] among them.
-        """
-        ...
+from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded
 
 
 class Scoring(Protocol):
     """Scores of an example's labels, as a function of a model's weights."""
 
-    def encode(self, examples: Sequence[LabelledExample]) -> EncodedExamples:
-        """Tokenize examples."""
+    def encode(self, examples: Sequence[LabelledExample]) -> Encoded:
+        """Tokenize examples; their batches have what :meth:`scores` reads, and ``labels`` int64 [examples].
+
+        Args:
+            examples: at least one.
+        """
         ...
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -61,23 +38,17 @@ class Scoring(Protocol):
         ...
 
 
-def accepts(model: nn.Module, option: str) -> bool:
-    """Whether a model's forward has a parameter of this name.
+def labelled(
+    examples: Sequence[LabelledExample],
+    lengths: Sequence[int],
+    inputs: Callable[[NDArray[np.int64]], Batch],
+) -> Encoded:
+    """Examples as token numbers, whose batches have ``labels``, int64 [examples].
 
     Args:
-        model: bare, or inside DistributedDataParallel.
-        option: the parameter.
+        examples: at least one.
+        lengths: tokens of each.
+        inputs: stacks those of some numbers, without their labels.
     """
-    inner: Any = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-    # Of the class: what a hook puts in the instance's place may take anything.
-    return option in _parameters_of(type(inner).forward)
-
-
-@cache
-def _parameters_of(forward: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(forward).parameters)
-
-
-def shortest_first(lengths: Sequence[int]) -> NDArray[np.int64]:
-    """An order of examples in which those of one batch need little padding; [examples]."""
-    return np.argsort(np.asarray(lengths), kind="stable")
+    labels = torch.tensor([example.label for example in examples], dtype=torch.int64)
+    return Encoded(lengths, lambda rows: {**inputs(rows), "labels": labels[torch.from_numpy(rows)]})

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork_text.corpora import LabelledExample
-from graftwork_text.tasks.classification.scoring import Batch
-from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, Tokens, padded
+from graftwork_text.tasks.classification.scoring import labelled
+from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncoder
 from graftwork_text.tasks.fine_tuning.prompts import LabelSentences
 
 # Cosines lie close together; the encoders of this kind were trained with their cosines times 20.
@@ -37,20 +36,17 @@ class SimilarityScoring:
         self._encoder = encoder
         self._sentences = sentences
 
-    def encode(self, examples: Sequence[LabelledExample]) -> EncodedTexts:
+    def encode(self, examples: Sequence[LabelledExample]) -> Encoded:
         """Tokenize examples and the labels' sentences."""
-        texts = [self._sentences.filled(example.texts) for example in examples]
-        rows = [
-            self._encoder.whole(tokens)
-            for tokens in self._encoder.encode([*texts, *self._sentences.sentences])
-        ]
-        return EncodedTexts(
-            rows[: len(examples)],
-            rows[len(examples) :],
-            [example.label for example in examples],
-            padding=self._encoder.padding,
-            max_length=self._encoder.max_length,
-        )
+        filled = [self._sentences.filled(example.texts) for example in examples]
+        tokens = self._encoder.encode([*filled, *self._sentences.sentences])
+        whole = [self._encoder.whole(one) for one in tokens]
+        texts, sentences = whole[: len(examples)], whole[len(examples) :]
+
+        def inputs(rows: NDArray[np.int64]) -> Batch:
+            return self._encoder.padded([*(texts[row] for row in rows), *sentences], "right")
+
+        return labelled(examples, list(map(len, texts)), inputs)
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Scaled cosines, float32 [examples, labels]."""
@@ -60,48 +56,6 @@ class SimilarityScoring:
         embeddings = F.normalize(embeddings, dim=1)
         examples = len(batch["labels"])
         return COSINE_SCALE * embeddings[:examples] @ embeddings[examples:].T
-
-
-class EncodedTexts:
-    """Texts, and sentences that go into every batch.
-
-    Args:
-        texts: token numbers of each example.
-        sentences: token numbers of the labels' sentences.
-        labels: of the examples.
-        padding: the token that fills a batch up.
-        max_length: the longest sequence.
-    """
-
-    def __init__(
-        self,
-        texts: Sequence[Tokens],
-        sentences: Sequence[Tokens],
-        labels: Sequence[int],
-        *,
-        padding: int,
-        max_length: int,
-    ) -> None:
-        self._texts = texts
-        self._sentences = sentences
-        self._labels = torch.tensor(labels, dtype=torch.int64)
-        self._padding = padding
-        self._max_length = max_length
-        self.lengths = [len(text) for text in texts]
-
-    def __len__(self) -> int:
-        """How many examples there are."""
-        return len(self._texts)
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """Some texts, and the sentences behind them.
-
-        Args:
-            rows: [examples], which ones.
-        """
-        chosen = [*(self._texts[row] for row in rows), *self._sentences]
-        stacked = padded(chosen, padding=self._padding, side="right", max_length=self._max_length)
-        return {**stacked, "labels": self._labels[torch.from_numpy(rows)]}
 
 
 def mean_over_tokens(outputs: Tensor, mask: Tensor) -> Tensor:

@@ -1,69 +1,41 @@
-"""What every classification by a pretrained transformer shares: data, batches, objective, metrics, facts."""
+"""What every classification by a pretrained transformer shares: data, objective, metrics, artefacts."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from graftwork import Direction
 from graftwork_text.corpora import LabelledCorpus, LabelledData, LabelledExample
-from graftwork_text.models.pretrained import Precision, Pretrained
-from graftwork_text.tasks.classification.scoring import Batch, EncodedExamples, Scoring
-from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
-from graftwork_text.tasks.fine_tuning.objective import Objective, accuracy, loss_of, macro_f1
-from graftwork_text.tasks.fine_tuning.selection import Parts, SubsetSizes, draw_parts
-from graftwork_text.tasks.fine_tuning.task import FineTuningTask, Split
+from graftwork_text.tasks.classification.artefacts import write_confusion_matrix, write_mistakes
+from graftwork_text.tasks.classification.scoring import Scoring
+from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded
+from graftwork_text.tasks.fine_tuning.objective import accuracy, loss_of, macro_f1
+from graftwork_text.tasks.fine_tuning.selection import ClassSelection, Parts, Split, draw_parts
+from graftwork_text.tasks.fine_tuning.task import FineTuningTask
+from graftwork_trainer.device import move
 
 
-class ClassificationTask(FineTuningTask):
+class ClassificationTask(FineTuningTask[LabelledExample]):
     """A pretrained model, labelled text, and a way of scoring labels that a subclass chooses.
 
-    Args:
-        pretrained: the model.
-        dtype: of its weights.
-        corpus: the labelled text.
-        sizes: how many examples each part gets.
-        data_seed: draws them.
-        adaptation: which parameters are trained.
-        objective: what is made small.
-        max_length: tokens of a sequence at most; the model may allow fewer.
-        batch_size: examples in a batch of one process.
-        evaluation_batch_size: examples in a batch of an evaluation.
-
-    Raises:
-        ValueError: an option is out of its range.
+    Rows hold the ``scores`` of the labels, float32 [examples, labels], and the ``labels`` [examples].
     """
 
-    def __init__(
-        self,
-        *,
-        pretrained: Pretrained,
-        dtype: Precision,
-        corpus: LabelledCorpus,
-        sizes: SubsetSizes,
-        data_seed: int,
-        adaptation: Adaptation,
-        objective: Objective,
-        max_length: int,
-        batch_size: int,
-        evaluation_batch_size: int,
-    ) -> None:
-        super().__init__(
-            pretrained=pretrained,
-            dtype=dtype,
-            data_seed=data_seed,
-            adaptation=adaptation,
-            max_length=max_length,
-            batch_size=batch_size,
-            evaluation_batch_size=evaluation_batch_size,
-        )
-        self.corpus = corpus
-        self.objective: Objective = objective
-        self._sizes = sizes
+    metric_directions: ClassVar[Mapping[str, Direction]] = {
+        "accuracy": "higher",
+        "macro_f1": "higher",
+        "loss": "lower",
+        "cross_entropy": "lower",
+    }
+    corpus: LabelledCorpus
+    _selection: ClassSelection
 
     @property
     @abstractmethod
@@ -76,14 +48,13 @@ class ClassificationTask(FineTuningTask):
         return self.corpus.read()
 
     @cached_property
-    def parts(self) -> Parts:
+    def parts(self) -> Parts[LabelledExample]:
         """The examples of this experiment; drawn at first use."""
-        return draw_parts(self.data, self._sizes, data_seed=self._data_seed)
+        return draw_parts(self.data, self._selection)
 
-    def encode(self, split: Split) -> EncodedExamples:
+    def encode(self, split: Split) -> Encoded:
         """Tokenize the examples of a part."""
-        examples: Sequence[LabelledExample] = getattr(self.parts, split)
-        return self.scoring.encode(examples)
+        return self.scoring.encode(self.parts.of(split))
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the objective on a batch, and the batch's accuracy.
@@ -100,49 +71,17 @@ class ClassificationTask(FineTuningTask):
         hits = accuracy(scores.detach().argmax(1), labels, scores.shape[1])
         return loss_of(scores, labels, self.objective), {"accuracy": hits}
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return ``loss`` (the objective), ``accuracy`` and ``macro_f1`` on the validation examples.
+    def evaluate_rows(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return ``scores`` and ``labels`` of each example, and its number."""
+        scores = self.scoring.scores(model, batch)
+        return {"sample": batch["sample"], "scores": scores, "labels": batch["labels"]}
+
+    def metrics(self, rows: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return ``loss`` (the objective), ``accuracy`` and ``macro_f1`` of all examples.
 
         Where the objective is another, ``cross_entropy`` is there too. Every example weighs the same.
-
-        Args:
-            model: on any device; its training mode is restored.
         """
-        return self._metrics(model, "validation")
-
-    def test_metrics(self, model: nn.Module) -> dict[str, float]:
-        """Return the same metrics on the test examples, which nothing else reads.
-
-        Args:
-            model: on any device; its training mode is restored.
-        """
-        return self._metrics(model, "test")
-
-    def count(self, batch: Mapping[str, Tensor]) -> int:
-        """How many examples a batch holds."""
-        return batch["labels"].numel()
-
-    def facts(self) -> dict[str, str | int | float]:
-        """What data and model are: names, versions, digests and sizes, as plain data."""
-        parts = self.parts
-        return {
-            "corpus": self.corpus.name,
-            **{f"corpus_{name}": value for name, value in self.corpus.identity.items()},
-            "labels": ", ".join(self.data.labels),
-            "train_examples": len(parts.train),
-            "validation_examples": len(parts.validation),
-            "test_examples": len(parts.test),
-            "data_seed": self._data_seed,
-            "examples_sha256": parts.digest(),
-            "model": self.pretrained.name,
-            **{f"model_{name}": value for name, value in self.pretrained.identity.items()},
-            "max_length": self.max_length,
-        }
-
-    @torch.no_grad()
-    def _metrics(self, model: nn.Module, split: Literal["validation", "test"]) -> dict[str, float]:
-        found = self._over(model, split, self._scored)
-        scores, labels = (torch.cat(pieces) for pieces in zip(*found, strict=True))
+        scores, labels = rows["scores"], rows["labels"]
         predictions, classes = scores.argmax(1), scores.shape[1]
         metrics = {
             "loss": loss_of(scores, labels, self.objective),
@@ -153,5 +92,25 @@ class ClassificationTask(FineTuningTask):
             metrics["cross_entropy"] = loss_of(scores, labels, "cross-entropy")
         return {name: value.item() for name, value in metrics.items()}
 
-    def _scored(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.scoring.scores(model, batch).double(), batch["labels"]
+    def artefacts(self, model: nn.Module, folder: Path) -> None:
+        """Write ``confusion-matrix.csv`` and ``mistakes.csv``, over the validation examples.
+
+        Args:
+            model: in evaluation mode.
+            folder: that exists.
+        """
+        device = next(model.parameters()).device
+        rows = [
+            self.evaluate_rows(model, move(batch, device))
+            for batch in self.batches("validation", rank=0, world_size=1, seed=0)
+        ]
+        scores, labels, samples = (
+            torch.cat([one[name] for one in rows]).cpu() for name in ("scores", "labels", "sample")
+        )
+        examples = [self.parts.validation[number] for number in samples.tolist()]
+        write_confusion_matrix(folder / "confusion-matrix.csv", scores.argmax(1), labels, self.data.labels)
+        write_mistakes(folder / "mistakes.csv", scores, examples, self.data.labels)
+
+    def facts(self) -> dict[str, str | int | float]:
+        """What data and model are: names, versions, digests and sizes, as plain data."""
+        return {**super().facts(), "labels": ", ".join(self.data.labels)}

@@ -11,36 +11,38 @@ import fnmatch
 import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
 from graftwork.errors import GraftworkError, did_you_mean
+from graftwork_text.sources.extras import LORA
 
 _NAMES_SHOWN = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Adaptation:
     """What to train of a model.
 
     Args:
-        train_only: patterns of the only parameters to train; none for all.
-        freeze: patterns of parameters not to train.
-        lora_rank: rank of the adapters; None for none.
+        train_only: shell patterns of the only parameters to train, encoder.layer.5.* for instance; none for
+            all.
+        freeze: shell patterns of parameters not to train.
+        lora_rank: rank of low-rank adapters, with all else but a fresh head frozen; none for no adapters.
+            Needs peft.
         lora_alpha: adapters are scaled by lora_alpha / lora_rank.
-        lora_target: names of the layers to adapt, or ``all-linear`` for every linear one but the output
-            layer.
+        lora_target: names of the layers to adapt, or all-linear for every linear one but the output layer.
 
     Raises:
         ValueError: an option is out of its range, or adapters go with train_only.
+        MissingExtraError: peft is not installed.
     """
 
     train_only: Sequence[str] = ()
     freeze: Sequence[str] = ()
     lora_rank: int | None = None
     lora_alpha: float = 16.0
-    lora_target: str | Sequence[str] = "all-linear"
+    lora_target: str | list[str] = "all-linear"
 
     def __post_init__(self) -> None:
         if self.lora_rank is not None and self.lora_rank < 1:
@@ -52,6 +54,8 @@ class Adaptation:
                 "train_only must be left out with lora_rank, which trains the adapters; got "
                 f"{list(self.train_only)}"
             )
+        if self.lora_rank is not None:
+            LORA.require()
 
     def apply(self, model: nn.Module, *, adapted: nn.Module, fresh: Iterable[str]) -> None:
         """Freeze and adapt a model in place.
@@ -62,8 +66,7 @@ class Adaptation:
             fresh: names of the model's parameters that were drawn at random.
 
         Raises:
-            GraftworkError: peft is missing, a target is no layer, a pattern matches no parameter, or nothing
-                is left to train.
+            GraftworkError: a target is no layer, a pattern matches no parameter, or nothing is left to train.
         """
         if self.lora_rank is not None:
             new = {name: dict(model.named_parameters())[name] for name in fresh}
@@ -84,17 +87,11 @@ class Adaptation:
             raise GraftworkError(f"freeze = {list(self.freeze)} leaves no parameter to train")
 
     def _inject(self, model: nn.Module, fresh_layers: set[str]) -> None:
-        try:
-            peft = importlib.import_module("peft")
-        except ImportError as error:
-            raise GraftworkError(
-                "lora_rank needs the package peft: pip install 'graftwork-text[lora]'"
-            ) from error
-        target: Any = self.lora_target if isinstance(self.lora_target, str) else list(self.lora_target)
+        peft = importlib.import_module("peft")
         config = peft.LoraConfig(
             r=self.lora_rank or 0,
             lora_alpha=self.lora_alpha,
-            target_modules=target,
+            target_modules=self.lora_target,
             exclude_modules=sorted(fresh_layers) or None,
             lora_dropout=0.0,
         )
@@ -102,7 +99,7 @@ class Adaptation:
             peft.inject_adapter_in_model(config, model)
         except ValueError as error:
             raise GraftworkError(
-                f"lora_target = {target!r}: {str(error).splitlines()[0]} Layers of this model: "
+                f"lora_target = {self.lora_target!r}: {str(error).splitlines()[0]} Layers of this model: "
                 f"{', '.join(_linear_layers(model))}"
             ) from error
 

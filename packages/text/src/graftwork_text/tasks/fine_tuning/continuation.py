@@ -14,32 +14,46 @@ Raises:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from graftwork.errors import GraftworkError
-from graftwork_text.tasks.classification.scoring import Batch, accepts
-from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, Tokens, padded
+from graftwork_text.tasks.fine_tuning.encoding import Batch, TextEncoder, Tokens
 
 Continuation = tuple[Tokens, int]
 
 
-def continuation(
-    encoder: TextEncoder, prompt: Tokens, whole: Tokens, words: str, *, place: str, what: str
-) -> Continuation:
-    """Cut a prompt with its words to length.
+def continuations(
+    encoder: TextEncoder,
+    prompts: Sequence[Tokens],
+    wholes: Sequence[str],
+    words: Sequence[str],
+    *,
+    place: str,
+    what: str,
+) -> list[Continuation]:
+    """Tokenize prompts with their words, cut to length.
 
     Args:
         encoder: of the tokenizer.
-        prompt: tokens of the prompt alone.
-        whole: tokens of prompt and words.
-        words: what goes on from the prompt, for messages.
+        prompts: tokens of the prompts alone.
+        wholes: prompts and words together.
+        words: what goes on from each prompt, for messages.
         place: where the template has them, for messages.
         what: the words' kind, for messages.
     """
+    together = zip(prompts, encoder.encode(wholes), words, strict=True)
+    return [_cut(encoder, prompt, whole, said, place, what) for prompt, whole, said in together]
+
+
+def _cut(
+    encoder: TextEncoder, prompt: Tokens, whole: Tokens, words: str, place: str, what: str
+) -> Continuation:
     count = len(whole) - len(prompt)
     room = encoder.max_length - len(encoder.prefix)
     if count < 1:
@@ -60,21 +74,15 @@ def continuation(
     return [*encoder.prefix, *whole[-room:]], count
 
 
-def stacked(continuations: Sequence[Continuation], *, padding: int, max_length: int) -> Batch:
-    """Stack continuations.
+def stacked(continuations: Sequence[Continuation], encoder: TextEncoder) -> Batch:
+    """Stack continuations, at least one.
 
     Args:
-        continuations: at least one.
-        padding: the token that fills a batch up.
-        max_length: the longest sequence.
-
-    >>> stacked([([5, 6, 7], 2), ([8, 9], 1)], padding=0, max_length=3)["option_mask"].tolist()
-    [[1, 1], [0, 1]]
+        continuations: of prompts.
+        encoder: of the tokenizer.
     """
     counts = torch.tensor([count for _, count in continuations])
-    batch = padded(
-        [tokens for tokens, _ in continuations], padding=padding, side="left", max_length=max_length
-    )
+    batch = encoder.padded([tokens for tokens, _ in continuations], "left")
     option_mask = torch.arange(int(counts.max()), 0, -1) <= counts.unsqueeze(1)
     return {**batch, "option_mask": option_mask.long()}
 
@@ -111,3 +119,20 @@ def summed_log_probabilities(model: nn.Module, batch: Batch) -> Tensor:
     predicted = torch.log_softmax(logits[:, -longest - 1 : -1].float(), -1)
     tokens = batch["input_ids"][:, -longest:]
     return (predicted.gather(2, tokens.unsqueeze(2)).squeeze(2) * batch["option_mask"]).sum(1)
+
+
+def accepts(model: nn.Module, option: str) -> bool:
+    """Whether a model's forward has a parameter of this name.
+
+    Args:
+        model: bare, or inside DistributedDataParallel.
+        option: the parameter.
+    """
+    inner: Any = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    # Of the class: what a hook puts in the instance's place may take anything.
+    return option in _parameters_of(type(inner).forward)
+
+
+@cache
+def _parameters_of(forward: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(forward).parameters)

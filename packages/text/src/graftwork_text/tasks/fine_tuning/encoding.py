@@ -1,4 +1,4 @@
-"""Text to token numbers, and token numbers to padded batches.
+"""Text to token numbers, and token numbers to batches.
 
 Texts are data: a special token that one of them spells out (``[MASK]``, ``</s>``) is encoded as ordinary
 characters. Batches are padded to their longest member, rounded up to a multiple of 8.
@@ -6,13 +6,18 @@ characters. Batches are padded to their longest member, rounded up to a multiple
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Tokens = list[int]
+Batch = dict[str, Tensor]
+Side = Literal["left", "right"]
 _WIDTHS_ARE_MULTIPLES_OF = 8
 
 
@@ -24,6 +29,7 @@ class TextEncoder:
         max_length: longest sequence of tokens, special ones included.
 
     Attributes:
+        tokenizer: as given.
         prefix: special tokens before a text (``<s>``, ``[CLS]``), often none.
         suffix: special tokens after a text.
         padding: the token that fills a batch up; attention masks hide it.
@@ -31,6 +37,7 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
+        self.tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
@@ -53,10 +60,40 @@ class TextEncoder:
         room = self.max_length - len(self.prefix) - len(self.suffix)
         return [*self.prefix, *tokens[:room], *self.suffix]
 
+    def padded(self, sequences: Sequence[Tokens], side: Side) -> Batch:
+        """Stack sequences, see :func:`padded`."""
+        return padded(sequences, padding=self.padding, side=side, max_length=self.max_length)
 
-def padded(
-    sequences: Sequence[Tokens], *, padding: int, side: Literal["left", "right"], max_length: int
-) -> dict[str, Tensor]:
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Examples as token numbers, ready to be stacked.
+
+    Args:
+        lengths: tokens of each example.
+        batch: makes tensors on the CPU of those of some numbers, int64 [examples].
+    """
+
+    lengths: Sequence[int]
+    batch: Callable[[NDArray[np.int64]], Batch]
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return len(self.lengths)
+
+    def shortest_first(self) -> Encoded:
+        """The same examples, ordered so that those of one batch need little padding.
+
+        Their batches have ``sample`` too, int64 [examples], the numbers in the first order.
+        """
+        order = np.argsort(np.asarray(self.lengths), kind="stable")
+        return Encoded(
+            [self.lengths[number] for number in order],
+            lambda rows: {**self.batch(order[rows]), "sample": torch.from_numpy(order[rows])},
+        )
+
+
+def padded(sequences: Sequence[Tokens], *, padding: int, side: Side, max_length: int) -> Batch:
     """Stack sequences of different lengths.
 
     Args:

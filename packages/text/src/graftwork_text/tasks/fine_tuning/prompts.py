@@ -40,7 +40,6 @@ from graftwork.realdata import digest
 _PLACE = "{label}"
 _PLACE_OF_ANSWERS = "{answer}"
 _SCORINGS = ("masked-lm", "causal-lm", "similarity", "answering")
-_PACKAGE = "graftwork_text.tasks.classification"
 _KEYS = ("description", "template", "labels", "content_free", "text", "label")
 
 
@@ -92,7 +91,7 @@ class LabelSentences:
         return self.text.format(**dict(zip(self.fields, texts, strict=True)))
 
 
-def shipped_prompts(package: str = _PACKAGE) -> tuple[str, ...]:
+def shipped_prompts(package: str) -> tuple[str, ...]:
     """The names of the prompt files that come with a package.
 
     Args:
@@ -108,13 +107,14 @@ class PromptFile:
         name: a shipped name, or the path of a ``.toml`` file.
         package: whose files are the shipped ones.
 
-    >>> PromptFile("sentiment-was").for_words("causal-lm", ("text",), ("rotten", "fresh")).words
+    >>> file = PromptFile("sentiment-was", package="graftwork_text.tasks.classification")
+    >>> file.for_words("causal-lm", ("text",), ("rotten", "fresh")).words
     ('terrible', 'great')
     """
 
-    def __init__(self, name: str, *, package: str = _PACKAGE) -> None:
+    def __init__(self, name: str, *, package: str) -> None:
         self.name = name
-        shipped = shipped_prompts(package)
+        self._shipped = shipped = shipped_prompts(package)
         path = _folder(package) / f"{name}.toml" if name in shipped else Path(name).expanduser()
         if not path.is_file():
             raise GraftworkError(
@@ -245,7 +245,7 @@ class PromptFile:
         if missing:
             raise GraftworkError(
                 f"prompts {self.name!r}: [labels] has no words for {', '.join(missing)}; it has some for "
-                f"{', '.join(given)} (shipped files: {', '.join(shipped_prompts())}; or give your own)"
+                f"{', '.join(given)} (shipped files: {', '.join(self._shipped)}; or give your own)"
             )
         words = tuple(str(given[label]).strip() for label in labels)
         if len(set(words)) < len(words):

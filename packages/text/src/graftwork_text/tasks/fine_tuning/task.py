@@ -1,81 +1,85 @@
-"""What every fine-tuning of a pretrained transformer on examples shares: tokenizer, batches, evaluation."""
+"""What every fine-tuning of a pretrained transformer on examples shares: batches, evaluation, facts.
+
+Batches are tensors by name; every one has ``sample`` int64 [examples], the examples' numbers in their part.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from graftwork_text.models.pretrained import Precision, Pretrained
-from graftwork_text.tasks.classification.scoring import Batch, EncodedExamples, shortest_first
+from graftwork import Direction
+from graftwork_text.corpora import Source
+from graftwork_text.models.pretrained import Pretrained
 from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
-from graftwork_text.tasks.fine_tuning.encoding import TextEncoder
-from graftwork_text.tasks.language_model.packing import OrderedPass, TrainingStream
+from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
+from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncoder
+from graftwork_text.tasks.fine_tuning.objective import Objective
+from graftwork_text.tasks.fine_tuning.selection import Parts, Selection, Split
+from graftwork_trainer.evaluation import evaluate
+from graftwork_trainer.order import EndlessBatches, OrderedBatches
 
-Split = Literal["train", "validation", "test"]
-_Measured = TypeVar("_Measured")
+ExampleT = TypeVar("ExampleT")
 
 
-class FineTuningTask(ABC):
-    """A pretrained model and examples that a subclass encodes.
+class FineTuningTask(ABC, Generic[ExampleT]):
+    """A pretrained model and examples that a subclass reads, encodes and scores.
 
     Args:
         pretrained: the model.
-        dtype: of its weights.
-        data_seed: draws the examples.
+        corpus: the data.
+        objective: what is made small.
+        selection: which examples of the data.
         adaptation: which parameters are trained.
-        max_length: tokens of a sequence at most; the model may allow fewer.
-        batch_size: examples in a batch of one process.
-        evaluation_batch_size: examples in a batch of an evaluation.
-
-    Raises:
-        ValueError: an option is out of its range.
+        compute: precision, lengths and sizes of batches.
     """
 
     unit = "examples"
+    metric_directions: ClassVar[Mapping[str, Direction]]
+    corpus: Source
 
     def __init__(
         self,
         *,
         pretrained: Pretrained,
-        dtype: Precision,
-        data_seed: int,
+        corpus: Source,
+        objective: Objective,
+        selection: Selection,
         adaptation: Adaptation,
-        max_length: int,
-        batch_size: int,
-        evaluation_batch_size: int,
+        compute: ComputeOptions,
     ) -> None:
-        at_least = {
-            "data_seed": (data_seed, 0),
-            "max_length": (max_length, 8),
-            "batch_size": (batch_size, 1),
-            "evaluation_batch_size": (evaluation_batch_size, 1),
-        }
-        for option, (value, least) in at_least.items():
-            if value < least:
-                raise ValueError(f"{option} must be at least {least}, got {value}")
         self.pretrained = pretrained
-        self.dtype: Precision = dtype
+        self.objective: Objective = objective
         self.adaptation = adaptation
-        self._data_seed = data_seed
-        self._max_length = max_length
-        self._batch_size = batch_size
-        self._evaluation_batch_size = evaluation_batch_size
-        self._encoded: dict[str, _Ordered] = {}
+        self.corpus = corpus
+        self._selection = selection
+        self._compute = compute
+        self._encoded: dict[Split, Encoded] = {}
+
+    @property
+    @abstractmethod
+    def parts(self) -> Parts[ExampleT]:
+        """The examples of this experiment."""
 
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Return the pretrained model, frozen and adapted as the options say."""
 
     @abstractmethod
-    def encode(self, split: Split) -> EncodedExamples:
+    def encode(self, split: Split) -> Encoded:
         """Tokenize the examples of a part."""
+
+    @abstractmethod
+    def evaluate_rows(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return columns with an entry per example, ``sample`` among them."""
+
+    @abstractmethod
+    def metrics(self, rows: Mapping[str, Tensor]) -> dict[str, float]:
+        """Make numbers of the columns of all examples."""
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -85,16 +89,12 @@ class FineTuningTask(ABC):
     @cached_property
     def encoder(self) -> TextEncoder:
         """The tokenizer's parts; sequences are no longer than the model allows."""
-        return TextEncoder(self.tokenizer, self.max_length)
-
-    @cached_property
-    def max_length(self) -> int:
-        """Tokens of a sequence at most."""
         config = self.pretrained.config()
-        positions = int(getattr(config, "max_position_embeddings", None) or self._max_length)
+        wanted = self._compute.max_length
+        positions = int(getattr(config, "max_position_embeddings", None) or wanted)
         # RoBERTa's kind keeps the first positions for padding, and its tokenizer knows.
         limit = min(positions, int(self.tokenizer.model_max_length))
-        return min(self._max_length, limit)
+        return TextEncoder(self.tokenizer, min(wanted, limit))
 
     def batches(self, split: Split, *, rank: int, world_size: int, seed: int) -> Iterable[Batch]:
         """Return this rank's batches, on the CPU.
@@ -111,60 +111,46 @@ class FineTuningTask(ABC):
         """
         if split not in ("train", "validation", "test"):
             raise ValueError(f"split must be 'train', 'validation' or 'test', got {split!r}")
-        examples = self._examples(split)
+        if split not in self._encoded:
+            # Training shuffles anyway; an evaluation pads less.
+            self._encoded[split] = self.encode(split).shortest_first()
+        examples, compute = self._encoded[split], self._compute
         if split == "train":
-            return TrainingStream(
-                examples, batch_size=self._batch_size, rank=rank, world_size=world_size, seed=seed
+            return EndlessBatches(
+                examples, batch_size=compute.batch_size, rank=rank, world_size=world_size, seed=seed
             )
-        return OrderedPass(
-            examples,
-            count=len(examples),
-            batch_size=self._evaluation_batch_size,
-            rank=rank,
-            world_size=world_size,
+        return OrderedBatches(
+            examples, batch_size=compute.evaluation_batch_size, rank=rank, world_size=world_size
         )
 
-    def _examples(self, split: Split) -> _Ordered:
-        if split not in self._encoded:
-            encoded = self.encode(split)
-            # Training shuffles anyway; an evaluation pads less.
-            self._encoded[split] = _Ordered(encoded, shortest_first(encoded.lengths))
-        return self._encoded[split]
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return the metrics on the validation examples, in this process alone.
 
-    @torch.no_grad()
-    def _over(
-        self,
-        model: nn.Module,
-        split: Literal["validation", "test"],
-        measure: Callable[[nn.Module, Batch], _Measured],
-    ) -> list[_Measured]:
-        """Measure every batch of a part on the model's device, in evaluation mode."""
-        device = next(model.parameters()).device
-        was_training = model.training
-        model.eval()
-        try:
-            return [
-                measure(model, {name: tensor.to(device) for name, tensor in batch.items()})
-                for batch in self.batches(split, rank=0, world_size=1, seed=0)
-            ]
-        finally:
-            model.train(was_training)
+        Args:
+            model: on any device; the modes of its modules are restored.
+        """
+        return evaluate(self, model)
 
+    def test_metrics(self, model: nn.Module) -> dict[str, float]:
+        """Return the same metrics on the test examples, which nothing else reads.
 
-class _Ordered:
-    """Examples in another order.
+        Args:
+            model: on any device; the modes of its modules are restored.
+        """
+        return evaluate(self, model, "test")
 
-    Args:
-        examples: what is ordered.
-        order: [examples], their numbers.
-    """
+    def count(self, batch: Mapping[str, Tensor]) -> int:
+        """How many examples a batch holds."""
+        return batch["sample"].numel()
 
-    def __init__(self, examples: EncodedExamples, order: NDArray[np.int64]) -> None:
-        self._examples = examples
-        self._order = order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        return self._examples.batch(self._order[rows])
+    def facts(self) -> dict[str, str | int | float]:
+        """What data and model are: names, versions, digests and sizes, as plain data."""
+        return {
+            "corpus": self.corpus.name,
+            **{f"corpus_{name}": value for name, value in self.corpus.identity.items()},
+            **self.parts.facts(),
+            "data_seed": self._selection.data_seed,
+            "model": self.pretrained.name,
+            **{f"model_{name}": value for name, value in self.pretrained.identity.items()},
+            "max_length": self.encoder.max_length,
+        }

@@ -11,18 +11,19 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graftwork import Choice
-from graftwork.errors import GraftworkError
+from graftwork import Choice, Direction, GraftworkError, Supplies
 from graftwork_text.corpora import find_corpus
-from graftwork_text.tasks.language_model.packing import Batch, OrderedPass, PackedSequences, TrainingStream
+from graftwork_text.tasks.language_model.continuations import logits_of, write_continuations
+from graftwork_text.tasks.language_model.packing import PackedSequences
 from graftwork_text.tasks.language_model.token_cache import TokenizedCorpus, open_tokenized
 from graftwork_text.tasks.language_model.tokenization import SMALLEST_VOCABULARY
+from graftwork_trainer.evaluation import evaluate
+from graftwork_trainer.order import EndlessBatches, OrderedBatches
 
 
 class LanguageModelPretraining:
@@ -31,10 +32,12 @@ class LanguageModelPretraining:
     Documents are split into training and held-out ones by a stable hash of their names, tokenized once, and
     joined with end-of-text tokens; the result is kept in a cache.
 
+    Rows hold the summed ``nats`` of each sequence and the ``text_bytes`` of what it predicts.
+
     Args:
         model: what to train; it is built with the tokenizer's vocab_size.
-        data: installed-prose (no download), bbc-news, news-articles or wikipedia-excerpt; or the path of a
-            .txt, .md or .jsonl file or of a folder of them.
+        data: installed-prose (no download), bbc-news, news-articles or wikipedia-excerpt, or another
+            registered name; or the path of a .txt, .md or .jsonl file or of a folder of them.
         sequence_length: tokens that the model sees and predicts at once.
         batch_size: sequences in a batch of one process.
         vocabulary_size: tokens of the byte-level BPE that is trained on the training documents; not used with
@@ -46,16 +49,21 @@ class LanguageModelPretraining:
 
     Raises:
         ValueError: an option is out of its range.
-        GraftworkError: data is neither a corpus nor a path.
+        GraftworkError: data is neither a corpus of documents nor a path.
     """
 
     unit = "tokens"
+    metric_directions: ClassVar[Mapping[str, Direction]] = {
+        "perplexity": "lower",
+        "bits_per_byte": "lower",
+        "loss": "lower",
+    }
 
     def __init__(
         self,
         *,
         # A recipe gives a Choice; code may give any function of vocab_size.
-        model: Choice | Callable[..., nn.Module],
+        model: Annotated[Choice | Callable[..., nn.Module], Supplies("vocab_size")],
         data: str = "installed-prose",
         sequence_length: int = 128,
         batch_size: int = 16,
@@ -108,7 +116,7 @@ class LanguageModelPretraining:
 
     def batches(
         self, split: Literal["train", "validation"], *, rank: int, world_size: int, seed: int
-    ) -> Iterable[Batch]:
+    ) -> Iterable[dict[str, Tensor]]:
         """Return this rank's batches, on the CPU.
 
         Args:
@@ -125,17 +133,17 @@ class LanguageModelPretraining:
         if split not in ("train", "validation"):
             raise ValueError(f"split must be 'train' or 'validation', got {split!r}")
         if split == "train":
-            return TrainingStream(
+            return EndlessBatches(
                 self._training_sequences,
                 batch_size=self._batch_size,
                 rank=rank,
                 world_size=world_size,
                 seed=seed,
             )
-        return OrderedPass(
+        return OrderedBatches(
             self._validation_sequences,
-            count=self._evaluated_sequences,
             batch_size=self._batch_size,
+            count=self._evaluated_sequences,
             rank=rank,
             world_size=world_size,
         )
@@ -147,37 +155,43 @@ class LanguageModelPretraining:
             model: on the batch's device.
             batch: ``input_ids`` and ``targets``.
         """
-        return _cross_entropy(model, batch, "mean"), {}
+        return _nats(model, batch, "mean"), {}
 
-    @torch.no_grad()
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return ``loss`` (nats per token), ``perplexity`` and ``bits_per_byte`` on held-out text.
+    def evaluate_rows(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the summed nats of each held-out sequence, and the bytes of the text that it predicts."""
+        nats = _nats(model, batch, "none").view_as(batch["targets"])
+        return {"nats": nats.double().sum(1), "text_bytes": batch["text_bytes"]}
+
+    def metrics(self, rows: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return ``loss`` (nats per token), ``perplexity`` and ``bits_per_byte`` of all held-out sequences.
 
         All tokens weigh the same. ``bits_per_byte`` does not depend on the tokenizer: the nats of every
         predicted token, end-of-text too, over the UTF-8 bytes of the predicted text.
-
-        Args:
-            model: on any device; its training mode is restored.
         """
-        device = next(model.parameters()).device
-        was_training = model.training
-        model.eval()
-        try:
-            sums = [
-                _cross_entropy(model, {name: tensor.to(device) for name, tensor in batch.items()}, "sum")
-                for batch in self.batches("validation", rank=0, world_size=1, seed=0)
-            ]
-        finally:
-            model.train(was_training)
-        nats = math.fsum(total.item() for total in sums)
-        predicted = self._evaluated_sequences * self._sequence_length
-        text_bytes = int(self.tokenized.validation_bytes[1 : predicted + 1].sum(dtype="int64"))
-        loss = nats / predicted
+        nats = math.fsum(rows["nats"].tolist())
+        loss = nats / (len(rows["nats"]) * self._sequence_length)
         return {
             "loss": loss,
             "perplexity": math.exp(loss) if loss < 700 else math.inf,
-            "bits_per_byte": nats / math.log(2) / max(text_bytes, 1),
+            "bits_per_byte": nats / math.log(2) / max(int(rows["text_bytes"].sum()), 1),
         }
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return the metrics on held-out text, in this process alone.
+
+        Args:
+            model: on any device; the modes of its modules are restored.
+        """
+        return evaluate(self, model)
+
+    def artefacts(self, model: nn.Module, folder: Path) -> None:
+        """Write ``continuations.csv``: how held-out texts go on, and how the model has them go on.
+
+        Args:
+            model: in evaluation mode.
+            folder: that exists.
+        """
+        write_continuations(folder / "continuations.csv", model, self.tokenized, self._sequence_length)
 
     def count(self, batch: Mapping[str, Tensor]) -> int:
         """How many tokens a batch predicts."""
@@ -205,23 +219,22 @@ class LanguageModelPretraining:
 
     @cached_property
     def _validation_sequences(self) -> PackedSequences:
-        return self._packed(self.tokenized.validation, "held-out")
+        return self._packed(self.tokenized.validation, "held-out", self.tokenized.validation_bytes)
 
     @cached_property
     def _evaluated_sequences(self) -> int:
         return min(len(self._validation_sequences), self._evaluation_tokens // self._sequence_length)
 
-    def _packed(self, tokens: Any, part: str) -> PackedSequences:
+    def _packed(self, tokens: Any, part: str, token_bytes: Any = None) -> PackedSequences:
         if len(tokens) <= self._sequence_length:
             raise GraftworkError(
                 f"data {self._corpus.name!r} has {len(tokens)} {part} tokens, and sequence_length = "
                 f"{self._sequence_length} needs at least {self._sequence_length + 1}: give more text, a "
                 f"shorter sequence_length or another validation_fraction than {self._validation_fraction}"
             )
-        return PackedSequences(tokens, self._sequence_length)
+        return PackedSequences(tokens, self._sequence_length, token_bytes)
 
 
-def _cross_entropy(model: nn.Module, batch: Mapping[str, Tensor], reduction: str) -> Tensor:
-    output: Any = model(batch["input_ids"])
-    logits: Tensor = output if isinstance(output, Tensor) else output.logits
-    return F.cross_entropy(logits.float().flatten(0, 1), batch["targets"].flatten(), reduction=reduction)
+def _nats(model: nn.Module, batch: Mapping[str, Tensor], reduction: str) -> Tensor:
+    logits = logits_of(model(batch["input_ids"])).float()
+    return F.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten(), reduction=reduction)

@@ -1,10 +1,11 @@
-"""Tiny random transformers with tokenizers trained on the spot, and a table of made-up reviews."""
+"""Tiny random transformers with tokenizers trained on the spot, made-up reviews, and ways of training."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,113 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
+
+from graftwork import GraftworkError, build_recipe, get_registry, parse_set
+from graftwork.resolution import Resolved
+from graftwork.testing import write_plugin
+from graftwork_trainer.batches import StepBatches
+from graftwork_trainer.run_directory import RunDirectory
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small lose more than they gain by threads, above all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plugins")
+    write_plugin(folder, "toy", (Path(__file__).parent / "toy.py").read_text("utf-8"))
+    return folder
+
+
+@pytest.fixture
+def toy(toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The toy plugin, the trainer's and this package's own, and no others, in this process."""
+    monkeypatch.syspath_prepend(str(toy_folder))
+    monkeypatch.setenv("GRAFTWORK_PLUGINS", "toy,trainer,text")
+    get_registry.cache_clear()
+    yield
+    get_registry.cache_clear()
+
+
+@pytest.fixture
+def resolve(toy: None) -> Callable[..., Resolved]:
+    """A recipe's text with some settings, resolved."""
+
+    def make(recipe: str, *settings: str) -> Resolved:
+        overrides = [parse_set(setting) for setting in settings]
+        return build_recipe(tomllib.loads(recipe), overrides=overrides).resolve()
+
+    return make
+
+
+def _fit(resolved: Resolved, directory: Path, *, resume: bool = False) -> Path:
+    trainer, task = resolved.trainer(), resolved.task()
+    run = RunDirectory(directory, resolved, {}, resume=resume, quiet=True)
+    trainer.fit(task, resolved, run)
+    return directory
+
+
+@pytest.fixture
+def fit() -> Callable[..., Path]:
+    """Train a resolved recipe into a folder and return it."""
+    return _fit
+
+
+def _records(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def records() -> Callable[[Path], list[dict[str, Any]]]:
+    """The records of a run's metrics."""
+    return _records
+
+
+@pytest.fixture
+def fit_whole_and_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Resolved, int], Path]:
+    """Train at once, and again with a break after some batches; see that both end alike to the bit."""
+
+    def weights(run: Path) -> dict[str, torch.Tensor]:
+        from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+        dcp_to_torch_save(max((run / "checkpoints").iterdir()), tmp_path / "whole.pt")
+        found: dict[str, torch.Tensor] = torch.load(tmp_path / "whole.pt", weights_only=True)["model"]
+        return found
+
+    def losses(run: Path) -> list[float]:
+        return [record["train/loss"] for record in _records(run) if "train/loss" in record]
+
+    def train(resolved: Resolved, batches: int) -> Path:
+        whole, parts = _fit(resolved, tmp_path / "whole"), tmp_path / "parts"
+        draw, drawn = StepBatches.next_step, []
+
+        def draw_some(self: StepBatches) -> Any:
+            drawn.append(1)
+            if len(drawn) > batches:
+                raise GraftworkError("enough")
+            return draw(self)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StepBatches, "next_step", draw_some)
+            with pytest.raises(GraftworkError, match="enough"):
+                _fit(resolved, parts)
+        _fit(resolved, parts, resume=True)
+        one, other = weights(whole), weights(parts)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        assert losses(whole) == losses(parts)
+        return whole
+
+    return train
+
 
 GOOD = ["a great film", "moving and great", "it is wonderful", "wonderful moving acting"]
 BAD = ["a terrible film", "boring and terrible", "it is dull", "dull boring acting"]

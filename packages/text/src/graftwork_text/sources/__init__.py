@@ -1,0 +1,1 @@
+"""Where text and weights come from: registered names, pinned packages, optional dependencies; no torch."""
