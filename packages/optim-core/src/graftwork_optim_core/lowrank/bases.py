@@ -93,7 +93,7 @@ def basis_of(
     tensor([[1.],
             [0.]])
     >>> basis_of("gram", torch.zeros(2, 3), 1, "left").verdict
-    <Outcome.ZERO: 'a gradient of zeros'>
+    <BasisVerdict.ZERO: 'a gradient of zeros'>
     """
     rows = AllRows() if rows is None else rows
     whole_shape = (gradient.shape[0], gradient.shape[1]) if shape is None else shape

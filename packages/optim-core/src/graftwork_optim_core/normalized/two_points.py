@@ -19,7 +19,7 @@ class SideEffects:
         model: whose buffers are meant; None for none.
 
     >>> norm = nn.BatchNorm1d(2)
-    >>> before = Surroundings([torch.device("cpu")], norm)
+    >>> before = SideEffects([torch.device("cpu")], norm)
     >>> _ = norm(torch.randn(4, 2))
     >>> before.restore()
     >>> int(norm.num_batches_tracked)

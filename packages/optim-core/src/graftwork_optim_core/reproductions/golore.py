@@ -58,8 +58,8 @@ class ScaledSchedule:
             host: Adam's run is half as long as that of SGD.
             steps: of SGD, a multiple of 2000.
 
-        >>> Schedule.of("SGD", 200_000)
-        Schedule(host='SGD', steps=200000, learning_rate=3e-05, refresh_every=100, betas=(0.9, 0.999))
+        >>> ScaledSchedule.of("SGD", 200_000)
+        ScaledSchedule(host='SGD', steps=200000, learning_rate=3e-05, refresh_every=100, betas=(0.9, 0.999))
         """
         own = steps * _PUBLISHED_STEPS[host] // _PUBLISHED_STEPS["SGD"]
         shorter = _PUBLISHED_STEPS[host] / own

@@ -92,7 +92,7 @@ class Ranks:
 def checksum_of(tensors: Iterable[Tensor]) -> int:
     """Return a checksum of the tensors' bits.
 
-    >>> digest_of([torch.zeros(2)]) == digest_of([torch.zeros(2)]) != digest_of([torch.ones(2)])
+    >>> checksum_of([torch.zeros(2)]) == checksum_of([torch.zeros(2)]) != checksum_of([torch.ones(2)])
     True
     """
     total = 0
