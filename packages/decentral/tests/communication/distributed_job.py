@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def main(options: dict[str, Any]) -> None:
                 "rows": digests(point),
                 "agents": list(own.rows),
                 "mean": communicator.mean(point).tolist(),
-                "traffic": own.traffic.to_save(),
+                "traffic": asdict(own.traffic),
             }
             if rank == 0:
                 alone = trained(faults.communicator(StackedCommunicator(graphs, path="differences")), case)

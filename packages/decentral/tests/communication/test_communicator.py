@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def test_fused_rounds_are_counted_once() -> None:
     communicator = StackedCommunicator(ring(6))
     communicator.exchange({"point": torch.zeros(6, 4), "tracker": torch.zeros(6, 3)}, 0)
     communicator.mix(torch.zeros(6, 4), 1)
-    traffic = communicator.traffic.to_save()
+    traffic = asdict(communicator.traffic)
     assert traffic == {"rounds": 2, "messages": 24, "bytes": 12 * 28 + 12 * 16, "wire_bytes": 0}
 
 

@@ -21,7 +21,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graftwork_decentral.kernels import exact_diffusion, exact_diffusion_reference
+from graftwork_decentral.kernels import exact_diffusion, exact_diffusion_reference, workspace
 from graftwork_decentral.kernels.exact_diffusion import exact_diffusion_after_step, exact_diffusion_step
 
 FLOAT, DOUBLE, HALF, BRAIN = torch.float32, torch.float64, torch.float16, torch.bfloat16
@@ -144,7 +144,7 @@ def test_the_reference_is_the_naive_formula(agents: int, gap: int, moves: bool) 
 def test_blocks_of_columns_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(10, 1000, gap=1)
     whole = case.run(exact_diffusion_reference)
-    monkeypatch.setattr(exact_diffusion_reference, "_CPU_ELEMENTS", 640)
+    monkeypatch.setattr(workspace, "_CPU_ELEMENTS", 640)
     for one, other in zip(case.run(exact_diffusion_reference), whole, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 

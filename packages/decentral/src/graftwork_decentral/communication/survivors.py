@@ -15,13 +15,13 @@ whose rows and columns sum to 1 again (derived here). Agents keep their numbers:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 
 import networkx as nx
 import torch
 
 from graftwork import GraftworkError
+from graftwork_decentral.topology.thinned import ThinnedGraphs
 from graftwork_decentral.topology.topology import GraphSequence, Topology
 
 _STEPS_LOOKED_AT = 64
@@ -64,7 +64,7 @@ def without_agents(topology: Topology, lost: Collection[int]) -> Topology:
     return Topology(f"{topology.name} without {_names(gone)}", following)
 
 
-class Survivors:
+class Survivors(ThinnedGraphs):
     """The graphs of those who are left; the others keep their numbers and exchange with nobody.
 
     Args:
@@ -80,32 +80,11 @@ class Survivors:
     """
 
     def __init__(self, graphs: GraphSequence, lost: Collection[int]) -> None:
-        self.graphs = graphs
         self.lost = tuple(sorted(set(lost)))
-        self.agents = graphs.agents
-        self.name = f"{graphs.name} without {_names(self.lost)}" if self.lost else graphs.name
+        name = f"{graphs.name} without {_names(self.lost)}" if self.lost else graphs.name
+        super().__init__(graphs, name, self.lost)
         self._kept: dict[str, Topology] = {}
         self._connected()
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether all of the graphs are."""
-        return self.graphs.symmetric
-
-    @property
-    def varies(self) -> bool:
-        """Whether two steps may differ."""
-        return self.graphs.varies
-
-    @property
-    def lambda_min(self) -> float:
-        """That of the graphs of all, which losing edges does not lower."""
-        return self.graphs.lambda_min
-
-    @property
-    def digest(self) -> str:
-        """Of the graphs of all, and who is gone."""
-        return hashlib.sha256(f"{self.graphs.digest} without {self.lost}".encode()).hexdigest()[:16]
 
     @property
     def support(self) -> GraphSequence:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from graftwork_decentral.communication.survivors import without_agents
+from graftwork_decentral.topology.thinned import ThinnedGraphs
 from graftwork_decentral.topology.topology import GraphSequence, Topology
 
 
-class Isolation:
+class Isolation(ThinnedGraphs):
     """Graphs in which some agents exchange with nobody during some steps.
 
     Args:
@@ -39,39 +39,15 @@ class Isolation:
             raise ValueError(
                 f"first_step must be at least 0 and at most last_step, got {first_step} and {last_step}"
             )
-        self.graphs, self.cut_off = graphs, cut_off
-        self.first_step, self.last_step = first_step, last_step
-        self.agents = graphs.agents
-        self.name = (
-            f"{graphs.name}, agents {', '.join(map(str, cut_off))} cut off {first_step} to {last_step}"
-        )
+        span = f"agents {', '.join(map(str, cut_off))} cut off {first_step} to {last_step}"
+        super().__init__(graphs, f"{graphs.name}, {span}", span)
+        self.cut_off, self.first_step, self.last_step = cut_off, first_step, last_step
         self._kept: dict[str, Topology] = {}
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether the graphs are."""
-        return self.graphs.symmetric
 
     @property
     def varies(self) -> bool:
         """True."""
         return True
-
-    @property
-    def lambda_min(self) -> float:
-        """That of the whole graphs, below which losing edges of a symmetric one does not lead."""
-        return self.graphs.lambda_min
-
-    @property
-    def digest(self) -> str:
-        """Of the whole graphs, the agents and the steps."""
-        words = f"{self.graphs.digest} {self.cut_off} {self.first_step} {self.last_step}"
-        return hashlib.sha256(words.encode()).hexdigest()[:16]
-
-    @property
-    def support(self) -> GraphSequence:
-        """The graphs with all links, where none but these are ever used."""
-        return self.graphs
 
     def at(self, step: int) -> Topology:
         """Return the graph of one step."""

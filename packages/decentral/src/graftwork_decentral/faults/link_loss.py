@@ -10,19 +10,18 @@ The sum is positive semidefinite, so that no eigenvalue falls below those of W.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 
 from graftwork import GraftworkError
 from graftwork_decentral.draws import uniform
+from graftwork_decentral.topology.thinned import ThinnedGraphs
 from graftwork_decentral.topology.topology import GraphSequence, Topology
 
 _STREAM = 1
 
 
-class LinkLoss:
+class LinkLoss(ThinnedGraphs):
     """Graphs that lose links.
 
     Args:
@@ -48,37 +47,15 @@ class LinkLoss:
                 f"link loss needs a symmetric topology and {graphs.name!r} is not: without an edge its "
                 "columns would not sum to 1, and mixing would move the mean; choose an undirected one"
             )
-        self.graphs, self.probability, self.seed = graphs, probability, seed
-        self.agents = graphs.agents
-        self.name = f"{graphs.name} that loses {probability:.0%} of its links"
+        name = f"{graphs.name} that loses {probability:.0%} of its links"
+        super().__init__(graphs, name, f"links {probability} {seed}")
+        self.probability, self.seed = probability, seed
         self._newest: tuple[int, Topology] | None = None
-
-    @property
-    def symmetric(self) -> bool:
-        """True."""
-        return True
 
     @property
     def varies(self) -> bool:
         """Whether links are lost, or the graphs change by themselves."""
         return self.probability > 0 or self.graphs.varies
-
-    @property
-    def lambda_min(self) -> float:
-        """That of the whole graphs, below which none falls."""
-        return self.graphs.lambda_min
-
-    @property
-    def digest(self) -> str:
-        """Of the whole graphs, the probability and the seed."""
-        return hashlib.sha256(f"{self.graphs.digest} {self.probability} {self.seed}".encode()).hexdigest()[
-            :16
-        ]
-
-    @property
-    def support(self) -> GraphSequence:
-        """The graphs with all links."""
-        return self.graphs
 
     def at(self, step: int) -> Topology:
         """Return what is left of one step's graph."""

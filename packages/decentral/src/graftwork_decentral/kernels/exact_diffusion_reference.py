@@ -2,8 +2,8 @@
 :mod:`graftwork_decentral.kernels.exact_diffusion`.
 
 On a CPU it goes block by block of columns, so that a block is read from memory once, stays in the cache for
-the six operations on it, and is written once. On another device a block is as wide as temporaries of
-``_DEVICE_ELEMENTS`` allow.
+the six operations on it, and is written once. On another device a block is as wide as memory for temporaries
+allows.
 
 The arithmetic is that of the correction: float32, or float64.
 """
@@ -14,12 +14,7 @@ import torch
 from torch import Tensor
 
 from graftwork_decentral.kernels.full_precision import full_precision
-from graftwork_decentral.kernels.workspace import workspace
-
-# Smaller blocks cost more in calls than they save in memory traffic, larger ones leave the cache: of 2**13 to
-# 2**22 elements 2**18 and 2**19 were fastest, for 8 to 64 agents and with 1 and 2 threads.
-_CPU_ELEMENTS = 1 << 18
-_DEVICE_ELEMENTS = 1 << 26
+from graftwork_decentral.kernels.workspace import block_width, workspace
 
 
 @torch.no_grad()
@@ -36,7 +31,7 @@ def exact_diffusion(
         return
     differences = difference_matrix(mixing_matrix).to(correction.dtype)
     on_cpu = values.device.type == "cpu"
-    width = min(parameters, max(64, (_CPU_ELEMENTS if on_cpu else _DEVICE_ELEMENTS) // agents))
+    width = min(parameters, block_width(agents, values.device))
     # A number is cheaper for every block, and reading it off a CPU waits for nothing.
     scale = step_size.item() if on_cpu and step_size is not None else step_size
     apart, delta = (

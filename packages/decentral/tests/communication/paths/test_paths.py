@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from graftwork_decentral.communication.paths import blocks, cost_model, dense, gathered, rowwise
+from graftwork_decentral.communication.paths import cost_model, dense, gathered, rowwise
 from graftwork_decentral.communication.paths.choice import mixed_by
 from graftwork_decentral.communication.paths.plan import MixPlan
+from graftwork_decentral.kernels import workspace
 
 FLOAT, DOUBLE, BRAIN, HALF = torch.float32, torch.float64, torch.bfloat16, torch.float16
 GRAPHS = ("ring", "torus", "exponential", "star", "full", "patchy")
@@ -102,7 +103,7 @@ def test_differences_have_the_same_bits_whatever_the_layout(
     matrix, every = mixing_matrix(kind, 16), torch.randn(16, 1000).to(dtype)
     expected = gathered.mix(every, plan_of(matrix))
     if width is not None:
-        monkeypatch.setattr(blocks, "_CPU_ELEMENTS", 1)
+        monkeypatch.setattr(workspace, "_CPU_ELEMENTS", 1)
         monkeypatch.setattr(rowwise, "row_width", lambda known: width)
     for own in ([2, 3, 4, 5, 6], [7, 2, 11]):
         others = [agent for agent in reversed(range(16)) if agent not in own]

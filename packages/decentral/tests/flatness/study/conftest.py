@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from graftwork import get_registry
 from graftwork.testing import write_plugin
 from graftwork_decentral.flatness.study import FlatnessStudy
+from graftwork_decentral.flatness.study.measures import Effort
 
 MakeStudy = Callable[..., FlatnessStudy]
 
@@ -46,13 +48,11 @@ def make_study(toy: Any) -> MakeStudy:
             "agents": 4,
             "steps": 60,
             "measure": (),
-            "descent_steps": 60,
-            "probes": 2,
-            "noise_batches": 2,
-            "most_products": 5,
-            "directions": 2,
             "device": "cpu",
         }
-        return FlatnessStudy(**{**chosen, **options})
+        small = {"descent_steps": 60, "probes": 2, "noise_batches": 2, "most_products": 5, "directions": 2}
+        for name in {field.name for field in fields(Effort)} & options.keys():
+            small[name] = options.pop(name)
+        return FlatnessStudy(**{**chosen, **options}, effort=Effort(**small))
 
     return make

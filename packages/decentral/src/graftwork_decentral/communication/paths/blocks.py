@@ -13,11 +13,6 @@ from torch import Tensor
 from graftwork_decentral.communication.paths.plan import MixPlan
 from graftwork_decentral.kernels.workspace import workspace
 
-# Of one array of a block. Smaller ones cost more in calls than they save in memory traffic, larger ones leave
-# the cache: of 2**16 to 2**20, 2**18 and 2**19 were fastest.
-_CPU_ELEMENTS = 1 << 18
-_DEVICE_ELEMENTS = 1 << 26
-
 MixBlock = Callable[[Tensor, Tensor], None]
 """Mixes ``[known, columns]`` into ``[m, columns]``, both of the arithmetic's dtype."""
 
@@ -29,11 +24,6 @@ def work_dtype(dtype: torch.dtype) -> torch.dtype:
     (torch.float32, torch.float64)
     """
     return torch.promote_types(dtype, torch.float32)
-
-
-def block_width(rows: int, device: torch.device) -> int:
-    """Return how many columns of so many rows make a block."""
-    return max(64, (_CPU_ELEMENTS if device.type == "cpu" else _DEVICE_ELEMENTS) // max(1, rows))
 
 
 def mix_blocks(known: Tensor, plan: MixPlan, out: Tensor | None, width: int, mix_block: MixBlock) -> Tensor:

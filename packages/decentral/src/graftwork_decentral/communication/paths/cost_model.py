@@ -20,11 +20,12 @@ from typing import Literal, get_args
 
 import torch
 
-from graftwork_decentral.communication.paths.blocks import block_width, work_dtype
+from graftwork_decentral.communication.paths.blocks import work_dtype
 from graftwork_decentral.communication.paths.calibration import Calibration, calibrated
-from graftwork_decentral.communication.paths.gathered import places_of
+from graftwork_decentral.communication.paths.gathered import kth_neighbours
 from graftwork_decentral.communication.paths.plan import MixPlan
 from graftwork_decentral.communication.paths.rowwise import row_width
+from graftwork_decentral.kernels.workspace import block_width
 
 PathName = Literal["gathered", "rowwise", "dense", "plain"]
 PATHS: tuple[PathName, ...] = get_args(PathName)
@@ -94,7 +95,7 @@ def _gathered(plan: MixPlan, parameters: int, costs: Calibration, narrow: bool) 
     own = len(plan.rows)
     blocks, columns = _blocks(parameters, block_width(own, plan.rows.device))
     seconds = costs.starts["gathered"] + _conversions(plan, blocks, columns, costs, narrow)
-    places = places_of(plan, torch.float64)
+    places = kth_neighbours(plan, torch.float64)
     if not (places and places[0].all):
         seconds += costs.passed.seconds(blocks, own * columns)
     for place in places:

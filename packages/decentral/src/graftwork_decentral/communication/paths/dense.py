@@ -22,10 +22,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graftwork_decentral.communication.paths.blocks import block_width, mix_blocks, work_dtype
+from graftwork_decentral.communication.paths.blocks import mix_blocks, work_dtype
 from graftwork_decentral.communication.paths.plan import MixPlan
 from graftwork_decentral.kernels.full_precision import full_precision
-from graftwork_decentral.kernels.workspace import workspace
+from graftwork_decentral.kernels.workspace import block_width, workspace
 
 
 def mix(known: Tensor, plan: MixPlan, out: Tensor | None = None, *, centred: bool = True) -> Tensor:

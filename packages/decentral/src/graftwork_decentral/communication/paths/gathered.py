@@ -18,12 +18,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from graftwork_decentral.communication.paths.blocks import block_width, mix_blocks, work_dtype
+from graftwork_decentral.communication.paths.blocks import mix_blocks, work_dtype
 from graftwork_decentral.communication.paths.plan import MixPlan
-from graftwork_decentral.kernels.workspace import workspace
+from graftwork_decentral.kernels.workspace import block_width, workspace
 
 
-class Place(NamedTuple):
+class KthNeighbours(NamedTuple):
     """The k-th neighbours.
 
     Args:
@@ -55,7 +55,7 @@ def mix(known: Tensor, plan: MixPlan, out: Tensor | None = None) -> Tensor:
     >>> mix(torch.tensor([[0.0], [4.0]]), plan).flatten().tolist()
     [1.0, 3.0]
     """
-    places = places_of(plan, work_dtype(known.dtype))
+    places = kth_neighbours(plan, work_dtype(known.dtype))
     width = min(block_width(max(1, len(plan.rows)), known.device), max(1, known.shape[-1]))
     scratch = workspace("apart", (len(plan.rows), width), work_dtype(known.dtype), known.device)
 
@@ -78,10 +78,10 @@ def mix(known: Tensor, plan: MixPlan, out: Tensor | None = None) -> Tensor:
     return mix_blocks(known, plan, out, width, mix_block)
 
 
-def places_of(plan: MixPlan, dtype: torch.dtype) -> tuple[Place, ...]:
+def kth_neighbours(plan: MixPlan, dtype: torch.dtype) -> tuple[KthNeighbours, ...]:
     """Return the first neighbours, the second ones, and so on."""
 
-    def make() -> tuple[Place, ...]:
+    def make() -> tuple[KthNeighbours, ...]:
         places = []
         for place, real in enumerate(plan.real.unbind(dim=1)):
             if not bool(real.any()):
@@ -91,7 +91,7 @@ def places_of(plan: MixPlan, dtype: torch.dtype) -> tuple[Place, ...]:
             together = last - first + 1 == len(having)
             rows = slice(first, last + 1) if together else having
             neighbours, weights = plan.neighbours[having, place], plan.weights[having, place, None].to(dtype)
-            places.append(Place(rows, neighbours, weights, bool(real.all())))
+            places.append(KthNeighbours(rows, neighbours, weights, bool(real.all())))
         return tuple(places)
 
     return plan.made(("places", dtype), make)

@@ -71,29 +71,48 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 """All of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Effort:
     """How much each measure may take.
 
     Args:
-        descent_steps: of the noiseless descent.
+        descent_steps: of the noiseless descent to the bottom, where flatness is compared.
         descent_rate: of its first step.
-        probes: of the Hessian trace.
-        noise_batches: independent batches an agent.
-        most_products: of the top eigenvalue.
-        theory_products: of each vector that the theory needs.
-        sharpness_distance: s, in the Euclidean norm of all parameters.
-        directions: pairs of them.
+        probes: products with the Hessian for its trace.
+        noise_batches: batches an agent for the gradient noise, 2 or more.
+        most_products: with the Hessian, for its largest eigenvalue.
+        theory_products: for each of up to 2 agents - 1 vectors that the theory needs.
+        sharpness_distance: at which sharpness is taken, in the norm of all parameters.
+        directions: of sharpness.
+
+    Raises:
+        ValueError: an option is out of its range.
     """
 
-    descent_steps: int
-    descent_rate: float
-    probes: int
-    noise_batches: int
-    most_products: int
-    theory_products: int
-    sharpness_distance: float
-    directions: int
+    descent_steps: int = 50
+    descent_rate: float = 0.1
+    probes: int = 16
+    noise_batches: int = 4
+    most_products: int = 50
+    theory_products: int = 8
+    sharpness_distance: float = 1.0
+    directions: int = 8
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "descent_steps": 0,
+            "probes": 2,
+            "noise_batches": 2,
+            "most_products": 1,
+            "theory_products": 1,
+            "directions": 2,
+        }
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        for name in ("descent_rate", "sharpness_distance"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
 
 class Measurement:

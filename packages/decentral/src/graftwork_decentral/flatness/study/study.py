@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from graftwork_decentral.flatness.study.training import agents_at, train
 
 _START_STREAM = 1_000_000
 _NAMED_IN_ROWS = ("methods", "batch_sizes", "graphs", "seeds")
+_NO_SETTINGS = ("self", "task", "optimizer", "effort", "device", "threads", *_NAMED_IN_ROWS)
 
 
 class FlatnessStudy:
@@ -55,14 +57,7 @@ class FlatnessStudy:
         measure: what to measure besides the training loss.
         measure_batch_size: samples of one agent's batch to measure on; its whole part where a task gives it.
         measure_batches: such batches an agent.
-        descent_steps: of the noiseless descent to the bottom, where flatness is compared.
-        descent_rate: of its first step.
-        probes: products with the Hessian for its trace.
-        noise_batches: batches an agent for the gradient noise, 2 or more.
-        most_products: with the Hessian, for its largest eigenvalue.
-        theory_products: for each of up to 2 agents - 1 vectors that the theory needs.
-        sharpness_distance: at which sharpness is taken, in the norm of all parameters.
-        directions: of sharpness.
+        effort: how much each measure may take.
         batch_option: the option of the task that sets its batch size.
         unsuited: what to do about a correction that the optimizer undoes: refuse or warn.
         device: auto for the GPU where there is one.
@@ -90,23 +85,15 @@ class FlatnessStudy:
         measure: tuple[Measure, ...] = MEASURES,
         measure_batch_size: int = 256,
         measure_batches: int = 1,
-        descent_steps: int = 50,
-        descent_rate: float = 0.1,
-        probes: int = 16,
-        noise_batches: int = 4,
-        most_products: int = 50,
-        theory_products: int = 8,
-        sharpness_distance: float = 1.0,
-        directions: int = 8,
+        effort: Effort = Effort(),
         batch_option: str = "batch_size",
         unsuited: Unsuited = "refuse",
         device: str = "auto",
         threads: int | None = None,
     ) -> None:
         self._settings: dict[str, Any] = {
-            name: value
-            for name, value in locals().items()
-            if name not in ("self", "task", "optimizer", "device", "threads", *_NAMED_IN_ROWS)
+            **{name: value for name, value in locals().items() if name not in _NO_SETTINGS},
+            **asdict(effort),
         }
         at_least: tuple[tuple[str, int, int], ...] = (
             ("agents", agents, 2),
@@ -115,12 +102,6 @@ class FlatnessStudy:
             ("start_descent", start_descent, 0),
             ("measure_batch_size", measure_batch_size, 1),
             ("measure_batches", measure_batches, 1),
-            ("descent_steps", descent_steps, 0),
-            ("probes", probes, 2),
-            ("noise_batches", noise_batches, 2),
-            ("most_products", most_products, 1),
-            ("theory_products", theory_products, 1),
-            ("directions", directions, 2),
             *(("batch_sizes", size, 1) for size in batch_sizes),
             *(("seeds", seed, 0) for seed in seeds),
             *(() if start_batch_size is None else (("start_batch_size", start_batch_size, 1),)),
@@ -137,9 +118,6 @@ class FlatnessStudy:
         ):
             if not length:
                 raise ValueError(f"{name} must name at least one, got none")
-        for name, rate in (("descent_rate", descent_rate), ("sharpness_distance", sharpness_distance)):
-            if not rate > 0:
-                raise ValueError(f"{name} must be positive, got {rate}")
         unknown = [one for one in measure if one not in MEASURES]
         if unknown:
             raise ValueError(f"measure must hold only {', '.join(MEASURES)}, got {', '.join(unknown)}")
@@ -150,16 +128,7 @@ class FlatnessStudy:
         self.start_steps, self.start_descent = start_steps, start_descent
         self.start_batch_size = start_batch_size or max(batch_sizes)
         self.measure = measure
-        self.effort = Effort(
-            descent_steps,
-            descent_rate,
-            probes,
-            noise_batches,
-            most_products,
-            theory_products,
-            sharpness_distance,
-            directions,
-        )
+        self.effort = effort
         self._measured_on = measure_batch_size, measure_batches
         self._batch_option = batch_option
         self._unsuited: Unsuited = unsuited
