@@ -83,12 +83,12 @@ def test_a_step_reads_no_value_on_an_accelerator(
             if isinstance(optimizer, NSGDCVR):
                 # The random generators of a device are none of the fakes.
                 optimizer._began = number > 0
-                participants = optimizer._participants()
-                former = [torch.empty_like(participant.gradient) for participant in participants]
+                movers = optimizer._movers()
+                former = [torch.empty_like(mover.gradient) for mover in movers]
                 with torch.no_grad(), optimizer._at_previous_point():
                     pass
                 with torch.no_grad():
-                    optimizer._step_on(participants, *([former] if number else []))
+                    optimizer._step_on(movers, *([former] if number else []))
             else:
                 optimizer.step()
         assert mode is not None

@@ -24,8 +24,8 @@ from graftwork_optim_core.common.precision import arithmetic_dtype
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import local_part
 from graftwork_optim_core.normalized.arithmetic import move
+from graftwork_optim_core.normalized.movers import Mover
 from graftwork_optim_core.normalized.optimizer import NormalizedOptimizer, Sample
-from graftwork_optim_core.normalized.participants import Participant
 
 
 class ANSGDC(NormalizedOptimizer):
@@ -159,26 +159,26 @@ class ANSGDC(NormalizedOptimizer):
     def _moved(self) -> list[tuple[Tensor, dict[str, Any]]]:
         return [(one, self.state[one]) for one in self._parameters() if self.state.get(one)]
 
-    def _step_on(self, participants: list[Participant], *further: Sequence[Tensor]) -> None:
+    def _step_on(self, movers: list[Mover], *further: Sequence[Tensor]) -> None:
         if self.evaluating:
             raise RuntimeError(f"call {type(self).__name__}.train() before step(); eval() was called")
-        super()._step_on(participants, *further)
+        super()._step_on(movers, *further)
 
     def _prepare(self, sample: Sample) -> None:
         """Go back from y to w."""
-        for participant in sample.participants:
-            ahead, finite = _number(participant.state["ahead"], sample), sample.verdict(participant.values)
+        for mover in sample.movers:
+            ahead, finite = _number(mover.state["ahead"], sample), sample.verdict(mover.values)
             if finite is not None:
-                ahead = torch.where(finite, ahead, torch.zeros_like(participant.state["ahead"]))
-            move(participant.values, participant.momentum, -ahead)
+                ahead = torch.where(finite, ahead, torch.zeros_like(mover.state["ahead"]))
+            move(mover.values, mover.momentum, -ahead)
 
     def _lengths(self, sample: Sample, norms: Sequence[Scalar]) -> list[Scalar]:
         """Return the lengths of the moves from w to the next y."""
         lengths = super()._lengths(sample, norms)
         further: list[Scalar] = []
-        for participant, length in zip(sample.participants, lengths, strict=True):
-            momentum = float(participant.options["momentum"])
-            slot, finite = participant.state["ahead"], sample.verdict(participant.values)
+        for mover, length in zip(sample.movers, lengths, strict=True):
+            momentum = float(mover.options["momentum"])
+            slot, finite = mover.state["ahead"], sample.verdict(mover.values)
             ahead = torch.as_tensor(
                 length * (momentum / (1 - momentum)), dtype=slot.dtype, device=slot.device
             )

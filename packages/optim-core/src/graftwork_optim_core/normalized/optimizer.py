@@ -46,22 +46,22 @@ from graftwork_optim_core.common.sharding import (
 )
 from graftwork_optim_core.common.state_bytes import StateBytes, counted_state_bytes
 from graftwork_optim_core.normalized.arithmetic import average, move_all
+from graftwork_optim_core.normalized.movers import Mover, mover_of, with_gradients
 from graftwork_optim_core.normalized.norms import Shards, norm_of, norms_of
 from graftwork_optim_core.normalized.options import check_options, check_shared
-from graftwork_optim_core.normalized.participants import Participant, participant_of, with_gradients
 
 
 class Sample(NamedTuple):
     """The gradients of a step and what is known of them.
 
     Args:
-        participants: the parameters that have a gradient.
+        movers: the parameters that have a gradient.
         on_host: whether scalars are numbers.
         factors: what clipping leaves of each gradient; None for all of it.
         finite: on the device, whether the step is made; None where it is known to be.
     """
 
-    participants: Sequence[Participant]
+    movers: Sequence[Mover]
     on_host: bool
     factors: Sequence[Scalar | None]
     finite: Tensor | None
@@ -185,36 +185,36 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._step_on(self._participants())
+        self._step_on(self._movers())
         return loss
 
-    def _participants(self) -> list[Participant]:
-        participants = []
+    def _movers(self) -> list[Mover]:
+        movers = []
         for name, parameter, gradient, group in with_gradients(self.param_groups):
             state = self.state[parameter]
             if not state:
                 state = self.state[parameter] = self._fresh_state(name, parameter, group)
                 self._forget()
-            participants.append(participant_of(name, parameter, gradient, state, group))
-        return participants
+            movers.append(mover_of(name, parameter, gradient, state, group))
+        return movers
 
-    def _step_on(self, participants: list[Participant], *further: Sequence[Tensor]) -> None:
-        """Make the step; ``further`` are lists of other gradients, by participant, to be finite too."""
+    def _step_on(self, movers: list[Mover], *further: Sequence[Tensor]) -> None:
+        """Make the step; ``further`` are lists of other gradients, by mover, which must be finite too."""
         # Every process takes part in the sums, even one of whose parameters none has a gradient.
         shards = self._sharding()
-        if not participants and not shards.spread:
+        if not movers and not shards.spread:
             return
-        on_host = self._on_host(participants)
-        positions = self._positions(participants) if shards.spread else []
-        lists = [[participant.gradient for participant in participants], *further]
-        norms = shards.joined(positions, [self._norms(one, participants, on_host) for one in lists])
+        on_host = self._on_host(movers)
+        positions = self._positions(movers) if shards.spread else []
+        lists = [[mover.gradient for mover in movers], *further]
+        norms = shards.joined(positions, [self._norms(one, movers, on_host) for one in lists])
         finite = _all_finite([norm for kind in norms for norm in kind])
         if finite is False:
             self._count_skip(torch.ones((), dtype=torch.int64))
             return
         verdict = finite if isinstance(finite, Tensor) else None
-        factors = [self._factors(norm, participants) for norm in norms]
-        sample = Sample(participants, on_host, factors[0], verdict)
+        factors = [self._factors(norm, movers) for norm in norms]
+        sample = Sample(movers, on_host, factors[0], verdict)
         self._prepare(sample)
         local = self._take(sample, factors[1:], *further)
         (lengths,) = shards.joined(positions, [local])
@@ -225,9 +225,9 @@ class NormalizedOptimizer(torch.optim.Optimizer):
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
-    def _positions(self, participants: Sequence[Participant]) -> list[int]:
+    def _positions(self, movers: Sequence[Mover]) -> list[int]:
         numbers = {parameter: position for position, parameter in enumerate(self._parameters())}
-        return [numbers[participant.parameter] for participant in participants]
+        return [numbers[mover.parameter] for mover in movers]
 
     def _sharding(self) -> Shards:
         if self._shards is None:
@@ -237,51 +237,46 @@ class NormalizedOptimizer(torch.optim.Optimizer):
     def _shared(self, name: str) -> Any:
         return self.param_groups[0][name]
 
-    def _on_host(self, participants: Sequence[Participant]) -> bool:
+    def _on_host(self, movers: Sequence[Mover]) -> bool:
         if torch.compiler.is_compiling():
             return False
-        return all(
-            participant.values.device.type == "cpu" and not participant.options["capturable"]
-            for participant in participants
-        )
+        return all(mover.values.device.type == "cpu" and not mover.options["capturable"] for mover in movers)
 
-    def _foreach(self, participant: Participant, on_host: bool) -> bool:
-        wanted = participant.options["foreach"]
+    def _foreach(self, mover: Mover, on_host: bool) -> bool:
+        wanted = mover.options["foreach"]
         return bool(wanted) if wanted is not None else not on_host
 
-    def _norms(
-        self, tensors: Sequence[Tensor], participants: Sequence[Participant], on_host: bool
-    ) -> list[Scalar]:
+    def _norms(self, tensors: Sequence[Tensor], movers: Sequence[Mover], on_host: bool) -> list[Scalar]:
         dtype = getattr(torch, self._shared("norm_dtype"))
         if not on_host:
-            foreach = bool(participants) and self._foreach(participants[0], on_host)
+            foreach = bool(movers) and self._foreach(movers[0], on_host)
             return list(norms_of(tensors, dtype, foreach))
-        kernel = self._kernel(participants)
+        kernel = self._kernel(movers)
         squares = kernel.sums_of_squares(tensors) if kernel is not None else None
         if squares is not None:
             return [math.sqrt(square) for square in squares]
         return [float(norm_of(tensor, dtype)) for tensor in tensors]
 
-    def _kernel(self, participants: Sequence[Participant]) -> Any:
+    def _kernel(self, movers: Sequence[Mover]) -> Any:
         """Return the kernel for CPUs where all want it and there is one, else None."""
         if self._shared("norm_dtype") != "float32":
             return None
-        for participant in participants:
-            fused = participant.options["fused"]
-            if not (fused or (fused is None and participant.options["foreach"] is None)):
+        for mover in movers:
+            fused = mover.options["fused"]
+            if not (fused or (fused is None and mover.options["foreach"] is None)):
                 return None
         return _compiled_kernel()
 
-    def _factors(self, norms: Sequence[Scalar], participants: Sequence[Participant]) -> list[Scalar | None]:
+    def _factors(self, norms: Sequence[Scalar], movers: Sequence[Mover]) -> list[Scalar | None]:
         """Return what clipping leaves of each gradient; None for all of it."""
         clip = self._shared("clip")
         if clip is None:
-            return [None] * len(participants)
+            return [None] * len(movers)
         factors: list[Scalar | None] = []
-        for number, participant in enumerate(participants):
+        for number, mover in enumerate(movers):
             norm = norms[number if len(norms) > 1 else 0]
             if isinstance(norm, Tensor):
-                factors.append((clip / norm).clamp(max=1.0).to(participant.values.device))
+                factors.append((clip / norm).clamp(max=1.0).to(mover.values.device))
             else:
                 factors.append(clip / norm if norm > clip else None)
         return factors
@@ -293,132 +288,115 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         self, sample: Sample, factors: Sequence[Sequence[Scalar | None]], *further: Sequence[Tensor]
     ) -> list[Scalar]:
         """Take the gradients into the momentum, and return its local norms."""
-        participants, on_host = sample.participants, sample.on_host
+        movers, on_host = sample.movers, sample.on_host
         weights = self._weights(sample)
         if not on_host:
-            for participant, weight, factor in zip(participants, weights, sample.factors, strict=True):
-                average(
-                    participant.momentum,
-                    participant.gradient,
-                    weight,
-                    factor,
-                    sample.verdict(participant.values),
-                )
-            return self._norms([participant.momentum for participant in participants], participants, on_host)
-        if participants and self._foreach(participants[0], on_host) and self._alike(sample, weights):
+            for mover, weight, factor in zip(movers, weights, sample.factors, strict=True):
+                average(mover.momentum, mover.gradient, weight, factor, sample.verdict(mover.values))
+            return self._norms([mover.momentum for mover in movers], movers, on_host)
+        if movers and self._foreach(movers[0], on_host) and self._alike(sample, weights):
             torch._foreach_lerp_(
-                [participant.momentum for participant in participants],
-                [participant.gradient for participant in participants],
-                float(weights[0]),
+                [mover.momentum for mover in movers], [mover.gradient for mover in movers], float(weights[0])
             )
-            return self._norms([participant.momentum for participant in participants], participants, on_host)
-        momenta, gradients = [one.momentum for one in participants], [one.gradient for one in participants]
-        kernel = self._kernel(participants)
+            return self._norms([mover.momentum for mover in movers], movers, on_host)
+        momenta, gradients = [one.momentum for one in movers], [one.gradient for one in movers]
+        kernel = self._kernel(movers)
         if kernel is not None:
             scales = [1.0 if factor is None else factor for factor in sample.factors]
             squares = kernel.average_and_square(momenta, gradients, weights, scales)
             if squares is not None:
                 return [math.sqrt(square) for square in squares]
-        norms: list[Scalar] = [0.0] * len(participants)
+        norms: list[Scalar] = [0.0] * len(movers)
         # From the last on, since it is the last gradients read that a cache still holds.
-        for number in reversed(range(len(participants))):
+        for number in reversed(range(len(movers))):
             average(momenta[number], gradients[number], weights[number], sample.factors[number], None)
-            (norms[number],) = self._norms([momenta[number]], [participants[number]], on_host)
+            (norms[number],) = self._norms([momenta[number]], [movers[number]], on_host)
         return norms
 
     @staticmethod
     def _alike(sample: Sample, weights: Sequence[Scalar]) -> bool:
         return len(set(weights)) == 1 and all(
-            factor is None and participant.momentum.dtype == participant.gradient.dtype
-            for participant, factor in zip(sample.participants, sample.factors, strict=True)
+            factor is None and mover.momentum.dtype == mover.gradient.dtype
+            for mover, factor in zip(sample.movers, sample.factors, strict=True)
         )
 
     def _lengths(self, sample: Sample, norms: Sequence[Scalar]) -> list[Scalar]:
         """Return by what each momentum is multiplied: the learning rate over the norm, with its sign."""
         known: dict[object, Scalar] = {}
         lengths: list[Scalar] = []
-        for number, participant in enumerate(sample.participants):
+        for number, mover in enumerate(sample.movers):
             position = number if len(norms) > 1 else 0
             # One object for all that move alike, so that they can be taken in one call.
-            alike: tuple[object, ...] = (id(participant.options), position)
+            alike: tuple[object, ...] = (id(mover.options), position)
             if not sample.on_host:
-                alike += (participant.values.device, arithmetic_dtype(participant.parameter))
+                alike += (mover.values.device, arithmetic_dtype(mover.parameter))
             length = known.get(alike)
             if length is None:
-                length = known[alike] = self._length(sample, participant, norms[position])
+                length = known[alike] = self._length(sample, mover, norms[position])
             lengths.append(length)
         return lengths
 
     @staticmethod
-    def _length(sample: Sample, participant: Participant, norm: Scalar) -> Scalar:
-        rate = participant.rate(sample.on_host)
+    def _length(sample: Sample, mover: Mover, norm: Scalar) -> Scalar:
+        rate = mover.rate(sample.on_host)
         if not isinstance(norm, Tensor):
             return rate / norm if norm > 0 else 0.0
-        norm, finite = norm.to(participant.values.device), sample.verdict(participant.values)
+        norm, finite = norm.to(mover.values.device), sample.verdict(mover.values)
         moves = norm > 0 if finite is None else (norm > 0) & finite
-        return torch.where(moves, rate / norm, torch.zeros_like(norm)).to(
-            arithmetic_dtype(participant.parameter)
-        )
+        return torch.where(moves, rate / norm, torch.zeros_like(norm)).to(arithmetic_dtype(mover.parameter))
 
     def _move(self, sample: Sample, norms: Sequence[Scalar]) -> None:
         """Move the values along the momentum, and count the step."""
-        participants = sample.participants
+        movers = sample.movers
         lengths = self._lengths(sample, norms)
-        for participant in participants:
-            if participant.options["weight_decay"]:
-                participant.values.mul_(self._kept(sample, participant))
-        foreach = bool(participants) and self._foreach(participants[0], sample.on_host)
-        foreach = foreach or (sample.on_host and self._kernel(participants) is not None)
-        move_all(
-            [participant.values for participant in participants],
-            [participant.momentum for participant in participants],
-            lengths,
-            foreach,
-        )
+        for mover in movers:
+            if mover.options["weight_decay"]:
+                mover.values.mul_(self._kept(sample, mover))
+        foreach = bool(movers) and self._foreach(movers[0], sample.on_host)
+        foreach = foreach or (sample.on_host and self._kernel(movers) is not None)
+        move_all([mover.values for mover in movers], [mover.momentum for mover in movers], lengths, foreach)
         self._count_steps(sample)
 
     @staticmethod
-    def _kept(sample: Sample, participant: Participant) -> Scalar:
-        kept, finite = participant.kept(participant.rate(sample.on_host)), sample.verdict(participant.values)
+    def _kept(sample: Sample, mover: Mover) -> Scalar:
+        kept, finite = mover.kept(mover.rate(sample.on_host)), sample.verdict(mover.values)
         if finite is None:
             return kept
-        kept = torch.as_tensor(
-            kept, dtype=arithmetic_dtype(participant.parameter), device=participant.values.device
-        )
+        kept = torch.as_tensor(kept, dtype=arithmetic_dtype(mover.parameter), device=mover.values.device)
         return torch.where(finite, kept, torch.ones_like(kept))
 
     def _weights(self, sample: Sample) -> list[Scalar]:
         """Return what part of each new direction its gradient is."""
         if not sample.on_host:
-            return [participant.weight(on_host=False) for participant in sample.participants]
-        counts = self._common_counts(sample.participants)
+            return [mover.weight(on_host=False) for mover in sample.movers]
+        counts = self._common_counts(sample.movers)
         if counts is None:
-            return [participant.weight(on_host=True) for participant in sample.participants]
-        pairs = zip(sample.participants, counts.tolist(), strict=True)
-        return [participant.mixing if count else 1.0 for participant, count in pairs]
+            return [mover.weight(on_host=True) for mover in sample.movers]
+        pairs = zip(sample.movers, counts.tolist(), strict=True)
+        return [mover.mixing if count else 1.0 for mover, count in pairs]
 
     def _count_steps(self, sample: Sample) -> None:
         if sample.on_host:
-            counts = self._common_counts(sample.participants)
+            counts = self._common_counts(sample.movers)
             if counts is not None:
                 counts.add_(1)
                 return
-        for participant in sample.participants:
-            count, finite = participant.state["step"], sample.verdict(participant.values)
+        for mover in sample.movers:
+            count, finite = mover.state["step"], sample.verdict(mover.values)
             count.add_(1 if finite is None else finite.to(count.dtype))
 
-    def _common_counts(self, participants: Sequence[Participant]) -> Tensor | None:
+    def _common_counts(self, movers: Sequence[Mover]) -> Tensor | None:
         """Return the counts of steps as one tensor, of which those in the states are views.
 
         To read and to raise them one by one takes as long as a pass over a million weights. None where only
         some parameters take part.
         """
         if self._counts is None:
-            self._counts = torch.stack([participant.state["step"] for participant in participants])
-            for number, participant in enumerate(participants):
-                participant.state["step"] = self._counts[number]
-            self._counted = [id(participant.state["step"]) for participant in participants]
-        same = self._counted == [id(participant.state["step"]) for participant in participants]
+            self._counts = torch.stack([mover.state["step"] for mover in movers])
+            for number, mover in enumerate(movers):
+                mover.state["step"] = self._counts[number]
+            self._counted = [id(mover.state["step"]) for mover in movers]
+        same = self._counted == [id(mover.state["step"]) for mover in movers]
         return self._counts if same else None
 
     def _count_skip(self, skipped: Tensor) -> None:

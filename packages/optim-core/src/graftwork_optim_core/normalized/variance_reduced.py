@@ -23,8 +23,8 @@ from graftwork_optim_core.common.precision import arithmetic_dtype
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import local_gradient, local_part
 from graftwork_optim_core.normalized.arithmetic import recur
+from graftwork_optim_core.normalized.movers import Mover, with_decay, with_gradients
 from graftwork_optim_core.normalized.optimizer import NormalizedOptimizer, Sample
-from graftwork_optim_core.normalized.participants import Participant, with_decay, with_gradients
 from graftwork_optim_core.normalized.two_points import (
     Former,
     SideEffects,
@@ -157,7 +157,7 @@ class NSGDCVR(NormalizedOptimizer):
         began, first = self._has_begun(), None
         if began:
             states = self._states()
-            devices = [participant.device for participant, _, _ in states]
+            devices = [mover.device for mover, _, _ in states]
             before = SideEffects(devices, self._model)
             with self._at_previous_point():
                 with torch.enable_grad():
@@ -169,11 +169,11 @@ class NSGDCVR(NormalizedOptimizer):
             loss = closure()
         if began:
             check_same_batch(first, fingerprint_of(closure))
-        participants = self._participants()
+        movers = self._movers()
         if not began:
-            self._step_on(participants)
+            self._step_on(movers)
         else:
-            self._step_on(participants, [_at_both(participant, former) for participant in participants])
+            self._step_on(movers, [_at_both(mover, former) for mover in movers])
         self._began = True
         return loss
 
@@ -228,7 +228,7 @@ class NSGDCVR(NormalizedOptimizer):
 
     def _prepare(self, sample: Sample) -> None:
         """Remember where all parameters stand, those too that do not move in this step."""
-        taking_part = {participant.parameter for participant in sample.participants}
+        taking_part = {mover.parameter for mover in sample.movers}
         for values, parameter, state in self._states():
             finite = sample.verdict(values)
             if self._shared("previous") == "store":
@@ -247,25 +247,20 @@ class NSGDCVR(NormalizedOptimizer):
         (former,), (former_factors,) = further, factors
         norms: list[Scalar] = []
         weights = self._weights(sample)
-        for number, participant in enumerate(sample.participants):
+        for number, mover in enumerate(sample.movers):
             clipping = (sample.factors[number], former_factors[number])
-            finite = sample.verdict(participant.values)
-            recur(
-                participant.momentum, participant.gradient, former[number], weights[number], clipping, finite
-            )
-            norms += self._norms([participant.momentum], [participant], sample.on_host)
+            finite = sample.verdict(mover.values)
+            recur(mover.momentum, mover.gradient, former[number], weights[number], clipping, finite)
+            norms += self._norms([mover.momentum], [mover], sample.on_host)
         return norms
 
     def _lengths(self, sample: Sample, norms: Sequence[Scalar]) -> list[Scalar]:
         lengths = super()._lengths(sample, norms)
         if self._shared("previous") == "recompute":
-            for participant, length in zip(sample.participants, lengths, strict=True):
-                finite = sample.verdict(participant.values)
-                for key, value in (
-                    ("moved", length),
-                    ("kept", participant.kept(participant.rate(sample.on_host))),
-                ):
-                    slot = participant.state[key]
+            for mover, length in zip(sample.movers, lengths, strict=True):
+                finite = sample.verdict(mover.values)
+                for key, value in (("moved", length), ("kept", mover.kept(mover.rate(sample.on_host)))):
+                    slot = mover.state[key]
                     new = torch.as_tensor(value, dtype=slot.dtype, device=slot.device)
                     slot.copy_(new if finite is None else torch.where(finite, new, slot))
         return lengths
@@ -283,10 +278,6 @@ class NSGDCVR(NormalizedOptimizer):
         self._began = None
 
 
-def _at_both(participant: Participant, former: Former) -> Tensor:
+def _at_both(mover: Mover, former: Former) -> Tensor:
     """A parameter that was not used at the previous point had the gradient zero there."""
-    return (
-        former[participant.parameter]
-        if participant.parameter in former
-        else torch.zeros_like(participant.gradient)
-    )
+    return former[mover.parameter] if mover.parameter in former else torch.zeros_like(mover.gradient)

@@ -42,7 +42,7 @@ _RECORDS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class FineTuningMethod:
+class Tuning:
     """One row of the table.
 
     Args:
@@ -81,12 +81,12 @@ def _mezo(named: Any, rate: float) -> torch.optim.Optimizer:
 
 
 METHODS = (
-    FineTuningMethod("MeZO", _mezo, (3e-5, 1e-4, 3e-4), 2, published=(68.5, 56.7, 58.6)),
-    FineTuningMethod("LOZO", _lozo, (3e-5, 1e-4, 3e-4), 2, published=(73.4, 61.6, 61.1)),
-    FineTuningMethod("LOZO-M", _lozo_m, (3e-5, 1e-4, 3e-4), 2, published=(74.0, 62.7, 60.2)),
-    FineTuningMethod("AdamW", _with_gradients, (3e-5, 1e-4, 3e-4), 1),
-    FineTuningMethod("LOZO, all weights", _lozo, (1e-5, 3e-5, 1e-4), 2, part=False),
-    FineTuningMethod(
+    Tuning("MeZO", _mezo, (3e-5, 1e-4, 3e-4), 2, published=(68.5, 56.7, 58.6)),
+    Tuning("LOZO", _lozo, (3e-5, 1e-4, 3e-4), 2, published=(73.4, 61.6, 61.1)),
+    Tuning("LOZO-M", _lozo_m, (3e-5, 1e-4, 3e-4), 2, published=(74.0, 62.7, 60.2)),
+    Tuning("AdamW", _with_gradients, (3e-5, 1e-4, 3e-4), 1),
+    Tuning("LOZO, all weights", _lozo, (1e-5, 3e-5, 1e-4), 2, part=False),
+    Tuning(
         "LoRA with AdamW, all layers",
         _with_gradients,
         (3e-4, 1e-3, 3e-3),
@@ -95,7 +95,7 @@ METHODS = (
         lora_rank=8,
         published=(71.6, 59.4, 61.4),
     ),
-    FineTuningMethod(
+    Tuning(
         "AdamW, all weights", _with_gradients, (1e-5, 3e-5, 1e-4), 1, part=False, published=(72.7, 63.4, 61.3)
     ),
 )
@@ -192,13 +192,7 @@ def reproduce(
 
 
 def train(
-    task: Any,
-    method: FineTuningMethod,
-    rate: float,
-    forward_passes: int,
-    seed: int,
-    *,
-    validate: bool = False,
+    task: Any, method: Tuning, rate: float, forward_passes: int, seed: int, *, validate: bool = False
 ) -> Trained:
     """Fine-tune a task's model from its pretrained weights.
 
@@ -230,7 +224,7 @@ def train(
 
 
 def _prepared(
-    model: nn.Module, method: FineTuningMethod, rate: float, seed: int
+    model: nn.Module, method: Tuning, rate: float, seed: int
 ) -> tuple[torch.optim.Optimizer, Callable[[Callable[[], torch.Tensor]], float]]:
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     optimizer: Any = method.make(named, rate)
@@ -256,12 +250,7 @@ def _loss(task: Any, model: nn.Module, batch: Any) -> torch.Tensor:
 
 
 def _task(
-    *,
-    seed: int,
-    method: FineTuningMethod | None,
-    train_only: str,
-    shots_per_class: int | None,
-    **options: Any,
+    *, seed: int, method: Tuning | None, train_only: str, shots_per_class: int | None, **options: Any
 ) -> Any:
     sizes: dict[str, Any] = {"shots_per_class": shots_per_class}
     if shots_per_class is None:
@@ -274,7 +263,7 @@ def _task(
     return choose(Kind.TASK, "prompt-classification", chosen)()
 
 
-def _possible() -> Sequence[FineTuningMethod]:
+def _possible() -> Sequence[Tuning]:
     """Return the methods for which everything is installed."""
     if not LORA.missing:
         return METHODS
@@ -282,7 +271,7 @@ def _possible() -> Sequence[FineTuningMethod]:
     return [method for method in METHODS if method.lora_rank is None]
 
 
-def _best_rate(method: FineTuningMethod, tasks: dict[int, Any], forward_passes: int) -> float:
+def _best_rate(method: Tuning, tasks: dict[int, Any], forward_passes: int) -> float:
     """Return the learning rate of the grid with the smallest mean loss; what is no number never wins."""
     means: dict[float, float] = {}
     for rate in method.rates:
@@ -294,7 +283,7 @@ def _best_rate(method: FineTuningMethod, tasks: dict[int, Any], forward_passes: 
     return min(means, key=lambda rate: means[rate])
 
 
-def _peak(task: Any, method: FineTuningMethod, rate: float) -> int:
+def _peak(task: Any, method: Tuning, rate: float) -> int:
     """Return the bytes that training takes beyond the model: state, gradients, and what a step allocates."""
     model = task.build_model().eval()
     batch = next(iter(task.batches("train", rank=0, world_size=1, seed=0)))
@@ -350,9 +339,7 @@ def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values)
 
 
-def _write_runs(
-    path: Path, method: FineTuningMethod, rate: float, seed: int, run: Trained, *, first: bool
-) -> None:
+def _write_runs(path: Path, method: Tuning, rate: float, seed: int, run: Trained, *, first: bool) -> None:
     """Append a run as soon as it is made, so that an interrupted reproduction leaves what it had."""
     fresh = first and seed == 0
     with path.open("w" if fresh else "a", newline="") as file:

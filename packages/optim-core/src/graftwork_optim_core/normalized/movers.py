@@ -14,7 +14,7 @@ from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import local_gradient, local_part
 
 
-class Participant(NamedTuple):
+class Mover(NamedTuple):
     """One parameter with a gradient.
 
     Args:
@@ -83,13 +83,13 @@ def with_gradients(groups: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Tens
             yield name, parameter, gradient, group
 
 
-def participant_of(
+def mover_of(
     name: str, parameter: Tensor, gradient: Tensor, state: dict[str, Any], options: Mapping[str, Any]
-) -> Participant:
-    """Return a participant whose gradient holds the coupled weight decay."""
+) -> Mover:
+    """Return a mover whose gradient holds the coupled weight decay."""
     values = local_part(parameter)
     local = with_decay(parameter, local_gradient(parameter, gradient), options)
-    return Participant(name, parameter, values, local, local_part(state["momentum_buffer"]), state, options)
+    return Mover(name, parameter, values, local, local_part(state["momentum_buffer"]), state, options)
 
 
 def with_decay(parameter: Tensor, local: Tensor, options: Mapping[str, Any]) -> Tensor:
