@@ -40,8 +40,14 @@ TRAINER = {
     "device": "cpu",
     "agents": 4,
 }
-# What is known to be wrong, by the row's name; one that comes right must leave the list.
-KNOWN: Mapping[str, str] = {}
+LOST_STATE = (
+    "state that an optimizer makes in its first step is not found again in a decentralized checkpoint"
+)
+# What is known to be wrong, as patterns of a row's values; one that comes right must leave the list.
+KNOWN: Mapping[Row, str] = {
+    ("decentralized", "*", "adamw", "*", "*"): LOST_STATE,
+    ("decentralized", "*", "sgd", "*", "*"): LOST_STATE,
+}
 
 
 def options_of(kind: str, name: str) -> Mapping[str, Any]:
@@ -193,6 +199,16 @@ def trains_and_resumes(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> Non
     assert not different, f"other bits after resuming: {different[:5]}"
 
 
+def known_fault(row: Row) -> str | None:
+    """Why a row is known to fail."""
+    for pattern, reason in KNOWN.items():
+        if all(
+            fnmatch.fnmatch(value or "", wanted or "") for value, wanted in zip(row, pattern, strict=True)
+        ):
+            return reason
+    return None
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -203,7 +219,7 @@ def trains_and_resumes(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> Non
 def test_a_choice_trains_and_resumes_or_refuses(
     row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reason = next((why for pattern, why in KNOWN.items() if fnmatch.fnmatch(row_id(row), pattern)), None)
+    reason = known_fault(row)
     if reason is None:
         trains_and_resumes(row, tmp_path, monkeypatch)
         return

@@ -57,6 +57,8 @@ class Task(Protocol):
     ``unit``, ``count(batch)``          ``"samples"``, 1: what throughput counts, and how many a batch has
     ``facts()``                         nothing: plain data on the data, kept with the run
     ``batches(...)`` with ``skip``      resuming draws the batches already seen and lets them go
+    ``smallest(folder)``                of the class, the defaults: options (``model`` among them) with which
+                                        it trains in seconds on data that it makes in a folder, for tests
     ==================================  ================================================================
 
     Norms and biases are spared weight decay whatever the groups, see :mod:`graftwork.weight_decay`.

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from graftwork import Direction, GraftworkError
+from graftwork_text import smallest
 from graftwork_text.corpora import Question, QuestionCorpus, QuestionData, find_questions
 from graftwork_text.corpora.held_out import HeldOutFiles
 from graftwork_text.models.pretrained import find_pretrained
@@ -101,6 +103,11 @@ class PromptAnswering(FineTuningTask[Question]):
         self._prompt = self._prompts.for_answers()
         self._calibrate = calibrate
         self._max_new_tokens = max_new_tokens
+
+    @classmethod
+    def smallest(cls, folder: Path) -> dict[str, object]:
+        """Return options with which it trains in seconds, on data that is made in the folder."""
+        return smallest.fine_tuning(folder, smallest.questions(folder))
 
     @cached_property
     def data(self) -> QuestionData:

@@ -65,6 +65,7 @@ def mean_over_tokens(outputs: Tensor, mask: Tensor) -> Tensor:
         outputs: [texts, tokens, width].
         mask: [texts, tokens], 1 where there is a token.
 
+    >>> import torch
     >>> mean_over_tokens(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]])).item()
     2.0
     """

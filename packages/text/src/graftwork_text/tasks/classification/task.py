@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from graftwork import Direction
+from graftwork_text import smallest
 from graftwork_text.corpora import LabelledCorpus, LabelledData, LabelledExample
 from graftwork_text.tasks.classification.artefacts import write_confusion_matrix, write_mistakes
 from graftwork_text.tasks.classification.scoring import Scoring
@@ -36,6 +37,11 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
     }
     corpus: LabelledCorpus
     _selection: ClassSelection
+
+    @classmethod
+    def smallest(cls, folder: Path) -> dict[str, object]:
+        """Return options with which it trains in seconds, on data that is made in the folder."""
+        return smallest.fine_tuning(folder, smallest.labelled(folder))
 
     @property
     @abstractmethod

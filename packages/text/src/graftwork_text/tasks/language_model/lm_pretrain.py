@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graftwork import Choice, Direction, GraftworkError, Supplies
+from graftwork_text import smallest
 from graftwork_text.corpora import find_corpus
 from graftwork_text.tasks.language_model.continuations import logits_of, write_continuations
 from graftwork_text.tasks.language_model.packing import PackedSequences
@@ -97,6 +98,21 @@ class LanguageModelPretraining:
         self._validation_fraction = validation_fraction
         self._evaluation_tokens = evaluation_tokens
         self._cache = cache
+
+    @classmethod
+    def smallest(cls, folder: Path) -> dict[str, Any]:
+        """Return options with which it trains in seconds, on data that is made in the folder."""
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "layers": 1, "heads": 2}
+        return {
+            "model": {"name": "llama-tiny", **sizes},
+            "data": smallest.texts(folder),
+            "sequence_length": 16,
+            "batch_size": 4,
+            "vocabulary_size": 280,
+            "validation_fraction": 0.2,
+            "evaluation_tokens": 128,
+            "cache": str(folder / "cache"),
+        }
 
     @cached_property
     def tokenized(self) -> TokenizedCorpus:
