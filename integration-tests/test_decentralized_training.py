@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from graftwork import GraftworkError, build_recipe, parse_set
+from graftwork import GraftworkError, build_recipe, get_registry, parse_set
 
 PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "graftwork")
 DECENTRALIZED = {
@@ -180,3 +180,19 @@ steps = 4
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "run" / "report.html").is_file()
     assert "decentralized, 3 agents" in (tmp_path / "run" / "environment.json").read_text()
+
+
+@pytest.mark.parametrize("optimizer", [entry.component.name for entry in get_registry().entries("optimizer")])
+def test_an_mlp_goes_with_the_default_selection_of_every_optimizer(
+    optimizer: str, train_here: Callable[..., Path]
+) -> None:
+    digits = {
+        "task": {"name": "image-classification"},
+        "model": {"name": "mlp", "hidden": 16},
+        "optimizer": {"name": optimizer},
+        "trainer": {"name": "decentralized", "agents": 2, "steps": 2, "device": "cpu"},
+    }
+    run = train_here(build_recipe(digits).resolve(), optimizer, resume=False)
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["metric_directions"]["validation/worst_agent_accuracy"] == "higher"
+    assert (run / "artefacts" / "confusion-matrix.csv").is_file()

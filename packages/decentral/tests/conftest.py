@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,19 @@ from graftwork_decentral.strategies import Strategy
 @pytest.fixture(autouse=True)
 def fixed_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def hide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have packages be missing, whether they are installed or not."""
+
+    def hidden(*packages: str) -> None:
+        for package in packages:
+            for module in [one for one in sys.modules if one == package or one.startswith(f"{package}.")]:
+                monkeypatch.delitem(sys.modules, module)
+            monkeypatch.setitem(sys.modules, package, None)
+
+    return hidden
 
 
 def pytest_configure() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graftwork_decentral.tasks.partition import dirichlet_parts, even_parts
+from graftwork_decentral.tasks.partition import Part, dirichlet_parts, even_parts
 
 
 def test_parts_are_disjoint_and_whole() -> None:
@@ -24,3 +24,23 @@ def test_a_small_alpha_gives_an_agent_few_classes(alpha: float, uneven: bool) ->
 def test_an_impossible_partition_is_refused() -> None:
     with pytest.raises(ValueError, match=r"alpha = 0\.01 leaves one of 10 agents"):
         dirichlet_parts(np.zeros(12, dtype=np.int64), 10, 0.01, 0, least=2)
+
+
+class Numbers:
+    def __len__(self) -> int:
+        return 100
+
+    def batch(self, rows: np.ndarray) -> list[int]:
+        return rows.tolist()
+
+
+def test_an_agent_draws_from_its_own_examples_alone() -> None:
+    own = np.array([3, 5, 8, 13, 21])
+    stream = Part(Numbers(), own).shuffled(2, seed=(0, 1))
+    first_two_epochs = [number for _ in range(5) for number in next(stream)]
+    assert sorted(first_two_epochs[:5]) == sorted(first_two_epochs[5:]) == own.tolist()
+
+
+def test_an_agent_with_less_than_a_batch_gives_all_it_has() -> None:
+    stream = Part(Numbers(), np.array([4, 7])).shuffled(50, seed=(0,))
+    assert [sorted(next(stream)) for _ in range(3)] == [[4, 7]] * 3

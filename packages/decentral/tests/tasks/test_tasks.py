@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from graftwork import GraftworkError
@@ -19,6 +22,7 @@ from graftwork_decentral.tasks.hyper_cleaning import HyperCleaningTask
 from graftwork_decentral.tasks.image_classification import ImageClassification
 from graftwork_decentral.tasks.meta_learning import MetaLearningTask
 from graftwork_decentral.tasks.policy_evaluation import PolicyEvaluationTask
+from graftwork_trainer.task_members import directions_of
 
 BILEVEL = [
     HyperCleaningTask(batch_share=0.25),
@@ -146,8 +150,69 @@ def test_resnet_halves_its_images_three_times(norm: str) -> None:
     assert shapes == [(2, 64, 4, 4)]
 
 
-def test_streams_end_an_epoch_before_the_next() -> None:
-    task = ImageClassification(model=mlp, partition="iid", batch_size=13)
+CLASSIFYING = [HyperCleaningTask(), ImageClassification(model=mlp)]
+
+
+@pytest.mark.parametrize("task", CLASSIFYING, ids=name_of)
+def test_metrics_of_rows_are_those_of_all_held_out_images(task: ImageClassification) -> None:
+    model = task.build_model()
+    images = task.held_out
+    batch = images.batch(np.arange(len(images)))
+    with torch.no_grad():
+        logits = model(batch["features"])
+    found = task.evaluate(model)
+    assert found["loss"] == pytest.approx(float(F.cross_entropy(logits, batch["labels"])), rel=1e-6)
+    assert found["accuracy"] == float((logits.argmax(1) == batch["labels"]).double().mean())
+    # However the images are dealt out to batches.
+    pieces = [task.evaluate_rows(model, images.batch(np.arange(first, 497, 5))) for first in range(5)]
+    together = {name: torch.cat([piece[name] for piece in pieces]).detach() for name in pieces[0]}
+    assert task.metrics(together) == pytest.approx(found, rel=1e-6)
+
+
+@pytest.mark.parametrize("task", CLASSIFYING, ids=name_of)
+def test_the_confusion_matrix_counts_every_held_out_image(task: ImageClassification, tmp_path: Path) -> None:
+    model = task.build_model()
+    task.artefacts(model, tmp_path)
+    with (tmp_path / "confusion-matrix.csv").open(newline="") as file:
+        heading, *lines = csv.reader(file)
+    assert heading == ["class", *(f"taken for {label}" for label in range(10))]
+    counts = np.array(lines, dtype=int)[:, 1:]
+    np.testing.assert_array_equal(counts.sum(1), np.bincount(task.held_out.labels))
+    assert np.trace(counts) / 497 == pytest.approx(task.evaluate(model)["accuracy"])
+    # Rows are classes, columns what they are taken for.
+    sevens = task.held_out.batch(np.flatnonzero(task.held_out.labels == 7))
+    assert counts[7].tolist() == model(sevens["features"]).argmax(1).bincount(minlength=10).tolist()
+
+
+@pytest.mark.parametrize("task", ALL, ids=name_of)
+def test_every_metric_has_a_direction(task: ImageClassification) -> None:
+    directions = directions_of(task)
+    assert directions.keys() == task.evaluate(task.build_model()).keys()
+    assert {"loss": "lower", "accuracy": "higher"}.items() >= directions.items()
+
+
+@pytest.mark.parametrize("task", BILEVEL, ids=name_of)
+def test_every_metric_of_both_levels_has_a_direction(task: HyperCleaningTask) -> None:
+    setup = task.bilevel(3)
+    found = setup.evaluate(setup.upper_start, setup.lower_start)
+    assert setup.directions.keys() == found.keys()
+    higher = {name for name, better in setup.directions.items() if better == "higher"}
+    assert higher == {name for name in found if "accuracy" in name or "auc" in name}
+
+
+def test_no_image_is_left_out_of_an_epoch() -> None:
+    task = ImageClassification(model=mlp, partition="iid", batch_size=9)
     stream = iter(task.batches("train", rank=0, world_size=10, seed=0))
-    epoch = torch.cat([batch["features"] for batch in itertools.islice(stream, 10)])
-    assert len({image.numpy().tobytes() for image in epoch}) == 130
+    drawn = torch.cat([batch["features"] for batch in itertools.islice(stream, 30)])[:260]
+    met = Counter(image.numpy().tobytes() for image in drawn)
+    assert len(met) == 130
+    assert set(met.values()) == {2}
+
+
+def test_layers_have_names_that_optimizers_can_select_by() -> None:
+    small = mlp((1, 8, 8), 10)
+    assert [name for name, _ in small.named_parameters()] == [
+        *("hidden.weight", "hidden.bias", "head.weight", "head.bias")
+    ]
+    parts = dict(resnet18((3, 32, 32), 10, width=8).named_children())
+    assert list(parts) == ["stem", "stage1", "stage2", "stage3", "stage4", "pool", "flatten", "head"]

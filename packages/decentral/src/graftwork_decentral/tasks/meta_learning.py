@@ -87,7 +87,7 @@ class MetaLearningTask(LabelledImagesTask):
     @cached_property
     def _sets(self) -> tuple[Images, Images]:
         """Images of training classes, and of new ones, labels from 0 in each."""
-        known, new = _digits() if self._data == "digits" else _from_folder(self._folder)
+        known, new = _seen_and_new_digits() if self._data == "digits" else _from_folder(self._folder)
         for which, images in (("training", known), ("new", new)):
             if images.classes < self._ways:
                 raise GraftworkError(
@@ -248,7 +248,7 @@ def _stacked(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def _digits() -> tuple[Images, Images]:
+def _seen_and_new_digits() -> tuple[Images, Images]:
     train, test = load_images("digits", None, 0)
     features = np.concatenate([train.features, test.features])
     labels = np.concatenate([train.labels, test.labels])

@@ -102,3 +102,18 @@ def test_shipped_configs_name_only_options_that_there_are(toy: Any, name: str) -
     _, chosen = read_study(name, swapped)
     study = chosen()
     assert len(study.cells) >= 6
+
+
+def test_the_figure_is_asked_for_before_anything_is_read(hide: Any) -> None:
+    hide("matplotlib")
+    says = r"^flatness-study needs matplotlib, .*: pip install 'graftwork-decentral\[reproduce\]'$"
+    with pytest.raises(GraftworkError, match=says):
+        run("there-is-no-such-config")
+
+
+def test_data_is_asked_for_before_anything_trains(toy: Any, hide: Any, tmp_path: Path) -> None:
+    hide("sklearn")
+    says = r"^data = 'digits' needs sklearn, .*: pip install 'graftwork-decentral\[reproduce\]'$"
+    with pytest.raises(GraftworkError, match=says):
+        run("digits", "--set", "optimizer.name=toy-sgd", "--out", str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()

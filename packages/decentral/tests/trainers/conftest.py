@@ -1,0 +1,76 @@
+"""The toy plugin, and trainings of recipes in this process."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from graftwork import build_recipe, get_registry, parse_set
+from graftwork.testing import write_plugin
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training left."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return json.loads((self.folder / "environment.json").read_text())
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of the last evaluation."""
+        return json.loads((self.folder / "result.json").read_text())["metrics"]
+
+    def recorded(self, name: str) -> list[float]:
+        lines = map(json.loads, (self.folder / "metrics.jsonl").read_text().splitlines())
+        return [line[name] for line in lines if name in line]
+
+    def weights(self) -> dict[str, Tensor]:
+        from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+        dcp_to_torch_save(max((self.folder / "checkpoints").glob("step-*")), self.folder / "whole.pt")
+        return torch.load(self.folder / "whole.pt", weights_only=True)["model"]
+
+
+@pytest.fixture
+def lines_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    write_plugin(folder, "lines", (Path(__file__).parent / "toy_plugin.py").read_text("utf-8"))
+    monkeypatch.syspath_prepend(str(folder))
+    importlib.invalidate_caches()
+    get_registry.cache_clear()
+    yield
+    sys.modules.pop("graftwork_lines", None)
+    get_registry.cache_clear()
+
+
+@pytest.fixture
+def train(lines_plugin: None, tmp_path: Path) -> Callable[..., Run]:
+    """Train a recipe with options laid over it."""
+    from graftwork_trainer import train
+
+    def run(recipe: Mapping[str, Any], name: str = "run", **options: Any) -> Run:
+        short = {"trainer.device": "cpu", "trainer.log_every": 1, "trainer.evaluate_every": 0, **options}
+        overrides = [
+            parse_set(f"{key.replace('__', '.')}={str(value).lower() if isinstance(value, bool) else value}")
+            for key, value in short.items()
+        ]
+        resolved = build_recipe(recipe, overrides=overrides).resolve()
+        folder = train(resolved, tmp_path / name, resume=False, quiet=True)
+        assert folder is not None
+        return Run(folder)
+
+    return run

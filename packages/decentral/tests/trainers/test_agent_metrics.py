@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graftwork import Direction
+from graftwork_decentral.communication import StackedCommunicator
+from graftwork_decentral.topology import ring
+from graftwork_decentral.trainers.agent_metrics import directions_over_agents, mean_and_worst
+
+AGENTS = StackedCommunicator(ring(3))
+
+
+@pytest.mark.parametrize(("better", "worst"), [("lower", 5.0), ("higher", 1.0)])
+@pytest.mark.parametrize("metric", ["mse", "loss", "accuracy", "wrong_label_auc"])
+def test_which_agent_is_worst_is_said_and_not_guessed(metric: str, better: Direction, worst: float) -> None:
+    own = [{metric: value} for value in (1.0, 3.0, 5.0)]
+    found = mean_and_worst(own, AGENTS, {metric: better})
+    assert found == {f"mean_agent_{metric}": 3.0, f"worst_agent_{metric}": worst}
+
+
+def test_a_metric_without_direction_has_no_worst_agent() -> None:
+    own = [{"loss": 1.0, "share": 0.5}] * 3
+    found = mean_and_worst(own, AGENTS, {"loss": "lower", "never_recorded": "higher"})
+    assert found == {"mean_agent_loss": 1.0, "mean_agent_share": 0.5, "worst_agent_loss": 1.0}
+
+
+def test_what_is_not_finite_in_one_agent_is_seen() -> None:
+    own = [{"loss": 1.0}, {"loss": float("nan")}, {"loss": 2.0}]
+    found = mean_and_worst(own, AGENTS, {"loss": "lower"})
+    assert torch.tensor([found["mean_agent_loss"], found["worst_agent_loss"]]).isnan().all()
+
+
+def test_agents_have_the_directions_of_the_task_behind_its_own() -> None:
+    assert directions_over_agents({"accuracy": "higher", "loss": "lower"}) == {
+        "accuracy": "higher",
+        "loss": "lower",
+        "worst_agent_accuracy": "higher",
+        "mean_agent_accuracy": "higher",
+        "worst_agent_loss": "lower",
+        "mean_agent_loss": "lower",
+    }

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graftwork import GraftworkError, choose
+from graftwork_decentral.communication import StackedCommunicator
+from graftwork_decentral.faults.compressed import Compressed
+from graftwork_decentral.strategies import exact_diffusion, gt_semi_atc
+from graftwork_decentral.trainers.network import Network
+
+CPU = torch.device("cpu")
+
+
+def test_a_network_of_names_alone_is_one() -> None:
+    network = Network(agents=5)
+    communicator = network.connect(network.graphs(), CPU)
+    assert (communicator.agents, communicator.graphs.name) == (5, "ring")
+    assert isinstance(communicator, StackedCommunicator)
+    assert communicator.path == "differences"
+
+
+def test_chosen_parts_are_taken() -> None:
+    network = Network(
+        agents=6,
+        topology=choose("topology", "star"),
+        communicator=choose("communicator", "stacked", {"path": "dense"}),
+    )
+    communicator = network.connect(network.graphs(), CPU)
+    assert (communicator.graphs.name, communicator.path) == ("star", "dense")
+
+
+def test_faults_are_put_around_the_network_and_checked_with_the_strategy() -> None:
+    network = Network(faults=choose("faults", "standard", {"compressor": "sign"}))
+    assert isinstance(network.connect(network.graphs(), CPU, gt_semi_atc()), Compressed)
+    with pytest.raises(GraftworkError, match=r"'exact-diffusion' diverges with faults\.compressor = 'sign'"):
+        network.connect(network.graphs(), CPU, exact_diffusion())
+
+
+@pytest.mark.parametrize(
+    ("on_failure", "processes", "outlives"),
+    [("continue", "3", True), ("continue", "1", False), ("stop", "3", False)],
+)
+def test_several_processes_that_go_on_connect_by_themselves(
+    on_failure: str, processes: str, outlives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    faults = choose("faults", "standard", {"on_failure": on_failure})
+    assert Network(faults=faults).outlives_processes == outlives
+    assert not Network().outlives_processes
