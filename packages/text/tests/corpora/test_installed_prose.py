@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_text.corpora.installed_prose import docstring_prose, installed_prose
+from graftwork_text.corpora.installed_prose import docstring_prose, prose_of_modules
 
 MODULES = ("json", "email", "logging", "concurrent")
 
@@ -90,7 +90,7 @@ def test_agrees_with_the_syntax_tree() -> None:
 
 
 def test_documents_are_files_in_a_stable_order() -> None:
-    first, second = (list(installed_prose(MODULES).read()) for _ in range(2))
+    first, second = (list(prose_of_modules(MODULES).read()) for _ in range(2))
     assert first == second
     identifiers = [document.identifier for document in first]
     assert len(set(identifiers)) == len(identifiers) > 20
@@ -100,7 +100,7 @@ def test_documents_are_files_in_a_stable_order() -> None:
 
 def test_no_paragraph_is_in_two_documents() -> None:
     paragraphs = [
-        text for document in installed_prose(MODULES).read() for text in document.text.split("\n\n")
+        text for document in prose_of_modules(MODULES).read() for text in document.text.split("\n\n")
     ]
     assert len(set(paragraphs)) == len(paragraphs)
 
@@ -108,17 +108,17 @@ def test_no_paragraph_is_in_two_documents() -> None:
 def test_identity_names_versions() -> None:
     import platform
 
-    identity = installed_prose(("json", "pytest")).identity
+    identity = prose_of_modules(("json", "pytest")).identity
     assert identity["json"] == f"{platform.python_implementation()} {platform.python_version()}"
     assert identity["pytest"] == pytest.__version__
 
 
 def test_single_file_module() -> None:
-    (document,) = installed_prose(("argparse",)).read()
+    (document,) = prose_of_modules(("argparse",)).read()
     assert document.identifier == "argparse/argparse.py"
 
 
 @pytest.mark.parametrize("module", ["no_such_module_here", "sys", "no_such.submodule"])
 def test_module_without_source(module: str) -> None:
     with pytest.raises(GraftworkError, match=f"module '{module}' is not installed here or has no Python"):
-        installed_prose((module,))
+        prose_of_modules((module,))

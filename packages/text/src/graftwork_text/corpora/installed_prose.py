@@ -32,7 +32,12 @@ _FEWEST_WORDS = 8
 _PLAIN_SHARE = 0.7
 
 
-def installed_prose(modules: Sequence[str] = (STANDARD_LIBRARY, "torch")) -> Corpus:
+def installed_prose() -> Corpus:
+    """Return the prose of the standard library and torch."""
+    return prose_of_modules((STANDARD_LIBRARY, "torch"))
+
+
+def prose_of_modules(modules: Sequence[str]) -> Corpus:
     """Return the corpus of docstring prose of some modules.
 
     Args:

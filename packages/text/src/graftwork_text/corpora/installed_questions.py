@@ -42,13 +42,13 @@ def _rows(root: Path) -> Rows:
         if any(part.startswith("_") and part != "__init__" for part in parts):
             continue
         module = ".".join(part for part in parts if part != "__init__")
-        sentence_of = _documented_functions(file)
+        sentence_of = documented_functions(file)
         if len(sentence_of) >= _OPTIONS:
             for name, sentence in sentence_of.items():
                 yield f"{module}.{name}", _question(module, name, sentence, sentence_of)
 
 
-def _documented_functions(file: Path) -> dict[str, str]:
+def documented_functions(file: Path) -> dict[str, str]:
     """Names with the first sentences of their docstrings, but for sentences that give the name away."""
     try:
         source = file.read_text("utf-8")

@@ -29,8 +29,15 @@ def registered(kind: str, name: str) -> Choice | None:
 
 
 def names_of(kind: str) -> tuple[str, ...]:
-    """Every registered name of a kind."""
-    return tuple(dict.fromkeys(entry.component.name for entry in get_registry().entries(kind)))
+    """Every registered name of a kind, with its plugin where two have it."""
+    registry = get_registry()
+    contested = registry.contested()
+    return tuple(
+        f"{entry.plugin.name}:{entry.component.name}"
+        if entry.component.reference in contested
+        else entry.component.name
+        for entry in registry.entries(kind)
+    )
 
 
 def near(name: str, kind: str, names: Sequence[str]) -> str:
@@ -44,7 +51,10 @@ def near(name: str, kind: str, names: Sequence[str]) -> str:
     >>> near("bbc-new", "corpus", ["bbc-news"]), near("trainer:bbc-news", "corpus", ["bbc-news"])
     (", did you mean 'bbc-news'?", ", did you mean 'text:bbc-news'?")
     """
+    if name in names:
+        return ""
     if ":" not in name:
         return did_you_mean(name, names)
-    full = [f"{entry.plugin.name}:{entry.component.name}" for entry in get_registry().entries(kind)]
-    return did_you_mean(name, [one for one in full if one.partition(":")[2] in names])
+    entries = get_registry().entries(kind)
+    full = [f"{entry.plugin.name}:{entry.component.name}" for entry in entries]
+    return did_you_mean(name, [one for one in full if one in names or one.partition(":")[2] in names])
