@@ -6,7 +6,7 @@ import torch
 from graftwork import Direction
 from graftwork_decentral.communication import StackedCommunicator
 from graftwork_decentral.topology import ring
-from graftwork_decentral.trainers.agent_metrics import directions_over_agents, mean_and_worst
+from graftwork_decentral.trainers.agent_metrics import mean_and_worst, recorded_over_agents
 
 AGENTS = StackedCommunicator(ring(3))
 
@@ -31,12 +31,16 @@ def test_what_is_not_finite_in_one_agent_is_seen() -> None:
     assert torch.tensor([found["mean_agent_loss"], found["worst_agent_loss"]]).isnan().all()
 
 
-def test_agents_have_the_directions_of_the_task_behind_its_own() -> None:
-    assert directions_over_agents({"accuracy": "higher", "loss": "lower"}) == {
-        "accuracy": "higher",
-        "loss": "lower",
-        "worst_agent_accuracy": "higher",
-        "mean_agent_accuracy": "higher",
-        "worst_agent_loss": "lower",
-        "mean_agent_loss": "lower",
+def test_a_run_says_the_task_first_and_agents_on_held_out_data_alone() -> None:
+    said = recorded_over_agents({"accuracy": "higher", "loss": "lower"})["metric_directions"]
+    assert said == {
+        "validation/accuracy": "higher",
+        "validation/loss": "lower",
+        "train/accuracy": "higher",
+        "train/loss": "lower",
+        "validation/worst_agent_accuracy": "higher",
+        "validation/mean_agent_accuracy": "higher",
+        "validation/worst_agent_loss": "lower",
+        "validation/mean_agent_loss": "lower",
     }
+    assert next(iter(said)) == "validation/accuracy"

@@ -8,18 +8,24 @@ import torch
 
 from graftwork import Direction
 from graftwork_decentral.communication.communicator import Communicator
+from graftwork_trainer.task_members import recorded_directions
 
 
-def directions_over_agents(directions: Mapping[str, Direction]) -> dict[str, Direction]:
-    """Directions of a task's metrics, and behind them those of what :func:`mean_and_worst` makes of them.
+def recorded_over_agents(directions: Mapping[str, Direction]) -> dict[str, dict[str, Direction]]:
+    """Directions as a run keeps them, those of what :func:`mean_and_worst` makes of metrics among them.
 
-    >>> list(directions_over_agents({"accuracy": "higher"}))
-    ['accuracy', 'worst_agent_accuracy', 'mean_agent_accuracy']
+    Args:
+        directions: by the task's own names.
+
+    >>> list(recorded_over_agents({"mse": "lower"})["metric_directions"])[-2:]
+    ['validation/worst_agent_mse', 'validation/mean_agent_mse']
     """
     of_agents = {
-        f"{which}_agent_{name}": better for name, better in directions.items() for which in ("worst", "mean")
+        f"validation/{which}_agent_{name}": better
+        for name, better in directions.items()
+        for which in ("worst", "mean")
     }
-    return {**directions, **of_agents}
+    return {"metric_directions": recorded_directions(directions)["metric_directions"] | of_agents}
 
 
 def mean_and_worst(

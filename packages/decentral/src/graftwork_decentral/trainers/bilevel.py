@@ -11,7 +11,7 @@ from graftwork import Choice, GraftworkError, Task
 from graftwork.resolution import Resolved
 from graftwork_decentral.bilevel.problem import BilevelSettings
 from graftwork_decentral.bilevel.setup import BilevelSetup, BilevelTask
-from graftwork_decentral.trainers.agent_metrics import directions_over_agents
+from graftwork_decentral.trainers.agent_metrics import recorded_over_agents
 from graftwork_decentral.trainers.bilevel_faults import refuse_to_continue, validate_levels
 from graftwork_decentral.trainers.bilevel_optimizer import BilevelOptimizer
 from graftwork_decentral.trainers.bilevel_procedure import BilevelProcedure
@@ -21,7 +21,7 @@ from graftwork_trainer.device import choose_device
 from graftwork_trainer.loop import drive
 from graftwork_trainer.options import LoopOptions
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_trainer.task_members import facts_of, recorded_directions
+from graftwork_trainer.task_members import facts_of
 
 
 class BilevelTrainer:
@@ -84,7 +84,7 @@ class BilevelTrainer:
                 "parallel": f"bilevel, {network.agents} agents",
                 "topology": graphs.name,
                 "method": optimizer.method.name,
-                **recorded_directions(directions_over_agents(setup.directions)),
+                **recorded_over_agents(setup.directions),
                 **facts_of(task),
             }
         )

@@ -16,7 +16,7 @@ from graftwork.resolution import Resolved
 from graftwork_decentral.agents.optimizer import Unsuited
 from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.strategies.strategy import Lazy, Strategy
-from graftwork_decentral.trainers.agent_metrics import directions_over_agents
+from graftwork_decentral.trainers.agent_metrics import recorded_over_agents
 from graftwork_decentral.trainers.checkpoints import AgentCheckpoints
 from graftwork_decentral.trainers.decentralized_procedure import DecentralizedProcedure
 from graftwork_decentral.trainers.making_agents import agents_from, local_optimizer
@@ -25,7 +25,7 @@ from graftwork_trainer.device import choose_device
 from graftwork_trainer.loop import drive
 from graftwork_trainer.options import GradientOptions
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_trainer.task_members import decay_of, directions_of, facts_of, recorded_directions
+from graftwork_trainer.task_members import decay_of, directions_of, facts_of
 
 
 class DecentralizedTrainer:
@@ -92,7 +92,7 @@ class DecentralizedTrainer:
                 "topology": graphs.name,
                 "strategy": strategy.name,
                 **decay_of(optimizer.inners[0]),
-                **recorded_directions(directions_over_agents(directions_of(task))),
+                **recorded_over_agents(directions_of(task)),
                 **facts_of(task),
             }
         )
