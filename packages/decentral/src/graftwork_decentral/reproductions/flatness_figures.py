@@ -53,11 +53,11 @@ def draw_excess_risk(
     of_steps.set(xlabel="steps from the minimum", ylabel="excess risk", yscale="log")
     of_steps.set_title("Leaving a minimum (lazy ring, single samples)", fontsize="medium")
     of_batch.set_xticks(
-        [_place(batch) for batch in BATCHES], [*(f"{batch:g}" for batch in BATCHES[:-1]), "all"]
+        [_position(batch) for batch in BATCHES], [*(f"{batch:g}" for batch in BATCHES[:-1]), "all"]
     )
     of_batch.annotate(
         "centralized: 0",
-        (_place(math.inf) - 0.35, 3.2e-5),
+        (_position(math.inf) - 0.35, 3.2e-5),
         color=_COLOURS["centralized"],
         ha="center",
         fontsize="small",
@@ -82,14 +82,14 @@ def draw_excess_risk(
 def _batches(axes: Any, rows: Sequence[RiskRow], colour: str) -> None:
     # Where the exact value is zero there is nothing that a logarithmic axis could show.
     shown = [row for row in rows if row.exact > 0]
-    axes.plot([_place(row.batch_size) for row in shown], [row.exact for row in shown], color=colour)
+    axes.plot([_position(row.batch_size) for row in shown], [row.exact for row in shown], color=colour)
     found = [row for row in shown if row.simulated is not None]
     axes.plot(
-        [_place(row.batch_size) for row in found], [row.simulated for row in found], "o", color=colour, ms=5
+        [_position(row.batch_size) for row in found], [row.simulated for row in found], "o", color=colour, ms=5
     )
 
 
-def _place(batch_size: float) -> float:
+def _position(batch_size: float) -> float:
     return math.log2(batch_size) if math.isfinite(batch_size) else math.log2(BATCHES[-2]) + 2
 
 
