@@ -135,8 +135,8 @@ def _rows(paths: Mapping[str, Path]) -> dict[str, Rows]:
 
 
 def _placed(path: Path) -> Rows:
-    for place, row in records(path):
-        yield f"{path}, {place}", row
+    for line, row in records(path):
+        yield f"{path}, line {line}", row
 
 
 def _question(where: str, row: Mapping[str, Any], fields: Sequence[str]) -> Question:

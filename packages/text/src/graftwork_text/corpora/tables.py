@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,22 +96,22 @@ def _rows(
     path: Path, text_columns: tuple[str, ...], label_column: str
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     wanted = (*text_columns, label_column)
-    for place, row in records(path):
+    for line, row in records(path):
         missing = [column for column in wanted if not isinstance(row.get(column), (str, int))]
         if missing:
             raise GraftworkError(
-                f"{path}, {place}: no text or label in column {missing[0]!r}"
+                f"{path}, line {line}: no text or label in column {missing[0]!r}"
                 f"{did_you_mean(missing[0], [str(column) for column in row])}; its columns are "
                 f"{', '.join(map(str, row))} (options text_columns and label_column name those to read)"
             )
         label = str(row[label_column]).strip()
         if not label:
-            raise GraftworkError(f"{path}, {place}: the label in column {label_column!r} is empty")
+            raise GraftworkError(f"{path}, line {line}: the label in column {label_column!r} is empty")
         yield tuple(str(row[column]) for column in text_columns), label
 
 
-def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The rows of a table, each with its place in the file (``line 7``) for messages.
+def records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows of a table, each with the number of its line.
 
     Args:
         path: a ``.csv``, ``.tsv`` or ``.jsonl`` file.
@@ -133,18 +133,21 @@ def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 else csv.DictReader(stream, strict=True)
             )
             for row in reader:
-                yield f"line {reader.line_num}", row
+                yield reader.line_num, row
     except UnicodeDecodeError as error:
-        raise GraftworkError(
-            f"{path}: not UTF-8 text (byte {error.start}: {error.reason}); convert it to UTF-8"
-        ) from error
+        raise not_utf8(path, error) from error
     except csv.Error as error:
         raise GraftworkError(f"{path}: not a table: {error}") from error
     except OSError as error:
         raise GraftworkError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _objects(path: Path, lines: Iterator[str] | Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def not_utf8(path: Path, error: UnicodeDecodeError) -> GraftworkError:
+    """What to say of a file in another encoding."""
+    return GraftworkError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason}); convert it to UTF-8")
+
+
+def _objects(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -154,4 +157,4 @@ def _objects(path: Path, lines: Iterator[str] | Any) -> Iterator[tuple[str, Mapp
             raise GraftworkError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(row, dict):
             raise GraftworkError(f"{path}, line {number}: expected an object, got {line.strip()[:60]}")
-        yield f"line {number}", row
+        yield number, row

@@ -8,7 +8,6 @@ documents. In a ``.jsonl`` file every line is an object whose ``text`` is a docu
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora.corpus import Corpus, Document
+from graftwork_text.corpora.tables import not_utf8, records
 
 TEXT_SUFFIXES = (".txt", ".md")
 LINES_SUFFIXES = (".jsonl",)
@@ -83,40 +83,22 @@ def _gathered(text: str) -> Iterator[str]:
 
 
 def _lines(file: Path, place: str) -> Iterator[Document]:
-    with file.open(encoding="utf-8") as stream:
-        try:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield Document(f"{place}#{number:06d}", _text_of_line(line, file, number))
-        except UnicodeDecodeError as error:
-            raise _not_utf8(file, error) from error
-
-
-def _text_of_line(line: str, file: Path, number: int) -> str:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise GraftworkError(f"{file}, line {number}: not JSON ({error})") from error
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        keys = (
-            f"its keys are {', '.join(map(repr, row))}"
-            if isinstance(row, dict)
-            else f"got {line.strip()[:60]}"
-        )
-        raise GraftworkError(f"{file}, line {number}: expected an object with a string 'text'; {keys}")
-    # JSON can spell half a character (a lone surrogate), which UTF-8 cannot.
-    return str(row["text"]).encode("utf-8", "replace").decode("utf-8")
+    for number, row in records(file):
+        if not isinstance(row.get("text"), str):
+            raise GraftworkError(
+                f"{file}, line {number}: expected an object with a string 'text'; its keys are "
+                f"{', '.join(map(repr, row))}"
+            )
+        # JSON can spell half a character (a lone surrogate), which UTF-8 cannot.
+        text = str(row["text"]).encode("utf-8", "replace").decode("utf-8")
+        yield Document(f"{place}#{number:06d}", text)
 
 
 def _text(file: Path) -> str:
     try:
         return file.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise _not_utf8(file, error) from error
-
-
-def _not_utf8(file: Path, error: UnicodeDecodeError) -> GraftworkError:
-    return GraftworkError(f"{file}: not UTF-8 text (byte {error.start}: {error.reason}); convert it to UTF-8")
+        raise not_utf8(file, error) from error
 
 
 def _digest(path: Path, files: list[Path]) -> str:

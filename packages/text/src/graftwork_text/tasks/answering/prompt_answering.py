@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from graftwork import Direction, GraftworkError
-from graftwork_text import smallest
 from graftwork_text.corpora import Question, QuestionCorpus, QuestionData, find_questions
 from graftwork_text.corpora.held_out import HeldOutFiles
 from graftwork_text.models.pretrained import find_pretrained
+from graftwork_text.sources import smallest
 from graftwork_text.tasks.answering.encoded import choices, free_answers, right_answers
 from graftwork_text.tasks.answering.generation import answers_of, continued_greedily, line_ends
 from graftwork_text.tasks.answering.marking import best_f1, exact_match

@@ -31,11 +31,7 @@ from graftwork_text.tasks.fine_tuning.selection import ClassSelection
 
 _PACKAGE = __name__.rpartition(".")[0]
 ScoringName = Literal["auto", "masked-lm", "causal-lm", "similarity"]
-_LOADED_AS = {
-    "masked-lm": "AutoModelForMaskedLM",
-    "causal-lm": "AutoModelForCausalLM",
-    "similarity": "AutoModel",
-}
+_HEADS = {"masked-lm": "AutoModelForMaskedLM", "causal-lm": "AutoModelForCausalLM"}
 
 
 class PromptClassification(ClassificationTask):
@@ -122,7 +118,10 @@ class PromptClassification(ClassificationTask):
         Raises:
             GraftworkError: the weights lack that head, so that it would be random.
         """
-        model, missing = self._load()
+        dtype, head = self._compute.dtype, _HEADS.get(self.scoring_name)
+        model, missing = (
+            self.pretrained.load(head, dtype=dtype) if head else self.pretrained.load_encoder(dtype=dtype)
+        )
         if missing:
             raise GraftworkError(
                 f"model {self.pretrained.name!r} has no weights for {', '.join(sorted(missing)[:3])}, which "
@@ -141,16 +140,6 @@ class PromptClassification(ClassificationTask):
             "prompts": self._prompts.name,
             "prompts_sha256": self._prompts.sha256,
         }
-
-    def _load(self) -> tuple[nn.Module, frozenset[str]]:
-        loaded_as = _LOADED_AS[self.scoring_name]
-        if self.scoring_name == "similarity":
-            # A pooling layer that nothing reads would get no gradient, which DDP refuses.
-            try:
-                return self.pretrained.load(loaded_as, dtype=self._compute.dtype, add_pooling_layer=False)
-            except TypeError:
-                pass
-        return self.pretrained.load(loaded_as, dtype=self._compute.dtype)
 
     def _scoring_of_model(self) -> str:
         if self.pretrained.is_sentence_encoder():

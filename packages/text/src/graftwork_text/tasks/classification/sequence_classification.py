@@ -129,12 +129,7 @@ class SequenceClassification(ClassificationTask):
         return {**super().facts(), "pooling": self.pooling}
 
     def _mean_pooled(self, classes: int) -> nn.Module:
-        try:
-            encoder, missing = self.pretrained.load(
-                "AutoModel", dtype=self._compute.dtype, add_pooling_layer=False
-            )
-        except TypeError:
-            encoder, missing = self.pretrained.load("AutoModel", dtype=self._compute.dtype)
+        encoder, missing = self.pretrained.load_encoder(dtype=self._compute.dtype)
         if missing:
             raise GraftworkError(
                 f"model {self.pretrained.name!r} lacks weights for {', '.join(sorted(missing)[:3])}: the "

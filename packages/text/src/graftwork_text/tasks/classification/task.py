@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from graftwork import Direction
-from graftwork_text import smallest
 from graftwork_text.corpora import LabelledCorpus, LabelledData, LabelledExample
+from graftwork_text.sources import smallest
 from graftwork_text.tasks.classification.artefacts import write_confusion_matrix, write_mistakes
 from graftwork_text.tasks.classification.scoring import Scoring
 from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded

@@ -87,23 +87,27 @@ def stacked(continuations: Sequence[Continuation], encoder: TextEncoder) -> Batc
     return {**batch, "option_mask": option_mask.long()}
 
 
-def last_logits(model: nn.Module, batch: Batch, count: int) -> Tensor:
-    """What a causal model predicts at the last places; [rows, count or more, vocabulary].
+def causal_output(model: nn.Module, tokens: Tensor, mask: Tensor, *, keep: int, **others: Any) -> Any:
+    """What a causal model says of the last tokens of rows that are padded on the left.
 
     Args:
         model: a causal language model.
-        batch: ``input_ids`` and ``attention_mask``, padded on the left.
-        count: how many places.
+        tokens: int64 [rows, tokens], the last ones of each row.
+        mask: [rows, all tokens], 1 where there is a token.
+        keep: at how many of the last places its logits are wanted; it may give more.
+        **others: further arguments of the model.
     """
-    arguments: dict[str, Any] = {
-        "input_ids": batch["input_ids"],
-        "attention_mask": batch["attention_mask"],
-    }
+    arguments: dict[str, Any] = {"input_ids": tokens, "attention_mask": mask, **others}
     if accepts(model, "position_ids"):
-        arguments["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
+        arguments["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
     if accepts(model, "logits_to_keep"):
-        arguments["logits_to_keep"] = count
-    logits: Tensor = model(**arguments).logits
+        arguments["logits_to_keep"] = keep
+    return model(**arguments)
+
+
+def last_logits(model: nn.Module, batch: Batch, count: int) -> Tensor:
+    """What a causal model predicts at the last places; [rows, count or more, vocabulary]."""
+    logits: Tensor = causal_output(model, batch["input_ids"], batch["attention_mask"], keep=count).logits
     return logits
 
 

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graftwork import Choice, Direction, GraftworkError, Supplies
-from graftwork_text import smallest
 from graftwork_text.corpora import find_corpus
+from graftwork_text.sources import smallest
 from graftwork_text.tasks.language_model.continuations import logits_of, write_continuations
 from graftwork_text.tasks.language_model.packing import PackedSequences
 from graftwork_text.tasks.language_model.token_cache import TokenizedCorpus, open_tokenized
