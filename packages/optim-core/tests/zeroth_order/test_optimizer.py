@@ -385,6 +385,21 @@ def test_evaluation_shows_the_movement_and_writes_nothing(make: Make) -> None:
 
 
 @every_backend
+def test_evaluation_shows_the_movement_to_functions_that_have_no_side_path_too(make: Make) -> None:
+    model, optimizer = begin(partial(make, weight_decay=0.5), torch.float64)
+    train(model, optimizer, 0, 5)
+    before = weights(model)
+    optimizer.eval()
+    seen = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    added = [(1 * parameter).sum() for parameter in model.parameters()]
+    optimizer.train()
+    assert_equal(weights(model), before)
+    optimizer.merge()
+    torch.testing.assert_close(seen, torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(added, [parameter.detach().sum() for parameter in model.parameters()])
+
+
+@every_backend
 def test_merging_at_any_time_changes_nothing_but_rounding(make: Make) -> None:
     make = partial(make, momentum=0.5, weight_decay=0.5)
     model, optimizer = begin(make, torch.float64)

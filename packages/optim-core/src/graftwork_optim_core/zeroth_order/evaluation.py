@@ -221,7 +221,11 @@ class Evaluation:
         self._set_ends(0.0)
         with self.path:
             self.path.at(0)
-            yield
+            self.path.shows_whole = True
+            try:
+                yield
+            finally:
+                self.path.shows_whole = False
 
     def close(self) -> None:
         """Take the hooks off the model."""

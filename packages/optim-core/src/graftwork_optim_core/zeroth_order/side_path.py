@@ -108,6 +108,8 @@ class SidePath(TorchFunctionMode):
         self.samples = 0
         # Until a first pass was recorded, matrices without a side path have nothing beside them.
         self.strict = False
+        # Whether functions without a side path are given whole matrices: where nothing is perturbed.
+        self.shows_whole = False
         self._position = 0
         self._values: dict[int, dict[int, Tensor]] = {}
         self._vectors = {key: weight for key, weight in weights.items() if weight.right is None}
@@ -189,10 +191,18 @@ class SidePath(TorchFunctionMode):
         weight = self.weights.get(id(tensor))
         if weight is None:
             return tensor
-        if weight.right is not None:
-            self._use_otherwise(weight, "a function that adds or scales by it")
-            return tensor
-        return self.value_at(weight, self.end)
+        if weight.right is None:
+            return self.value_at(weight, self.end)
+        if self.shows_whole and not weight.site.additive:
+            return self._whole(weight, weight.right)
+        self._use_otherwise(weight, "a function that adds or scales by it")
+        return tensor
+
+    def _whole(self, weight: SideWeight, right: Tensor) -> Tensor:
+        """Return a matrix with what lies beside it added."""
+        base = weight.site.parameter.detach()
+        beside = (weight.ends[self.end] @ right.t().to(weight.ends[self.end].dtype)).view(base.shape)
+        return torch.add(beside, base, alpha=weight.decay).to(base.dtype)
 
     def value_at(self, weight: SideWeight, end: int) -> Tensor:
         """Return a vector's value at an end."""
@@ -255,7 +265,8 @@ class SidePath(TorchFunctionMode):
             return function(*args, **kwargs)
         name = getattr(function, "__name__", str(function))
         for weight in self._matrices((args, tuple(kwargs.values()))):
-            self._use_otherwise(weight, name)
+            if not self.shows_whole or weight.site.additive:
+                self._use_otherwise(weight, name)
         substituted = self._substituted(args)
         if substituted is not args:
             self.refuse_doubled(f"{name} uses a perturbed vector")
