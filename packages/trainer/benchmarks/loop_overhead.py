@@ -141,7 +141,7 @@ def main(rounds: int, steps: int) -> None:
     overhead, error = statistics.mean(ratios) - 1, statistics.stdev(ratios) / rounds**0.5
     verdict = "met" if overhead < BAR else "MISSED"
     print(
-        f"overhead {overhead:+.2%} ± {error:.2%} (mean of {rounds} rounds, standard error; bar {BAR:.0%}: {verdict})"
+        f"overhead {overhead:+.2%} ± {error:.2%} (mean of rounds, standard error; bar {BAR:.0%}: {verdict})"
     )
 
 
