@@ -6,7 +6,7 @@ a matched training loss. :func:`write_report` puts means and spreads over seeds 
 
 What such a study can show depends on its size. A perceptron on digits shows that agents' training loss and
 excess risk are ordered centralized < diffusion < consensus, and that disagreement costs more than the theory
-of quadratics says: 1.6 to 1.8 times (config digits, means over two seeds), 2 to 7 times where batches of 4
+of quadratics says: 1.6 to 1.9 times (config digits, means over two seeds), 1.9 to 6 times where batches of 4
 lead away from a common minimum (config escape, one seed). It does not settle whether decentralized training
 ends flatter or more accurate: the order of Hessian traces changes with the batch size, and accuracies differ
 by little more than the noise, if at all in favour of centralized.
