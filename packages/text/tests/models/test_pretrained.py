@@ -11,7 +11,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from graftwork import GraftworkError, MissingExtraError
-from graftwork_text.models.packaged import smollm2_135m
+from graftwork_text.models.packaged import minilm, smollm2_135m
 from graftwork_text.models.pretrained import find_pretrained
 
 
@@ -24,12 +24,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_shipped_names_say_where_they_come_from_before_anything_is_fetched() -> None:
-    for name in ("minilm", "smollm2-135m"):
-        identity = find_pretrained(name).identity
-        assert "==" in identity["package"]
-        assert len(identity["sha256"]) == 64
-    assert find_pretrained("smollm2-135m").identity["weights"] == "dequantised Q4_1"
+def test_shipped_weights_say_where_they_come_from_before_anything_is_fetched() -> None:
+    for weights in (minilm, smollm2_135m):
+        assert "==" in weights.identity["package"]
+        assert len(weights.identity["sha256"]) == 64
+    assert find_pretrained("minilm").identity == minilm.identity
+    assert smollm2_135m.identity["weights"] == "dequantised Q4_1"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer
 
-from graftwork_text.tasks.fine_tuning.encoding import TextEncoder, padded
+from graftwork_text.tasks.fine_tuning.encoding import Encoded, TextEncoder, padded
 
 
 def test_special_tokens_are_those_that_the_tokenizer_puts_around_a_text(
@@ -63,3 +64,13 @@ def test_widths_are_multiples_of_eight_within_the_longest_allowed(
     batch = padded([[1] * longest, [1]], padding=0, side="left", max_length=max_length)
     assert batch["input_ids"].shape == (2, width)
     assert batch["input_ids"].dtype == torch.int64
+
+
+def test_the_shortest_come_first_and_batches_say_which_they_are() -> None:
+    encoded = Encoded([3, 1, 2, 1], lambda rows: {"places": torch.from_numpy(rows) * 10})
+    ordered = encoded.shortest_first()
+    assert list(ordered.lengths) == [1, 1, 2, 3]
+    batch = ordered.batch(np.array([0, 3]))
+    assert batch["places"].tolist() == [10, 0]
+    assert batch["sample"].tolist() == [1, 0]
+    assert "sample" not in encoded.batch(np.array([0]))
