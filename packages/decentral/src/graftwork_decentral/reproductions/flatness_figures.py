@@ -85,7 +85,11 @@ def _batches(axes: Any, rows: Sequence[RiskRow], colour: str) -> None:
     axes.plot([_position(row.batch_size) for row in shown], [row.exact for row in shown], color=colour)
     found = [row for row in shown if row.simulated is not None]
     axes.plot(
-        [_position(row.batch_size) for row in found], [row.simulated for row in found], "o", color=colour, ms=5
+        [_position(row.batch_size) for row in found],
+        [row.simulated for row in found],
+        "o",
+        color=colour,
+        ms=5,
     )
 
 
