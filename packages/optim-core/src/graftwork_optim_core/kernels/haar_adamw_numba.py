@@ -15,11 +15,9 @@ neighbours, so that LLVM makes vector instructions of it. A weight is cut into p
 is summed over a weight is summed within a part and then over the parts in their order, so that no number of
 threads changes a bit of a result.
 
-Where the growth of the direction's norm is limited, the norm must be known before a weight moves. To take it
-from the gradient and the averages in a pass of its own, :func:`haar_adamw_measure`, costs little, since some
-pass must find out first whether the gradient is finite. To move first and take back what was too much,
-:func:`haar_adamw_correct`, costs nothing where the limit is not met and most of a step where it is.
-:func:`haar_adamw_steps` does the former.
+Where the growth of the direction's norm is limited, the norm must be known before a weight moves. It is taken
+from the gradient and the averages in a pass of its own, which costs little, since some pass must find out
+first whether the gradient is finite.
 
 Shapes: values and gradient ``[rows, width]``, averages ``[rows, blocks]`` with ``blocks = ceil(width / B)``;
 the last block of a row may be short. All four in float32 or all in float64, rows contiguous in themselves,
@@ -57,7 +55,7 @@ _PART = 1 << 15
 _ALONE = 1 << 17
 """Elements below which waking a second thread costs more than it saves."""
 
-_CHECK, _COARSE_CHECK, _MEASURE, _STEP, _MEASURED_STEP, _CORRECT = range(6)
+_CHECK, _COARSE_CHECK, _MEASURE, _STEP = range(4)
 
 _JOB = np.dtype(
     [
@@ -253,17 +251,8 @@ def _sum_of_squares(numbers: Any, zero: Any, count: int) -> Any:
 
 
 @_inner("contract", "reassoc")
-def _direction_square(mean: Any, mean_square: Any, eps: Any, count: int) -> float:
-    total = 0.0
-    for i in range(count):
-        quotient = np.float64(mean[i] / (np.sqrt(mean_square[i]) + eps))
-        total += quotient * quotient
-    return total
-
-
-@_inner("contract", "reassoc")
 def _next_direction_square(coarse: Any, mean: Any, mean_square: Any, constants: Any, count: int) -> float:
-    """Return what :func:`_direction_square` will be after :func:`_accumulate`."""
+    """Return the squared norm of ``mean / (sqrt(mean_square) + eps)`` after :func:`_accumulate`."""
     total = 0.0
     for i in range(count):
         next_mean = mean[i] + constants.rest1 * (coarse[i] - mean[i])
@@ -286,13 +275,6 @@ def _accumulate(coarse: Any, mean: Any, mean_square: Any, constants: Any, count:
 def _invert_roots(mean_square: Any, inverse: Any, constants: Any, factor: Any, count: int) -> None:
     for i in range(count):
         inverse[i] = constants.one / (np.sqrt(mean_square[i]) + constants.eps) * factor
-
-
-@_inner("contract")
-def _descend_plain(values: Any, mean: Any, mean_square: Any, eps: Any, rule: Any, count: int) -> None:
-    for i in range(count):
-        update = mean[i] / (np.sqrt(mean_square[i]) + eps) * rule.root_factor
-        values[i] = (values[i] - rule.rate * update) * rule.kept
 
 
 @_inner("contract")
@@ -380,14 +362,14 @@ def _work(
     mode: int,
     part: int,
 ) -> tuple[float, float]:
-    """Do one of the six things to one part of a weight.
+    """Do one of the four things to one part of a weight.
 
     Returns:
         A number that is finite if the gradient is, and the squared norm of the direction; each 0 where the
         thing to do does not find it.
     """
     constants = _constants(settings)
-    zero, one, eps = constants.zero, constants.one, constants.eps
+    zero, one = constants.zero, constants.one
     tile = len(scratch) // 6
     room = _array(scratch.ctypes.data, zero, 6 * tile)
     rule = _rule(job, constants, room, rate, kept, level, guard, climb)
@@ -434,13 +416,10 @@ def _work(
             if mode == _MEASURE:
                 square += _next_direction_square(coarse, mean, mean_square, constants, number)
                 continue
-            if level == 0 and mode != _CORRECT:
+            if level == 0:
                 _step_plain(values, coarse, mean, mean_square, constants, rule, count)
-            elif level == 0:
-                _descend_plain(values, mean, mean_square, eps, rule, count)
             else:
-                if mode != _CORRECT:
-                    _accumulate(coarse, mean, mean_square, constants, number)
+                _accumulate(coarse, mean, mean_square, constants, number)
                 _invert_roots(mean_square, inverse, constants, rule.root_factor, number)
                 if level == 1:
                     _descend_by_twos(values, gradient, coarse, mean, inverse, rule, guard, count)
@@ -453,8 +432,6 @@ def _work(
                     _descend_by_fours(
                         values, gradient, coarse_fours, mean_fours, inverse_fours, rule, guard, count
                     )
-            if mode == _MEASURED_STEP:
-                square += _direction_square(mean, mean_square, eps, number)
     return extent, square
 
 
@@ -473,7 +450,7 @@ def _work_on_parts(
     last: int,
     sums: Any,
 ) -> None:
-    """Do one of the six things to some parts of the first weight; results go to ``sums`` ``[parts, 2]``."""
+    """Do one of the four things to some parts of the first weight; results go to ``sums`` ``[parts, 2]``."""
     for part in range(first, last):
         sums[part] = _work(jobs[0], settings, scratch, rate, kept, level, guard, climb, mode, part)
 
@@ -590,183 +567,6 @@ def haar_adamw_steps(
     return list(map(WeightStep, (jobs["moved"] != 0).tolist(), jobs["norm"].tolist()))
 
 
-def finite_extent(gradient: Tensor, level: int) -> float:
-    """Return a number that is finite if the gradient is and the square of its coarse norm does not overflow.
-
-    Args:
-        gradient: ``[rows, width]``.
-        level: a block is ``2 ** level`` columns.
-
-    Raises:
-        ValueError: the gradient is no matrix of float32 or float64 with contiguous rows on the CPU.
-
-    >>> finite_extent(torch.tensor([[1.0, 3.0, 2.0]]), level=1)
-    14.0
-    >>> finite_extent(torch.tensor([[1.0, 3.0, torch.nan]]), level=1)
-    inf
-    """
-    settings = _settings(gradient.dtype, level, (0.0, 0.0), 0.0)
-    rows, width = _require_matrix("gradient", gradient)
-    stride = gradient.stride(0)
-    # Neither values nor averages are looked at.
-    places = (0, gradient.data_ptr(), 0, 0, 0, stride, 0, 0, *_cut(rows, width, level, stride == width))
-    jobs = np.array([(*places, 1.0, 1.0, 0.0, 1.0, 0.0, False)], _JOB)
-    for mode in (_CHECK, _COARSE_CHECK):
-        extent, _ = _run(jobs, settings, (level, False, False), mode)
-        if extent <= _largest(settings):
-            return extent
-    return math.inf
-
-
-def haar_adamw_measure(
-    gradient: Tensor,
-    mean: Tensor,
-    mean_square: Tensor,
-    *,
-    level: int,
-    betas: tuple[float, float],
-    eps: float,
-    maximize: bool,
-) -> tuple[float, float]:
-    """Return what has to be known of a weight before it moves; nothing is written.
-
-    Args:
-        gradient: ``[rows, width]``.
-        mean: running mean of the coarse gradient before the step, ``[rows, blocks]``.
-        mean_square: running mean of its square, likewise.
-        level: a block is ``2 ** level`` columns.
-        betas: decay of the mean and of the mean square.
-        eps: added to the root.
-        maximize: climb instead of descend.
-
-    Returns:
-        A number that is finite exactly if :func:`finite_extent` is, and the squared norm of the direction
-        ``mean / (sqrt(mean_square) + eps)`` after the step.
-
-    Raises:
-        ValueError: shapes, strides, dtypes or devices do not fit together.
-
-    >>> gradient, mean, mean_square = torch.ones(1, 4), torch.zeros(1, 1), torch.zeros(1, 1)
-    >>> options = {"level": 2, "betas": (0.5, 0.5), "eps": 1e-20, "maximize": False}
-    >>> extent, square = haar_adamw_measure(gradient, mean, mean_square, **options)
-    >>> extent, round(square, 6)
-    (4.0, 0.5)
-    """
-    settings = _settings(gradient.dtype, level, betas, eps)
-    jobs = _one_job((gradient, gradient, mean, mean_square), level)
-    extent, square = _run(jobs, settings, (level, False, maximize), _MEASURE)
-    return extent if extent <= _largest(settings) else math.inf, square
-
-
-def haar_adamw_step(
-    values: Tensor,
-    gradient: Tensor,
-    mean: Tensor,
-    mean_square: Tensor,
-    *,
-    level: int,
-    guard: bool,
-    betas: tuple[float, float],
-    eps: float,
-    mean_correction: float,
-    root_correction: float,
-    rate: float,
-    kept: float,
-    maximize: bool,
-    measure_norm: bool,
-) -> float:
-    """Make one step of one weight, in place, whatever its gradient is and without a limiter.
-
-    Args:
-        values: ``[rows, width]``.
-        gradient: likewise.
-        mean: running mean of the coarse gradient, ``[rows, blocks]``.
-        mean_square: running mean of its square, likewise.
-        level: a block is ``2 ** level`` columns; 0 is plain Adam.
-        guard: bound the details and leave the mean's bias correction out of them (``detail_guard="auto"``).
-        betas: decay of the mean and of the mean square.
-        eps: added to the root, greater than 0.
-        mean_correction: see :class:`Numbers`.
-        root_correction: likewise.
-        rate: ``lr * scale``, divided by the limiter's divisor where that is known already.
-        kept: see :class:`Numbers`.
-        maximize: climb instead of descend.
-        measure_norm: whether the norm of the direction is wanted.
-
-    Returns:
-        The squared norm of ``mean / (sqrt(mean_square) + eps)`` after the step; 0 if not wanted.
-
-    Raises:
-        ValueError: shapes, strides, dtypes or devices do not fit together.
-
-    >>> values, gradient = torch.zeros(1, 4), torch.ones(1, 4)
-    >>> mean, mean_square = torch.zeros(1, 1), torch.zeros(1, 1)
-    >>> options = {"level": 2, "guard": True, "betas": (0.5, 0.5), "eps": 1e-20, "maximize": False}
-    >>> numbers = {"mean_correction": 2.0, "root_correction": 0.5**0.5, "rate": 0.25, "kept": 0.5}
-    >>> square = haar_adamw_step(
-    ...     values, gradient, mean, mean_square, **options, **numbers, measure_norm=True
-    ... )
-    >>> round(square, 6), values
-    (0.5, tensor([[-0.0625, -0.0625, -0.0625, -0.0625]]))
-    """
-    settings = _settings(values.dtype, level, betas, eps)
-    jobs = _one_job((values, gradient, mean, mean_square), level, mean_correction, root_correction)
-    mode = _MEASURED_STEP if measure_norm else _STEP
-    _, square = _run(jobs, settings, (level, guard, maximize), mode, rate, kept)
-    torch.autograd.graph.increment_version(values)
-    return square
-
-
-def haar_adamw_correct(
-    values: Tensor,
-    gradient: Tensor,
-    mean: Tensor,
-    mean_square: Tensor,
-    *,
-    level: int,
-    guard: bool,
-    eps: float,
-    mean_correction: float,
-    root_correction: float,
-    rate: float,
-    kept: float,
-    maximize: bool,
-    excess: float,
-) -> None:
-    """Take back what a step of :func:`haar_adamw_step` did too much: ``W <- W + kept rate (1 - 1/q) U``.
-
-    Args:
-        values: as the step left them.
-        gradient: as the step was given it.
-        mean: as the step left it.
-        mean_square: likewise.
-        level: as in the step; so are those that follow.
-        guard: likewise.
-        eps: likewise.
-        mean_correction: likewise.
-        root_correction: likewise.
-        rate: likewise.
-        kept: likewise.
-        maximize: likewise.
-        excess: ``1 - 1 / q`` with the divisor q of the limiter.
-
-    Raises:
-        ValueError: shapes, strides, dtypes or devices do not fit together.
-
-    >>> values, gradient, average = torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 1)
-    >>> numbers = {"mean_correction": 1.0, "root_correction": 1.0, "rate": 0.5, "kept": 1.0, "excess": 0.5}
-    >>> haar_adamw_correct(
-    ...     *(values, gradient, average, average), level=1, guard=True, eps=1e-20, maximize=False, **numbers
-    ... )
-    >>> values
-    tensor([[0.1768, 0.1768]])
-    """
-    settings = _settings(values.dtype, level, (0.0, 0.0), eps)
-    jobs = _one_job((values, gradient, mean, mean_square), level, mean_correction, root_correction)
-    _run(jobs, settings, (level, guard, maximize), _CORRECT, -kept * rate * excess, 1.0)
-    torch.autograd.graph.increment_version(values)
-
-
 _Common = tuple[int, bool, bool]
 
 
@@ -787,7 +587,7 @@ def _advance_together(jobs: Any, settings: Any, common: _Common, limit: float) -
 def _run(
     jobs: Any, settings: Any, common: _Common, mode: int, rate: float = 0.0, kept: float = 1.0
 ) -> tuple[float, float]:
-    """Do one of the six things to all parts of the only weight, shared by all threads."""
+    """Do one of the four things to all parts of the only weight, shared by all threads."""
     parts = int(jobs["parts"][0])
     sums = np.empty((parts, 2))
     threads = min(parts, torch.get_num_threads()) if parts * _PART >= _ALONE else 1
@@ -862,16 +662,6 @@ def _largest(settings: Any) -> float:
 
 def _scratch(settings: Any, level: int) -> Any:
     return np.empty(6 * max(_TILE, 1 << level), settings.dtype)
-
-
-def _one_job(
-    weight: tuple[Tensor, ...],
-    level: int,
-    mean_correction: float = 1.0,
-    root_correction: float = 1.0,
-) -> Any:
-    places = _places(weight, level, weight[0].dtype)
-    return np.array([(*places, mean_correction, root_correction, 0.0, 1.0, 0.0, False)], _JOB)
 
 
 def _places(weight: tuple[Tensor, ...], level: int, dtype: torch.dtype) -> tuple[int, ...]:
