@@ -84,6 +84,11 @@ class MetaLearningTask(LabelledImagesTask):
         self._hidden, self._ridge, self._new_episodes = hidden, ridge, new_episodes
         self._batch_size, self._seed = batch_size, seed
 
+    @classmethod
+    def smallest(cls, folder: Path) -> dict[str, Any]:
+        """Return options with which it trains in seconds."""
+        return {"episodes": 2, "new_episodes": 1}
+
     @cached_property
     def _sets(self) -> tuple[Images, Images]:
         """Images of training classes, and of new ones, labels from 0 in each."""
