@@ -28,7 +28,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.ranges import is_number, require, require_positive
+from graftwork_optim_core.common.ranges import is_number, require, require_not_negative, require_positive
 from graftwork_optim_core.common.scalars import Scalar, one_minus_power
 from graftwork_optim_core.subspace.host import Averages, UpdateHost
 from graftwork_optim_core.subspace.site import Site, Slot
@@ -82,7 +82,7 @@ class AdafactorHost(UpdateHost):
         require(decays, "beta2_decay", "0 or less", self.beta2_decay)
         if self.eps1 is not None:
             require_positive("eps1", self.eps1)
-        require(is_number(self.eps2) and self.eps2 >= 0, "eps2", "0 or more", self.eps2)
+        require_not_negative("eps2", self.eps2)
         require(is_number(self.d) and self.d >= 1, "d", "1 or more", self.d)
         # Only the running mean moves with new coordinates; without it a row's mean square comes first.
         object.__setattr__(self, "linear", () if self.beta1 is None else (0,))

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.ranges import is_number, require
+from graftwork_optim_core.common.ranges import is_number, require, require_decay
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.subspace.host import Averages, UpdateHost
 from graftwork_optim_core.subspace.site import Site, Slot
@@ -45,7 +45,7 @@ class MSGDHost(UpdateHost):
 
     def __post_init__(self) -> None:
         held = is_number(self.dampening) and 0 <= self.dampening <= 1
-        require(is_number(self.momentum) and 0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
+        require_decay("momentum", self.momentum)
         require(held, "dampening", "in [0, 1]", self.dampening)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(

@@ -28,6 +28,7 @@ from torch import Tensor
 from graftwork_optim_core.common.ranges import (
     is_number,
     require,
+    require_decay,
     require_one_of,
     require_positive,
     require_whole,
@@ -86,7 +87,7 @@ class MuonHost(UpdateHost):
     orthogonalize: Literal["full", "coarse"] = "full"
 
     def __post_init__(self) -> None:
-        require(is_number(self.momentum) and 0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
+        require_decay("momentum", self.momentum)
         three = len(self.ns_coefficients) == 3 and all(map(is_number, self.ns_coefficients))
         require(three, "ns_coefficients", "three numbers", self.ns_coefficients)
         require_positive("ns_eps", self.ns_eps)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
-from graftwork_optim_core.common.ranges import is_number, require, require_one_of, require_positive
+from graftwork_optim_core.common.ranges import (
+    require_decay,
+    require_not_negative,
+    require_one_of,
+    require_positive,
+    require_rate,
+    require_same,
+)
 
 SHARED = ("clip", "norm", "norm_dtype", "previous", "evaluating")
 """Options that hold for all groups, since one norm is taken over all parameters."""
@@ -19,18 +24,12 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: one is out of its range; the message states the range and the value.
     """
-    rate = options["lr"]
-    if isinstance(rate, Tensor):
-        if rate.numel() != 1:
-            raise ValueError(f"lr must be a number or a tensor of one element, got {rate.numel()} elements")
-    else:
-        require(is_number(rate) and rate >= 0, "lr", "0 or more", rate)
-    momentum = options["momentum"]
-    require(is_number(momentum) and 0 <= momentum < 1, "momentum", "in [0, 1)", momentum)
+    require_rate(options["lr"])
+    require_decay("momentum", options["momentum"])
     if options["clip"] is not None:
         require_positive("clip", options["clip"])
     for name in ("weight_decay", "coupled_weight_decay"):
-        require(is_number(options[name]) and options[name] >= 0, name, "0 or more", options[name])
+        require_not_negative(name, options[name])
     require_one_of("norm", options["norm"], ("global", "per_tensor"))
     require_one_of("norm_dtype", options["norm_dtype"], ("float32", "float64"))
     require_one_of("state_dtype", options["state_dtype"], ("param", "float32", "bfloat16"))
@@ -44,10 +43,4 @@ def check_shared(groups: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         ValueError: a group has another value.
     """
-    for name in SHARED:
-        values = {group[name] for group in groups if name in group}
-        if len(values) > 1:
-            raise ValueError(
-                f"{name} must be the same in all parameter groups, since one norm is taken over all of them; "
-                f"got {', '.join(map(repr, sorted(values, key=str)))}"
-            )
+    require_same(SHARED, groups, "one norm is taken over all of them")

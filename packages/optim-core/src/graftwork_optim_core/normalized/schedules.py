@@ -32,6 +32,7 @@ from typing import Literal, NamedTuple
 from graftwork_optim_core.common.ranges import (
     is_number,
     require,
+    require_not_negative,
     require_one_of,
     require_positive,
     require_whole,
@@ -109,10 +110,7 @@ def nsgdc_schedule(
             f"{', '.join(needed)}, got {', '.join(given)}; give none of them for one by p and horizon"
         )
     for name, value in given.items():
-        if name == "sigma":
-            require(is_number(value) and value >= 0, name, "0 or more", value)
-        else:
-            require_positive(name, value)
+        (require_not_negative if name == "sigma" else require_positive)(name, value)
     assert p is not None
     assert L is not None
     assert delta is not None
@@ -121,7 +119,7 @@ def nsgdc_schedule(
     clip = None
     if initial_gradient_norm is not None:
         start = initial_gradient_norm
-        require(is_number(start) and start >= 0, "initial_gradient_norm", "0 or more", start)
+        require_not_negative("initial_gradient_norm", start)
         clip = max(2 * (start + length * L * horizon), sigma * mixing ** (-1 / p))
     return NormalizedSchedule(length, 1 - mixing, clip)
 

@@ -140,12 +140,13 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             "fused": fused,
             "stochastic_rounding": stochastic_rounding,
         }
+        common = tuple(defaults)
         for kind, name, given in (
             (TRANSFORMS, transform, transform_options),
             (HOSTS, plain_host or host, plain_host_options),
             (HOSTS, host, host_options),
         ):
-            defaults |= known_options(kind, name, given or {}, defaults)
+            defaults |= known_options(kind, name, given or {}, common)
         self._skips: dict[torch.device, Tensor] = {}
         self._in_backward: StepInBackward | None = None
         self._positions: dict[Tensor, tuple[int, str, int]] = {}

@@ -6,14 +6,13 @@ A name without a plugin means this package's own where there is one; ``plugin:na
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 from graftwork.errors import did_you_mean
 from graftwork_optim_core.plugin import HOSTS, TRANSFORMS, graftwork_components
-from graftwork_optim_core.subspace.options import COMMON_OPTIONS
 
 __all__ = ["HOSTS", "TRANSFORMS", "build", "class_named", "known_options", "option_defaults"]
 
@@ -60,16 +59,14 @@ def build(kind: str, name: str, options: Mapping[str, Any]) -> Any:
     return class_named(kind, name)(**{key: options[key] for key in wanted})
 
 
-def known_options(
-    kind: str, name: str, given: Mapping[str, Any], others: Mapping[str, Any]
-) -> dict[str, Any]:
+def known_options(kind: str, name: str, given: Mapping[str, Any], common: Collection[str]) -> dict[str, Any]:
     """Return a host's or transform's options, those given and the defaults of the others.
 
     Args:
         kind: which of the two.
         name: registered.
         given: by the names of its signature.
-        others: options of the optimizer, whose names it may not have.
+        common: names of the options that every optimizer of the family has, none of which it may have.
 
     Raises:
         ValueError: it has no such option, or one that every optimizer of the family has.
@@ -81,7 +78,7 @@ def known_options(
                 f"{kind} {name!r} has no option {key!r}{did_you_mean(key, wanted)}; "
                 f"its options are {', '.join(wanted) or 'none'}"
             )
-    clash = sorted(set(wanted) & set(others) & COMMON_OPTIONS)
+    clash = sorted(set(wanted).intersection(common))
     if clash:
         raise ValueError(
             f"{kind} {name!r} has an option {clash[0]!r}, which every optimizer of the family has"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from graftwork_optim_core.common.ranges import (
-    is_number,
-    require,
+    require_decay,
+    require_not_negative,
     require_one_of,
     require_positive,
+    require_rate,
+    require_same,
     require_whole,
 )
 
@@ -25,16 +25,10 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: one is out of its range; the message states the range and the value.
     """
-    rate = options["lr"]
-    if isinstance(rate, Tensor):
-        if rate.numel() != 1:
-            raise ValueError(f"lr must be a number or a tensor of one element, got {rate.numel()} elements")
-    else:
-        require(is_number(rate) and rate >= 0, "lr", "0 or more", rate)
+    require_rate(options["lr"])
     require_whole("rank", options["rank"], 0)
-    momentum, decay = options["momentum"], options["weight_decay"]
-    require(is_number(momentum) and 0 <= momentum < 1, "momentum", "in [0, 1)", momentum)
-    require(is_number(decay) and decay >= 0, "weight_decay", "0 or more", decay)
+    require_decay("momentum", options["momentum"])
+    require_not_negative("weight_decay", options["weight_decay"])
     require_one_of("scale", options["scale"], ("paper", "reference"))
     require_whole("interval", options["interval"], 1)
     require_positive("eps", options["eps"])
@@ -51,10 +45,4 @@ def check_shared(groups: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         ValueError: a group has another value.
     """
-    for name in SHARED:
-        values = {group[name] for group in groups}
-        if len(values) > 1:
-            raise ValueError(
-                f"{name} must be the same in all parameter groups, since all weights are perturbed together; "
-                f"got {', '.join(map(repr, sorted(values, key=str)))}"
-            )
+    require_same(SHARED, groups, "all weights are perturbed together")
