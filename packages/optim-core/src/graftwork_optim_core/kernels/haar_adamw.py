@@ -213,11 +213,6 @@ def _(values: Tensor, *_: object) -> Tensor:
     return values.new_empty((), dtype=arithmetic_dtype(values))
 
 
-@_correct.register_fake
-def _(*_: object) -> None:
-    return None
-
-
 @_extent.register_fake
 def _(gradient: Tensor, level: int) -> Tensor:
     return gradient.new_empty((), dtype=arithmetic_dtype(gradient))

@@ -242,21 +242,6 @@ def _merge_low_rank(
         )
 
 
-@_perturb_low_rank.register_fake
-def _(*_: object) -> None:
-    return None
-
-
-@_perturb_full.register_fake
-def _(*_: object) -> None:
-    return None
-
-
-@_merge_low_rank.register_fake
-def _(*_: object) -> None:
-    return None
-
-
 def _by_implementation(weights: Sequence[Tensor]) -> list[tuple[ModuleType, list[int]]]:
     """Return every implementation with the places of the weights it takes: of one dtype for the kernels."""
     if not (weights[0].is_cuda and _has_triton()):
