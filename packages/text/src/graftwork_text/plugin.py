@@ -113,7 +113,7 @@ def _recipes() -> Iterator[Component]:
         ),
         (
             "prompt-answering",
-            "teach a small language model which function a docstring is of",
+            "teach a small language model which function a docstring is of, in about two minutes",
             None,
         ),
     ):
