@@ -10,6 +10,7 @@ HOSTS = "optimizer-host"
 TRANSFORMS = "gradient-transform"
 _GWT, _GALORE, _GOLORE = "arXiv:2501.07237", "arXiv:2403.03507", "arXiv:2410.11289"
 _LOZO, _MEZO, _NSGDC = "arXiv:2410.07698", "arXiv:2305.17333", "arXiv:2410.16561"
+_BLOCKWISE, _SKETCH = "arXiv:2110.02861", "arXiv:0909.4061"
 _PACKAGE = "graftwork_optim_core"
 PICTURE = Extra("matplotlib", ("matplotlib",), "its picture")
 LORA = Extra("graftwork-text[lora]", ("peft",), "the row of LoRA")
@@ -38,38 +39,7 @@ def graftwork_components() -> Iterator[Component]:
     yield from _optimizers()
     yield from _hosts()
     yield from _transforms()
-    yield Component(
-        Kind.REPRODUCTION,
-        "gwt",
-        f"{_PACKAGE}.reproductions.gwt:reproduce",
-        "GWT's optimizer-state sizes for LLaMA 60M to 7B, and two steps by hand",
-        _GWT,
-        (PICTURE,),
-    )
-    yield Component(
-        Kind.REPRODUCTION,
-        "golore",
-        f"{_PACKAGE}.reproductions.golore:reproduce",
-        "a problem on which GaLore stalls and GoLore does not",
-        _GOLORE,
-        (PICTURE,),
-    )
-    yield Component(
-        Kind.REPRODUCTION,
-        "lozo",
-        f"{_PACKAGE}.reproductions.lozo:reproduce",
-        "a pretrained encoder fine-tuned with forward passes alone, and with gradients",
-        _LOZO,
-        (Extra("graftwork-text", ("graftwork_text",)), LORA, PICTURE),
-    )
-    yield Component(
-        Kind.REPRODUCTION,
-        "nsgdc",
-        f"{_PACKAGE}.reproductions.nsgdc:reproduce",
-        "normalized, clipped and plain SGD under noise of infinite variance",
-        _NSGDC,
-        (Extra("graftwork-text", ("graftwork_text",), "language_model = true"), PICTURE),
-    )
+    yield from _reproductions()
 
 
 def _optimizers() -> Iterator[Component]:
@@ -77,80 +47,46 @@ def _optimizers() -> Iterator[Component]:
     yield Component(
         Kind.OPTIMIZER, "sgd", "torch.optim:SGD", "torch's stochastic gradient descent, with momentum"
     )
+    subspace = "subspace.optimizer:SubspaceOptimizer"
+    yield _component(Kind.OPTIMIZER, "subspace", subspace, "any host in the space of any transform")
+    band = "in the low band of a wavelet transform"
+    directions = "in the gradient's leading singular directions"
+    late = "GaLore whose last bases are random, with"
     for name, target, summary, paper in (
-        ("subspace", "subspace.optimizer:SubspaceOptimizer", "any host in the space of any transform", None),
-        (
-            "gwt-adamw",
-            "gwt:GWTAdamW",
-            "AdamW whose moments live in the low band of a wavelet transform",
-            _GWT,
-        ),
-        ("gwt-muon", "gwt:GWTMuon", "Muon whose momentum lives in the low band of a wavelet transform", _GWT),
-        (
-            "galore-adamw",
-            "galore:GaLoreAdamW",
-            "AdamW in the gradient's leading singular directions",
-            _GALORE,
-        ),
-        (
-            "galore-adamw8bit",
-            "galore:GaLoreAdamW8bit",
-            "AdamW with 8-bit moments in the gradient's leading singular directions",
-            _GALORE,
-        ),
-        (
-            "galore-adafactor",
-            "galore:GaLoreAdafactor",
-            "Adafactor in the gradient's leading singular directions",
-            _GALORE,
-        ),
-        ("golore-adamw", "golore:GoLoreAdamW", "GaLore whose last bases are random, with AdamW", _GOLORE),
-        (
-            "golore-msgd",
-            "golore:GoLoreMSGD",
-            "GaLore whose last bases are random, with momentum SGD",
-            _GOLORE,
-        ),
+        ("gwt-adamw", "gwt:GWTAdamW", f"AdamW whose moments live {band}", _GWT),
+        ("gwt-muon", "gwt:GWTMuon", f"Muon whose momentum lives {band}", _GWT),
+        ("galore-adamw", "galore:GaLoreAdamW", f"AdamW {directions}", _GALORE),
+        ("galore-adamw8bit", "galore:GaLoreAdamW8bit", f"AdamW with 8-bit moments {directions}", _GALORE),
+        ("galore-adafactor", "galore:GaLoreAdafactor", f"Adafactor {directions}", _GALORE),
+        ("golore-adamw", "golore:GoLoreAdamW", f"{late} AdamW", _GOLORE),
+        ("golore-msgd", "golore:GoLoreMSGD", f"{late} momentum SGD", _GOLORE),
         ("lozo", "lozo:LOZO", "forward passes only, along low-rank directions", _LOZO),
         ("lozo-m", "lozo:LOZOM", "LOZO with momentum of the left factors", _LOZO),
         ("mezo", "mezo:MeZO", "forward passes only, along directions of full rank", _MEZO),
-        (
-            "nsgdc",
-            "normalized.nsgdc:NSGDC",
-            "momentum SGD whose moves have one length, clipped or not",
-            _NSGDC,
-        ),
+    ):
+        yield _component(Kind.OPTIMIZER, name, target, summary, paper)
+    for name, target, summary in (
+        ("nsgdc", "nsgdc:NSGDC", "momentum SGD whose moves have one length, clipped or not"),
         (
             "nsgdc-vr",
-            "normalized.variance_reduced:NSGDCVR",
+            "variance_reduced:NSGDCVR",
             "the same with recursive momentum: two gradients of one sample a step",
-            _NSGDC,
         ),
-        (
-            "a-nsgdc",
-            "normalized.accelerated:ANSGDC",
-            "the same with gradients taken ahead of the weights",
-            _NSGDC,
-        ),
+        ("a-nsgdc", "accelerated:ANSGDC", "the same with gradients taken ahead of the weights"),
     ):
-        yield Component(Kind.OPTIMIZER, name, f"{_PACKAGE}.{target}", summary, paper)
+        yield _component(Kind.OPTIMIZER, name, f"normalized.{target}", summary, _NSGDC)
 
 
 def _hosts() -> Iterator[Component]:
     for name, target, summary, paper in (
         ("adamw", "adamw:AdamWHost", "Adam's two averages", "arXiv:1412.6980"),
         ("msgd", "msgd:MSGDHost", "momentum of stochastic gradient descent", None),
-        (
-            "adam8bit",
-            "adam8bit:Adam8bitHost",
-            "Adam's averages in blocks of 8-bit numbers",
-            "arXiv:2110.02861",
-        ),
+        ("adam8bit", "adam8bit:Adam8bitHost", "Adam's averages in blocks of 8-bit numbers", _BLOCKWISE),
         ("adafactor", "adafactor:AdafactorHost", "mean squares as rows times columns", "arXiv:1804.04235"),
         ("muon", "muon:MuonHost", "momentum made orthogonal", "https://kellerjordan.github.io/posts/muon"),
         ("adam-mini", "adam_mini:AdamMiniHost", "one mean square a row", "arXiv:2406.16793"),
     ):
-        yield Component(HOSTS, name, f"{_PACKAGE}.hosts.{target}", summary, paper)
+        yield _component(HOSTS, name, f"hosts.{target}", summary, paper)
 
 
 def _transforms() -> Iterator[Component]:
@@ -164,14 +100,38 @@ def _transforms() -> Iterator[Component]:
         ),
         ("svd", "lowrank.methods:SVDTransform", "leading singular vectors, by a full SVD", _GALORE),
         ("gram", "lowrank.methods:GramTransform", "the same by the smaller Gram matrix", _GALORE),
-        (
-            "rsvd",
-            "lowrank.methods:RandomizedSVDTransform",
-            "nearly the same by a random sketch",
-            "arXiv:0909.4061",
-        ),
+        ("rsvd", "lowrank.methods:RandomizedSVDTransform", "nearly the same by a random sketch", _SKETCH),
         ("power", "lowrank.methods:PowerTransform", "one power step from the previous basis", _GALORE),
         ("random", "lowrank.methods:RandomTransform", "a uniformly random subspace", _GOLORE),
         ("golore", "lowrank.methods:GoLoreTransform", "singular vectors first, random ones at last", _GOLORE),
     ):
-        yield Component(TRANSFORMS, name, f"{_PACKAGE}.{target}", summary, paper)
+        yield _component(TRANSFORMS, name, target, summary, paper)
+
+
+def _reproductions() -> Iterator[Component]:
+    text = ("graftwork-text", ("graftwork_text",))
+    nothing: tuple[Extra, ...] = ()
+    for name, summary, paper, extras in (
+        ("gwt", "GWT's optimizer-state sizes for LLaMA 60M to 7B, and two steps by hand", _GWT, nothing),
+        ("golore", "a problem on which GaLore stalls and GoLore does not", _GOLORE, nothing),
+        (
+            "lozo",
+            "a pretrained encoder fine-tuned with forward passes alone, and with gradients",
+            _LOZO,
+            (Extra(*text), LORA),
+        ),
+        (
+            "nsgdc",
+            "normalized, clipped and plain SGD under noise of infinite variance",
+            _NSGDC,
+            (Extra(*text, "language_model = true"),),
+        ),
+    ):
+        target = f"reproductions.{name}:reproduce"
+        yield _component(Kind.REPRODUCTION, name, target, summary, paper, (*extras, PICTURE))
+
+
+def _component(
+    kind: str, name: str, target: str, summary: str, paper: str | None = None, extras: tuple[Extra, ...] = ()
+) -> Component:
+    return Component(kind, name, f"{_PACKAGE}.{target}", summary, paper, extras)
