@@ -90,7 +90,7 @@ def check_fits(name: str, saved: Mapping[str, Any], expected: Mapping[str, Any],
 def merged_groups(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return saved parameter groups with an optimizer's own options where they have none.
 
-    ``state_dtype`` stays the optimizer's.
+    ``state_dtype`` stays the optimizer's, where it is an option.
 
     Raises:
         ValueError: the numbers of groups or of their parameters differ.
@@ -105,7 +105,8 @@ def merged_groups(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> lis
                 f"{len(group['params'])}"
             )
         options = {**{key: value for key, value in mine.items() if key != "params"}, **group}
-        options["state_dtype"] = mine["state_dtype"]
+        if "state_dtype" in mine:
+            options["state_dtype"] = mine["state_dtype"]
         merged.append(options)
     return merged
 

@@ -19,23 +19,15 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.common.loading import (
-    Saved,
-    State,
-    check_fits,
-    copy_loaded,
-    load_checked,
-    merged_groups,
-)
-from graftwork_optim_core.common.parameters import named_parameters
+from graftwork_optim_core.common.optimizer import GradientOptimizer, require_real
 from graftwork_optim_core.common.precision import STATE_DTYPES, arithmetic_dtype
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import (
@@ -44,7 +36,6 @@ from graftwork_optim_core.common.sharding import (
     local_part,
     zeros_placed_like,
 )
-from graftwork_optim_core.common.state_bytes import StateBytes, counted_state_bytes
 from graftwork_optim_core.normalized.arithmetic import average, move_all
 from graftwork_optim_core.normalized.movers import Mover, mover_of, with_gradients
 from graftwork_optim_core.normalized.norms import Shards, norm_of, norms_of
@@ -71,17 +62,14 @@ class Sample(NamedTuple):
         return None if self.finite is None else self.finite.to(tensor.device)
 
 
-class NormalizedOptimizer(torch.optim.Optimizer):
+class NormalizedOptimizer(GradientOptimizer):
     """Gradient descent whose moves have one length, over all parameters together.
 
     Use one of the classes that say how momentum is taken: :class:`~.nsgdc.NSGDC`,
     :class:`~.variance_reduced.NSGDCVR` or :class:`~.accelerated.ANSGDC`.
     """
 
-    closure: Literal["loss", "gradient"] | None = None
-
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
-        self._skips: dict[torch.device, Tensor] = {}
         self._forget()
         self._model: nn.Module | None = None
         check_options(defaults)
@@ -95,33 +83,28 @@ class NormalizedOptimizer(torch.optim.Optimizer):
                 it is a flattened view of several.
         """
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        try:
-            check_options(group)
-            check_shared(self.param_groups)
-            # A frozen parameter gets its state if and when it gets a gradient.
-            state = {
-                parameter: self._fresh_state(name, parameter, group)
-                for name, parameter in named_parameters(group, len(self.param_groups) - 1)
-                if parameter.requires_grad
-            }
-        except Exception:
-            self.param_groups.pop()
-            raise
-        self.state.update(state)
         self._forget()
-        for parameter in group["params"]:
+        for parameter in self.param_groups[-1]["params"]:
             device = local_part(parameter).device
             # Made now, since a captured step may make nothing that outlives it.
             self._skips.setdefault(device, torch.zeros((), dtype=torch.int64, device=device))
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Check a group's options.
+
+        Raises:
+            ValueError: one is out of its range; the message states the range and the value.
+        """
+        check_options(options)
+
+    def _check_together(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        check_shared(groups)
+
+    def _needed_by(self, parameter: Tensor, options: Mapping[str, Any]) -> object:
+        return type(self).__name__
+
     def _fresh_state(self, name: str, parameter: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the state of a parameter that has made no step."""
-        if not parameter.is_floating_point():
-            raise ValueError(
-                f"parameter {name!r} must be of a real floating-point dtype, got {parameter.dtype}; "
-                "of a complex weight optimize the real and the imaginary part as two parameters"
-            )
+        require_real(name, parameter)
         check_sharding(name, parameter, block=1)
         dtype = STATE_DTYPES.get(options["state_dtype"], parameter.dtype)
         return {
@@ -134,11 +117,10 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         return torch.zeros((), dtype=dtype, device=local_part(parameter).device)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_skips": self._skips, "_model": self._model}
+        return {**super().__getstate__(), "_model": self._model}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.__dict__.setdefault("_skips", {})
         self.__dict__.setdefault("_model", None)
         self._forget()
 
@@ -162,31 +144,8 @@ class NormalizedOptimizer(torch.optim.Optimizer):
             if isinstance(module, FSDPModule):
                 module.reshard()
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Make one step with the gradients in ``.grad``.
-
-        Args:
-            closure: evaluates the model again and returns the loss; called once, with gradients enabled.
-
-        Returns:
-            The closure's loss, or None.
-
-        Raises:
-            ValueError: a gradient is sparse.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _step_all(self) -> None:
         self._step_on(self._movers())
-        return loss
 
     def _movers(self) -> list[Mover]:
         movers = []
@@ -210,7 +169,7 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         norms = shards.joined(positions, [self._norms(one, movers, on_host) for one in lists])
         finite = _all_finite([norm for kind in norms for norm in kind])
         if finite is False:
-            self._count_skip(torch.ones((), dtype=torch.int64))
+            self._count_skips(1.0, torch.device("cpu"))
             return
         verdict = finite if isinstance(finite, Tensor) else None
         factors = [self._factors(norm, movers) for norm in norms]
@@ -220,7 +179,7 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         (lengths,) = shards.joined(positions, [local])
         self._move(sample, lengths)
         if verdict is not None:
-            self._count_skip((~verdict).to(torch.int64))
+            self._count_skips(~verdict, verdict.device)
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
@@ -233,9 +192,6 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         if self._shards is None:
             self._shards = Shards(self._parameters(), self._shared("norm") == "per_tensor")
         return self._shards
-
-    def _shared(self, name: str) -> Any:
-        return self.param_groups[0][name]
 
     def _on_host(self, movers: Sequence[Mover]) -> bool:
         if torch.compiler.is_compiling():
@@ -399,53 +355,8 @@ class NormalizedOptimizer(torch.optim.Optimizer):
         same = self._counted == [id(mover.state["step"]) for mover in movers]
         return self._counts if same else None
 
-    def _count_skip(self, skipped: Tensor) -> None:
-        former = self._skips.get(skipped.device)
-        # In place, so that a captured step counts when it is replayed.
-        self._skips[skipped.device] = skipped if former is None else former.add_(skipped)
-
-    def nonfinite_skips(self) -> int:
-        """Return how many steps were not made because a gradient was not finite, or its square overflowed.
-
-        Counted since this object was made; waits for the device.
-        """
-        return sum(int(count) for count in self._skips.values())
-
-    def load_state_dict(self, state_dict: Saved) -> None:
-        """Load a state, keeping the momentum's dtype, device and placement.
-
-        As with any torch optimizer the saved options take the place of this one's, except ``state_dtype``.
-        Parameters without a saved state begin anew.
-
-        Raises:
-            ValueError: an option is out of range or a saved tensor does not fit its parameter; nothing is
-                changed.
-        """
-        load_checked(self, state_dict, super().load_state_dict, self._taken, self._loaded)
-
-    def _taken(self, incoming: Saved) -> tuple[list[dict[str, Any]], State]:
-        groups = merged_groups(self.param_groups, incoming["param_groups"])
-        for group in groups:
-            check_options(group)
-        check_shared(groups)
-        states: State = {}
-        for index, (own, group) in enumerate(zip(self.param_groups, groups, strict=True)):
-            for (name, parameter), key in zip(named_parameters(own, index), group["params"], strict=True):
-                saved = incoming["state"].get(key)
-                if saved or parameter.requires_grad:
-                    fresh = self._fresh_state(name, parameter, group)
-                    if saved:
-                        check_fits(name, saved, fresh, type(self).__name__)
-                        copy_loaded(saved, fresh)
-                    states[parameter] = fresh
-        return groups, states
-
     def _loaded(self) -> None:
         self._forget()
-
-    def state_bytes(self) -> StateBytes:
-        """Return the bytes of this process's state, by storage; exact already before the first step."""
-        return counted_state_bytes(self.param_groups, self.state)
 
 
 def _like(parameter: Tensor, dtype: torch.dtype) -> Tensor:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.common.loading import State
 from graftwork_optim_core.common.precision import arithmetic_dtype
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import local_gradient, local_part
@@ -264,10 +263,6 @@ class NSGDCVR(NormalizedOptimizer):
                     new = torch.as_tensor(value, dtype=slot.dtype, device=slot.device)
                     slot.copy_(new if finite is None else torch.where(finite, new, slot))
         return lengths
-
-    def _taken(self, incoming: dict[str, Any]) -> tuple[list[dict[str, Any]], State]:
-        groups, states = super()._taken(incoming)
-        return groups, states
 
     def _loaded(self) -> None:
         super()._loaded()

@@ -19,18 +19,16 @@ Longer than other files here: what torch.optim.Optimizer promises is kept by one
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, overload
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.common.loading import State, check_fits, copy_loaded, load_checked, merged_groups
+from graftwork_optim_core.common.optimizer import GradientOptimizer, require_real
 from graftwork_optim_core.common.parameters import named_parameters, parameter_positions
-from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import check_sharding
-from graftwork_optim_core.common.state_bytes import StateBytes, counted_state_bytes
 from graftwork_optim_core.subspace.batching import (
     PlannedParameter,
     batches_of,
@@ -49,7 +47,7 @@ from graftwork_optim_core.subspace.state import fresh_state, state_bytes_of
 from graftwork_optim_core.subspace.step import make_step, refresh
 
 
-class SubspaceOptimizer(torch.optim.Optimizer):
+class SubspaceOptimizer(GradientOptimizer):
     """Any update host in the coarse space of any gradient transform, both by their registered names.
 
     The named fronts (:class:`~graftwork_optim_core.GWTAdamW`, :class:`~graftwork_optim_core.GaLoreAdamW`,
@@ -99,7 +97,6 @@ class SubspaceOptimizer(torch.optim.Optimizer):
     torch.Size([2, 32])
     """
 
-    closure: Literal["loss", "gradient"] | None = None
     select_parameters = staticmethod(param_groups)
 
     def __init__(
@@ -147,7 +144,6 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             (HOSTS, host, host_options),
         ):
             defaults |= known_options(kind, name, given or {}, common)
-        self._skips: dict[torch.device, Tensor] = {}
         self._in_backward: StepInBackward | None = None
         self._positions: dict[Tensor, tuple[int, str, int]] = {}
         self.check_options(defaults)
@@ -181,22 +177,9 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         super().add_param_group(self._with_own_defaults(param_group))
         self._positions = {}
         group = self.param_groups[-1]
-        try:
-            self.check_options(group)
-            plans = GroupPlans.of(group)
-            named = named_parameters(group, len(self.param_groups) - 1)
-            # A frozen parameter gets its state if and when it gets a gradient.
-            state = {
-                parameter: self._fresh_state(name, parameter, group)
-                for name, parameter in named
-                if parameter.requires_grad
-            }
-        except Exception:
-            self.param_groups.pop()
-            raise
-        self.state.update(state)
         if self._in_backward is not None:
             self._in_backward.attach(group["params"])
+        plans, named = GroupPlans.of(group), named_parameters(group, len(self.param_groups) - 1)
         lacking = [
             name for name, parameter in named if parameter.ndim > 0 and plans.lacks_dimensions(parameter)
         ]
@@ -218,50 +201,25 @@ class SubspaceOptimizer(torch.optim.Optimizer):
         return group
 
     def _fresh_state(self, name: str, parameter: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
-        if not parameter.is_floating_point():
-            raise ValueError(
-                f"parameter {name!r} must be of a real floating-point dtype, got {parameter.dtype}; "
-                "of a complex weight optimize the real and the imaginary part as two parameters"
-            )
+        require_real(name, parameter)
         plan = self.plan_of(parameter, options)
         check_sharding(name, parameter, plan.column_block(parameter))
         return fresh_state(name, parameter, options, plan)
 
+    def _needed_by(self, parameter: Tensor, options: Mapping[str, Any]) -> object:
+        return self.plan_of(parameter, options).transform
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.__dict__.setdefault("_skips", {})
         self.__dict__.setdefault("_in_backward", None)
         self._positions = {}
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Make one step with the gradients in ``.grad``.
-
-        Args:
-            closure: evaluates the model again and returns the loss; called once, with gradients enabled.
-
-        Returns:
-            The closure's loss, or None.
-
-        Raises:
-            ValueError: a gradient is sparse.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _step_all(self) -> None:
         if self._in_backward is not None:
             self._in_backward.finish(self._parameters())
         self._step_on(self._planned())
         if self._in_backward is not None:
             self.zero_grad()
-        return loss
 
     @torch.no_grad()
     def step_parameter(self, parameter: Tensor) -> None:
@@ -352,56 +310,6 @@ class SubspaceOptimizer(torch.optim.Optimizer):
             else:
                 skips = step_stacked(batch) if batch.mode == "stacked" else make_step(batch, known or None)
             self._count_skips(skips, batch.weights[0].values.device)
-
-    def _count_skips(self, skips: Scalar, device: torch.device) -> None:
-        if isinstance(skips, Tensor) or skips:
-            former = self._skips.get(device)
-            count = torch.as_tensor(skips, dtype=torch.int64, device=device)
-            # In place, so that a captured step counts when it is replayed.
-            self._skips[device] = count if former is None else former.add_(count)
-
-    def nonfinite_skips(self) -> int:
-        """Return how many times a weight made no step because its gradient was not finite.
-
-        Counted since this object was made; waits for the device.
-        """
-        return sum(int(count) for count in self._skips.values())
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state, keeping the averages' dtype, device and placement.
-
-        As with any torch optimizer the saved options take the place of this one's, except ``state_dtype``.
-        Weights without a saved state begin anew.
-
-        Raises:
-            ValueError: an option is out of range or a saved tensor does not fit its parameter; nothing is
-                changed.
-        """
-
-        def take(incoming: dict[str, Any]) -> tuple[list[dict[str, Any]], State]:
-            groups = merged_groups(self.param_groups, incoming["param_groups"])
-            for group in groups:
-                self.check_options(group)
-            return groups, self._loaded_state({**incoming, "param_groups": groups})
-
-        load_checked(self, state_dict, super().load_state_dict, take)
-
-    def _loaded_state(self, incoming: dict[str, Any]) -> State:
-        loaded: State = {}
-        for index, (own, group) in enumerate(zip(self.param_groups, incoming["param_groups"], strict=True)):
-            for (name, parameter), key in zip(named_parameters(own, index), group["params"], strict=True):
-                saved = incoming["state"].get(key)
-                if saved or parameter.requires_grad:
-                    fresh = self._fresh_state(name, parameter, group)
-                    if saved:
-                        check_fits(name, saved, fresh, self.plan_of(parameter, group).transform)
-                        copy_loaded(saved, fresh)
-                    loaded[parameter] = fresh
-        return loaded
-
-    def state_bytes(self) -> StateBytes:
-        """Return the bytes of this process's state, by storage; exact already before the first step."""
-        return counted_state_bytes(self.param_groups, self.state)
 
     def predicted_state_bytes(self, parameter: Tensor, options: Mapping[str, Any], name: str = "") -> int:
         """Return the bytes of state that a parameter would have in a group with these options.

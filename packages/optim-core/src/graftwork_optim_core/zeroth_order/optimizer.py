@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from graftwork_optim_core.common.loading import State, check_fits, copy_loaded, load_checked, merged_groups
+from graftwork_optim_core.common.optimizer import CountingOptimizer
 from graftwork_optim_core.common.random_state import RandomState
 from graftwork_optim_core.common.ranges import require_one_of, require_whole
-from graftwork_optim_core.common.state_bytes import StateBytes, counted_state_bytes
 from graftwork_optim_core.zeroth_order.evaluation import Evaluation, Loss
 from graftwork_optim_core.zeroth_order.in_place import ProbeKey
 from graftwork_optim_core.zeroth_order.log import RunFacts, RunLog
@@ -45,7 +45,7 @@ Backend = Literal["auto", "inplace", "sidepath", "dual"]
 DataParallel = Literal["none", "average", "probes"]
 
 
-class ZerothOrderOptimizer(torch.optim.Optimizer):
+class ZerothOrderOptimizer(CountingOptimizer):
     """Moves along random directions by the slopes of the loss along them.
 
     ``step`` needs a closure that returns the loss of one batch at the current weights, a tensor of one
@@ -131,7 +131,6 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         self._evaluation: Evaluation | None = None
         self._root: nn.Module | None = None
         self._viewing: Any = None
-        self._skips: dict[torch.device, Tensor] = {}
         self.accumulate_dtype = accumulate_dtype
         self.data_parallel: DataParallel = data_parallel or "none"
         self.process_group: ProcessGroup | None = None
@@ -182,11 +181,7 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         """Lay all state out anew, with the values that it had or with those given."""
         step = self._weights.step if self._weights is not None else 0
         known = self.state if states is None else states
-        weights = Weights(
-            self.param_groups,
-            getattr(torch, self.accumulate_dtype),
-            keeps_moved=self._shared("backend") != "inplace",
-        )
+        weights = self._weights_of(self.param_groups)
         fresh = dict(weights.states())
         new = [site.group for site in fresh if not known.get(site.parameter)]
         if new:
@@ -199,13 +194,14 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         self._weights = weights
         self._forget_evaluation()
 
+    def _weights_of(self, groups: Sequence[dict[str, Any]]) -> Weights:
+        keeps_moved = groups[0]["backend"] != "inplace"
+        return Weights(groups, getattr(torch, self.accumulate_dtype), keeps_moved=keeps_moved)
+
     def _forget_evaluation(self) -> None:
         if self._evaluation is not None:
             self._evaluation.close()
         self._evaluation = None
-
-    def _shared(self, name: str) -> Any:
-        return self.param_groups[0][name]
 
     @property
     def weights(self) -> Weights:
@@ -322,23 +318,11 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         used = torch.where(finite, slopes, torch.zeros_like(slopes))
         if self.log is not None:
             self.log.append(step, slopes, self.param_groups)
-        self._count_skip(finite)
+        self._count_skips(~finite, finite.device)
         update(self.weights, self.evaluation, used, finite, self._shared("seed"), step, self._shared("eps"))
         for count in self.weights.steps:
             count.add_(1)
         self.evaluation.let_go_of_gathered()
-
-    def _count_skip(self, finite: Tensor) -> None:
-        skipped = (~finite).to(torch.int64)
-        former = self._skips.get(finite.device)
-        self._skips[finite.device] = skipped if former is None else former.add_(skipped)
-
-    def nonfinite_skips(self) -> int:
-        """Return how many steps were not made because a loss was not finite.
-
-        Counted since this object was made; waits for the device.
-        """
-        return sum(int(count) for count in self._skips.values())
 
     @torch.no_grad()
     def merge(self) -> None:
@@ -377,7 +361,7 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         loaded: State = {}
 
         def take(incoming: dict[str, Any]) -> tuple[list[dict[str, Any]], State]:
-            groups = _merged(self.param_groups, incoming["param_groups"])
+            groups = merged_groups(self.param_groups, incoming["param_groups"])
             for group in groups:
                 check_options(group)
             check_shared(groups)
@@ -396,12 +380,7 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
                 resembling[-1]["param_names"] = own["param_names"]
             for parameter, key in zip(own["params"], group["params"], strict=True):
                 by_parameter[parameter] = incoming["state"].get(key, {})
-        expected = Weights(
-            resembling,
-            getattr(torch, self.accumulate_dtype),
-            keeps_moved=resembling[0]["backend"] != "inplace",
-        )
-        for site, fresh in expected.states():
+        for site, fresh in self._weights_of(resembling).states():
             if saved := by_parameter[site.parameter]:
                 check_fits(site.name, saved, fresh, f"{type(self).__name__} of rank {site.group['rank']}")
         return by_parameter
@@ -412,7 +391,6 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
             "accumulate_dtype": self.accumulate_dtype,
             "data_parallel": self.data_parallel,
             "check_every": self.check_every,
-            "_skips": self._skips,
             "_root": self._root,
         }
 
@@ -421,16 +399,3 @@ class ZerothOrderOptimizer(torch.optim.Optimizer):
         for name, default in (("_weights", None), ("_evaluation", None), ("_viewing", None), ("log", None)):
             self.__dict__.setdefault(name, default)
         self.__dict__.setdefault("process_group", None)
-
-    def state_bytes(self) -> StateBytes:
-        """Return the bytes of this process's state, by storage; exact already before the first step."""
-        return counted_state_bytes(self.param_groups, self.state)
-
-
-def _merged(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return saved groups with an optimizer's own options where they have none."""
-    # The dtype of the state is no option here, as it is of the optimizers that share this function.
-    merged = merged_groups([{**group, "state_dtype": None} for group in own], saved)
-    for group in merged:
-        del group["state_dtype"]
-    return merged
