@@ -175,7 +175,7 @@ def test_the_confusion_matrix_counts_every_held_out_image(task: ImageClassificat
     task.artefacts(model, tmp_path)
     with (tmp_path / "confusion-matrix.csv").open(newline="") as file:
         heading, *lines = csv.reader(file)
-    assert heading == ["class", *(f"taken for {label}" for label in range(10))]
+    assert heading == ["true label", *(f"predicted {label}" for label in range(10))]
     counts = np.array(lines, dtype=int)[:, 1:]
     np.testing.assert_array_equal(counts.sum(1), np.bincount(task.held_out.labels))
     assert np.trace(counts) / 497 == pytest.approx(task.evaluate(model)["accuracy"])

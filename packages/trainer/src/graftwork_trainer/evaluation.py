@@ -23,6 +23,11 @@ Columns = dict[str, Any]
 """Column name to a tensor or list with an entry per example."""
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's weights are; the CPU where it has none."""
+    return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluate without gradients and with every module in evaluation mode; then restore each one's own."""
@@ -50,11 +55,10 @@ def evaluate(
     Raises:
         GraftworkError: rows do not fit together, or the evaluation failed on another rank.
     """
-    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    world = world or World.alone(device)
+    world = world or World.alone(device_of(model))
     with evaluation_mode(model):
         if hasattr(task, "evaluate_rows"):
-            rows = _rows_of_all(task, model, split, world)
+            rows = rows_of(task, model, split, world=world)
             metrics = _on_rank_0(lambda: task.metrics(rows), world)
         elif split != "validation":
             raise GraftworkError(
@@ -70,8 +74,19 @@ def evaluate(
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _rows_of_all(task: Any, model: nn.Module, split: str, world: World) -> Columns:
-    """The rows of every example, on rank 0; nothing on the others."""
+def rows_of(task: Any, model: nn.Module, split: str, *, world: World | None = None) -> Columns:
+    """Return the rows of every example of a part, in order, on rank 0; nothing on the others.
+
+    Args:
+        task: has ``evaluate_rows``.
+        model: in evaluation mode.
+        split: of the task's data.
+        world: the processes that share the work; this one alone where it is left out.
+
+    Raises:
+        GraftworkError: rows do not fit together, there are none, or another rank failed.
+    """
+    world = world or World.alone(device_of(model))
     own: dict[int, Columns] | str = {}
     problem: Exception | None = None
     try:

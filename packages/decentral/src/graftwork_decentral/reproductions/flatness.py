@@ -44,7 +44,7 @@ from graftwork_decentral.reproductions.flatness_cases import (
     well_problem,
 )
 from graftwork_decentral.reproductions.flatness_figures import draw_escape, draw_excess_risk
-from graftwork_decentral.tables import write_csv
+from graftwork_trainer.tables import write_csv
 
 _OURS = "published: this project's own reference computation, not the paper's"
 

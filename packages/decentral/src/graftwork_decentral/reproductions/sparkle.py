@@ -24,7 +24,7 @@ from graftwork_decentral.reproductions import sparkle_hyper_cleaning as cleaning
 from graftwork_decentral.reproductions import sparkle_problem_q as problem_q
 from graftwork_decentral.reproductions import sparkle_topology as topology
 from graftwork_decentral.reproductions.sparkle_workers import workers_pool
-from graftwork_decentral.tables import write_csv
+from graftwork_trainer.tables import write_csv
 
 
 def reproduce(

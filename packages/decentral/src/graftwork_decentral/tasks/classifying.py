@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork import Direction
 from graftwork.contracts import Split
-from graftwork_decentral.tables import write_csv
 from graftwork_decentral.tasks.images import ImageBatch, Images
-from graftwork_trainer.device import move
-from graftwork_trainer.evaluation import evaluate
+from graftwork_trainer.evaluation import evaluate, rows_of
 from graftwork_trainer.order import OrderedBatches
+from graftwork_trainer.tables import write_confusion_matrix
 
 _EVALUATED_AT_ONCE = 1024
 
@@ -89,16 +87,9 @@ class ClassificationTask(LabelledImagesTask):
 
     def artefacts(self, model: nn.Module, folder: Path) -> None:
         """Write ``confusion-matrix.csv``: how many held-out images of each class are taken for which."""
-        classes, device = self.held_out.classes, next(model.parameters()).device
-        counts = torch.zeros(classes * classes, dtype=torch.int64, device=device)
-        for batch in self.batches("validation", rank=0, world_size=1, seed=0):
-            rows = self.evaluate_rows(model, move(batch, device))
-            counts += torch.bincount(rows["label"] * classes + rows["predicted"], minlength=len(counts))
-        write_csv(
-            folder / "confusion-matrix.csv",
-            ["class", *(f"taken for {label}" for label in range(classes))],
-            ([label, *row] for label, row in enumerate(counts.view(classes, classes).tolist())),
-        )
+        rows = rows_of(self, model, "validation")
+        names = [str(label) for label in range(self.held_out.classes)]
+        write_confusion_matrix(folder / "confusion-matrix.csv", rows["predicted"], rows["label"], names)
 
 
 def area_under_curve(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:

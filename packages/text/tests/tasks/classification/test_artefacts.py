@@ -12,7 +12,7 @@ import torch
 
 from graftwork import choose
 from graftwork_text.corpora import LabelledExample
-from graftwork_text.tasks.classification.artefacts import write_confusion_matrix, write_mistakes
+from graftwork_text.tasks.classification.mistakes import write_mistakes
 from graftwork_text.tasks.classification.sequence_classification import SequenceClassification
 from graftwork_trainer.evaluation import evaluation_mode
 
@@ -56,16 +56,6 @@ def test_tables_are_of_the_validation_examples_and_the_same_each_time(
     assert probabilities == sorted(probabilities, reverse=True)
     label_of = {example.texts[0]: task.data.labels[example.label] for example in task.parts.validation}
     assert all(label_of[text] == label for text, label, *_ in mistakes)
-
-
-def test_rows_are_true_labels_and_columns_predictions(tmp_path: Path) -> None:
-    labels, predictions = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 1, 1, 0, 2])
-    write_confusion_matrix(tmp_path / "counts.csv", predictions, labels, ["a", "b", "c"])
-    assert [row[1:] for row in rows(tmp_path / "counts.csv")[1:]] == [
-        ["1", "2", "0"],
-        ["0", "0", "0"],
-        ["1", "0", "1"],
-    ]
 
 
 def test_no_more_than_short_phrases_of_few_texts_are_written(tmp_path: Path) -> None:

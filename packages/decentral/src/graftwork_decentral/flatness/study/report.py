@@ -9,7 +9,7 @@ from graftwork_decentral.flatness.study.cells import CENTRALIZED
 from graftwork_decentral.flatness.study.figure import draw_flatness
 from graftwork_decentral.flatness.study.groups import SeedGroup, groups_of
 from graftwork_decentral.flatness.study.rows import Row
-from graftwork_decentral.tables import write_csv
+from graftwork_trainer.tables import write_csv
 
 _COLUMNS = (
     ("train_loss_agents", "loss"),

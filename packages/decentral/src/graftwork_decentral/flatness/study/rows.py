@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from graftwork import GraftworkError
-from graftwork_decentral.tables import write_csv
+from graftwork_trainer.tables import write_csv
 
 CellKey = tuple[str, str, int, int]
 

@@ -8,19 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from graftwork import Direction
 from graftwork_text.corpora import LabelledCorpus, LabelledData, LabelledExample
 from graftwork_text.sources import smallest
-from graftwork_text.tasks.classification.artefacts import write_confusion_matrix, write_mistakes
+from graftwork_text.tasks.classification.mistakes import write_mistakes
 from graftwork_text.tasks.classification.scoring import Scoring
 from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded
 from graftwork_text.tasks.fine_tuning.objective import accuracy, loss_of, macro_f1
 from graftwork_text.tasks.fine_tuning.selection import ClassSelection, Parts, Split, draw_parts
 from graftwork_text.tasks.fine_tuning.task import FineTuningTask
-from graftwork_trainer.device import move
+from graftwork_trainer.evaluation import rows_of
+from graftwork_trainer.tables import write_confusion_matrix
 
 
 class ClassificationTask(FineTuningTask[LabelledExample]):
@@ -105,15 +105,9 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
             model: in evaluation mode.
             folder: that exists.
         """
-        device = next(model.parameters()).device
-        rows = [
-            self.evaluate_rows(model, move(batch, device))
-            for batch in self.batches("validation", rank=0, world_size=1, seed=0)
-        ]
-        scores, labels, samples = (
-            torch.cat([one[name] for one in rows]).cpu() for name in ("scores", "labels", "sample")
-        )
-        examples = [self.parts.validation[number] for number in samples.tolist()]
+        rows = rows_of(self, model, "validation")
+        scores, labels = rows["scores"], rows["labels"]
+        examples = [self.parts.validation[number] for number in rows["sample"].tolist()]
         write_confusion_matrix(folder / "confusion-matrix.csv", scores.argmax(1), labels, self.data.labels)
         write_mistakes(folder / "mistakes.csv", scores, examples, self.data.labels)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graftwork_text.tasks.language_model.token_cache import TokenizedCorpus
+from graftwork_trainer.tables import write_csv
 
 _TEXTS = 8
 # Many corpora may be computed on and not passed on, and a report is passed on: short phrases only.
@@ -36,14 +36,13 @@ def write_continuations(path: Path, model: nn.Module, text: TokenizedCorpus, lon
     prompts = np.stack([document[:beginning] for document in documents]).astype(np.int64)
     written = continued(model, torch.from_numpy(prompts), min(_WRITTEN_TOKENS, longest - beginning))
     tokenizer = text.tokenizer()
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["beginning", "how the text goes on", "what the model writes"])
-        for document, tokens in zip(documents, written.tolist(), strict=True):
-            end = tokens.index(text.end_of_text) if text.end_of_text in tokens else len(tokens)
-            rest = document[beginning : beginning + len(tokens)]
-            pieces = (document[:beginning].tolist(), rest.tolist(), tokens[:end])
-            table.writerow([" ".join(tokenizer.decode(piece).split()) for piece in pieces])
+    rows = []
+    for document, tokens in zip(documents, written.tolist(), strict=True):
+        end = tokens.index(text.end_of_text) if text.end_of_text in tokens else len(tokens)
+        rest = document[beginning : beginning + len(tokens)]
+        pieces = (document[:beginning].tolist(), rest.tolist(), tokens[:end])
+        rows.append([" ".join(tokenizer.decode(piece).split()) for piece in pieces])
+    write_csv(path, ["beginning", "how the text goes on", "what the model writes"], rows)
 
 
 def continued(model: nn.Module, prompts: Tensor, count: int) -> Tensor:

@@ -1,37 +1,18 @@
-"""What a classification leaves to be looked at: which labels it confuses, and on which texts."""
+"""On which texts a classification is wrong."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from graftwork_text.corpora import LabelledExample
+from graftwork_trainer.tables import write_csv
 
 _MOST_MISTAKES = 24
 # Many corpora may be computed on and not passed on, and a report is passed on.
 _MOST_WORDS = 24
-
-
-def write_confusion_matrix(path: Path, predictions: Tensor, labels: Tensor, names: Sequence[str]) -> None:
-    """Write how often each label was predicted for each true one.
-
-    Args:
-        path: of a ``.csv`` file.
-        predictions: int64 [examples].
-        labels: int64 [examples].
-        names: of the labels.
-    """
-    classes = len(names)
-    counts = torch.bincount(labels * classes + predictions, minlength=classes * classes)
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["true label", *(f"predicted {name}" for name in names)])
-        for name, row in zip(names, counts.view(classes, classes).tolist(), strict=True):
-            table.writerow([name, *row])
 
 
 def write_mistakes(
@@ -54,12 +35,19 @@ def write_mistakes(
         if prediction != example.label
     ]
     wrong.sort(key=lambda mistake: (-mistake[0], mistake[1].texts))
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["text", "label", "predicted", "probability"])
-        for probability, example, prediction in wrong[:_MOST_MISTAKES]:
-            text = " | ".join(map(shortened, example.texts))
-            table.writerow([text, names[example.label], names[prediction], f"{probability:.4f}"])
+    write_csv(
+        path,
+        ["text", "label", "predicted", "probability"],
+        (
+            [
+                " | ".join(map(shortened, example.texts)),
+                names[example.label],
+                names[prediction],
+                f"{probability:.4f}",
+            ]
+            for probability, example, prediction in wrong[:_MOST_MISTAKES]
+        ),
+    )
 
 
 def shortened(text: str) -> str:
