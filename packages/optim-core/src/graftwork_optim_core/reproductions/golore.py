@@ -13,10 +13,8 @@ averages remember the same part of the run.
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +23,7 @@ import torch
 
 from graftwork import Finding
 from graftwork_optim_core.golore import GoLoreAdamW, GoLoreMSGD
-from graftwork_optim_core.reproductions.picture import can_draw
+from graftwork_optim_core.reproductions.output import can_draw, write_findings, write_table
 from graftwork_optim_core.reproductions.stalling_problem import OptimizerOf, StallingProblem, descend
 from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
 
@@ -170,9 +168,19 @@ def reproduce(output: Path, steps: int = 20_000, seed: int = 0) -> list[Finding]
         *_without_slope(problem, steps, seed),
         *_momentum_projection(problem, seed),
     ]
-    (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
-    _write_levels(problem, curves, steps, output / "levels.csv")
-    _write_curves(curves, output / "curves.csv")
+    write_findings(output, findings)
+    heading = ("host", "method", "published curve", "f at the published length", "f", "f - min f")
+    settings = ("steps", "learning rate", "refresh every")
+    write_table(output / "levels.csv", (*heading, *settings), _levels(problem, curves, steps))
+    write_table(
+        output / "curves.csv",
+        ("host", "method", "step", "f"),
+        (
+            (method.host, method.name, step, repr(value))
+            for method, curve in zip(METHODS, curves, strict=True)
+            for step, value in curve
+        ),
+    )
     if pictured:
         _plot(problem, curves, steps, output / "golore.png")
     return findings
@@ -245,24 +253,14 @@ def _momentum_projection(problem: StallingProblem, seed: int) -> list[Finding]:
     return findings
 
 
-def _write_levels(problem: StallingProblem, curves: Sequence[DescentCurve], steps: int, path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        heading = ("host", "method", "published curve", "f at the published length", "f", "f - min f")
-        writer.writerow([*heading, "steps", "learning rate", "refresh every"])
-        for method, curve in zip(METHODS, curves, strict=True):
-            schedule, level = ScaledSchedule.of(method.host, steps), curve[-1][1]
-            numbers = (method.published, method.full_length, f"{level:.6f}", f"{level - problem.minimum:.6g}")
-            settings = (schedule.steps, f"{schedule.learning_rate:.6g}", schedule.refresh_every)
-            writer.writerow([method.host, method.name, *numbers, *settings])
-
-
-def _write_curves(curves: Sequence[DescentCurve], path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["host", "method", "step", "f"])
-        for method, curve in zip(METHODS, curves, strict=True):
-            writer.writerows([method.host, method.name, step, repr(value)] for step, value in curve)
+def _levels(
+    problem: StallingProblem, curves: Sequence[DescentCurve], steps: int
+) -> Iterator[Sequence[object]]:
+    for method, curve in zip(METHODS, curves, strict=True):
+        schedule, level = ScaledSchedule.of(method.host, steps), curve[-1][1]
+        numbers = (method.published, method.full_length, f"{level:.6f}", f"{level - problem.minimum:.6g}")
+        settings = (schedule.steps, f"{schedule.learning_rate:.6g}", schedule.refresh_every)
+        yield method.host, method.name, *numbers, *settings
 
 
 def _plot(problem: StallingProblem, curves: Sequence[DescentCurve], steps: int, path: Path) -> None:

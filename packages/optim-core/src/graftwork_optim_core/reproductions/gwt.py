@@ -8,9 +8,7 @@ paper's tables.
 
 from __future__ import annotations
 
-import csv
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +17,7 @@ from torch import Tensor
 from graftwork import Finding
 from graftwork_optim_core.gwt import GWTAdamW
 from graftwork_optim_core.memory import predicted_state_bytes
-from graftwork_optim_core.reproductions.picture import can_draw
+from graftwork_optim_core.reproductions.output import can_draw, write_findings, write_table
 
 _FROM_SHAPES = "computed from the shapes, not quoted from the paper"
 
@@ -109,11 +107,10 @@ def reproduce(output: Path) -> list[Finding]:
         for level, size in enumerate(sizes)
     ]
     findings += _worked_example()
-    (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
-    with (output / "state_sizes.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["model", *(f"{_optimizer(level)} [GB]" for level in range(5))])
-        writer.writerows([name, *(f"{size:.3f}" for size in sizes)] for name, sizes in measured.items())
+    write_findings(output, findings)
+    heading = ["model", *(f"{_optimizer(level)} [GB]" for level in range(5))]
+    rows = ([name, *(f"{size:.3f}" for size in sizes)] for name, sizes in measured.items())
+    write_table(output / "state_sizes.csv", heading, rows)
     if pictured:
         _plot(measured, output / "state_sizes.png")
     return findings

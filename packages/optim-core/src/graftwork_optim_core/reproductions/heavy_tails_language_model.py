@@ -15,7 +15,6 @@ Raises:
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -30,6 +29,7 @@ from graftwork import Finding, Kind, choose
 from graftwork_optim_core.normalized.nsgdc import NSGDC
 from graftwork_optim_core.plugin import PICTURE
 from graftwork_optim_core.reproductions.heavy_tails_noise import hill_estimates
+from graftwork_optim_core.reproductions.output import write_table
 
 SEQUENCES = 2048
 """Of which the gradient noise is measured, one by one."""
@@ -238,19 +238,16 @@ def _noise_findings(norms: dict[int, Tensor]) -> list[Finding]:
 
 
 def _write(output: Path, norms: dict[int, Tensor], rows: Sequence[tuple[Any, ...]]) -> None:
-    with (output / "language_model.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["method", "lr", "purpose", "seed", "validation loss"])
-        writer.writerows([*row[:-1], f"{row[-1]:.5f}"] for row in rows)
-    with (output / "gradient_noise.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", "k", "size", "tail index", "standard error"])
-        for step, sizes in norms.items():
-            ordered, estimates = sizes.sort(descending=True).values, hill_estimates(sizes)
-            for place, estimate in enumerate(estimates.tolist()):
-                error = estimate / math.sqrt(place + 1)
-                size = float(ordered[place])
-                writer.writerow([step, place + 1, f"{size:.6g}", f"{estimate:.4f}", f"{error:.4f}"])
+    heading = ["method", "lr", "purpose", "seed", "validation loss"]
+    write_table(output / "language_model.csv", heading, ([*row[:-1], f"{row[-1]:.5f}"] for row in rows))
+    found: list[Sequence[object]] = []
+    for step, sizes in norms.items():
+        ordered, estimates = sizes.sort(descending=True).values, hill_estimates(sizes)
+        for place, estimate in enumerate(estimates.tolist()):
+            error, size = estimate / math.sqrt(place + 1), float(ordered[place])
+            found.append([step, place + 1, f"{size:.6g}", f"{estimate:.4f}", f"{error:.4f}"])
+    heading = ["step", "k", "size", "tail index", "standard error"]
+    write_table(output / "gradient_noise.csv", heading, found)
 
 
 def _draw(norms: dict[int, Tensor], path: Path) -> None:

@@ -84,17 +84,14 @@ def curve(
     kind: ScheduleKind, noise_kind: NoiseKind, p: float, horizons: Sequence[int], seeds: int, seed: int
 ) -> LevelCurve:
     """Run a method with the schedule that knows p and T alone."""
-    schedules = [nsgdc_schedule(kind, p, horizon, gamma0=GAMMA0) for horizon in horizons]
-    settings = [
-        Setting(1 - one.momentum, one.lr, horizon) for one, horizon in zip(schedules, horizons, strict=True)
-    ]
-    return LevelCurve(
-        kind,
-        noise_kind,
-        p,
-        horizons,
-        levels(kind, log_problem(), settings, noise(noise_kind, p), seeds, seed),
-    )
+    settings = _scheduled(kind, p, horizons, gamma0=GAMMA0)
+    found = levels(kind, log_problem(), settings, noise(noise_kind, p), seeds, seed)
+    return LevelCurve(kind, noise_kind, p, horizons, found)
+
+
+def _scheduled(kind: ScheduleKind, p: float, horizons: Sequence[int], **known: float) -> list[Setting]:
+    schedules = [nsgdc_schedule(kind, p, horizon, **known) for horizon in horizons]
+    return [Setting(1 - one.momentum, one.lr, steps) for one, steps in zip(schedules, horizons, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,31 +124,21 @@ def compare(method: str, noise_kind: NoiseKind, p: float, seeds: int, seed: int)
 
 def plateau(noise_kind: NoiseKind, p: float, horizons: Sequence[int], seeds: int, seed: int) -> list[Tensor]:
     """Return tail levels by length of the run, without momentum (moves of 2 / sqrt(T)) and with it."""
-    schedules = [nsgdc_schedule("nsgdc", p, horizon, gamma0=GAMMA0) for horizon in horizons]
     bare = [Setting(1.0, GAMMA0 * horizon**-0.5, horizon) for horizon in horizons]
-    averaging = [
-        Setting(1 - one.momentum, one.lr, horizon) for one, horizon in zip(schedules, horizons, strict=True)
+    averaging = _scheduled("nsgdc", p, horizons, gamma0=GAMMA0)
+    return [
+        levels("nsgdc", log_problem(), settings, noise(noise_kind, p), seeds, seed).tail.mean(1)
+        for settings in (bare, averaging)
     ]
-    found = []
-    for settings in (bare, averaging):
-        found.append(levels("nsgdc", log_problem(), settings, noise(noise_kind, p), seeds, seed).tail.mean(1))
-    return found
 
 
 def noiseless_slope(horizons: Sequence[int]) -> tuple[float, float]:
     """Return slopes of the run average without noise: all constants known, and p = 1.5 and T alone."""
     problem = log_problem()
-    aware = [
-        nsgdc_schedule("nsgdc", 1.5, horizon, L=problem.smoothness, delta=problem.height, sigma=0.0)
-        for horizon in horizons
-    ]
-    blind = [nsgdc_schedule("nsgdc", 1.5, horizon, gamma0=GAMMA0) for horizon in horizons]
+    constants = {"L": problem.smoothness, "delta": problem.height, "sigma": 0.0}
     slopes = []
-    for schedules in (aware, blind):
-        settings = [
-            Setting(1 - one.momentum, one.lr, horizon)
-            for one, horizon in zip(schedules, horizons, strict=True)
-        ]
+    for known in (constants, {"gamma0": GAMMA0}):
+        settings = _scheduled("nsgdc", 1.5, horizons, **known)
         silent = levels("nsgdc", problem, settings, lambda shape, _: torch.zeros(shape).double(), 1, 0)
         slopes.append(slope(horizons, silent.whole.mean(1)))
     return slopes[0], slopes[1]

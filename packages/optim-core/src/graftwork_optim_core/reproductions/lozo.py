@@ -17,11 +17,10 @@ Raises GraftworkError where the task's package is not installed.
 from __future__ import annotations
 
 import csv
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from graftwork_optim_core.lozo import LOZO, LOZOM
 from graftwork_optim_core.mezo import MeZO
 from graftwork_optim_core.plugin import LORA
 from graftwork_optim_core.reproductions.allocation import peak_allocation
-from graftwork_optim_core.reproductions.picture import can_draw
+from graftwork_optim_core.reproductions.output import can_draw, write_findings, write_table
 
 RANK, INTERVAL = 2, 50
 _SELECTION_SEEDS = (1000,)
@@ -47,7 +46,7 @@ class Tuning:
 
     Args:
         name: as in the table.
-        make: returns the optimizer, given parameters with their names and a learning rate.
+        make: returns the optimizer, given parameters with their names and ``lr``.
         rates: the grid.
         passes: forward passes that a step takes.
         part: train the chosen part of the weights, not all.
@@ -56,7 +55,7 @@ class Tuning:
     """
 
     name: str
-    make: Callable[[Any, float], torch.optim.Optimizer]
+    make: Callable[..., torch.optim.Optimizer]
     rates: tuple[float, float, float]
     passes: int
     part: bool = True
@@ -64,40 +63,26 @@ class Tuning:
     published: tuple[float, float, float] | None = None
 
 
-def _with_gradients(named: Any, rate: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW([parameter for _, parameter in named], lr=rate, weight_decay=0.0)
-
-
-def _lozo(named: Any, rate: float) -> torch.optim.Optimizer:
-    return LOZO(named, lr=rate, rank=RANK, interval=INTERVAL)
-
-
-def _lozo_m(named: Any, rate: float) -> torch.optim.Optimizer:
-    return LOZOM(named, lr=rate, rank=RANK, interval=INTERVAL)
-
-
-def _mezo(named: Any, rate: float) -> torch.optim.Optimizer:
-    return MeZO(named, lr=rate)
-
+_LOZO = partial(LOZO, rank=RANK, interval=INTERVAL)
+_LOZO_M = partial(LOZOM, rank=RANK, interval=INTERVAL)
+_ADAMW = partial(torch.optim.AdamW, weight_decay=0.0)
 
 METHODS = (
-    Tuning("MeZO", _mezo, (3e-5, 1e-4, 3e-4), 2, published=(68.5, 56.7, 58.6)),
-    Tuning("LOZO", _lozo, (3e-5, 1e-4, 3e-4), 2, published=(73.4, 61.6, 61.1)),
-    Tuning("LOZO-M", _lozo_m, (3e-5, 1e-4, 3e-4), 2, published=(74.0, 62.7, 60.2)),
-    Tuning("AdamW", _with_gradients, (3e-5, 1e-4, 3e-4), 1),
-    Tuning("LOZO, all weights", _lozo, (1e-5, 3e-5, 1e-4), 2, part=False),
+    Tuning("MeZO", MeZO, (3e-5, 1e-4, 3e-4), 2, published=(68.5, 56.7, 58.6)),
+    Tuning("LOZO", _LOZO, (3e-5, 1e-4, 3e-4), 2, published=(73.4, 61.6, 61.1)),
+    Tuning("LOZO-M", _LOZO_M, (3e-5, 1e-4, 3e-4), 2, published=(74.0, 62.7, 60.2)),
+    Tuning("AdamW", _ADAMW, (3e-5, 1e-4, 3e-4), 1),
+    Tuning("LOZO, all weights", _LOZO, (1e-5, 3e-5, 1e-4), 2, part=False),
     Tuning(
         "LoRA with AdamW, all layers",
-        _with_gradients,
+        _ADAMW,
         (3e-4, 1e-3, 3e-3),
         1,
         part=False,
         lora_rank=8,
         published=(71.6, 59.4, 61.4),
     ),
-    Tuning(
-        "AdamW, all weights", _with_gradients, (1e-5, 3e-5, 1e-4), 1, part=False, published=(72.7, 63.4, 61.3)
-    ),
+    Tuning("AdamW, all weights", _ADAMW, (1e-5, 3e-5, 1e-4), 1, part=False, published=(72.7, 63.4, 61.3)),
 )
 """Published: arXiv:2410.07698, the summary plot's bars, read to 0.3 points."""
 
@@ -183,9 +168,15 @@ def reproduce(
             if seed == 0:
                 peaks[method.name] = _peak(task, method, chosen[method.name])
         results[method.name] = runs
-    _write_curves(output / "curves.csv", results)
+    rows = (
+        (name, seed, passes, f"{loss:.6f}")
+        for name, runs in results.items()
+        for seed, run in enumerate(runs)
+        for passes, loss in run.curve
+    )
+    write_table(output / "curves.csv", ["method", "seed", "forward passes", "training loss"], rows)
     findings = list(_findings(before, results, chosen, peaks, forward_passes))
-    (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
+    write_findings(output, findings)
     if pictured:
         _plot(output / "lozo.png", results, before)
     return findings
@@ -227,7 +218,7 @@ def _prepared(
     model: nn.Module, method: Tuning, rate: float, seed: int
 ) -> tuple[torch.optim.Optimizer, Callable[[Callable[[], torch.Tensor]], float]]:
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    optimizer: Any = method.make(named, rate)
+    optimizer: Any = method.make(named, lr=rate)
     if getattr(optimizer, "closure", None) == "loss":
         for group in optimizer.param_groups:
             group["seed"] = seed
@@ -347,15 +338,6 @@ def _write_runs(path: Path, method: Tuning, rate: float, seed: int, run: Trained
         if fresh:
             writer.writerow(["method", "learning rate", "seed", "test loss", "test accuracy"])
         writer.writerow([method.name, f"{rate:g}", seed, f"{run.loss:.6f}", f"{run.accuracy:.6f}"])
-
-
-def _write_curves(path: Path, results: dict[str, list[Trained]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["method", "seed", "forward passes", "training loss"])
-        for name, runs in results.items():
-            for seed, run in enumerate(runs):
-                writer.writerows([name, seed, passes, f"{loss:.6f}"] for passes, loss in run.curve)
 
 
 def _plot(path: Path, results: dict[str, list[Trained]], before: Any) -> None:

@@ -18,10 +18,7 @@ the paper's, whose own were not to be had; see :mod:`.heavy_tails_runs` and :mod
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
@@ -42,7 +39,7 @@ from graftwork_optim_core.reproductions.heavy_tails_measures import (
 )
 from graftwork_optim_core.reproductions.heavy_tails_noise import NoiseKind
 from graftwork_optim_core.reproductions.heavy_tails_runs import Setting
-from graftwork_optim_core.reproductions.picture import can_draw
+from graftwork_optim_core.reproductions.output import can_draw, write_findings, write_table
 
 INDICES = (1.2, 1.5, 1.8)
 NOISES: tuple[NoiseKind, ...] = ("stable", "pareto")
@@ -109,12 +106,13 @@ def reproduce(
         *_comparison_findings(compared),
     ]
     _write_curves(curves, output)
-    _write_comparison(compared, output / "comparison.csv")
+    heading = ["method", "noise", "p", "tried", "lr", "momentum", "clip", "mean", "worst"]
+    write_table(output / "comparison.csv", heading, map(_comparison_row, compared))
     if pictured:
         draw_figure(curves, compared, plateaus, fourfold, output / "nsgdc.png")
     if language_model:
         findings += language.measure(output, language_model_steps, seed)
-    (output / "findings.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
+    write_findings(output, findings)
     return findings
 
 
@@ -200,29 +198,24 @@ def _shown(setting: Setting) -> str:
 
 
 def _write_curves(curves: Sequence[LevelCurve], output: Path) -> None:
-    with (output / "slopes.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["method", "noise", "p", "exponent of the theorem", "run average", "tail average"])
-        for one in curves:
-            bound = rate_exponent(one.kind, one.p)
-            numbers = [f"{number:.4f}" for number in (bound, one.whole_slope, one.tail_slope)]
-            writer.writerow([one.kind, one.noise, one.p, *numbers])
-    with (output / "levels.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["method", "noise", "p", "steps", "run average", "tail average", "worst seed's tail"])
-        for one in curves:
-            rows = zip(one.horizons, one.levels.whole, one.levels.tail, strict=True)
-            for horizon, whole, tail in rows:
-                numbers = [f"{float(number):.6g}" for number in (whole.mean(), tail.mean(), tail.max())]
-                writer.writerow([one.kind, one.noise, one.p, horizon, *numbers])
+    slopes: list[Sequence[object]] = []
+    levels: list[Sequence[object]] = []
+    for one in curves:
+        bound = rate_exponent(one.kind, one.p)
+        numbers = [f"{number:.4f}" for number in (bound, one.whole_slope, one.tail_slope)]
+        slopes.append([one.kind, one.noise, one.p, *numbers])
+        for horizon, whole, tail in zip(one.horizons, one.levels.whole, one.levels.tail, strict=True):
+            numbers = [f"{float(number):.6g}" for number in (whole.mean(), tail.mean(), tail.max())]
+            levels.append([one.kind, one.noise, one.p, horizon, *numbers])
+    run = ["method", "noise", "p"]
+    heading = ["exponent of the theorem", "run average", "tail average"]
+    write_table(output / "slopes.csv", [*run, *heading], slopes)
+    heading = ["steps", "run average", "tail average", "worst seed's tail"]
+    write_table(output / "levels.csv", [*run, *heading], levels)
 
 
-def _write_comparison(compared: Iterable[Compared], path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["method", "noise", "p", "tried", "lr", "momentum", "clip", "mean", "worst"])
-        for one in compared:
-            setting = one.setting
-            chosen = (f"{setting.length:g}", f"{1 - setting.mixing:g}", f"{setting.clip:g}")
-            sizes = (f"{float(one.tails.mean()):.6g}", f"{float(one.tails.max()):.6g}")
-            writer.writerow([one.method, one.noise, one.p, len(GRIDS[one.method][1]), *chosen, *sizes])
+def _comparison_row(one: Compared) -> Sequence[object]:
+    setting = one.setting
+    chosen = (f"{setting.length:g}", f"{1 - setting.mixing:g}", f"{setting.clip:g}")
+    sizes = (f"{float(one.tails.mean()):.6g}", f"{float(one.tails.max()):.6g}")
+    return one.method, one.noise, one.p, len(GRIDS[one.method][1]), *chosen, *sizes
