@@ -20,16 +20,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.ranges import require_betas, require_positive
 from graftwork_optim_core.common.scalars import Scalar
-from graftwork_optim_core.hosts.adamw import adam_correction
-from graftwork_optim_core.subspace.host import Averages, UpdateHost
+from graftwork_optim_core.hosts.adamw import AdamWHost
+from graftwork_optim_core.subspace.host import Averages
 from graftwork_optim_core.subspace.site import Site, Slot
-from graftwork_optim_core.subspace.transform import BiasCorrection, Direction
+from graftwork_optim_core.subspace.transform import Direction
 
 
 @dataclass(frozen=True)
-class AdamMiniHost(UpdateHost):
+class AdamMiniHost(AdamWHost):
     """Adam with one mean square a row of the coarse gradient.
 
     Args:
@@ -44,13 +43,6 @@ class AdamMiniHost(UpdateHost):
     """
 
     elementwise: ClassVar[bool] = False
-
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        require_betas(self.betas)
-        require_positive("eps", self.eps)
 
     def slots(self, coarse_shape: tuple[int, int]) -> dict[str, Slot]:
         """One of the coarse shape and one number a row; two of the coarse shape if it is one row."""
@@ -78,10 +70,6 @@ class AdamMiniHost(UpdateHost):
         root = torch._foreach_sqrt(mean_square)
         torch._foreach_add_(root, self.eps)
         return [Direction(m, d.expand_as(m).contiguous()) for m, d in zip(mean, root, strict=True)]
-
-    def correction(self, step: Scalar) -> BiasCorrection:
-        """Return Adam's two bias corrections."""
-        return adam_correction(self.betas, step)
 
 
 def _mean_square_of_rows(gradient: Tensor) -> Tensor:

@@ -69,17 +69,10 @@ class AdamWHost(UpdateHost):
         return [Direction(m, d) for m, d in zip(mean, root, strict=True)]
 
     def correction(self, step: Scalar) -> BiasCorrection:
-        """Return Adam's two bias corrections."""
-        return adam_correction(self.betas, step)
+        """Return Adam's two bias corrections.
 
-
-def adam_correction(betas: tuple[float, float], step: Scalar) -> BiasCorrection:
-    """Return Adam's bias corrections at a step, 1 being the first.
-
-    >>> round(adam_correction((0.9, 0.999), 1.0).mean, 6)
-    10.0
-    """
-    beta1, beta2 = betas
-    return BiasCorrection(
-        mean=1 / one_minus_power(beta1, step), root=square_root(one_minus_power(beta2, step))
-    )
+        >>> round(AdamWHost().correction(1.0).mean, 6)
+        10.0
+        """
+        mean, root = (one_minus_power(beta, step) for beta in self.betas)
+        return BiasCorrection(1 / mean, square_root(root))

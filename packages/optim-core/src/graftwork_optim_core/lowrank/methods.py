@@ -7,10 +7,9 @@ arXiv:2410.11289 (``random``, and ``golore`` which goes from one to the other).
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -25,9 +24,12 @@ from graftwork_optim_core.subspace.site import Site
 class _ByMethod(LowRankTransform):
     """A projection whose bases come from :func:`~graftwork_optim_core.lowrank.bases.basis_of`."""
 
-    @abstractmethod
+    finds_by: ClassVar[BasisMethod]
+    """The method, where it is one for the whole run."""
+
     def method(self, site: Site) -> BasisMethod:
         """Return which method finds the next basis."""
+        return self.finds_by
 
     def method_options(self) -> dict[str, Any]:
         """Return further options of the method."""
@@ -70,9 +72,7 @@ class SVDTransform(_ByMethod):
     (8, 2)
     """
 
-    def method(self, site: Site) -> BasisMethod:
-        """Return ``svd``."""
-        return "svd"
+    finds_by: ClassVar[BasisMethod] = "svd"
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,9 @@ class GramTransform(_ByMethod):
             the largest singular value drown in rounding.
     """
 
-    gram_in_float64: bool = False
+    finds_by: ClassVar[BasisMethod] = "gram"
 
-    def method(self, site: Site) -> BasisMethod:
-        """Return ``gram``."""
-        return "gram"
+    gram_in_float64: bool = False
 
     def method_options(self) -> dict[str, Any]:
         """Return the precision."""
@@ -107,6 +105,8 @@ class RandomizedSVDTransform(_ByMethod):
         seed: of the sketch.
     """
 
+    finds_by: ClassVar[BasisMethod] = "rsvd"
+
     power_steps: int = 2
     oversampling: int = 8
     seed: int = 0
@@ -116,10 +116,6 @@ class RandomizedSVDTransform(_ByMethod):
         require_whole("power_steps", self.power_steps, 0)
         require_whole("oversampling", self.oversampling, 0)
         require_whole("seed", self.seed, 0)
-
-    def method(self, site: Site) -> BasisMethod:
-        """Return ``rsvd``."""
-        return "rsvd"
 
     def method_options(self) -> dict[str, Any]:
         """Return the sketch's."""
@@ -133,9 +129,7 @@ class PowerTransform(_ByMethod):
     Args: those of :class:`~graftwork_optim_core.lowrank.transform.LowRankTransform`.
     """
 
-    def method(self, site: Site) -> BasisMethod:
-        """Return ``power``."""
-        return "power"
+    finds_by: ClassVar[BasisMethod] = "power"
 
 
 @dataclass(frozen=True)
@@ -147,15 +141,13 @@ class RandomTransform(_ByMethod):
         seed: with the weight's place and the number of its bases so far determines every basis.
     """
 
+    finds_by: ClassVar[BasisMethod] = "random"
+
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_whole("seed", self.seed, 0)
-
-    def method(self, site: Site) -> BasisMethod:
-        """Return ``random``."""
-        return "random"
 
 
 @dataclass(frozen=True)

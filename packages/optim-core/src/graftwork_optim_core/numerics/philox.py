@@ -45,38 +45,6 @@ _CPU_BLOCKS = 1 << 15
 _DEVICE_BLOCKS = 1 << 20
 
 
-def philox_4x32(
-    block: int | Tensor, moment: int | Tensor, parameter_index: int | Tensor, role: int | Tensor, seed: int
-) -> Tensor:
-    """Return the four random words of every counter.
-
-    Args:
-        block: first word of the counter, from 0 below 2**32; like the other words a number or an int64
-            tensor, and all four broadcast. Tensors are not looked into.
-        moment: second word.
-        parameter_index: third word.
-        role: fourth word.
-        seed: the key, from 0 below 2**64.
-
-    Returns:
-        ``[..., 4]`` int64, from 0 below 2**32.
-
-    >>> philox_4x32(0, 0, 0, 0, seed=0).tolist() == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
-    True
-    """
-    named = {"block": block, "moment": moment, "parameter_index": parameter_index, "role": role}
-    for name, number in named.items():
-        _check_word(name, number)
-    devices = [number.device for number in named.values() if isinstance(number, Tensor)]
-    device = next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
-    counters = [torch.as_tensor(number, dtype=torch.int64, device=device) for number in named.values()]
-    shape = sum(counters[1:], counters[0]).shape
-    x0, x1, x2, x3 = (counter.expand(shape).flatten() for counter in counters)
-    workspace = torch.empty(6, len(x0), dtype=torch.int64, device=device)
-    words = _run_rounds((x0 * MULTIPLIERS[0], x2 * MULTIPLIERS[1]), x1, x3, seed, workspace)
-    return torch.stack(words, dim=-1).bitwise_and_(_WORD).view(*shape, 4)
-
-
 def normal(
     count: int,
     *,
