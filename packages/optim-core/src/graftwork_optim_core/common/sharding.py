@@ -6,12 +6,12 @@ locally. A shard of columns is exact where no block of columns is cut.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -99,18 +99,7 @@ class Rows:
         parameter = self.parameter
         if not (is_sharded_type(parameter) and self.spread):
             return local
-        from torch.distributed.tensor import DTensor
-
-        shape = torch.Size((parameter.shape[0], local.shape[1]))
-        whole: Tensor = DTensor.from_local(
-            local.contiguous(),
-            parameter.device_mesh,
-            parameter.placements,
-            shape=shape,
-            stride=(shape[1], 1),
-            run_check=False,
-        ).full_tensor()
-        return whole
+        return placed_like(parameter, local.contiguous(), (parameter.shape[0], local.shape[1])).full_tensor()
 
     def own(self, whole: Tensor) -> Tensor:
         """Return the rows that this process holds of a matrix that all hold whole."""
@@ -176,23 +165,30 @@ def zeros_placed_like(
         dtype: of the result.
     """
     if not is_sharded_type(parameter):
-        return torch.zeros(*shape, dtype=dtype, device=parameter.device) if shape else _zero(parameter, dtype)
+        return torch.zeros(torch.Size(shape), dtype=dtype, device=parameter.device)
+    local = torch.zeros(torch.Size(local_shape), dtype=dtype, device=parameter.to_local().device)
+    return placed_like(parameter, local, shape)
+
+
+def placed_like(parameter: DTensor, local: Tensor, shape: Sequence[int]) -> DTensor:
+    """Return this process's part of a tensor as one of a shape that is spread as the parameter is."""
     from torch.distributed.tensor import DTensor
 
-    local = torch.zeros(torch.Size(local_shape), dtype=dtype, device=parameter.to_local().device)
-    stride = torch.empty(torch.Size(shape), device="meta").stride()
-    return DTensor.from_local(
-        local,
-        parameter.device_mesh,
-        parameter.placements,
-        shape=torch.Size(shape),
-        stride=stride,
-        run_check=False,
-    )
+    size, stride = torch.Size(shape), torch.empty(torch.Size(shape), device="meta").stride()
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return DTensor.from_local(local, mesh, placements, shape=size, stride=stride, run_check=False)
 
 
-def _zero(parameter: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros((), dtype=dtype, device=parameter.device)
+def let_go_of_gathered(model: nn.Module | None, parameters: Iterable[Tensor]) -> None:
+    """Let modules sharded by ``fully_shard`` forget gathered weights, which the next forward pass would use
+    whatever has become of them."""
+    if model is None or not any(map(is_sharded_type, parameters)):
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def sum_over_groups(values: Sequence[Tensor], groups: Sequence[ProcessGroup]) -> list[Tensor]:

@@ -21,7 +21,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.parameters import arithmetic_dtype
 from graftwork_optim_core.kernels import haar_adamw_reference
 from graftwork_optim_core.numerics.haar import block_count
 

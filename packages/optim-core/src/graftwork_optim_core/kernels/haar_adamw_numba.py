@@ -102,8 +102,11 @@ class WeightStep(NamedTuple):
 
 
 class _Constants(NamedTuple):
-    """Numbers of one call in the dtype of the arithmetic."""
+    """What holds for all weights of one call, its numbers in the dtype of the arithmetic."""
 
+    level: int
+    guard: bool
+    climb: bool
     zero: Any
     one: Any
     rest1: Any
@@ -322,45 +325,20 @@ _descend_by_twos, _descend_by_fours = _descend_by(2), _descend_by(4)
 
 
 @_inner()
-def _constants(settings: Any) -> Any:
-    return _Constants(
-        settings[0],
-        settings[1],
-        settings[2],
-        settings[3],
-        settings[4],
-        settings[5],
-        settings[6],
-        settings[7],
-    )
-
-
-@_inner()
-def _rule(
-    job: Any, constants: Any, room: Any, rate: float, kept: float, level: int, guard: bool, climb: bool
-) -> Any:
+def _rule(job: Any, constants: Any, room: Any, rate: float, kept: float) -> Any:
     # Stored in the room and read again: rounded to its dtype.
-    guarded = guard and level > 0
+    guarded = constants.guard and constants.level > 0
     room[0] = job.root_correction if guarded else job.root_correction * job.mean_correction
-    room[1] = job.mean_correction * 2.0 ** (-level / 2)
+    room[1] = job.mean_correction * 2.0 ** (-constants.level / 2)
     room[2] = rate
     room[3] = kept
-    sign = -constants.one if climb else constants.one
+    sign = -constants.one if constants.climb else constants.one
     return _Rule(sign, constants.unit, constants.bound, room[0], room[1], room[2], room[3])
 
 
 @_inner()
 def _work(
-    job: Any,
-    settings: Any,
-    scratch: Any,
-    rate: float,
-    kept: float,
-    level: int,
-    guard: bool,
-    climb: bool,
-    mode: int,
-    part: int,
+    job: Any, constants: Any, scratch: Any, rate: float, kept: float, mode: int, part: int
 ) -> tuple[float, float]:
     """Do one of the four things to one part of a weight.
 
@@ -368,11 +346,10 @@ def _work(
         A number that is finite if the gradient is, and the squared norm of the direction; each 0 where the
         thing to do does not find it.
     """
-    constants = _constants(settings)
-    zero, one = constants.zero, constants.one
+    zero, one, level, guard = constants.zero, constants.one, constants.level, constants.guard
     tile = len(scratch) // 6
     room = _array(scratch.ctypes.data, zero, 6 * tile)
-    rule = _rule(job, constants, room, rate, kept, level, guard, climb)
+    rule = _rule(job, constants, room, rate, kept)
     unit = rule.sign * constants.unit
     coarse, inverse, spare = room[:tile], room[tile : 2 * tile], room[2 * tile : 3 * tile]
     coarse_fours, mean_fours, inverse_fours = (
@@ -438,13 +415,10 @@ def _work(
 @_entry
 def _work_on_parts(
     jobs: Any,
-    settings: Any,
+    constants: Any,
     scratch: Any,
     rate: float,
     kept: float,
-    level: int,
-    guard: bool,
-    climb: bool,
     mode: int,
     first: int,
     last: int,
@@ -452,7 +426,7 @@ def _work_on_parts(
 ) -> None:
     """Do one of the four things to some parts of the first weight; results go to ``sums`` ``[parts, 2]``."""
     for part in range(first, last):
-        sums[part] = _work(jobs[0], settings, scratch, rate, kept, level, guard, climb, mode, part)
+        sums[part] = _work(jobs[0], constants, scratch, rate, kept, mode, part)
 
 
 @_inner()
@@ -475,17 +449,7 @@ def _limit_growth(norm: float, previous: float, limit: float) -> tuple[float, fl
 
 
 @_entry
-def _advance(
-    jobs: Any,
-    order: Any,
-    settings: Any,
-    scratch: Any,
-    level: int,
-    guard: bool,
-    climb: bool,
-    limit: float,
-    largest: float,
-) -> None:
+def _advance(jobs: Any, order: Any, constants: Any, scratch: Any, limit: float, largest: float) -> None:
     """Make the whole step of some weights, each while its gradient is in a cache."""
     for place in order:
         job = jobs[place]
@@ -494,7 +458,7 @@ def _advance(
         # The squares of all entries bound those of the coarse ones and take no sums of blocks.
         for mode in (_CHECK, _COARSE_CHECK) if limit == 0 else (_MEASURE, _MEASURE):
             for part in range(job.parts):
-                sums[part] = _work(job, settings, scratch, 0.0, 1.0, level, guard, climb, mode, part)
+                sums[part] = _work(job, constants, scratch, 0.0, 1.0, mode, part)
             extent, square = _totals(sums)
             if mode == _MEASURE or extent <= largest:
                 break
@@ -502,7 +466,7 @@ def _advance(
         if job.moved:
             divisor, job.norm = _limit_growth(math.sqrt(square), job.norm, limit)
             for part in range(job.parts):
-                _work(job, settings, scratch, job.rate / divisor, job.kept, level, guard, climb, _STEP, part)
+                _work(job, constants, scratch, job.rate / divisor, job.kept, _STEP, part)
 
 
 def haar_adamw_steps(
@@ -546,7 +510,7 @@ def haar_adamw_steps(
     if not weights:
         return []
     dtype = weights[0][0].dtype
-    settings = _settings(dtype, level, betas, eps)
+    constants = _constants(dtype, level, guard, maximize, betas, eps)
     jobs = np.array(
         [(*_places(weight, level, dtype), *own, False) for weight, own in zip(weights, numbers, strict=True)],
         _JOB,
@@ -554,38 +518,35 @@ def haar_adamw_steps(
     sizes = [values.numel() for values, *_ in weights]
     threads = torch.get_num_threads() if sum(sizes) >= _ALONE else 1
     large, orders = _divide(sizes, threads)
-    limit, common = norm_growth_limit or 0.0, (level, guard, maximize)
+    limit = norm_growth_limit or 0.0
     for place in large:
-        _advance_together(jobs[place : place + 1], settings, common, limit)
+        _advance_together(jobs[place : place + 1], constants, limit)
 
     def advance(order: list[int]) -> None:
         places = np.array(order, np.int64)
-        _advance(jobs, places, settings, _scratch(settings, level), *common, limit, _largest(settings))
+        _advance(jobs, places, constants, _scratch(constants), limit, _largest(constants))
 
     _in_threads(advance, orders)
     torch.autograd.graph.increment_version([values for values, *_ in weights])
     return list(map(WeightStep, (jobs["moved"] != 0).tolist(), jobs["norm"].tolist()))
 
 
-_Common = tuple[int, bool, bool]
-
-
-def _advance_together(jobs: Any, settings: Any, common: _Common, limit: float) -> None:
+def _advance_together(jobs: Any, constants: _Constants, limit: float) -> None:
     """Make the whole step of the only weight, shared by all threads, as :func:`_advance` does to the bit."""
-    largest, extent, square = _largest(settings), 0.0, 0.0
+    largest, extent, square = _largest(constants), 0.0, 0.0
     for mode in (_CHECK, _COARSE_CHECK) if limit == 0 else (_MEASURE,):
-        extent, square = _run(jobs, settings, common, mode)
+        extent, square = _run(jobs, constants, mode)
         if extent <= largest:
             break
     jobs["moved"] = extent <= largest
     if extent <= largest:
         rate, kept, previous = float(jobs["rate"][0]), float(jobs["kept"][0]), float(jobs["norm"][0])
         divisor, jobs["norm"] = _limit_growth(math.sqrt(square), previous, limit)
-        _run(jobs, settings, common, _STEP, rate / divisor, kept)
+        _run(jobs, constants, _STEP, rate / divisor, kept)
 
 
 def _run(
-    jobs: Any, settings: Any, common: _Common, mode: int, rate: float = 0.0, kept: float = 1.0
+    jobs: Any, constants: _Constants, mode: int, rate: float = 0.0, kept: float = 1.0
 ) -> tuple[float, float]:
     """Do one of the four things to all parts of the only weight, shared by all threads."""
     parts = int(jobs["parts"][0])
@@ -593,8 +554,7 @@ def _run(
     threads = min(parts, torch.get_num_threads()) if parts * _PART >= _ALONE else 1
 
     def work(share: tuple[int, int]) -> None:
-        scratch = _scratch(settings, common[0])
-        _work_on_parts(jobs, settings, scratch, rate, kept, *common, mode, *share, sums)
+        _work_on_parts(jobs, constants, _scratch(constants), rate, kept, mode, *share, sums)
 
     _in_threads(work, [(parts * n // threads, parts * (n + 1) // threads) for n in range(threads)])
     totals: tuple[float, float] = _totals(sums)
@@ -645,23 +605,25 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _settings(dtype: torch.dtype, level: int, betas: tuple[float, float], eps: float) -> Any:
-    """Return what becomes :class:`_Constants`."""
+def _constants(
+    dtype: torch.dtype, level: int, guard: bool, climb: bool, betas: tuple[float, float], eps: float
+) -> _Constants:
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"values must be float32 or float64, got {dtype}; other dtypes make the step in torch"
         )
     beta1, beta2 = betas
     numbers = (0.0, 1.0, 1 - beta1, beta2, 1 - beta2, eps, 2.0 ** (-level / 2), DETAIL_BOUND)
-    return np.array(numbers, np.float32 if dtype == torch.float32 else np.float64)
+    number = np.float32 if dtype == torch.float32 else np.float64
+    return _Constants(level, guard, climb, *map(number, numbers))
 
 
-def _largest(settings: Any) -> float:
-    return float(np.finfo(settings.dtype).max)
+def _largest(constants: _Constants) -> float:
+    return float(np.finfo(constants.one).max)
 
 
-def _scratch(settings: Any, level: int) -> Any:
-    return np.empty(6 * max(_TILE, 1 << level), settings.dtype)
+def _scratch(constants: _Constants) -> Any:
+    return np.empty(6 * max(_TILE, 1 << constants.level), constants.one.dtype)
 
 
 def _places(weight: tuple[Tensor, ...], level: int, dtype: torch.dtype) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.parameters import arithmetic_dtype
 from graftwork_optim_core.numerics.haar import DETAIL_BOUND
 
 

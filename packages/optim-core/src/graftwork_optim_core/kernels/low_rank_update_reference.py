@@ -17,7 +17,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.parameters import arithmetic_dtype
 from graftwork_optim_core.numerics.philox import NormalBatch
 from graftwork_optim_core.numerics.stochastic_rounding import round_stochastically
 

@@ -16,12 +16,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.lowrank.linear_algebra import AllRows, LinAlgError, RowExchange, SpreadMatrix
+from graftwork_optim_core.common.sharding import Rows
+from graftwork_optim_core.lowrank.linear_algebra import LinAlgError, RowExchange, SpreadMatrix
 from graftwork_optim_core.lowrank.random_basis import Seed, random_basis
 from graftwork_optim_core.lowrank.singular_bases import (
     BasisSide,
@@ -95,7 +97,7 @@ def basis_of(
     >>> basis_of("gram", torch.zeros(2, 3), 1, "left").verdict
     <BasisVerdict.ZERO: 'a gradient of zeros'>
     """
-    rows = AllRows() if rows is None else rows
+    rows = Rows(gradient) if rows is None else rows
     whole_shape = (gradient.shape[0], gradient.shape[1]) if shape is None else shape
     dtype = torch.float64 if gradient.dtype == torch.float64 else torch.float32
     if method == "random":
@@ -110,25 +112,15 @@ def basis_of(
         return BasisResult(None, BasisVerdict.ZERO)
     matrix = SpreadMatrix(_rescaled(values, extent), whole_shape, rows)
 
-    def power() -> Tensor:
-        assert previous is not None
-        return power_basis(matrix, side, previous.to(dtype))
-
-    def rsvd() -> Tensor:
-        return rsvd_basis(matrix, rank, side, seed, power_steps=power_steps, oversampling=oversampling)
-
-    def gram() -> Tensor:
-        return gram_basis(matrix, rank, side, in_float64=gram_in_float64)
-
-    def svd() -> Tensor:
-        return svd_basis(matrix, rank, side)
-
+    svd = partial(svd_basis, matrix, rank, side)
+    gram = partial(gram_basis, matrix, rank, side, in_float64=gram_in_float64)
     attempts: list[Callable[[], Tensor]] = [svd] if method == "svd" else [gram, svd]
     expected = (gradient.shape[0] if side == "left" else gradient.shape[1], rank)
     if method == "power" and previous is not None and previous.shape == expected:
-        attempts.insert(0, power)
+        attempts.insert(0, partial(power_basis, matrix, side, previous.to(dtype)))
     elif method == "rsvd":
-        attempts.insert(0, rsvd)
+        sketch = {"power_steps": power_steps, "oversampling": oversampling}
+        attempts.insert(0, partial(rsvd_basis, matrix, rank, side, seed, **sketch))
     for attempt in attempts:
         try:
             return BasisResult(_owned(attempt()), BasisVerdict.FOUND)
@@ -180,21 +172,3 @@ def overlap(old: Tensor, new: Tensor, rows: RowExchange | None = None) -> Tensor
     """
     product = new.T @ old
     return product if rows is None else rows.sum(product)
-
-
-def align_signs(new: Tensor, old: Tensor, rows: RowExchange | None = None) -> Tensor:
-    """Return the new basis, columns flipped so that none has a negative product with the old of its place.
-
-    Args:
-        new: ``[size, rank]``.
-        old: ``[size, rank]``.
-        rows: of a left basis whose rows are spread; None where both are whole.
-
-    >>> align_signs(torch.tensor([[0.6, 0.8], [0.8, -0.6]]), torch.tensor([[0.0, -1.0], [1.0, 0.0]]))
-    tensor([[ 0.6000, -0.8000],
-            [ 0.8000,  0.6000]])
-    """
-    products = (new * old).sum(0)
-    if rows is not None:
-        products = rows.sum(products)
-    return new * torch.where(products < 0, -1.0, 1.0).to(new.dtype)

@@ -23,7 +23,7 @@ LinAlgError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-
 
 
 class RowExchange(Protocol):
-    """How to reach the rows that other processes hold; identities where there is one process."""
+    """How to reach the rows that other processes hold, such as ``Rows`` of a weight."""
 
     def sum(self, tensor: Tensor, /) -> Tensor:
         """Return the elementwise sum over the processes; the tensor may be written into."""
@@ -35,26 +35,6 @@ class RowExchange(Protocol):
         """Return this process's rows of a matrix that all hold whole."""
 
 
-class AllRows:
-    """The rows of a matrix that lies in one process.
-
-    >>> AllRows().sum(torch.ones(2))
-    tensor([1., 1.])
-    """
-
-    def sum(self, tensor: Tensor, /) -> Tensor:
-        """Return the tensor itself."""
-        return tensor
-
-    def gather(self, local: Tensor, /) -> Tensor:
-        """Return the matrix itself."""
-        return local
-
-    def own(self, whole: Tensor, /) -> Tensor:
-        """Return the matrix itself."""
-        return whole
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class SpreadMatrix:
     """A finite matrix in float32 or float64, of which this process holds some rows.
@@ -64,7 +44,9 @@ class SpreadMatrix:
         shape: ``(rows, width)`` of the whole.
         rows: the way to the other processes.
 
-    >>> SpreadMatrix(torch.ones(3, 2), (3, 2), AllRows()).transposed_times(torch.ones(3, 1))
+    >>> from graftwork_optim_core.common.sharding import Rows
+    >>> whole = torch.ones(3, 2)
+    >>> SpreadMatrix(whole, (3, 2), Rows(whole)).transposed_times(torch.ones(3, 1))
     tensor([[3.],
             [3.]])
     """

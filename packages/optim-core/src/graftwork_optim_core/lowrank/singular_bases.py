@@ -39,8 +39,8 @@ BasisSide = Literal["left", "right"]
 def svd_basis(matrix: SpreadMatrix, rank: int, side: BasisSide) -> Tensor:
     """Return singular vectors by a full decomposition; gathers the matrix.
 
-    >>> from graftwork_optim_core.lowrank.linear_algebra import AllRows
-    >>> diagonal = SpreadMatrix(torch.diag(torch.tensor([1.0, 3.0])), (2, 2), AllRows())
+    >>> from graftwork_optim_core.common.sharding import Rows
+    >>> diagonal = SpreadMatrix(torch.diag(torch.tensor([1.0, 3.0])), (2, 2), Rows(torch.empty(0)))
     >>> svd_basis(diagonal, 1, "left").abs()
     tensor([[0.],
             [1.]])
@@ -68,8 +68,8 @@ def gram_basis(matrix: SpreadMatrix, rank: int, side: BasisSide, *, in_float64: 
         side: which.
         in_float64: whether to square, decompose and multiply in float64.
 
-    >>> from graftwork_optim_core.lowrank.linear_algebra import AllRows
-    >>> gram_basis(SpreadMatrix(torch.tensor([[0.0, 2.0, 0.0]]), (1, 3), AllRows()), 1, "right")
+    >>> from graftwork_optim_core.common.sharding import Rows
+    >>> gram_basis(SpreadMatrix(torch.tensor([[0.0, 2.0, 0.0]]), (1, 3), Rows(torch.empty(0))), 1, "right")
     tensor([[0.],
             [1.],
             [0.]])
@@ -104,8 +104,8 @@ def rsvd_basis(
         power_steps: how often the sketch is multiplied with the Gram matrix, 0 or more.
         oversampling: further directions of the sketch, 0 or more.
 
-    >>> from graftwork_optim_core.lowrank.linear_algebra import AllRows
-    >>> matrix = SpreadMatrix(torch.diag(torch.tensor([1.0, 100.0])), (2, 2), AllRows())
+    >>> from graftwork_optim_core.common.sharding import Rows
+    >>> matrix = SpreadMatrix(torch.diag(torch.tensor([1.0, 100.0])), (2, 2), Rows(torch.empty(0)))
     >>> rsvd_basis(matrix, 1, "right", (0, 0, 0), power_steps=1, oversampling=1).abs()
     tensor([[0.],
             [1.]])
@@ -148,8 +148,8 @@ def power_basis(matrix: SpreadMatrix, side: BasisSide, previous: Tensor) -> Tens
     Raises:
         torch.linalg.LinAlgError: the step gives no direction at all, or one that is not finite.
 
-    >>> from graftwork_optim_core.lowrank.linear_algebra import AllRows
-    >>> matrix = SpreadMatrix(torch.diag(torch.tensor([1.0, 100.0])), (2, 2), AllRows())
+    >>> from graftwork_optim_core.common.sharding import Rows
+    >>> matrix = SpreadMatrix(torch.diag(torch.tensor([1.0, 100.0])), (2, 2), Rows(torch.empty(0)))
     >>> power_basis(matrix, "right", torch.tensor([[0.8], [-0.6]])).round(decimals=3)
     tensor([[ 0.],
             [-1.]])

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.parameters import arithmetic_dtype
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import local_part
 from graftwork_optim_core.normalized.arithmetic import move
@@ -178,11 +178,7 @@ class ANSGDC(NormalizedOptimizer):
         further: list[Scalar] = []
         for mover, length in zip(sample.movers, lengths, strict=True):
             momentum = float(mover.options["momentum"])
-            slot, finite = mover.state["ahead"], sample.verdict(mover.values)
-            ahead = torch.as_tensor(
-                length * (momentum / (1 - momentum)), dtype=slot.dtype, device=slot.device
-            )
-            slot.copy_(ahead if finite is None else torch.where(finite, ahead, slot))
+            sample.write(mover.state["ahead"], length * (momentum / (1 - momentum)))
             further.append(length / (1 - momentum))
         return further
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.parameters import named_parameters
-from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.parameters import arithmetic_dtype, named_parameters
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import local_gradient, local_part
 

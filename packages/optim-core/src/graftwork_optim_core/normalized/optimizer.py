@@ -28,11 +28,12 @@ from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from graftwork_optim_core.common.optimizer import GradientOptimizer, require_real
-from graftwork_optim_core.common.precision import STATE_DTYPES, arithmetic_dtype
+from graftwork_optim_core.common.parameters import STATE_DTYPES, arithmetic_dtype
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import (
     check_sharding,
     is_sharded_type,
+    let_go_of_gathered,
     local_part,
     zeros_placed_like,
 )
@@ -60,6 +61,11 @@ class Sample(NamedTuple):
     def verdict(self, tensor: Tensor) -> Tensor | None:
         """Return whether the step is made, on the device of a tensor; None where it is known to be."""
         return None if self.finite is None else self.finite.to(tensor.device)
+
+    def write(self, slot: Tensor, value: Scalar) -> None:
+        """Write a value into a slot, unless the step is not made."""
+        new, finite = torch.as_tensor(value, dtype=slot.dtype, device=slot.device), self.verdict(slot)
+        slot.copy_(new if finite is None else torch.where(finite, new, slot))
 
 
 class NormalizedOptimizer(GradientOptimizer):
@@ -136,13 +142,7 @@ class NormalizedOptimizer(GradientOptimizer):
 
     def _reshard(self) -> None:
         """Let go of gathered parameters, which would be used for the next forward pass whatever they are."""
-        if self._model is None or not any(map(is_sharded_type, self._parameters())):
-            return
-        from torch.distributed.fsdp import FSDPModule
-
-        for module in self._model.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()
+        let_go_of_gathered(self._model, self._parameters())
 
     def _step_all(self) -> None:
         self._step_on(self._movers())

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from graftwork_optim_core.common.precision import arithmetic_dtype
+from graftwork_optim_core.common.parameters import arithmetic_dtype
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import local_gradient, local_part
 from graftwork_optim_core.normalized.arithmetic import recur
@@ -229,14 +229,11 @@ class NSGDCVR(NormalizedOptimizer):
         """Remember where all parameters stand, those too that do not move in this step."""
         taking_part = {mover.parameter for mover in sample.movers}
         for values, parameter, state in self._states():
-            finite = sample.verdict(values)
             if self._shared("previous") == "store":
-                previous = local_part(state["previous"])
-                previous.copy_(values if finite is None else torch.where(finite, values, previous))
+                sample.write(local_part(state["previous"]), values)
             elif parameter not in taking_part:
-                still = torch.ones_like(state["kept"])
-                for key, value in (("moved", still - 1), ("kept", still)):
-                    state[key].copy_(value if finite is None else torch.where(finite, value, state[key]))
+                sample.write(state["moved"], 0.0)
+                sample.write(state["kept"], 1.0)
 
     def _take(
         self, sample: Sample, factors: Sequence[Sequence[Scalar | None]], *further: Sequence[Tensor]
@@ -257,11 +254,8 @@ class NSGDCVR(NormalizedOptimizer):
         lengths = super()._lengths(sample, norms)
         if self._shared("previous") == "recompute":
             for mover, length in zip(sample.movers, lengths, strict=True):
-                finite = sample.verdict(mover.values)
-                for key, value in (("moved", length), ("kept", mover.kept(mover.rate(sample.on_host)))):
-                    slot = mover.state[key]
-                    new = torch.as_tensor(value, dtype=slot.dtype, device=slot.device)
-                    slot.copy_(new if finite is None else torch.where(finite, new, slot))
+                sample.write(mover.state["moved"], length)
+                sample.write(mover.state["kept"], mover.kept(mover.rate(sample.on_host)))
         return lengths
 
     def _loaded(self) -> None:

@@ -130,7 +130,7 @@ def levels(
             phases = torch.rand((size, active, DIMENSIONS), dtype=torch.float64, generator=generator)
             phases *= 2 * torch.pi
         for offset in range(size):
-            norms = problem.gradient(runs.iterate()).norm(dim=1)
+            norms = problem.gradient(runs.point).norm(dim=1)
             step = start + offset
             norms *= step < ends[:active]
             whole[:active] += norms
@@ -162,10 +162,6 @@ class _Runs:
         if count < len(self.point):
             for name in ("mixing", "length", "clip", "point", "previous", "momentum"):
                 setattr(self, name, getattr(self, name)[:count].contiguous())
-
-    def iterate(self) -> Tensor:
-        """Return w."""
-        return self.point
 
     def _sample(self, at: Tensor, noise: Tensor, phases: Tensor | None) -> Tensor:
         gradient = self.problem.gradient(at) + noise

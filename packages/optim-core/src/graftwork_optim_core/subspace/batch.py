@@ -9,8 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.precision import arithmetic_dtype
-from graftwork_optim_core.common.shapes import matrix_shape
+from graftwork_optim_core.common.parameters import arithmetic_dtype, matrix_shape
 from graftwork_optim_core.common.sharding import (
     Rows,
     is_sharded_type,

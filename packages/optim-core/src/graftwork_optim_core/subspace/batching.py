@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.parameters import named_parameters
-from graftwork_optim_core.common.shapes import matrix_shape
+from graftwork_optim_core.common.parameters import matrix_shape, named_parameters
 from graftwork_optim_core.common.sharding import Rows, local_part, sharding_groups, sum_over_groups
 from graftwork_optim_core.subspace.batch import Mode, Weight, WeightBatch, WeightKind
 from graftwork_optim_core.subspace.fused import takes, usable_rows

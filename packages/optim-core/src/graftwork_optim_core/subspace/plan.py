@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from graftwork_optim_core.common.shapes import matrix_shape
+from graftwork_optim_core.common.parameters import matrix_shape
 from graftwork_optim_core.subspace.host import UpdateHost
 from graftwork_optim_core.subspace.identity import IdentityTransform
 from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, build

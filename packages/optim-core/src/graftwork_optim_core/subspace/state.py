@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.precision import arithmetic_dtype, average_dtype
-from graftwork_optim_core.common.shapes import matrix_shape
+from graftwork_optim_core.common.parameters import arithmetic_dtype, average_dtype, matrix_shape
 from graftwork_optim_core.common.sharding import local_part, zeros_placed_like
 from graftwork_optim_core.subspace.plan import Plan
 from graftwork_optim_core.subspace.site import Slot

@@ -4,7 +4,7 @@ The host keeps averages of the coarse gradient; the transform makes the coarse g
 direction, together with whatever the coarse gradient left out, into an update of the full weight.
 
 All tensors are local to the process, two-dimensional and in the arithmetic's dtype (see
-:func:`graftwork_optim_core.common.precision.arithmetic_dtype`).
+:func:`graftwork_optim_core.common.parameters.arithmetic_dtype`).
 """
 
 from __future__ import annotations

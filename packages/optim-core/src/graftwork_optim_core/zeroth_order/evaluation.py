@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from graftwork_optim_core.common.random_state import RandomState
-from graftwork_optim_core.common.sharding import is_sharded_type
+from graftwork_optim_core.common.sharding import is_sharded_type, let_go_of_gathered
 from graftwork_optim_core.zeroth_order.doubling import Doubling
-from graftwork_optim_core.zeroth_order.in_place import ProbeKey, add_streamed, perturb
+from graftwork_optim_core.zeroth_order.in_place import ProbeKey, perturb, stream
 from graftwork_optim_core.zeroth_order.pool import Pool
 from graftwork_optim_core.zeroth_order.side_operations import OPERATIONS, add_path
 from graftwork_optim_core.zeroth_order.side_path import Record, SidePath, SideWeight
@@ -165,7 +165,8 @@ class Evaluation:
         for pool, rights in zip(self.weights.pools, self.weights.rights, strict=True):
             if indices := self.in_place(pool):
                 perturb(pool, indices, rights, by * eps, key)
-        add_streamed(self.weights.streamed, by * eps, key)
+        streamed = self.weights.streamed
+        stream([site.matrix for site in streamed], streamed, by * eps, key)
 
     @property
     def writes(self) -> bool:
@@ -199,12 +200,7 @@ class Evaluation:
 
     def let_go_of_gathered(self) -> None:
         """Let a module sharded by ``fully_shard`` forget gathered weights that have changed."""
-        if self.root is not None and any(is_sharded_type(site.parameter) for site in self.weights.sites):
-            from torch.distributed.fsdp import FSDPModule
-
-            for module in self.root.modules():
-                if isinstance(module, FSDPModule):
-                    module.reshard()
+        let_go_of_gathered(self.root, (site.parameter for site in self.weights.sites))
 
     def _set_ends(self, eps: float) -> None:
         for pool, (first, second) in zip(self.weights.pools, self._ends, strict=False):

@@ -110,16 +110,6 @@ def perturb(
         )
 
 
-def add_streamed(sites: Sequence[PerturbationSite], coefficient: float | Tensor, key: ProbeKey) -> None:
-    """Add ``coefficient * z`` to streamed weights, with z drawn on the way."""
-    stream(
-        [site.matrix for site in sites],
-        sites,
-        coefficient,
-        key,
-    )
-
-
 def stream(
     targets: Sequence[Tensor],
     sites: Sequence[PerturbationSite],

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.precision import arithmetic_dtype
-from graftwork_optim_core.common.sharding import is_sharded_type, local_part, zeros_placed_like
+from graftwork_optim_core.common.parameters import arithmetic_dtype
+from graftwork_optim_core.common.sharding import is_sharded_type, local_part, placed_like
 from graftwork_optim_core.numerics.philox import NormalBatch
 from graftwork_optim_core.zeroth_order.sites import PerturbationSite
 
@@ -174,16 +174,4 @@ def placed(site: PerturbationSite, local: Tensor) -> Tensor:
     if not is_sharded_type(parameter):
         return local if site.rank or parameter.ndim == 2 else local.view(parameter.shape)
     shape = (parameter.shape[0], site.rank) if site.rank else tuple(parameter.shape)
-    whole = zeros_placed_like(parameter, (0,), shape, local.dtype)
-    from torch.distributed.tensor import DTensor
-
-    assert isinstance(whole, DTensor)
-    local = local if site.rank else local.view(local_part(parameter).shape)
-    return DTensor.from_local(
-        local,
-        whole.device_mesh,
-        whole.placements,
-        shape=torch.Size(shape),
-        stride=whole.stride(),
-        run_check=False,
-    )
+    return placed_like(parameter, local if site.rank else local.view(local_part(parameter).shape), shape)

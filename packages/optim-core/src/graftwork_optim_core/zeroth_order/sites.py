@@ -20,8 +20,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from graftwork_optim_core.common.parameters import named_parameters
-from graftwork_optim_core.common.shapes import matrix_shape
+from graftwork_optim_core.common.parameters import matrix_shape, named_parameters
 from graftwork_optim_core.common.sharding import is_sharded_type, local_part
 
 DirectionForm = Literal["low-rank", "vector", "streamed"]
