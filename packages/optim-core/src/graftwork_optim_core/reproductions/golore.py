@@ -197,11 +197,10 @@ def _finding(method: StallingMethod, curve: DescentCurve, steps: int) -> Finding
     return Finding(f"f at the end, {method.host}, {method.name}", method.published, curve[-1][1], note)
 
 
-def _without_slope(problem: StallingProblem, steps: int, seed: int) -> list[Finding]:
+def _without_slope(problem: StallingProblem, steps: int, seed: int) -> Iterator[Finding]:
     """``D = 0``: all singular values are 0.5 from the start on, below the noise, and GaLore never moves."""
     flat = replace(problem, slope=torch.zeros_like(problem.slope))
     rate, refresh_every = 60 / steps, steps // 200
-    findings = []
     for name, random_last in (("GaLore", 0.0), ("GoLore@50%", 0.5)):
         optimizer_of = partial(
             GoLoreMSGD,
@@ -217,15 +216,13 @@ def _without_slope(problem: StallingProblem, steps: int, seed: int) -> list[Find
         )
         curve = descend(flat, optimizer_of, steps, seed=seed)
         note = f"starts at {curve[0][1]:g}, smallest value 0; {steps} steps, lr {rate:g}, T {refresh_every}"
-        findings.append(Finding(f"f at the end with D = 0, {name}", None, curve[-1][1], note))
-    return findings
+        yield Finding(f"f at the end with D = 0, {name}", None, curve[-1][1], note)
 
 
-def _momentum_projection(problem: StallingProblem, seed: int) -> list[Finding]:
+def _momentum_projection(problem: StallingProblem, seed: int) -> Iterator[Finding]:
     """What is lost where the momentum is not projected into each new basis."""
     steps, rate, refresh_every = 2000, 3e-3, 10
     of_hosts: dict[str, dict[str, Any]] = {"msgd": {"momentum": 0.9, "dampening": 0.9}, "adamw": {}}
-    findings = []
     for host, host_options in of_hosts.items():
         for moments, meaning in (("project", "projected"), ("keep", "kept as it is")):
             optimizer_of = partial(
@@ -249,8 +246,7 @@ def _momentum_projection(problem: StallingProblem, seed: int) -> list[Finding]:
             gap = descend(problem, optimizer_of, steps, seed=seed)[-1][1] - problem.minimum
             label = "SGD with momentum 0.9" if host == "msgd" else "Adam"
             note = f"GoLore@50%, {steps} steps, lr {rate:g}, T {refresh_every}, signs of bases as they come"
-            findings.append(Finding(f"f - min f at the end, {label}, momentum {meaning}", None, gap, note))
-    return findings
+            yield Finding(f"f - min f at the end, {label}, momentum {meaning}", None, gap, note)
 
 
 def _levels(

@@ -8,7 +8,9 @@ paper's tables.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -120,24 +122,19 @@ def _optimizer(level: int) -> str:
     return f"GWT-{level}" if level else "Adam"
 
 
-def _worked_example() -> list[Finding]:
+def _worked_example() -> Iterator[Finding]:
     weight = torch.nn.Parameter(torch.zeros(2, 4, dtype=torch.float64))
     optimizer = GWTAdamW([weight], lr=0.1, level=1, detail_guard="off")
-    findings = []
     for step, (gradient, by_hand) in enumerate(zip(_GRADIENTS, _WEIGHTS_BY_HAND, strict=True), 1):
         weight.grad = torch.tensor(gradient, dtype=torch.float64)
         optimizer.step()
-        for row in range(2):
-            for column in range(4):
-                findings.append(
-                    Finding(
-                        f"weight [{row}, {column}] after step {step} of the worked example",
-                        by_hand[row][column],
-                        weight[row, column].item(),
-                        "worked by hand from the published update",
-                    )
-                )
-    return findings
+        for row, column in product(range(2), range(4)):
+            yield Finding(
+                f"weight [{row}, {column}] after step {step} of the worked example",
+                by_hand[row][column],
+                weight[row, column].item(),
+                "worked by hand from the published update",
+            )
 
 
 def _plot(measured: dict[str, list[float]], path: Path) -> None:

@@ -220,21 +220,17 @@ def tail_index(sizes: Tensor, fraction: float) -> tuple[float, float]:
     return estimate, estimate / math.sqrt(count)
 
 
-def _noise_findings(norms: dict[int, Tensor]) -> list[Finding]:
-    findings = []
+def _noise_findings(norms: dict[int, Tensor]) -> Iterator[Finding]:
     for step, sizes in norms.items():
         for fraction in TAIL_FRACTIONS:
             estimate, error = tail_index(sizes, fraction)
             spread = float(sizes.max() / sizes.median())
-            findings.append(
-                Finding(
-                    f"tail index of a sequence's gradient noise, step {step}, largest {fraction:.0%}",
-                    None,
-                    estimate,
-                    f"standard error {error:.2f}; largest over median {spread:.2f}; {len(sizes)} sequences",
-                )
+            yield Finding(
+                f"tail index of a sequence's gradient noise, step {step}, largest {fraction:.0%}",
+                None,
+                estimate,
+                f"standard error {error:.2f}; largest over median {spread:.2f}; {len(sizes)} sequences",
             )
-    return findings
 
 
 def _write(output: Path, norms: dict[int, Tensor], rows: Sequence[tuple[Any, ...]]) -> None:

@@ -18,7 +18,7 @@ the paper's, whose own were not to be had; see :mod:`.heavy_tails_runs` and :mod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -119,18 +119,13 @@ def reproduce(
 _BOUND = "the theorem bounds the mean over a whole run; neither slope at these lengths confirms it"
 
 
-def _slope_findings(curves: Iterable[LevelCurve]) -> list[Finding]:
-    findings = []
+def _slope_findings(curves: Iterable[LevelCurve]) -> Iterator[Finding]:
     for one in curves:
         name = f"{_NAMES[one.kind]}, {one.noise} noise, p = {one.p}"
         bound = rate_exponent(one.kind, one.p)
-        findings += [
-            Finding(f"slope of the run average, {name}", bound, one.whole_slope, _BOUND),
-            Finding(
-                f"slope of the tail average, {name}", bound, one.tail_slope, f"last half of a run; {_BOUND}"
-            ),
-        ]
-    return findings
+        yield Finding(f"slope of the run average, {name}", bound, one.whole_slope, _BOUND)
+        note = f"last half of a run; {_BOUND}"
+        yield Finding(f"slope of the tail average, {name}", bound, one.tail_slope, note)
 
 
 def _averager_findings(seed: int) -> list[Finding]:
@@ -145,21 +140,17 @@ def _averager_findings(seed: int) -> list[Finding]:
     ]
 
 
-def _plateau_findings(plateaus: dict[float, list[Tensor]], horizons: Sequence[int]) -> list[Finding]:
-    findings = []
+def _plateau_findings(plateaus: dict[float, list[Tensor]], horizons: Sequence[int]) -> Iterator[Finding]:
     for p, pair in plateaus.items():
         for name, tails in zip(("without", "with"), pair, strict=True):
             shown = " / ".join(f"{value:.3f}" for value in tails.tolist())
             lengths = " / ".join(map(str, horizons))
-            findings.append(
-                Finding(
-                    f"improvement over the last factor of 4 in steps, Pareto noise, p = {p}, {name} momentum",
-                    None,
-                    float(1 - tails[-1] / tails[-2]),
-                    f"tail levels {shown} at {lengths} steps",
-                )
+            yield Finding(
+                f"improvement over the last factor of 4 in steps, Pareto noise, p = {p}, {name} momentum",
+                None,
+                float(1 - tails[-1] / tails[-2]),
+                f"tail levels {shown} at {lengths} steps",
             )
-    return findings
 
 
 def _noiseless_findings(horizons: Sequence[int]) -> list[Finding]:
@@ -175,17 +166,13 @@ def _noiseless_findings(horizons: Sequence[int]) -> list[Finding]:
     ]
 
 
-def _comparison_findings(compared: Iterable[Compared]) -> list[Finding]:
-    findings = []
+def _comparison_findings(compared: Iterable[Compared]) -> Iterator[Finding]:
     for one in compared:
         name = f"{one.method}, {one.noise} noise, p = {one.p}"
         tried = len(GRIDS[one.method][1])
         note = f"{_shown(one.setting)}, best of {tried}; {len(one.tails)} seeds that chose nothing"
-        findings += [
-            Finding(f"tail gradient norm, mean seed, {name}", None, float(one.tails.mean()), note),
-            Finding(f"tail gradient norm, worst seed, {name}", None, float(one.tails.max()), note),
-        ]
-    return findings
+        yield Finding(f"tail gradient norm, mean seed, {name}", None, float(one.tails.mean()), note)
+        yield Finding(f"tail gradient norm, worst seed, {name}", None, float(one.tails.max()), note)
 
 
 def _shown(setting: Setting) -> str:

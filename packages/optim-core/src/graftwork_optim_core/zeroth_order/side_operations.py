@@ -45,6 +45,12 @@ def _scaled(weight: SideWeight, input: Tensor) -> Tensor:
     return input if weight.decay == 1.0 else input * weight.decay
 
 
+def _matrix(path: SidePath, tensor: Any) -> tuple[SideWeight | None, bool]:
+    """Return the matrix that a tensor is, or whose transpose it is, and whether it is that itself."""
+    side = path.find(tensor)
+    return (path.find_transposed(tensor), False) if side is None else (side, True)
+
+
 def _bias(path: SidePath, bias: Any) -> tuple[Any, SideWeight | None]:
     """Return a bias at the end evaluated; where there are two, none, and what has its values at both."""
     if path.doubled is None or not path.perturbs(bias):
@@ -54,17 +60,14 @@ def _bias(path: SidePath, bias: Any) -> tuple[Any, SideWeight | None]:
 
 def linear(path: SidePath, function: Any, input: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
     """``torch.nn.functional.linear``."""
-    side = path.find(weight)
-    if side is None:
-        side = path.find_transposed(weight)
-        if side is not None:
-            return _product(path, function, input, weight, side, bias, transposed=False)
-        if path.perturbs(weight):
-            return _narrow(path, function, input, weight, bias)
-        if path.perturbs(bias):
-            return _biased(path, function, input, weight, bias)
-        return function(input, weight, bias)  # type: ignore[no-any-return]
-    return _product(path, function, input, weight, side, bias, transposed=True)
+    side, itself = _matrix(path, weight)
+    if side is not None:
+        return _product(path, function, input, weight, side, bias, transposed=itself)
+    if path.perturbs(weight):
+        return _narrow(path, function, input, weight, bias)
+    if path.perturbs(bias):
+        return _biased(path, function, input, weight, bias)
+    return function(input, weight, bias)  # type: ignore[no-any-return]
 
 
 def _product(
@@ -81,8 +84,8 @@ def _product(
     input = path.note(input, input.numel() // max(input.shape[-1], 1))
     side.seen = True
     plain, added = _bias(path, bias)
-    arguments = (input if side.decay == 1.0 else input * side.decay, weight)
-    result: Tensor = function(*arguments) if plain is None else function(*arguments, plain)
+    biases = () if plain is None else (plain,)
+    result: Tensor = function(_scaled(side, input), weight, *biases)
     add_path(path, side, input, result, added, transposed=transposed)
     return result
 
@@ -136,29 +139,23 @@ def _biased(path: SidePath, function: Any, input: Tensor, weight: Tensor, bias: 
 
 def addmm(path: SidePath, function: Any, bias: Tensor, input: Tensor, weight: Tensor, **options: Any) -> Any:
     """``torch.addmm(bias, input, weight)``."""
-    side = path.find(weight)
-    transposed = path.find_transposed(weight)
-    if options or (side is None and transposed is None) or path.perturbs(input):
+    side, itself = _matrix(path, weight)
+    if options or side is None or path.perturbs(input):
         return path.without_path(function, (bias, input, weight), options)
-    found = side or transposed
-    assert found is not None
 
     def product(rows: Tensor, matrix: Tensor, added: Tensor | None = None) -> Tensor:
         product: Tensor = rows @ matrix if added is None else function(added, rows, matrix)
         return product
 
-    return _product(path, product, input, weight, found, bias, transposed=side is None)
+    return _product(path, product, input, weight, side, bias, transposed=not itself)
 
 
 def matmul(path: SidePath, function: Any, input: Any, other: Any, **options: Any) -> Any:
     """``input @ other`` with the weight, or its transpose, on the right."""
-    side = path.find(other)
-    transposed = path.find_transposed(other)
-    if options or (side is None and transposed is None) or path.perturbs(input):
+    side, itself = _matrix(path, other)
+    if options or side is None or path.perturbs(input):
         return path.without_path(function, (input, other), options)
-    found = side or transposed
-    assert found is not None
-    return _product(path, function, input, other, found, None, transposed=side is None)
+    return _product(path, function, input, other, side, None, transposed=not itself)
 
 
 def transpose(path: SidePath, function: Any, input: Any, *arguments: Any, **options: Any) -> Any:
@@ -271,15 +268,10 @@ def elementwise(path: SidePath, function: Any, one: Any, other: Any, **options: 
     if path.doubled is None:
         return function(path.value(one), path.value(other))
     paired, ndim = _paired(batch), batch.ndim
-    ends = (
-        (_at_both_ends(path, one, ndim), paired)
-        if path.perturbs(one)
-        else (
-            paired,
-            _at_both_ends(path, other, ndim),
-        )
-    )
-    result: Tensor = function(*ends)
+    if path.perturbs(one):
+        result: Tensor = function(_at_both_ends(path, one, ndim), paired)
+    else:
+        result = function(paired, _at_both_ends(path, other, ndim))
     return result.view(batch.shape) if result.shape == paired.shape else result.flatten(0, 1)
 
 
