@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,8 +35,6 @@ class MSGDHost(UpdateHost):
     >>> sorted(MSGDHost(momentum=0.9).slots((4, 8))), MSGDHost(momentum=0.0).slots((4, 8))
     (['momentum_buffer'], {})
     """
-
-    linear: ClassVar[tuple[int, ...]] = (0,)
 
     momentum: float = 0.9
     dampening: float = 0.0

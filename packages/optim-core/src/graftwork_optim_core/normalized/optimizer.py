@@ -29,6 +29,14 @@ from torch.optim.optimizer import ParamsT
 
 from graftwork_optim_core.common.optimizer import GradientOptimizer, require_real
 from graftwork_optim_core.common.parameters import STATE_DTYPES, arithmetic_dtype
+from graftwork_optim_core.common.ranges import (
+    require_decay,
+    require_not_negative,
+    require_one_of,
+    require_positive,
+    require_rate,
+    require_same,
+)
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import (
     check_sharding,
@@ -40,7 +48,9 @@ from graftwork_optim_core.common.sharding import (
 from graftwork_optim_core.normalized.arithmetic import average, move_all
 from graftwork_optim_core.normalized.movers import Mover, mover_of, with_gradients
 from graftwork_optim_core.normalized.norms import Shards, norm_of, norms_of
-from graftwork_optim_core.normalized.options import check_options, check_shared
+
+_SHARED = ("clip", "norm", "norm_dtype", "previous", "evaluating")
+"""Options that hold for all groups, since one norm is taken over all parameters."""
 
 
 class Sample(NamedTuple):
@@ -78,7 +88,7 @@ class NormalizedOptimizer(GradientOptimizer):
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self._forget()
         self._model: nn.Module | None = None
-        check_options(defaults)
+        self.check_options(defaults)
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -101,10 +111,20 @@ class NormalizedOptimizer(GradientOptimizer):
         Raises:
             ValueError: one is out of its range; the message states the range and the value.
         """
-        check_options(options)
+        require_rate(options["lr"])
+        require_decay("momentum", options["momentum"])
+        if options["clip"] is not None:
+            require_positive("clip", options["clip"])
+        for name in ("weight_decay", "coupled_weight_decay"):
+            require_not_negative(name, options[name])
+        require_one_of("norm", options["norm"], ("global", "per_tensor"))
+        require_one_of("norm_dtype", options["norm_dtype"], ("float32", "float64"))
+        require_one_of("state_dtype", options["state_dtype"], ("param", "float32", "bfloat16"))
+        if "previous" in options:
+            require_one_of("previous", options["previous"], ("store", "recompute"))
 
     def _check_together(self, groups: Sequence[Mapping[str, Any]]) -> None:
-        check_shared(groups)
+        require_same(_SHARED, groups, "one norm is taken over all of them")
 
     def _needed_by(self, parameter: Tensor, options: Mapping[str, Any]) -> object:
         return type(self).__name__

@@ -169,10 +169,8 @@ class NSGDCVR(NormalizedOptimizer):
         if began:
             check_same_batch(first, fingerprint_of(closure))
         movers = self._movers()
-        if not began:
-            self._step_on(movers)
-        else:
-            self._step_on(movers, [_at_both(mover, former) for mover in movers])
+        further = [[_at_both(mover, former) for mover in movers]] if began else []
+        self._step_on(movers, *further)
         self._began = True
         return loss
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graftwork_optim_core.common.parameters import arithmetic_dtype, matrix_shape
+from graftwork_optim_core.common.scalars import limit_growth
 from graftwork_optim_core.common.sharding import (
     Rows,
     is_sharded_type,
@@ -158,6 +159,16 @@ class WeightBatch:
         weight = self.weights[0]
         spread = bool(sharding_groups(weight.parameter))
         return spread and self.plan.transform.keeps_rows(weight.site.shape)
+
+    def limited(self, norms: Tensor, gate: Tensor) -> Tensor:
+        """Return by what the limiter divides directions of these norms, and remember those that pass."""
+        limit = self.plan.norm_growth_limit
+        assert limit is not None
+        remembered = [weight.state["previous_norm"] for weight in self.weights]
+        former = torch.stack(remembered)
+        divisors, new = limit_growth(norms.to(former.dtype), former, limit)
+        torch._foreach_copy_(remembered, list(torch.where(gate, new, former).unbind()))
+        return torch.as_tensor(divisors)
 
     def gradient(self, index: int, rows: slice = slice(None)) -> Tensor:
         """Return rows of a weight's gradient, as something to descend, in the arithmetic's dtype."""

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.scalars import Scalar, limit_growth
+from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.subspace.batch import Weight, WeightBatch
 from graftwork_optim_core.subspace.plan import Plan
 from graftwork_optim_core.subspace.transform import HaarBlocks
@@ -127,8 +127,12 @@ def _step_on_device(batch: WeightBatch, totals: Sequence[Tensor] | None) -> Scal
     assert haar is not None
     assert adam is not None
     weights, dtype = batch.weights, batch.arithmetic
-    gradients = [_by_rows(weight.gradient) for weight in weights]
-    extents = totals or [finite_extent(gradient, haar.level) for gradient in gradients]
+    pairs = (weight.averages for weight in weights)
+    matrices = [
+        (weight.values, _by_rows(weight.gradient), mean, mean_square)
+        for weight, (mean, mean_square) in zip(weights, pairs, strict=True)
+    ]
+    extents = totals or [finite_extent(gradient, haar.level) for _, gradient, _, _ in matrices]
     gate = torch.isfinite(torch.stack([extent.double() for extent in extents]))
     counters = [weight.state["step"] for weight in weights]
     torch._foreach_add_(counters, list(gate.float().unbind()))
@@ -140,46 +144,23 @@ def _step_on_device(batch: WeightBatch, totals: Sequence[Tensor] | None) -> Scal
         rate = rate / _divisors(batch, torch.stack(list(totals)).sqrt(), gate)
     columns = (correction.mean * one, correction.root * one, rate, kept, gate.to(dtype))
     factors = list(torch.stack([torch.as_tensor(column) for column in columns], dim=1).unbind())
-    level, guard, eps, maximize = haar.level, haar.guard, adam.eps, bool(options["maximize"])
+    rule: dict[str, Any] = {"level": haar.level, "guard": haar.guard, "eps": adam.eps}
+    rule["maximize"] = bool(options["maximize"])
     beta1, beta2 = adam.betas
-    squares = []
-    for weight, gradient, own in zip(weights, gradients, factors, strict=True):
-        mean, mean_square = weight.averages
-        squares.append(
-            haar_adamw_step(
-                *(weight.values, gradient, mean, mean_square, own),
-                level=level,
-                guard=guard,
-                beta1=beta1,
-                beta2=beta2,
-                eps=eps,
-                maximize=maximize,
-            )
-        )
+    squares = [
+        haar_adamw_step(*own, numbers, beta1=beta1, beta2=beta2, **rule)
+        for own, numbers in zip(matrices, factors, strict=True)
+    ]
     if totals is None and plan.limited:
         excesses = (1 - 1 / _divisors(batch, torch.stack(squares).sqrt(), gate)).to(dtype).unbind()
-        for weight, gradient, own, excess in zip(weights, gradients, factors, excesses, strict=True):
-            mean, mean_square = weight.averages
-            haar_adamw_correct(
-                *(weight.values, gradient, mean, mean_square, own, excess),
-                level=level,
-                guard=guard,
-                eps=eps,
-                maximize=maximize,
-            )
+        for own, numbers, excess in zip(matrices, factors, excesses, strict=True):
+            haar_adamw_correct(*own, numbers, excess, **rule)
     return gate.logical_not().sum()
 
 
 def _divisors(batch: WeightBatch, norms: Tensor, gate: Tensor) -> Tensor:
-    """Return by what the limiter divides each direction, and remember the norms."""
-    limit = batch.plan.norm_growth_limit
-    assert limit is not None
-    remembered = [weight.state["previous_norm"] for weight in batch.weights]
-    former = torch.stack(remembered)
-    divisors, new = limit_growth(norms.to(former.dtype), former, limit)
-    torch._foreach_copy_(remembered, list(torch.where(gate, new, former).unbind()))
     # A skipped weight's norm may be NaN, and NaN times a shut gate is not 0.
-    return torch.where(gate, torch.as_tensor(divisors), 1.0)
+    return torch.where(gate, batch.limited(norms, gate), 1.0)
 
 
 def _by_rows(matrix: Tensor) -> Tensor:

@@ -28,6 +28,14 @@ from torch.optim.optimizer import ParamsT
 
 from graftwork_optim_core.common.optimizer import GradientOptimizer, require_real
 from graftwork_optim_core.common.parameters import named_parameters, parameter_positions
+from graftwork_optim_core.common.ranges import (
+    is_number,
+    require,
+    require_not_negative,
+    require_one_of,
+    require_positive,
+    require_rate,
+)
 from graftwork_optim_core.common.sharding import check_sharding
 from graftwork_optim_core.subspace.batching import (
     PlannedParameter,
@@ -38,7 +46,6 @@ from graftwork_optim_core.subspace.batching import (
 )
 from graftwork_optim_core.subspace.fused import step_fused
 from graftwork_optim_core.subspace.in_backward import StepInBackward
-from graftwork_optim_core.subspace.options import check_common_options
 from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, known_options, option_defaults
 from graftwork_optim_core.subspace.plan import GroupPlans, Plan
 from graftwork_optim_core.subspace.selection import param_groups
@@ -155,7 +162,17 @@ class SubspaceOptimizer(GradientOptimizer):
         Raises:
             ValueError: one is out of its range; the message states the range and the value.
         """
-        check_common_options(options)
+        require_rate(options["lr"])
+        require_not_negative("weight_decay", options["weight_decay"])
+        require_positive("scale", options["scale"])
+        limit = options["norm_growth_limit"]
+        require(
+            limit is None or (is_number(limit) and limit >= 1),
+            "norm_growth_limit",
+            "None or 1 or more",
+            limit,
+        )
+        require_one_of("state_dtype", options["state_dtype"], ("param", "float32", "bfloat16"))
         plans = GroupPlans.of(options)
         if options["capturable"] and plans.transformed.transform.counts_calls and not options["plain"]:
             raise ValueError(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from graftwork_optim_core.common.scalars import Scalar, limit_growth
+from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.subspace.batch import WeightBatch
 from graftwork_optim_core.subspace.site import Site
 from graftwork_optim_core.subspace.transform import BiasCorrection
@@ -40,7 +40,7 @@ def step_stacked(batch: WeightBatch) -> Scalar:
     rates = torch.full_like(steps, float(options["lr"]) * batch.plan.scale)
     if batch.plan.norm_growth_limit is not None:
         norms = _sum_by_owner(direction.quotient().square().sum(1), owners, len(weights)).sqrt()
-        rates /= _limited(batch, norms, moves, batch.plan.norm_growth_limit)
+        rates /= batch.limited(norms, moves)
     both = host.correction(steps)
     correction = BiasCorrection(_by_row(both.mean, owners), _by_row(both.root, owners))
     update = transform.expand(gradient, coarse, direction, correction, site)
@@ -73,14 +73,6 @@ def _count(batch: WeightBatch, moves: Tensor, all_move: bool) -> Tensor:
         torch._foreach_add_(counters, list(moves.float().unbind()))
     # A weight that has not moved yet must not divide by a correction of zero.
     return torch.stack(counters).clamp_(min=1)
-
-
-def _limited(batch: WeightBatch, norms: Tensor, moves: Tensor, limit: float) -> Tensor:
-    remembered = [weight.state["previous_norm"] for weight in batch.weights]
-    former = torch.stack(remembered)
-    divisors, new = limit_growth(norms.to(former.dtype), former, limit)
-    torch._foreach_copy_(remembered, list(torch.where(moves, new, former).unbind()))
-    return torch.as_tensor(divisors)
 
 
 def _scatter(

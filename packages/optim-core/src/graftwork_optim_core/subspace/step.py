@@ -206,19 +206,17 @@ def _divisors(batch: WeightBatch, squares: Sequence[Scalar], gates: list[Tensor]
     limit = plan.norm_growth_limit
     if limit is None:
         return divisors
-    remembered = [weight.state["previous_norm"] for weight in batch.weights]
     if gates is None:
-        for index, (norm, previous) in enumerate(zip(norms, remembered, strict=True)):
+        for index, (norm, weight) in enumerate(zip(norms, batch.weights, strict=True)):
+            previous = weight.state["previous_norm"]
             if math.isfinite(float(norm)):
                 limited, new = limit_growth(norm, float(previous), limit)
                 previous.fill_(new)
                 divisors[index] = divisors[index] * limited
         return divisors
-    former = torch.stack(remembered)
-    stacked = torch.stack([torch.as_tensor(norm) for norm in norms]).to(former.dtype)
-    limited, new = limit_growth(stacked, former, limit)
-    torch._foreach_copy_(remembered, list(torch.where(torch.stack(gates), new, former).unbind()))
-    return [one * two for one, two in zip(divisors, torch.as_tensor(limited).unbind(), strict=True)]
+    stacked = torch.stack([torch.as_tensor(norm) for norm in norms])
+    both = zip(divisors, batch.limited(stacked, torch.stack(gates)).unbind(), strict=True)
+    return [one * two for one, two in both]
 
 
 def _coarse_elements(batch: WeightBatch, weight: Weight) -> int:
