@@ -236,12 +236,8 @@ def _has_triton() -> bool:
 def _check(
     values: Tensor, gradient: Tensor, mean: Tensor, mean_square: Tensor, factors: Tensor, level: int
 ) -> None:
-    for name, matrix in (
-        ("values", values),
-        ("gradient", gradient),
-        ("mean", mean),
-        ("mean_square", mean_square),
-    ):
+    named = {"values": values, "gradient": gradient, "mean": mean, "mean_square": mean_square}
+    for name, matrix in named.items():
         _check_matrix(name, matrix)
     rows, width = values.shape
     if gradient.shape != values.shape:
@@ -249,9 +245,10 @@ def _check(
             f"gradient must have the shape of values {(rows, width)}, got {tuple(gradient.shape)}"
         )
     coarse = (rows, block_count(width, level))
-    for name, average in (("mean", mean), ("mean_square", mean_square)):
-        if average.shape != coarse:
-            raise ValueError(f"{name} must have shape {coarse} at level {level}, got {tuple(average.shape)}")
+    for name in ("mean", "mean_square"):
+        if named[name].shape != coarse:
+            found = tuple(named[name].shape)
+            raise ValueError(f"{name} must have shape {coarse} at level {level}, got {found}")
     arithmetic = arithmetic_dtype(values)
     if factors.shape != (5,) or factors.dtype != arithmetic:
         raise ValueError(

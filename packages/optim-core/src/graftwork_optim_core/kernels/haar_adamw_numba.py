@@ -1,14 +1,7 @@
 """The step of GWT-AdamW on a CPU in one pass over memory, compiled by numba at its first call.
 
-Source: Gradient Wavelet Transform, arXiv:2501.07237, in the closed form of the Haar basis (see
-:mod:`graftwork_optim_core.wavelet.transform`). With B = 2^level columns a block, c = 2^(-level/2), S the sum
-of the gradient G over a block, and a step's numbers r_m and r_d (bias corrections), rate and kept:
-
-    A = c S,    m <- m + (1 - b1) (A - m),    v <- b2 v + (1 - b2) A A,    d = sqrt(v) + eps
-    U = clip(r_d (G - c A) / d, -3, 3) + r_m r_d c m / d       with the guard
-    U = r_m r_d (G + c (m - A)) / d                            without it
-    U = r_m r_d m / d                                          at level 0
-    W <- (W - rate U) kept
+The equations are those of :mod:`graftwork_optim_core.kernels.haar_adamw_reference`; at level 0, where a block
+is its own mean, ``U = r_m r_d m / d``.
 
 Rows are cut into tiles that stay in a core's first cache. Within a tile every loop reads and writes
 neighbours, so that LLVM makes vector instructions of it. A weight is cut into parts of fixed size; whatever
@@ -19,9 +12,9 @@ Where the growth of the direction's norm is limited, the norm must be known befo
 from the gradient and the averages in a pass of its own, which costs little, since some pass must find out
 first whether the gradient is finite.
 
-Shapes: values and gradient ``[rows, width]``, averages ``[rows, blocks]`` with ``blocks = ceil(width / B)``;
-the last block of a row may be short. All four in float32 or all in float64, rows contiguous in themselves,
-at any stride. Raises ``ValueError`` where they are not, and ``ImportError`` at import without numba.
+Shapes: values and gradient ``[rows, width]``, averages ``[rows, ceil(width / 2 ** level)]``; the last block
+of a row may be short. All four in float32 or all in float64, rows contiguous in themselves, at any stride.
+Raises ``ValueError`` where they are not, and ``ImportError`` at import without numba.
 
 One long file, since numba's cache on disk notices changes of the file of an entry alone.
 """
