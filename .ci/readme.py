@@ -54,7 +54,7 @@ def bring_along(folder: Path) -> None:
     with (folder / "reviews.csv").open("w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["text", "label"])
-        rows.writerows([f"Number {n} was {'fine' if n % 2 else 'dull'}.", n % 2] for n in range(4000))
+        rows.writerows([f"Number {n} was {'fine' if n % 2 else 'dull'}.", n % 2] for n in range(6000))
     for name in ("recipe.toml", "RECIPE"):
         (folder / name).write_text(RECIPE, "utf-8")
 
