@@ -58,6 +58,11 @@ class Weights:
         """Steps made; of the group that has made the most."""
         return max((int(step) for step in self.steps), default=0)
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether some movement lies beside the weights."""
+        return any(pool.moved is not None and bool(pool.moved.count_nonzero()) for pool in self.pools)
+
     def states(self) -> Iterator[tuple[PerturbationSite, dict[str, Any]]]:
         """Yield every site with the state that shows what is held for it."""
         numbers = {id(group): number for number, group in enumerate(self.groups)}
