@@ -53,12 +53,25 @@ class Trainer:
 class Clashing(Trainer):
     def __init__(self, *, steps: int = 4, loop: Steps = Steps()): ...
 
+@dataclass(frozen=True, kw_only=True)
+class Scaled:
+    level: float = 255.0
+    def __post_init__(self): object.__setattr__(self, "level", self.level / 255)
+
+class Rescaling(Trainer):
+    def __init__(self, *, loop: Scaled = Scaled()): ...
+
+class Missing(Trainer):
+    def __init__(self, *, loop: Steps = None): ...
+
 def circle(agents, *, width: int = 1): return ("circle", agents, width)
 
 @hookimpl
 def graftwork_components():
     yield Component(Kind.TRAINER, "gossip", "graftwork_gossip:Trainer", "neighbours")
     yield Component(Kind.TRAINER, "clashing", "graftwork_gossip:Clashing", "two of one name")
+    yield Component(Kind.TRAINER, "rescaling", "graftwork_gossip:Rescaling", "changes what it is given")
+    yield Component(Kind.TRAINER, "missing", "graftwork_gossip:Missing", "has no default")
     yield Component(Kind.TASK, "small", "graftwork_gossip:Task", "a task")
     yield Component(Kind.TOPOLOGY, "circle", "graftwork_gossip:circle", "a ring")
 """
@@ -138,3 +151,15 @@ def test_info_shows_the_options_of_a_group(gossip: None) -> None:
     assert "how many." in text
     assert "graph  the name of a topology, or the section [graph], default circle" in text
     assert "loop  " not in text
+
+
+@pytest.mark.parametrize(
+    ("trainer", "sentence"),
+    [
+        ("rescaling", "Scaled changes level when it is made of its own values; keep what was given"),
+        ("missing", "its default must be a Steps, got None"),
+    ],
+)
+def test_a_group_that_a_recipe_could_not_keep_is_refused(gossip: None, trainer: str, sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        build_recipe(tomllib.loads(RECIPE.replace("gossip", trainer))).resolve()

@@ -6,7 +6,15 @@ import tomllib
 
 import pytest
 
-from graftwork import Choice, GraftworkError, RecipeError, UnknownNameError, load_recipe, parse_set
+from graftwork import (
+    Choice,
+    GraftworkError,
+    RecipeError,
+    UnknownNameError,
+    build_recipe,
+    load_recipe,
+    parse_set,
+)
 
 PLUGIN = """
 from typing import Annotated, Literal
@@ -52,6 +60,9 @@ def softmax(heads: int = 1): return ("softmax", heads)
 
 def pictures(image_shape: list[int], classes: int): return (image_shape, classes)
 
+def named(vocab_size: int = 5, name: str = "resnet", sizes: list[int | None] = [1]):
+    return (vocab_size, name, sizes)
+
 def mixer(vocab_size: int, attention: Choice): return attention()
 
 def network(vocab_size: int, width: int = 16, attention: Choice | None = None):
@@ -67,6 +78,7 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "adam", f"{here}:Adam", "an optimizer")
     yield Component(Kind.MODEL, "network", f"{here}:network", "a model")
     yield Component(Kind.MODEL, "pictures", f"{here}:pictures", "another task's model")
+    yield Component(Kind.MODEL, "named", f"{here}:named", "has a name of its own")
     yield Component(Kind.MODEL, "mixer", f"{here}:mixer", "a model of any attention")
     yield Component(Kind.TRAINER, "broken", f"{here}_gone:Trainer", "cannot be imported")
     yield Component(Kind.ATTENTION, "softmax", f"{here}:softmax", "an attention")
@@ -278,3 +290,16 @@ def test_a_required_component_of_a_model_can_be_configured(resolve):
 def test_no_section_is_called_unused_where_its_trainer_failed_to_load(resolve):
     (mistake,) = mistakes(resolve, RECIPE, "trainer.name=broken", "trainer.steps=3")
     assert "cannot be imported" in mistake
+
+
+def test_what_is_written_is_what_is_trained(resolve, registry):
+    text = RECIPE.replace("width = 32\n", "")
+    resolved = resolve(text, "model.name=named", 'model.sizes=["none", 3]')
+    assert resolved.task().build_model() == (10, "resnet", [None, 3])
+    # Neither the parameter called name nor the fact that the task supplies is an option.
+    assert resolved.sections["model"] == {"name": "named", "sizes": ["none", 3]}
+    again = build_recipe(resolved.sections, registry=registry).resolve(registry)
+    assert again.task().build_model() == (10, "resnet", [None, 3])
+    assert mistakes(resolve, text, "model.name=named", "model.vocab_size=7") == [
+        "model.vocab_size (--set model.vocab_size=7): task/lm supplies it: leave it out"
+    ]

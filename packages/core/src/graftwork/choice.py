@@ -104,7 +104,7 @@ class Choice:
             if groups is None and not self._option("weight_decay"):
                 return chosen
             own = chosen if chosen and isinstance(chosen[0], Mapping) else [{"params": chosen}]
-            parts = own if groups is None else combined(own, groups)
+            parts = own if groups is None else combined(own, groups, self._refuse_setting)
             return split_by_decay(parts, model) if self._option("weight_decay") else parts
 
     def for_model(self, model: Any, groups: Sequence[Mapping[str, Any]] | None = None, **facts: Any) -> Any:
@@ -119,6 +119,12 @@ class Choice:
         known = inspect.signature(self.target).parameters
         open_facts = {name for name in facts if name in known and self.options.get(name) is None}
         return self(self.parameters_of(model, groups), **{name: facts[name] for name in open_facts})
+
+    def _refuse_setting(self, name: str) -> None:
+        if name not in inspect.signature(self.target).parameters:
+            raise ValueError(
+                f"parameter_groups of the task sets {name!r}, and {self.name} has no such option"
+            )
 
     def _option(self, name: str) -> Any:
         """An option's value or its default; None where there is no such option."""

@@ -108,6 +108,8 @@ class Component:
         _require(_NAME, self.kind, "a component's kind", "a declared kind's name, like 'optimizer'")
         _require(_NAME, self.name, "a component's name", "lower case with hyphens, like 'gwt-adamw'")
         _require(_TARGET, self.target, f"the target of {self.kind}/{self.name}", "'package.module:attribute'")
+        if not isinstance(self.extras, tuple) or not all(isinstance(extra, Extra) for extra in self.extras):
+            raise ValueError(f"extras of {self.reference} must be a tuple of Extra, got {self.extras!r}")
 
     @property
     def reference(self) -> str:

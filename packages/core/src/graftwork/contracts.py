@@ -61,7 +61,8 @@ class Task(Protocol):
                                         it trains in seconds on data that it makes in a folder, for tests
     ==================================  ================================================================
 
-    Norms and biases are spared weight decay whatever the groups, see :mod:`graftwork.weight_decay`.
+    Norms and biases are spared weight decay, in every group that states none of its own, see
+    :mod:`graftwork.weight_decay`.
     """
 
     def build_model(self) -> Any:

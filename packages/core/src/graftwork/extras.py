@@ -29,6 +29,11 @@ class Extra:
     modules: tuple[str, ...]
     when: str = ""
 
+    def __post_init__(self) -> None:
+        modules: object = self.modules
+        if not isinstance(modules, tuple) or not all(str(module).isidentifier() for module in modules):
+            raise ValueError(f"modules of an Extra must be a tuple of top-level names, got {self.modules!r}")
+
     @property
     def missing(self) -> tuple[str, ...]:
         """The modules that are not installed."""

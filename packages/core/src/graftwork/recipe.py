@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from graftwork.catalogue import package_of
+from graftwork.component import Kind
 from graftwork.errors import AmbiguousNameError, GraftworkError, RecipeError, UnknownNameError, did_you_mean
 from graftwork.overrides import Override
 from graftwork.registry import Entry, Registry, get_registry
@@ -175,6 +177,8 @@ def _locate(reference: str, registry: Registry) -> tuple[str, Path]:
     try:
         entry = registry.find(f"recipe/{reference}")
     except UnknownNameError:
+        if ":" in reference or package_of(Kind.RECIPE, reference):
+            raise  # it is registered under another name, or comes with a package that is not here
         known = [entry.component.name for entry in registry.entries("recipe")]
         listed = f"registered are: {', '.join(known)}" if known else "no installed plugin registers one"
         raise UnknownNameError(

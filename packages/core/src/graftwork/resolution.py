@@ -115,7 +115,7 @@ class Resolution:
         # Of one that did not load nobody knows which sections it uses.
         for section in self._given.sections if task and trainer else ():
             if section not in self._sections:
-                known = [*self._sections, *self._registry.kinds]
+                known = {*self._sections, *self._registry.kinds} - {section}
                 self._mistakes.append(
                     f"[{section}]: nothing in this recipe uses it{did_you_mean(section, known)}; used are "
                     f"{', '.join(f'[{name}]' for name in self._sections)}"
@@ -155,21 +155,24 @@ class Resolution:
         reference = entry.component.reference
         self._check_facts(f"{path}.name", reference, schema, taker)
         given = {key: value for key, value in table.items() if key != "name"}
+        supplied = () if taker is None else taker.supplies
+        for key in supplied:
+            if key in given and key in schema.options:
+                self._mistake(f"{path}.{key}", f"{taker and taker.reference} supplies it: leave it out")
+        options = {name: option for name, option in schema.options.items() if name not in supplied}
         for key in given:
             if key not in schema.options:
-                self._unknown_option(f"{path}.{key}", key, reference, schema.options)
-        values = {
-            name: self._value(option, given, path, reference) for name, option in schema.options.items()
-        }
+                self._unknown_option(f"{path}.{key}", key, reference, options)
+        values = {name: self._value(option, given, path, reference) for name, option in options.items()}
         set_values = {name: value for name, value in values.items() if value is not _UNSET}
-        of_companion = {name for name in set_values if schema.options[name].of_companion}
+        of_companion = {name for name in set_values if options[name].of_companion}
         return Choice(
             entry,
             kind,
             target,
             {name: value for name, value in set_values.items() if name not in of_companion},
             {name: set_values[name] for name in set_values if name in of_companion},
-            self._table(table["name"], schema.options, set_values, given),
+            self._table(table["name"], options, set_values, given),
             schema.groups,
         )
 
@@ -274,12 +277,18 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, (list, tuple)):
-        items = [_plain(item) for item in value]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = [_plain_inside(item) for item in value]
         return None if None in items else items
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if _plain(item) is not None}
+        table = {str(key): _plain_inside(item) for key, item in value.items()}
+        return None if None in table.values() else table
     return value if isinstance(value, (bool, int, float, str)) else None
+
+
+def _plain_inside(value: Any) -> Any:
+    """The same inside a list or table, where nothing can be left out."""
+    return NONE if value is None else _plain(value)
 
 
 def _toml_type(value: Any) -> str:

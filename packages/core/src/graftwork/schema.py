@@ -98,7 +98,7 @@ def schema_of(target: Any, kind: Kind) -> Schema:
             if parameter.default is REQUIRED:
                 supplied.append(parameter.name)
         elif _is_group(annotation):
-            groups.append(Group(parameter.name, annotation, parameter.default))
+            groups.append(_group(parameter, annotation, _name(target)))
         else:
             meaning = meanings.get(parameter.name, "")
             options[parameter.name] = Option(parameter.name, annotation, parameter.default, meaning)
@@ -114,6 +114,8 @@ def schema_of(target: Any, kind: Kind) -> Schema:
                     parameter.name, annotation, parameter.default, meaning, of_companion=True
                 )
     _refuse_what_cannot_be_given(options, _name(target))
+    # In a table, `name` is the component's own.
+    options.pop("name", None)
     return Schema(options, tuple(groups), tuple(supplied), takes_anything)
 
 
@@ -124,7 +126,14 @@ def _parameters(target: Any, kind: Kind) -> Iterator[tuple[inspect.Parameter, An
     """Every parameter with its evaluated annotation, ``_SUPPLIED`` in its place where the caller gives it."""
     module_names = vars(sys.modules[_defining_module(target)])
     of_fields = _field_annotations(target) if _is_group(target) else {}
+    factories = {
+        field.name: field.default_factory
+        for field in (dataclasses.fields(target) if of_fields else ())
+        if field.default_factory is not dataclasses.MISSING
+    }
     for parameter in inspect.signature(target).parameters.values():
+        if parameter.name in factories:
+            parameter = parameter.replace(default=factories[parameter.name]())
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             yield parameter, None
             continue
@@ -190,9 +199,40 @@ def _add(options: dict[str, Option], option: Option, clash: str) -> None:
     options[option.name] = option
 
 
+def _group(parameter: inspect.Parameter, cls: Any, owner: str) -> Group:
+    """A parameter's group, whose default says the same when it is built from its own fields.
+
+    Raises:
+        ContractError: it does not, so that a recipe that is written and read again would mean something else.
+    """
+    group = Group(parameter.name, cls, parameter.default)
+    where = f"group {parameter.name!r} of {owner}"
+    if any("InitVar" in str(annotation) for annotation, _ in _field_annotations(cls).values()):
+        raise ContractError(f"{where}: {cls.__name__} has an InitVar, which no recipe can keep; use a field")
+    if group.default is REQUIRED:
+        return group
+    if not isinstance(group.default, cls):
+        raise ContractError(f"{where}: its default must be a {cls.__name__}, got {group.default!r}")
+    given = {name: getattr(group.default, name) for name in group.fields}
+    again = cls(**given)
+    changed = [name for name, value in given.items() if getattr(again, name) != value]
+    if changed:
+        raise ContractError(
+            f"{where}: {cls.__name__} changes {' and '.join(changed)} when it is made of its own values; "
+            "keep what was given in the fields, and what follows from it in properties"
+        )
+    return group
+
+
 def _refuse_what_cannot_be_given(options: Mapping[str, Option], name: str) -> None:
     for option in options.values():
-        if option.required and option.chosen_kind is None and not can_be_given(option.annotation):
+        if _is_group(option.annotation):
+            raise ContractError(
+                f"option {option.name!r} of {name} is a dataclass inside another: let one derive from the "
+                "other"
+            )
+        unable = option.chosen_kind is None and not can_be_given(option.annotation)
+        if option.required and (unable or option.name == "name"):
             raise ContractError(
                 f"option {option.name!r} of {name} is required and a {option.type_text}, which no recipe can "
                 "give: give it a default, or a type that TOML has"

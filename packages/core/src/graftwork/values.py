@@ -106,7 +106,9 @@ def check(value: Any, annotation: Any) -> Any:
         return _accept(value, any(value == choice and type(value) is type(choice) for choice in arguments))
     if origin in _SEQUENCES or annotation in _SEQUENCES:
         _accept(value, isinstance(value, list))
-        return [check(item, arguments[0]) for item in value] if arguments else value
+        items = [check(item, arguments[0]) for item in value] if arguments else value
+        gathered = origin or annotation
+        return gathered(items) if gathered in (set, frozenset) else items
     if origin is tuple or annotation is tuple:
         return _check_tuple(value, arguments)
     if origin in (dict, Mapping) or annotation is dict:

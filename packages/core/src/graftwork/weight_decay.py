@@ -7,7 +7,7 @@ its own keeps it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
@@ -47,12 +47,15 @@ def split_by_decay(groups: Iterable[Mapping[str, Any]], model: Any) -> list[dict
     return split
 
 
-def combined(own: Iterable[Mapping[str, Any]], of_task: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def combined(
+    own: Iterable[Mapping[str, Any]], of_task: Iterable[Mapping[str, Any]], check: Callable[[str], None]
+) -> list[dict[str, Any]]:
     """Lay a task's groups over an optimizer's: a group for every pair that has parameters in common.
 
     Args:
         own: the optimizer's, whose settings win.
         of_task: what a task's ``parameter_groups`` gave.
+        check: refuses the name of a setting that the optimizer does not have.
 
     Raises:
         ValueError: a parameter of the optimizer is in no group of the task, or in two.
@@ -61,7 +64,10 @@ def combined(own: Iterable[Mapping[str, Any]], of_task: Iterable[Mapping[str, An
     settings = []
     for number, group in enumerate(of_task):
         settings.append({key: value for key, value in group.items() if key != "params"})
-        for parameter in group["params"]:
+        for key in settings[-1]:
+            check(key)
+        for member in group["params"]:
+            parameter = member[1] if isinstance(member, tuple) else member
             if homes.setdefault(id(parameter), number) != number:
                 raise ValueError("parameter_groups of the task must name every parameter once, one is in two")
     pairs: list[dict[str, Any]] = []
