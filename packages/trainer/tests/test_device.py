@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, UserDict, defaultdict, namedtuple
+from collections import Counter, OrderedDict, UserDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass, field
 
 import pytest
@@ -71,6 +71,51 @@ def test_a_batch_is_moved_and_keeps_its_type(batch):
 def test_what_is_no_tensor_stays_what_it_is():
     thing = object()
     assert move({"a": thing, "b": 3, "c": None}, META) == {"a": thing, "b": 3, "c": None}
+
+
+@dataclass
+class Halved:
+    """Its constructor makes something of its fields."""
+
+    pixels: torch.Tensor
+    places: torch.Tensor = field(init=False)
+
+    def __post_init__(self):
+        self.places = self.pixels
+        self.pixels = self.pixels / 2
+
+
+class Labelled(dict):
+    """A dictionary that is made in a way of its own."""
+
+    def __init__(self, label):
+        super().__init__()
+        self.label = label
+
+
+class Rows(list):
+    def __init__(self, count, *rows):
+        super().__init__(rows)
+        self.count = count
+
+
+def test_moving_changes_nothing_but_the_device():
+    cpu = torch.device("cpu")
+    assert move(Counter(x=2), cpu) == Counter(x=2)
+    halved = Halved(torch.tensor([4.0]))
+    halved.places = torch.tensor([9.0])
+    moved = move(halved, cpu)
+    assert (moved.pixels.item(), moved.places.item()) == (2.0, 9.0)
+    labelled = Labelled("a")
+    labelled["inputs"] = tensor()
+    assert (move(labelled, META).label, move(labelled, META)["inputs"].device.type) == ("a", "meta")
+    assert labelled["inputs"].device.type == "cpu"
+    rows = Rows(7, tensor())
+    assert (move(rows, META).count, move(rows, META)[0].device.type) == (7, "meta")
+    assert move(deque([tensor()], maxlen=1), META)[0].device.type == "meta"
+    assert next(iter(move({tensor()}, META))).device.type == "meta"
+    packed = torch.nn.utils.rnn.pack_sequence([torch.ones(2), torch.ones(1)])
+    assert type(move(packed, cpu)) is type(packed)
 
 
 def test_a_defaultdict_keeps_its_default():

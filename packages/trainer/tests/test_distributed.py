@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -157,8 +158,36 @@ def test_rows_of_two_ranks_make_the_metrics_of_one(command, tmp_path):
     assert alone == pytest.approx(metrics("sharded", "trainer.parallel=fsdp", launcher=TORCHRUN), rel=1e-6)
 
 
-def test_an_evaluation_that_fails_on_one_rank_ends_all_with_its_reason(command):
-    settings = ["--set", "task.name=rows", "--set", "task.fails_on_rank=1"]
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_ranks_agree_on_running_statistics_before_they_evaluate_and_save(
+    command, assert_same_bits, tmp_path, parallel
+):
+    told = ["task.name=rows", "task.norm=true", f"trainer.parallel={parallel}", "trainer.evaluate_every=0"]
+    settings = [part for setting in told for part in ("--set", setting)]
+    for name in ("whole", "parts"):
+        result = command("train", "--no-report", "toy.toml", "--out", name, *settings, launcher=TORCHRUN)
+        assert result.returncode == 0, result.stderr
+    shutil.rmtree(tmp_path / "parts" / "checkpoints" / "step-000012")
+    (tmp_path / "parts" / "result.json").unlink()
+    resumed = command("train", "--no-report", "--resume", "parts", launcher=TORCHRUN)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+    metrics = [
+        json.loads((tmp_path / name / "result.json").read_text())["metrics"] for name in ("whole", "parts")
+    ]
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_an_evaluation_that_fails_on_one_rank_ends_all_with_its_reason(command, parallel):
+    settings = [
+        "--set",
+        "task.name=rows",
+        "--set",
+        "task.fails_on_rank=1",
+        "--set",
+        f"trainer.parallel={parallel}",
+    ]
     result = command("train", "--no-report", "toy.toml", "--out", "run", *settings, launcher=TORCHRUN)
     assert result.returncode != 0
     assert "the evaluation failed on rank 1: ValueError: this rank has no luck" in result.stderr

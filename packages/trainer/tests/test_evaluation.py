@@ -51,6 +51,7 @@ def test_numbered_rows_are_sorted_and_each_is_kept_once():
     [
         ({"x": [1, 2], "y": [1]}, "an entry per example in every column, got 2 of 'x', 1 of 'y'"),
         ({}, "an entry per example in every column, got none"),
+        ({"x": torch.tensor(1.0)}, "an entry per example in every column, got 0 of 'x'"),
     ],
 )
 def test_columns_that_do_not_fit_together_are_refused(rows, sentence):
@@ -87,3 +88,57 @@ def test_modes_are_restored_module_by_module_also_after_a_failure():
     assert seen == [(False, False)]
     assert [module.training for module in model] == [True, False, True]
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"x": [1]}, {"x": [1], "y": [1]}),
+        ({"x": torch.ones(1)}, {"x": [1]}),
+        ({"x": torch.ones(1, 2)}, {"x": torch.ones(1, 3)}),
+    ],
+)
+def test_batches_whose_columns_differ_are_refused(first, second):
+    with pytest.raises(GraftworkError, match="must be alike in all batches"):
+        evaluate(Rows(first, second), nn.Linear(1, 1))
+
+
+def test_a_sample_is_a_whole_number():
+    with pytest.raises(GraftworkError, match="the column 'sample' of evaluate_rows must hold a whole number"):
+        evaluate(Rows({"x": [1], "sample": torch.ones(1, 1, dtype=torch.int64)}), nn.Linear(1, 1))
+
+
+def test_rows_are_kept_although_a_task_uses_their_memory_again():
+    class Reusing(Rows):
+        memory = torch.zeros(2)
+
+        def evaluate_rows(self, model, batch):
+            self.memory[:] = batch["x"]
+            return {"x": self.memory}
+
+    task = Reusing({"x": torch.tensor([1.0, 2.0])}, {"x": torch.tensor([3.0, 4.0])})
+    evaluate(task, nn.Linear(1, 1))
+    assert task.rows["x"].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("metrics", [None, 1.0, {"loss": None}, {"loss": torch.ones(2)}])
+def test_what_is_no_number_is_said(metrics):
+    class Whole:
+        def evaluate(self, model):
+            return metrics
+
+    with pytest.raises(GraftworkError, match="an evaluation must give numbers by their names, got"):
+        evaluate(Whole(), nn.Linear(1, 1))
+
+
+def test_metrics_of_rows_are_computed_outside_of_autocast():
+    class Exact(Rows):
+        def evaluate_rows(self, model, batch):
+            return {"x": model(batch["x"]), "low": [torch.is_autocast_enabled("cpu")]}
+
+        def metrics(self, rows):
+            assert rows["low"] == [True]
+            return {"loss": float(torch.is_autocast_enabled("cpu"))}
+
+    forward = torch.autocast("cpu", dtype=torch.bfloat16)
+    assert evaluate(Exact({"x": torch.ones(1, 1)}), nn.Linear(1, 1), forward=forward) == {"loss": 0.0}

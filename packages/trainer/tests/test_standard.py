@@ -310,7 +310,7 @@ def test_norms_and_biases_are_spared_weight_decay_and_the_run_says_so(train):
         (0.0, [1, 1]),
     ]
     environment = json.loads((trained.run.directory / "environment.json").read_text())
-    assert environment["weight_decay"] == "0.5 on 2 tensors; none on 2 (norms and biases are spared)"
+    assert environment["weight_decay"] == "0.5 on 2 tensors; none on 2"
 
 
 def test_the_task_says_which_way_is_better_and_the_run_keeps_it(train):
@@ -345,3 +345,57 @@ def test_artefacts_are_written_when_training_has_ended_and_their_failure_loses_n
     failed = train("task.name=watching", "task.artefacts_fail=true", directory="failed")
     assert failed.result()["status"] == "finished"
     assert failed.run.checkpoints.steps()[-1] == 12
+
+
+def test_a_stream_that_skips_by_another_stream_is_followed(train):
+    settings = ["task.name=restarting", "optimizer.name=sgd"]
+    whole = train(*settings, directory="whole")
+    with pytest.raises(GraftworkError, match="batches ended"):
+        train(*settings, "task.ends_after=7", directory="parts")
+    rest = train(*settings, directory="parts", resume=True)
+    assert_same_bits(weights(whole), weights(rest))
+
+
+def test_how_often_a_model_is_evaluated_does_not_change_its_training(train):
+    settings = ["task.name=drawing", "trainer.checkpoint_every=0"]
+    seldom = train(*settings, "trainer.evaluate_every=0", directory="seldom")
+    often = train(*settings, "trainer.evaluate_every=1", directory="often")
+    assert_same_bits(weights(seldom), weights(often))
+
+
+def test_the_loop_judges_by_its_own_loss_whatever_a_task_calls_loss(train):
+    lines = train("task.name=drawing").lines()
+    assert all(line["train/loss"] < 100 for line in lines if "train/loss" in line)
+
+
+def test_patience_without_a_loss_to_wait_for_is_one_sentence(train):
+    with pytest.raises(
+        GraftworkError, match=r"trainer\.patience waits .* called 'loss' \(error\); leave patience"
+    ):
+        train("task.name=drawing", "task.metric=error", "trainer.patience=1", "trainer.evaluate_every=1")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            "task.directions=min",
+            "metric_directions of Drawing must map names of metrics to 'lower' or 'higher'",
+        ),
+        (
+            "task.groups=parameters",
+            "parameter_groups of Drawing must return a list of dictionaries with 'params'",
+        ),
+        (
+            "task.groups=unknown",
+            "parameter_groups of the task sets 'learning_rate', and adamw has no such option",
+        ),
+        (
+            "optimizer.name=lbfgs",
+            r"LBFGS\.step\(\) must be given a closure, and the class does not say which",
+        ),
+    ],
+)
+def test_a_broken_contract_is_said_before_training(train, options, sentence):
+    with pytest.raises(GraftworkError, match=sentence):
+        train("task.name=drawing", options)

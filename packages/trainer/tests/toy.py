@@ -147,15 +147,75 @@ class Grouped(Regression):
         ]
 
 
+class Stream:
+    """Numbered batches; passes over some by another stream, as a library of data sets does."""
+
+    def __init__(self, task, first=0):
+        self.task, self.first = task, first
+
+    def skip(self, count):
+        return Stream(self.task, self.first + count)
+
+    def __iter__(self):
+        number = self.first
+        while not self.task.ends_after or number < self.task.ends_after:
+            generator = torch.Generator().manual_seed(number)
+            inputs = torch.randn(8, 4, generator=generator)
+            yield {"inputs": inputs, "targets": torch.sin(inputs[:, :3])}
+            number += 1
+
+
+class Restarting(Regression):
+    def __init__(self, *, ends_after: int = 0) -> None:
+        super().__init__(dropout=0.0, ends_after=ends_after)
+
+    def batches(self, split, *, rank, world_size, seed):
+        return Stream(self)
+
+
+class Drawing(Regression):
+    """Draws from the global generator when it is evaluated; calls a metric of training `loss`."""
+
+    def __init__(self, *, metric: str = "loss", directions: str = "lower", groups: str = "") -> None:
+        super().__init__()
+        self.metric = metric
+        self.metric_directions = {metric: directions}
+        self.groups = groups
+
+    def loss(self, model, batch):
+        return super().loss(model, batch)[0], {"loss": 123.0}
+
+    def evaluate(self, model):
+        torch.randn(3)
+        return {self.metric: super().evaluate(model)["loss"]}
+
+    def parameter_groups(self, model):
+        if self.groups == "parameters":
+            return model.parameters()
+        settings = {"learning_rate": 5.0} if self.groups else {}
+        return [{"params": model.parameters(), **settings}]
+
+
 class Rows(Regression):
     """Evaluated by rows: 37 numbered examples in another order, batches of 5, a metric that is no mean."""
 
     metric_directions: ClassVar = {"agreement": "higher", "loss": "lower"}
 
-    def __init__(self, *, batch_size: int = 8, as_iterator: bool = False, fails_on_rank: int = -1) -> None:
+    def __init__(
+        self, *, batch_size: int = 8, as_iterator: bool = False, fails_on_rank: int = -1, norm: bool = False
+    ) -> None:
         super().__init__(batch_size=batch_size, dropout=0.0)
+        self.norm = norm
         self.as_iterator = as_iterator
         self.fails_on_rank = fails_on_rank
+
+    def build_model(self):
+        model = super().build_model()
+        if self.norm:
+            plain = model.forward
+            model.norm = nn.BatchNorm1d(4)
+            model.forward = lambda x: plain(model.norm(x))
+        return model
 
     def batches(self, split, *, rank, world_size, seed):
         if split == "train":
@@ -329,6 +389,9 @@ def graftwork_components():
     here = "graftwork_toy"
     yield Component(Kind.TASK, "regression", f"{here}:Regression", "for tests")
     yield Component(Kind.TASK, "rows", f"{here}:Rows", "evaluated by rows")
+    yield Component(Kind.TASK, "restarting", f"{here}:Restarting", "skips by another stream")
+    yield Component(Kind.TASK, "drawing", f"{here}:Drawing", "draws when it is evaluated")
+    yield Component(Kind.OPTIMIZER, "lbfgs", "torch.optim:LBFGS", "wants a closure")
     yield Component(Kind.TASK, "watching", f"{here}:Watching", "notes its mode")
     yield Component(Kind.TASK, "grouped", f"{here}:Grouped", "makes groups")
     yield Component(Kind.OPTIMIZER, "sgd", "torch.optim:SGD", "torch's")

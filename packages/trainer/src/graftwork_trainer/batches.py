@@ -60,6 +60,7 @@ class StepBatches:
 
 def _skipped(stream: Iterable[Any], count: int) -> Iterator[Any]:
     if hasattr(stream, "skip"):
-        stream.skip(count)
-        return iter(stream)
+        # In place, or by another stream, as that of a library of data sets.
+        skipped = stream.skip(count)
+        return iter(stream if skipped is None else skipped)
     return itertools.islice(iter(stream), count, None)

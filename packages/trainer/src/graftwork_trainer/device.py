@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from graftwork import GraftworkError
 
@@ -35,8 +38,8 @@ def choose_device(asked: Device) -> torch.device:
 def move(batch: Any, device: torch.device) -> Any:
     """Return a batch on a device: every tensor of a nest of mappings, sequences and dataclasses.
 
-    The nest keeps its types, named tuples and dataclasses too; a mapping of another type than ``dict`` that
-    moves itself (transformers' ``BatchEncoding``) is let do so, and what is no tensor stays what it is.
+    The nest keeps its types, named tuples and dataclasses too. What has a method ``to`` of its own
+    (transformers' ``BatchEncoding``, a graph) moves itself, and anything else stays what it is.
 
     Args:
         batch: of a task.
@@ -50,25 +53,31 @@ def move(batch: Any, device: torch.device) -> Any:
     """
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        moved = {key: move(value, device) for key, value in batch.items()}
-        return moved if type(batch) is dict else _alike(batch, moved)
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(move(value, device) for value in batch))
-    if isinstance(batch, (list, tuple)):
+    if type(batch) is dict:
+        return {key: move(value, device) for key, value in batch.items()}
+    if isinstance(batch, (Mapping, PackedSequence)) and hasattr(batch, "to"):
+        by_itself: Any = batch
+        return by_itself.to(device)
+    if isinstance(batch, MutableMapping):
+        moved: Any = copy.copy(batch)
+        for key, value in batch.items():
+            moved[key] = move(value, device)
+        return moved
+    if isinstance(batch, tuple):  # named ones and other kinds have constructors of their own
+        return tuple.__new__(type(batch), (move(value, device) for value in batch))
+    if isinstance(batch, (list, deque)):
+        moved = copy.copy(batch)
+        for place, value in enumerate(batch):
+            moved[place] = move(value, device)
+        return moved
+    if isinstance(batch, (set, frozenset)):
         return type(batch)(move(value, device) for value in batch)
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        fields = [field.name for field in dataclasses.fields(batch) if field.init]
-        return dataclasses.replace(batch, **{name: move(getattr(batch, name), device) for name in fields})
+        moved = copy.copy(batch)
+        for field in dataclasses.fields(batch):
+            # Frozen ones too; and what their constructor made of the fields is not made anew.
+            object.__setattr__(moved, field.name, move(getattr(batch, field.name), device))
+        return moved
     if hasattr(batch, "to"):
         return batch.to(device)
-    if isinstance(batch, Mapping):
-        return {key: move(value, device) for key, value in batch.items()}
     return batch
-
-
-def _alike(batch: dict[Any, Any], moved: dict[Any, Any]) -> dict[Any, Any]:
-    """A dictionary of the same type, as an ``OrderedDict`` or ``defaultdict``."""
-    alike = batch.copy()
-    alike.update(moved)
-    return alike

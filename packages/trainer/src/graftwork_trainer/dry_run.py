@@ -20,8 +20,11 @@ def describe(resolved: Resolved) -> str:
     """
     trainer = resolved.trainer()
     task = resolved.task()
-    with torch.device("meta"):
-        model = task.build_model()
+    try:
+        with torch.device("meta"):
+            model = task.build_model()
+    except (NotImplementedError, RuntimeError) as error:  # it looks at numbers, which are not there
+        return "\n".join([resolved.to_toml(), *_extras(resolved), f"sizes            not known: {error}"])
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     lines = [resolved.to_toml(), *_extras(resolved), f"parameters       {_count(model.parameters()):,}"]
     if _count(trained) < _count(model.parameters()):

@@ -7,8 +7,8 @@ processes the rows were computed.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -31,18 +31,29 @@ def device_of(model: nn.Module) -> torch.device:
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluate without gradients and with every module in evaluation mode; then restore each one's own."""
+    with modules_in_evaluation_mode(model), torch.no_grad():
+        yield
+
+
+@contextmanager
+def modules_in_evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module in evaluation mode, and then back in its own."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for module, training in modes:
             module.training = training
 
 
 def evaluate(
-    task: Any, model: nn.Module, split: str = "validation", *, world: World | None = None
+    task: Any,
+    model: nn.Module,
+    split: str = "validation",
+    *,
+    world: World | None = None,
+    forward: AbstractContextManager[Any] | None = None,
 ) -> dict[str, float]:
     """Return a task's metrics on held-out data; every rank of the world calls it and gets the same.
 
@@ -51,14 +62,17 @@ def evaluate(
         model: not wrapped; its modules' modes are restored.
         split: of the task's data; another than ``validation`` only of tasks that give rows.
         world: the processes that share the work; this one alone where it is left out.
+        forward: what the model is run in (autocast); ``metrics`` of rows are computed outside.
 
     Raises:
-        GraftworkError: rows do not fit together, or the evaluation failed on another rank.
+        GraftworkError: rows do not fit together, metrics are no numbers, or the evaluation failed on another
+            rank.
     """
     world = world or World.alone(device_of(model))
     with evaluation_mode(model):
         if hasattr(task, "evaluate_rows"):
-            rows = rows_of(task, model, split, world=world)
+            with forward or nullcontext():
+                rows = rows_of(task, model, split, world=world)
             metrics = _on_rank_0(lambda: task.metrics(rows), world)
         elif split != "validation":
             raise GraftworkError(
@@ -66,12 +80,14 @@ def evaluate(
                 "evaluate_rows and metrics"
             )
         elif world.strategy == "fsdp":  # every rank takes part in each forward pass
-            own = task.evaluate(model)
+            with forward or nullcontext(), _ending_all(world):
+                own = task.evaluate(model)
             metrics = _on_rank_0(lambda: own, world)
         else:
-            metrics = _on_rank_0(lambda: task.evaluate(model), world)
+            with forward or nullcontext():
+                metrics = _on_rank_0(lambda: task.evaluate(model), world)
         forget_gathered(model)
-    return {name: float(value) for name, value in metrics.items()}
+    return metrics
 
 
 def rows_of(task: Any, model: nn.Module, split: str, *, world: World | None = None) -> Columns:
@@ -90,9 +106,10 @@ def rows_of(task: Any, model: nn.Module, split: str, *, world: World | None = No
     own: dict[int, Columns] | str = {}
     problem: Exception | None = None
     try:
-        own = dict(_own_rows(task, model, split, world))
+        with _ending_all(world):
+            own = dict(_own_rows(task, model, split, world))
     except Exception as error:
-        if world.size == 1:
+        if world.size == 1 or world.strategy == "fsdp":
             raise
         problem, own = error, f"{type(error).__name__}: {error}"
     pieces: list[Any] = [own]
@@ -110,13 +127,26 @@ def rows_of(task: Any, model: nn.Module, split: str, *, world: World | None = No
     return _in_order([numbered[number] for number in sorted(numbered)])
 
 
+@contextmanager
+def _ending_all(world: World) -> Iterator[None]:
+    """Under FSDP, end with a sentence at once: the others wait for this rank in a pass of the model."""
+    try:
+        yield
+    except Exception as error:
+        if world.strategy != "fsdp":
+            raise
+        raise GraftworkError(
+            f"the evaluation failed on rank {world.rank}: {type(error).__name__}: {error}"
+        ) from error
+
+
 def _own_rows(task: Any, model: nn.Module, split: str, world: World) -> Iterator[tuple[int, Columns]]:
     for number, batch in _own_batches(task.batches(split, rank=0, world_size=1, seed=0), world):
         rows = task.evaluate_rows(model, move(batch, world.device))
         if number is not None:
-            columns = {name: _on_cpu(column) for name, column in rows.items()}
-            lengths = {name: len(column) for name, column in columns.items()}
-            if len(set(lengths.values())) != 1:
+            columns = {name: _kept(column) for name, column in rows.items()}
+            lengths = {name: len(column) if _has_length(column) else 0 for name, column in columns.items()}
+            if len(set(lengths.values())) != 1 or not all(map(_has_length, columns.values())):
                 raise GraftworkError(
                     f"evaluate_rows of {type(task).__name__} must give an entry per example in every column, "
                     f"got {', '.join(f'{count} of {name!r}' for name, count in lengths.items()) or 'none'}"
@@ -150,22 +180,27 @@ def _own_batches(batches: Any, world: World) -> Iterator[tuple[int | None, Any]]
             return
 
 
-def _on_cpu(column: Any) -> Any:
-    return column.detach().cpu() if isinstance(column, Tensor) else list(column)
+def _has_length(column: Any) -> bool:
+    return isinstance(column, list) or column.ndim > 0
+
+
+def _kept(column: Any) -> Any:
+    """A column on the CPU; copied, since a task may use its memory again."""
+    return column.detach().to("cpu", copy=True) if isinstance(column, Tensor) else list(column)
 
 
 def _in_order(pieces: Sequence[Columns]) -> Columns:
     """The columns of all batches, sorted by ``sample`` where they have it, each sample once."""
     columns = {
-        name: torch.cat([piece[name] for piece in pieces])
-        if isinstance(pieces[0][name], Tensor)
-        else list(itertools.chain.from_iterable(piece[name] for piece in pieces))
-        for name in pieces[0]
+        name: _joined(name, [piece.get(name) for piece in pieces]) for piece in pieces for name in piece
     }
     if "sample" not in columns:
         return columns
+    numbers = torch.as_tensor(columns["sample"])
+    if numbers.ndim != 1 or numbers.is_floating_point():
+        raise GraftworkError("the column 'sample' of evaluate_rows must hold a whole number for each example")
     first_place: dict[int, int] = {}
-    for place, sample in enumerate(torch.as_tensor(columns["sample"]).tolist()):
+    for place, sample in enumerate(numbers.tolist()):
         first_place.setdefault(sample, place)
     order = [first_place[sample] for sample in sorted(first_place)]
     return {
@@ -174,15 +209,43 @@ def _in_order(pieces: Sequence[Columns]) -> Columns:
     }
 
 
-def _on_rank_0(measure: Callable[[], Mapping[str, Any]], world: World) -> Mapping[str, Any]:
+def _joined(name: str, parts: Sequence[Any]) -> Any:
+    """One column of all batches."""
+    kinds = {type(part) for part in parts}
+    shapes = {part.shape[1:] for part in parts if isinstance(part, Tensor)}
+    if len(kinds) > 1 or len(shapes) > 1:
+        raise GraftworkError(
+            f"the column {name!r} of evaluate_rows must be alike in all batches: a tensor of one trailing "
+            "shape, or a list"
+        )
+    if isinstance(parts[0], Tensor):
+        return torch.cat(list(parts))
+    return list(itertools.chain.from_iterable(parts))
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    """Metrics as plain numbers.
+
+    Raises:
+        GraftworkError: they are none.
+    """
+    try:
+        return {str(name): float(value) for name, value in metrics.items() if not isinstance(value, str)}
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise GraftworkError(
+            f"an evaluation must give numbers by their names, got {metrics!r:.200} ({error})"
+        ) from error
+
+
+def _on_rank_0(measure: Callable[[], Any], world: World) -> dict[str, float]:
     """Measure on rank 0 and let every rank know, also how it failed, so that none waits for one that did."""
     if world.size == 1:
-        return measure()
+        return _numbers(measure())
     answer: list[Any] = [None, None]
     problem: Exception | None = None
     if world.rank == 0:
         try:
-            answer[0] = {name: float(value) for name, value in measure().items()}
+            answer[0] = _numbers(measure())
         except Exception as error:
             problem, answer[1] = error, f"{type(error).__name__}: {error}"
     dist.broadcast_object_list(answer)

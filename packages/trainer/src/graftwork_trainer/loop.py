@@ -16,6 +16,7 @@ from graftwork import GraftworkError
 from graftwork_trainer.options import LoopOptions
 from graftwork_trainer.procedure import Procedure, StepOutcome
 from graftwork_trainer.progress import Progress
+from graftwork_trainer.random_state import RandomState
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.schedule import lr_factor
 from graftwork_trainer.signals import stop_requests
@@ -92,12 +93,14 @@ class Interval:
 
     def read(self) -> dict[str, float]:
         """Mean loss and throughput, norm and metrics of the latest step; begin anew."""
-        metrics = {"train/loss": float(self._procedure.mean(self._loss / max(self._steps, 1)))}
-        seconds = time.perf_counter() - self._started
+        metrics: dict[str, float] = {}
         if self._latest is not None:
+            metrics |= {f"train/{name}": float(value) for name, value in self._latest.metrics.items()}
             if self._latest.gradient_norm is not None:
                 metrics["train/gradient_norm"] = float(self._latest.gradient_norm)
-            metrics |= {f"train/{name}": float(value) for name, value in self._latest.metrics.items()}
+        # Over whatever a task calls by this name: the loop judges by it.
+        metrics["train/loss"] = float(self._procedure.mean(self._loss / max(self._steps, 1)))
+        seconds = time.perf_counter() - self._started
         metrics[f"train/{self._procedure.unit}_per_second"] = self._units / seconds
         self.restart()
         return metrics
@@ -171,6 +174,8 @@ class Loop:
         # A record at every checkpoint makes the mean losses of a resumed run those of an uninterrupted one.
         if evaluates or saves or step % options.log_every == 0:
             self._log(progress)
+        if evaluates or saves:
+            self.procedure.agree()
         if evaluates:
             self._evaluate(progress)
         if saves or self._ended():
@@ -196,7 +201,15 @@ class Loop:
         progress.show(metrics)
 
     def _evaluate(self, progress: Progress) -> None:
+        state = RandomState.capture(self.procedure.device)
         metrics = dict(self.procedure.evaluate())
+        # How often a model is evaluated must not change how it is trained.
+        state.restore()
+        if self.options.patience is not None and "loss" not in metrics:
+            raise GraftworkError(
+                "trainer.patience waits for a better validation loss, and no metric of the task is called "
+                f"'loss' ({', '.join(metrics) or 'it has no metrics'}); leave patience out"
+            )
         self.progression.take_evaluation(metrics)
         self.run.record(self.progression.step, self.progression.metrics)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -215,7 +228,10 @@ class Loop:
         try:
             self.procedure.artefacts(self.run.directory / "artefacts")
         except Exception as error:  # what was trained is saved, and worth more than a picture of it
-            progress.say(f"the task's artefacts could not be written: {type(error).__name__}: {error}")
+            told = f"the task's artefacts could not be written: {type(error).__name__}: {error}"
+            if self.procedure.sharded:  # the others wait in a pass of the model
+                raise GraftworkError(told) from error
+            progress.say(told)
 
     def _result(self) -> dict[str, Any]:
         seconds = self._step_watch.summary()

@@ -104,6 +104,18 @@ class World:
                 dist.broadcast(tensor, src=0)
         return model
 
+    def agree_on_buffers(self, model: nn.Module) -> None:
+        """Give all ranks rank 0's buffers: each keeps running statistics of its own batches.
+
+        Without, an evaluation spread over ranks is of no one model, and a checkpoint holds some rank's.
+        """
+        if self.size > 1:
+            for buffer in model.buffers():
+                whole = buffer.contiguous()
+                dist.broadcast(whole, src=0)
+                if whole is not buffer:
+                    buffer.copy_(whole)
+
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of a scalar over ranks."""
         if self.size > 1:

@@ -37,6 +37,7 @@ class Procedure(ABC):
         unit: of throughput, ``tokens`` for instance.
         units: trained on in the latest step, in all processes.
         position: steps taken so far; where others were ahead, one step may take it further than by one.
+        sharded: whether all processes must take part in each pass of the model.
     """
 
     model: nn.Module
@@ -45,6 +46,7 @@ class Procedure(ABC):
     unit: str
     units: int
     position: int
+    sharded: bool = False
 
     @abstractmethod
     def start(self, step: int) -> None:
@@ -57,6 +59,10 @@ class Procedure(ABC):
     @abstractmethod
     def evaluate(self) -> Mapping[str, float]:
         """Metrics on held-out data; ``loss`` among them."""
+
+    def agree(self) -> None:
+        """Bring what processes keep apart together; called before an evaluation and before a checkpoint."""
+        return
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a scalar over processes."""

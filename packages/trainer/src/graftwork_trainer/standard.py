@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from graftwork import Choice, GraftworkError, Task
@@ -150,6 +149,7 @@ class StandardProcedure(Procedure):
         self.optimizer = optimizer
         self.device = world.device
         self.unit = unit_of(task)
+        self.sharded = world.strategy == "fsdp"
         self._optimizer_watch = Stopwatch(world.device)
         self._rule = StepRule(task, model, optimizer, world, options, self._optimizer_watch)
 
@@ -165,7 +165,9 @@ class StandardProcedure(Procedure):
             rank=0 if alike else self._world.rank,
             world_size=1 if alike else self._world.size,
         )
-        self._wrapped.train()
+        # What a task has put into evaluation mode within a model that trains stays in it.
+        if not self.model.training:
+            self._wrapped.train()
 
     def step(self) -> StepOutcome:
         """Take one."""
@@ -178,21 +180,27 @@ class StandardProcedure(Procedure):
         """Over processes."""
         return self._world.mean(value)
 
+    def agree(self) -> None:
+        """On the running statistics of norms: DDP sends them before a pass, FSDP never."""
+        self._world.agree_on_buffers(self.model)
+
     def evaluate(self) -> dict[str, float]:
         """The task's metrics, at the weights that the optimizer stands for."""
-        if self._world.strategy == "ddp":
-            # The running statistics of norms: DDP sends them before a pass, not after.
-            for buffer in self.model.buffers():
-                dist.broadcast(buffer, src=0)
         with self._as_evaluated():
-            return evaluate(self._task, self.model, world=self._world)
+            forward = self._options.autocast(self.device)
+            return evaluate(self._task, self.model, world=self._world, forward=forward)
 
     def artefacts(self, folder: Path) -> None:
         """Let the task write what it has to show; on rank 0, and sharded on all, since all must take part."""
-        sharded = self._world.strategy == "fsdp"
-        if not hasattr(self._task, "artefacts") or (self._world.rank and not sharded):
+        if not hasattr(self._task, "artefacts") or (self._world.rank and not self.sharded):
             return
-        with self._as_evaluated(), evaluation_mode(self.model), tempfile.TemporaryDirectory() as elsewhere:
+        forward = self._options.autocast(self.device)
+        with (
+            self._as_evaluated(),
+            evaluation_mode(self.model),
+            forward,
+            tempfile.TemporaryDirectory() as elsewhere,
+        ):
             kept = Path(elsewhere) if self._world.rank else folder
             kept.mkdir(parents=True, exist_ok=True)
             self._task.artefacts(self.model, kept)
@@ -209,8 +217,7 @@ class StandardProcedure(Procedure):
         if swaps:
             self.optimizer.eval()  # type: ignore[attr-defined]
         try:
-            with self._options.autocast(self.device):
-                yield
+            yield
         finally:
             if swaps:
                 self.optimizer.train()  # type: ignore[attr-defined]

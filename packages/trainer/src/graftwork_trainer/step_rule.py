@@ -12,8 +12,9 @@ optimizer whose ``data_parallel`` is ``"average"`` (it averages what it makes of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import inspect
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,8 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from graftwork import Task
+from graftwork import GraftworkError, Task
+from graftwork_trainer.evaluation import modules_in_evaluation_mode
 from graftwork_trainer.options import GradientOptions
 from graftwork_trainer.parallel import World, forget_gathered, gradient_sync, unwrapped
 from graftwork_trainer.procedure import StepOutcome
@@ -48,6 +50,15 @@ class StepRule:
     world: World
     options: GradientOptions
     stopwatch: Stopwatch | None = None
+
+    def __post_init__(self) -> None:
+        asked = inspect.signature(type(self.optimizer).step).parameters.get("closure")
+        wants = asked is not None and asked.default is asked.empty
+        if wants and getattr(self.optimizer, "closure", None) is None:
+            raise GraftworkError(
+                f"{type(self.optimizer).__name__}.step() must be given a closure, and the class does not say "
+                "which: register one whose attribute closure is 'gradient' or 'loss'"
+            )
 
     def __call__(self, micro_batches: Sequence[Any]) -> StepOutcome:
         """Take one step over the micro-batches of this rank."""
@@ -131,7 +142,7 @@ class StepClosure:
 
     def mode(self) -> AbstractContextManager[None]:
         """The context for the optimizer's ``step``, which may run the model without the closure, too."""
-        return _evaluation_mode(self._rule.model) if self._in_evaluation_mode else nullcontext()
+        return modules_in_evaluation_mode(self._rule.model) if self._in_evaluation_mode else nullcontext()
 
     def outcome(self, stepped: Any) -> StepOutcome:
         """Return what the log wants to know.
@@ -158,13 +169,3 @@ def data_parallel_of(optimizer: torch.optim.Optimizer) -> str | None:
     """``"average"`` or ``"probes"`` where the optimizer shares its work among ranks itself, else None."""
     chosen = getattr(optimizer, "data_parallel", None)
     return chosen if chosen in ("average", "probes") else None
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -6,16 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from graftwork import Direction, Task
+from graftwork import Direction, GraftworkError, Task
 
 DEFAULT_DIRECTIONS: Mapping[str, Direction] = {"loss": "lower"}
 
 
 def directions_of(task: Task) -> dict[str, Direction]:
-    """Which way is better for each of a task's metrics, the most important first."""
-    return dict(getattr(task, "metric_directions", DEFAULT_DIRECTIONS))
+    """Which way is better for each of a task's metrics, the most important first.
+
+    Raises:
+        GraftworkError: a direction is neither ``lower`` nor ``higher``, or the task has rows and no metrics.
+    """
+    name = type(task).__name__
+    if hasattr(task, "evaluate_rows") and not hasattr(task, "metrics"):
+        raise GraftworkError(f"{name} has evaluate_rows and no metrics(rows) that makes numbers of its rows")
+    given = getattr(task, "metric_directions", DEFAULT_DIRECTIONS)
+    if not isinstance(given, Mapping) or not {"lower", "higher"}.issuperset(given.values()):
+        raise GraftworkError(
+            f"metric_directions of {name} must map names of metrics to 'lower' or 'higher', got {given!r}"
+        )
+    return dict(given)
 
 
 def recorded_directions(directions: Mapping[str, Direction]) -> dict[str, dict[str, Direction]]:
@@ -32,8 +44,27 @@ def recorded_directions(directions: Mapping[str, Direction]) -> dict[str, dict[s
 
 
 def parameter_groups_of(task: Task, model: nn.Module) -> Sequence[Mapping[str, Any]] | None:
-    """A task's own groups of parameters, None where it makes none."""
-    return list(task.parameter_groups(model)) if hasattr(task, "parameter_groups") else None
+    """A task's own groups of parameters, None where it makes none.
+
+    Raises:
+        GraftworkError: they are not a list of dictionaries with ``params``.
+    """
+    if not hasattr(task, "parameter_groups"):
+        return None
+    given = task.parameter_groups(model)
+    groups = [given] if isinstance(given, Mapping) else list(given)
+    if isinstance(given, Mapping) or not all(isinstance(one, Mapping) and "params" in one for one in groups):
+        raise GraftworkError(
+            f"parameter_groups of {type(task).__name__} must return a list of dictionaries with 'params', "
+            f"got {type(groups[0]).__name__ if groups else 'nothing'}"
+        )
+    return [
+        {
+            **group,
+            "params": [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"]),
+        }
+        for group in groups
+    ]
 
 
 def decay_of(optimizer: torch.optim.Optimizer) -> dict[str, str]:
@@ -45,12 +76,9 @@ def decay_of(optimizer: torch.optim.Optimizer) -> dict[str, str]:
             counts[decay] = counts.get(decay, 0) + len(group["params"])
     if not any(counts):
         return {}
-    parts = [
-        f"{decay:g} on {count} tensors" for decay, count in sorted(counts.items(), reverse=True) if decay
-    ]
-    return {
-        "weight_decay": ", ".join(parts) + f"; none on {counts.get(0.0, 0)} (norms and biases are spared)"
-    }
+    ordered = sorted(counts.items(), reverse=True)
+    parts = [f"{decay:g} on {count} tensors" for decay, count in ordered if decay]
+    return {"weight_decay": f"{', '.join(parts)}; none on {counts.get(0.0, 0)}"}
 
 
 def facts_of(task: Task) -> dict[str, Any]:

@@ -116,16 +116,16 @@ class DecentralizedProcedure(Procedure):
         """The metrics of the mean over agents, and of agents: their mean, and the worst of them."""
         with self._as_evaluated():
             models = self._bank.models if self._evaluates_agents else ()
-            own = [evaluate(self._task, model) for model in models]
+            own = [self._metrics_of(model) for model in models]
 
             def of_all() -> dict[str, float]:
-                metrics = evaluate(self._task, self._mean_model())
+                metrics = self._metrics_of(self._mean_model())
                 if own:
                     metrics |= mean_and_worst(own, self._communicator, directions_of(self._task))
                 return metrics
 
             return self._together(
-                of_all, otherwise=lambda: own[0] if own else evaluate(self._task, self._bank.models[0])
+                of_all, otherwise=lambda: own[0] if own else self._metrics_of(self._bank.models[0])
             )
 
     def artefacts(self, folder: Path) -> None:
@@ -168,6 +168,9 @@ class DecentralizedProcedure(Procedure):
             self.optimizer.rounds = max(self.optimizer.rounds, change.step)
             return otherwise()
 
+    def _metrics_of(self, model: nn.Module) -> dict[str, float]:
+        return evaluate(self._task, model, forward=self._options.autocast(self.device))
+
     def _mean_model(self) -> nn.Module:
         return mean_model(self._bank, self._communicator, self._averaged)
 
@@ -176,7 +179,6 @@ class DecentralizedProcedure(Procedure):
         """Have optimizers that train at other weights than those they stand for put the latter in place."""
         self.optimizer.eval()
         try:
-            with self._options.autocast(self.device):
-                yield
+            yield
         finally:
             self.optimizer.train()

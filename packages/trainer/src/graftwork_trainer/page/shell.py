@@ -43,7 +43,10 @@ def write_page(path: Path, body: Markup, *, title: str, styles: str = "") -> Non
             script_digest=digest,
         )
     )
-    path.write_text(page, encoding="utf-8")
+    partial = path.with_name(f"{path.name}.partial")
+    # A file name that is no UTF-8 is shown with question marks.
+    partial.write_bytes(page.encode("utf-8", "replace"))
+    partial.replace(path)
 
 
 @cache
