@@ -30,7 +30,7 @@ def test_a_run_says_directions_weight_decay_and_data(train: Train) -> None:
     assert directions["train/loss"] == "lower"
     assert not [name for name in directions if "trains" in name or "consensus" in name]
     # Of one agent: a weight decays; a bias, a norm's scale and its offset do not.
-    assert environment["weight_decay"] == "0.5 on 1 tensors; none on 3 (norms and biases are spared)"
+    assert environment["weight_decay"] == "0.5 on 1 tensors; none on 3"
     assert (environment["parallel"], environment["world_size"]) == ("decentralized, 3 agents", 1)
     assert (environment["data"], environment["strategy"]) == ({"lines": 8}, "gt-semi-atc")
 
