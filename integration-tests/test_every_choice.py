@@ -227,7 +227,7 @@ def test_a_choice_trains_and_resumes_or_refuses(
         return
     try:
         trains_and_resumes(row, tmp_path, monkeypatch)
-    except Exception:
+    except (GraftworkError, AssertionError):
         pytest.xfail(reason)
     pytest.fail(f"comes right, so that it must leave the list of what is known: {reason}")
 

@@ -1,5 +1,5 @@
 """A plugin small enough to train in milliseconds: written to a folder by conftest.py and discovered like any
-other."""
+other; one module, as a plugin is, for all that the tests train with."""
 
 from __future__ import annotations
 
