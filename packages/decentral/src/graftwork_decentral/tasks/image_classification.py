@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,11 @@ class ImageClassification(ClassificationTask):
         self._data, self._folder = data, folder
         self._partition: Partition = partition
         self._alpha, self._batch_size, self._augment, self._seed = alpha, batch_size, augment, seed
+
+    @classmethod
+    def smallest(cls, folder: Path) -> dict[str, Any]:
+        """Return options with which it trains in seconds."""
+        return {"model": {"name": "mlp", "hidden": 8}}
 
     @cached_property
     def _images(self) -> tuple[Images, Images]:
