@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
 import pytest
 
 from graftwork.choice import Choice
-from graftwork.component import Kind
+from graftwork.component import Component, Kind
 from graftwork.errors import ContractError
+from graftwork.extras import Extra
 from graftwork.schema import REQUIRED, schema_of
 from graftwork.values import NotAccepted, can_be_given, check, describe
 
@@ -37,6 +39,8 @@ class Tensor:
         ("right", Side, Side.RIGHT),
         ([1, 2], list[float], [1.0, 2.0]),
         ([1, 2], Sequence[int], [1, 2]),
+        (["a", "b"], set[str], {"a", "b"}),
+        ([1], frozenset[int], frozenset({1})),
         ([0.9, 0.99], tuple[float, float], (0.9, 0.99)),
         ([1, 2, 3], tuple[int, ...], (1, 2, 3)),
         ({"a": 1}, dict[str, float], {"a": 1.0}),
@@ -172,3 +176,37 @@ def test_what_no_recipe_can_give_is_refused_where_it_is_required():
 )
 def test_whether_some_value_fits(annotation, given):
     assert can_be_given(annotation) is given
+
+
+@pytest.mark.parametrize("modules", ["json", ("json.decoder",), ["json"]])
+def test_an_extra_names_whole_modules(modules):
+    with pytest.raises(ValueError, match="modules of an Extra must be a tuple of top-level names"):
+        Extra("graftwork-kit[json]", modules)
+
+
+def test_extras_of_a_component_are_a_tuple():
+    with pytest.raises(ValueError, match="extras of task/one must be a tuple of Extra"):
+        Component("task", "one", "module:One", "a task", extras=Extra("graftwork-kit[json]", ("json",)))
+
+
+@dataclass(frozen=True)
+class Inner:
+    depth: int = 2
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = Inner()
+
+
+@dataclass
+class OfFields:
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_a_dataclass_inside_another_is_refused_and_a_factory_is_a_default():
+    def task(outer: Outer = Outer()) -> None: ...
+
+    with pytest.raises(ContractError, match=r"option 'inner' of .*task is a dataclass inside another"):
+        schema_of(task, Kind("task", ""))
+    assert schema_of(OfFields, Kind("task", "")).options["depth"].default == 2
