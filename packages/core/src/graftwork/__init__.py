@@ -1,11 +1,9 @@
 """Graftwork's core: a torch-free registry that knows names, and recipes that put them together."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from graftwork.lazy import lazy_names
 
+# Not that of `typing`: current_folder.py says why this file and lazy.py import only what is built in.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from graftwork.choice import Choice, Supplies
     from graftwork.component import Command, Component, Kind
@@ -14,6 +12,7 @@ if TYPE_CHECKING:
         AmbiguousNameError,
         ContractError,
         GraftworkError,
+        Interrupted,
         MissingExtraError,
         RecipeError,
         UnknownNameError,
@@ -48,6 +47,7 @@ __all__ = [
     "Run",
     "Finding",
     "GraftworkError",
+    "Interrupted",
     "RecipeError",
     "UnknownNameError",
     "AmbiguousNameError",
@@ -68,6 +68,7 @@ __getattr__, __dir__ = lazy_names(
         "Extra": "extras",
         "Finding": "reproduction",
         "GraftworkError": "errors",
+        "Interrupted": "errors",
         "Kind": "component",
         "MissingExtraError": "errors",
         "Override": "overrides",

@@ -2,7 +2,11 @@
 
 import sys
 
-from graftwork.cli import main
+from graftwork.current_folder import leave_out_of_dash_m
 
 if __name__ == "__main__":
+    leave_out_of_dash_m()
+
+    from graftwork.cli import main
+
     sys.exit(main())

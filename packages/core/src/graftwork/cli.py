@@ -6,6 +6,7 @@ Nothing here imports torch, and a plugin's command is imported only when it is c
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import os
 import sys
@@ -14,7 +15,8 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from graftwork.component import Command
-from graftwork.errors import GraftworkError, did_you_mean
+from graftwork.current_folder import leave_out_of_the_environment
+from graftwork.errors import GraftworkError, Interrupted, did_you_mean
 from graftwork.plugins import core_version
 from graftwork.registry import Registry, get_registry
 from graftwork.terminal import terminal_width
@@ -45,10 +47,15 @@ _FIRST_STEPS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Exit codes: 0, 1 (doctor found something), 2 (a mistake, one sentence)."""
+    """Run the command line.
+
+    Exit codes: 0, 1 (doctor found something), 2 (a mistake, one sentence), 128 + the number of a signal that
+    ended it.
+    """
     as_program = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if as_program:
+        leave_out_of_the_environment()
         # What is loaded from here on lives as long as the process: looking for garbage among it, now and
         # again when the interpreter ends, takes a fifth of the time of `graftwork list`.
         gc.disable()
@@ -65,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _say(f"error: {error}")
         return EXIT_USER_ERROR
+    except Interrupted as stop:
+        _say(str(stop))
+        return 128 + stop.number
     except KeyboardInterrupt:
         _say("interrupted")
         return EXIT_INTERRUPTED
@@ -144,7 +154,9 @@ def _absent(word: str, commands: dict[str, Command], registry: Registry) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"graftwork: {text}", file=sys.stderr)
+    # Where nobody can be told any more the exit code still says how it went.
+    with contextlib.suppress(OSError):
+        print(f"graftwork: {text}", file=sys.stderr)
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

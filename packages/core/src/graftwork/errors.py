@@ -35,6 +35,21 @@ class MissingExtraError(GraftworkError):
     """An optional dependency that a component needs is not installed."""
 
 
+class Interrupted(Exception):  # noqa: N818, as it is what was asked for and no error
+    """Work that a signal ended before its time, and that is kept.
+
+    The command line prints the sentence and exits with 128 + the signal's number, as a shell would.
+
+    Args:
+        sentence: what was kept, and how to go on.
+        number: of the signal.
+    """
+
+    def __init__(self, sentence: str, number: int) -> None:
+        super().__init__(sentence)
+        self.number = number
+
+
 def with_article(noun: str) -> str:
     """``a model``, ``an optimizer``."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

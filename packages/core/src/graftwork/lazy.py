@@ -3,15 +3,16 @@
 Loading a plugin imports its package, and that must not cost the import of torch.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
 from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 def lazy_names(
-    package: str, homes: Mapping[str, str]
-) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    package: str, homes: "Mapping[str, str]"
+) -> "tuple[Callable[[str], object], Callable[[], list[str]]]":
     """Return a package's ``__getattr__`` and ``__dir__``.
 
     Args:

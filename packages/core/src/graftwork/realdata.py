@@ -198,7 +198,7 @@ def _installers() -> list[tuple[str, list[str]]]:
     if uv := shutil.which("uv"):
         found.append(("uv", [uv, "pip", "install", "--quiet", "--python", sys.executable]))
     if has_pip():
-        found.append(("pip", [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]))
+        found.append(("pip", [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--no-compile"]))
     return found
 
 
