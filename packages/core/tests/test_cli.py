@@ -108,6 +108,109 @@ def test_a_broken_plugin_is_one_warning_and_the_rest_works(command, add_plugin):
     assert result.stderr.count("\n") == 1
 
 
+LEAVES = "sys.exit('needs something')"
+# By where the plugin's code runs.
+PLACES = {
+    "module": LEAVES,
+    "hook": f"""
+@hookimpl
+def graftwork_components():
+    {LEAVES}
+""",
+    "target": """
+@hookimpl
+def graftwork_components():
+    yield Component(Kind.OPTIMIZER, "leaver", "leaving:Thing", "leaves")
+""",
+    "signature": f"""
+class Late:
+    def __getattr__(self, name): {LEAVES}
+late = Late()
+def leaver(params, lr: "late.type" = 1): pass
+
+@hookimpl
+def graftwork_components():
+    yield Component(Kind.OPTIMIZER, "leaver", "graftwork_leaver:leaver", "leaves")
+""",
+    "recipe": """
+@hookimpl
+def graftwork_components():
+    yield Component(Kind.RECIPE, "leaver", "leaving.inner:leaver.toml", "leaves")
+""",
+    "command": """
+@hookimpl
+def graftwork_commands():
+    yield Command("leave", "leaves", "leaving:Leave")
+""",
+}
+
+
+@pytest.fixture
+def leaver(add_plugin, plugins_folder):
+    """Write a plugin that leaves in one of the places, and prints before."""
+
+    def add(place):
+        add_plugin("leaver", f"import sys\nprint('noise of the plugin')\n{PLACES[place]}")
+        (plugins_folder / "leaving.py").write_text(f"import sys\nprint('noise of a target')\n{LEAVES}")
+
+    return add
+
+
+@pytest.mark.parametrize("place", ["module", "hook"])
+def test_a_plugin_that_leaves_is_skipped_alone(command, leaver, place):
+    leaver(place)
+    result = command("greet", "you")
+    assert (result.returncode, result.stdout) == (0, "hello you\n")
+    cause = "plugin 'leaver' of graftwork-leaver 1.0{}: SystemExit: needs something"
+    assert result.stderr == f"noise of the plugin\ngraftwork: warning: {cause.format(' was skipped')}\n"
+    doctor = command("doctor")
+    assert doctor.returncode == 1
+    assert f"problem: {cause.format('')}" in doctor.stdout
+    assert "noise" not in doctor.stdout
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("target", ["info", "optimizer/leaver"]),
+        ("signature", ["info", "optimizer/leaver"]),
+        ("recipe", ["info", "recipe/leaver"]),
+        ("command", ["leave"]),
+    ],
+)
+def test_what_leaves_later_is_one_sentence(command, leaver, place, arguments):
+    leaver(place)
+    result = command(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "SystemExit: needs something" in result.stderr.splitlines()[-1]
+    assert result.stderr.splitlines()[-1].startswith("graftwork: error: ")
+    assert command("greet", "you").stdout == "hello you\n"
+    assert command("doctor").returncode == 0
+    resolved = command("doctor", "--resolve")
+    assert resolved.returncode == (0 if place == "command" else 1)
+    assert "noise" not in resolved.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "cause"),
+    [
+        ("METADATA", b"\xff\xfe", "of an unknown distribution 0"),
+        ("METADATA", b"Metadata-Version: 2.1\n", "of an unknown distribution 0"),
+        ("entry_points.txt", b"\xff\xfe", "its entry_points.txt cannot be read: UnicodeDecodeError"),
+        ("entry_points.txt", b"[graftwork]\nleaver\n", "its entry_points.txt cannot be read: TypeError"),
+    ],
+)
+def test_damaged_metadata_disable_one_plugin_alone(command, leaver, plugins_folder, file, content, cause):
+    leaver("module")
+    (plugins_folder / "graftwork_leaver-1.0.dist-info" / file).write_bytes(content)
+    assert command("greet", "you").stdout == "hello you\n"
+    doctor = command("doctor")
+    assert doctor.returncode == 1
+    assert "1 problem(s) found" in doctor.stdout
+    assert cause in doctor.stdout
+
+
 def test_doctor_reports_health_by_its_exit_code(command, add_plugin):
     alone = {"GRAFTWORK_PLUGINS": "kit"}
     healthy = command("doctor", "--resolve", **alone)

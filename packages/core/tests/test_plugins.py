@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from graftwork.plugin_code import PluginExit
+
 GOOD = """
 @hookimpl
 def graftwork_components():
@@ -74,6 +76,21 @@ def only_good_remains(registry, cause):
             """,
             "graftwork_component",
         ),
+        ("import sys; sys.exit('needs something')", "SystemExit: needs something"),
+        ("raise SystemExit", "SystemExit"),
+        (
+            "import asyncio; raise asyncio.CancelledError('a BaseException')",
+            "CancelledError: a BaseException",
+        ),
+        (
+            """
+            @hookimpl
+            def graftwork_components():
+                yield Component(Kind.OPTIMIZER, "half", "builtins:dict", "registered before the exit")
+                raise SystemExit(0)
+            """,
+            "SystemExit: 0",
+        ),
         ("x = 1", "implements none of the hooks"),
         (
             """
@@ -118,6 +135,19 @@ def test_a_plugin_name_taken_twice_keeps_the_first(plugins_folder, add_plugin, d
     registry = discover()
     assert [entry.component.name for entry in registry.entries()] == ["fine"]
     assert "is taken by graftwork-good 1.0" in registry.failures[0].cause
+
+
+def test_ctrl_c_while_a_plugin_loads_is_the_users(add_plugin, discover):
+    add_plugin("slow", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        discover()
+
+
+@pytest.mark.parametrize("leave", ["sys.exit(0)", "sys.exit('needs something')"])
+def test_strict_mode_does_not_end_well_because_a_plugin_leaves(add_plugin, discover, leave):
+    add_plugin("broken", f"import sys; {leave}")
+    with pytest.raises(PluginExit, match="SystemExit: "):
+        discover(strict=True)
 
 
 def test_strict_mode_raises_what_the_plugin_raised(add_plugin, discover):

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from graftwork.component import Command
 from graftwork.current_folder import leave_out_of_the_environment
 from graftwork.errors import GraftworkError, Interrupted, did_you_mean
+from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.plugins import core_version
 from graftwork.registry import Registry, get_registry
 from graftwork.terminal import terminal_width
@@ -143,9 +144,10 @@ def _first_steps(commands: dict[str, Command], registry: Registry) -> str:
 def _import(command: Command) -> Any:
     module, _, attribute = command.target.partition(":")
     try:
-        return getattr(import_module(module), attribute)()
-    except ImportError as error:
-        raise GraftworkError(f"the command {command.name!r} cannot be imported: {error}") from error
+        with plugin_code():
+            return getattr(import_module(module), attribute)()
+    except Exception as error:
+        raise GraftworkError(f"the command {command.name!r} cannot be imported: {cause_of(error)}") from error
 
 
 def _absent(word: str, commands: dict[str, Command], registry: Registry) -> str:

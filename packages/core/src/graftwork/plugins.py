@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
@@ -21,9 +22,9 @@ import pluggy
 
 from graftwork import hookspecs
 from graftwork.component import Command, Component, Kind
+from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.ranges import allows
 
-ENTRY_POINT_GROUP = "graftwork"
 _CORE_REQUIREMENT = re.compile(r"graftwork(?![\w.-])(?:\[[^\]]*\])?(?P<rest>.*)", re.IGNORECASE)
 
 T = TypeVar("T")
@@ -92,24 +93,23 @@ def load_plugins(
     manager.add_hookspecs(hookspecs)
     plugins: list[Plugin] = []
     for entry_point in sorted(entry_points, key=lambda point: (point.name, point.value)):
-        # Each look at a distribution's metadata parses the file anew.
-        about: Any = entry_point.dist.metadata if entry_point.dist else {}
-        plugin = _describe(entry_point, about)
+        plugin, requirements = _describe(entry_point)
         if not selection.allows(plugin.name):
             plugins.append(replace(plugin, status="disabled"))
             continue
         started, torch_before = time.perf_counter(), "torch" in sys.modules
         try:
-            _check_core_range((about.get_all("Requires-Dist") or []) if about else [])
+            _check_core_range(requirements)
             if taken := next((p for p in plugins if p.name == plugin.name and p.status == "loaded"), None):
                 raise ValueError(
                     f"the plugin name {plugin.name!r} is taken by {taken.distribution} {taken.version}"
                 )
-            plugin = _collect(manager, entry_point.load(), plugin)
+            with plugin_code():
+                plugin = _collect(manager, entry_point.load(), plugin)
         except Exception as error:
             if strict:
                 raise
-            plugin = plugin.failed(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            plugin = plugin.failed(cause_of(error))
         plugins.append(
             replace(
                 plugin,
@@ -120,13 +120,16 @@ def load_plugins(
     return plugins
 
 
-def _describe(entry_point: metadata.EntryPoint, about: Mapping[str, Any]) -> Plugin:
-    return Plugin(
-        name=entry_point.name,
-        distribution=about["Name"] if about else "an unknown distribution",
-        version=about["Version"] if about else "0",
-        module=entry_point.value,
-    )
+def _describe(entry_point: metadata.EntryPoint) -> tuple[Plugin, Sequence[str]]:
+    """A plugin and what its distribution requires, as far as its metadata can be read."""
+    about: Any = None
+    if entry_point.dist is not None:
+        # Each look at a distribution's metadata parses the file anew.
+        with suppress(OSError, ValueError):
+            about = entry_point.dist.metadata
+    name, version = (about["Name"], about["Version"]) if about else (None, None)
+    plugin = Plugin(entry_point.name, name or "an unknown distribution", version or "0", entry_point.value)
+    return plugin, (about.get_all("Requires-Dist") or []) if about else []
 
 
 @cache

@@ -17,6 +17,7 @@ from graftwork.catalogue import package_of
 from graftwork.component import Kind
 from graftwork.errors import AmbiguousNameError, GraftworkError, RecipeError, UnknownNameError, did_you_mean
 from graftwork.overrides import Override
+from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.registry import Entry, Registry, get_registry
 from graftwork.resolution import Resolution, Resolved, Tables
 from graftwork.toml import dumps
@@ -189,9 +190,20 @@ def _locate(reference: str, registry: Registry) -> tuple[str, Path]:
 
 
 def recipe_path(entry: Entry) -> Path:
-    """The file of a registered recipe, found without importing its package."""
+    """The file of a registered recipe, found without importing its package.
+
+    Raises:
+        GraftworkError: the package is not installed, or one that it lies in cannot be imported.
+    """
     package, _, inner = entry.component.target.partition(":")
-    spec = find_spec(package)
+    try:
+        with plugin_code():  # to find a package within another imports the other
+            spec = find_spec(package)
+    except Exception as error:
+        raise GraftworkError(
+            f"{entry.component.reference}: {package!r} of {entry.plugin.label} cannot be imported: "
+            f"{cause_of(error)}"
+        ) from error
     if spec is None or not spec.submodule_search_locations:
         raise GraftworkError(
             f"{entry.component.reference}: {package!r} of {entry.plugin.label} is no installed package"

@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any
 
 from graftwork.catalogue import COMMAND, package_of, package_with
 from graftwork.component import SHIPPED_KINDS, Command, Component, Kind
+from graftwork.entry_points import installed_entry_points
 from graftwork.errors import AmbiguousNameError, ContractError, GraftworkError, UnknownNameError, did_you_mean
-from graftwork.plugins import ENTRY_POINT_GROUP, Plugin, Selection, load_plugins
+from graftwork.plugin_code import cause_of, plugin_code
+from graftwork.plugins import Plugin, Selection, load_plugins
 
 CLOSURES = (None, "loss", "gradient")
 
@@ -61,13 +63,9 @@ class Registry:
         """
         environment = os.environ if environment is None else environment
         strict = environment.get("GRAFTWORK_STRICT", "") not in ("", "0")
-        registry = cls(
-            load_plugins(
-                metadata.entry_points(group=ENTRY_POINT_GROUP),
-                Selection.from_environment(environment),
-                strict=strict,
-            )
-        )
+        entry_points, damaged = installed_entry_points()
+        loaded = load_plugins(entry_points, Selection.from_environment(environment), strict=strict)
+        registry = cls([*loaded, *damaged])
         if strict and registry.failures:
             broken = registry.failures[0]
             raise GraftworkError(f"{broken.label}: {broken.cause}")
@@ -198,13 +196,14 @@ class Registry:
                 extra.require(component.reference)
         module_name, _, attribute = component.target.partition(":")
         try:
-            target: Any = import_module(module_name)
-            for part in attribute.split("."):
-                target = getattr(target, part)
+            with plugin_code():
+                target: Any = import_module(module_name)
+                for part in attribute.split("."):
+                    target = getattr(target, part)
         except Exception as error:
             raise GraftworkError(
                 f"{component.reference}: {component.target} of {entry.plugin.label} cannot be imported: "
-                f"{type(error).__name__}: {error}"
+                f"{cause_of(error)}"
             ) from error
         check_contract(self.kinds[component.kind], component, target)
         return target

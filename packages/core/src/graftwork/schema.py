@@ -18,6 +18,7 @@ from graftwork.component import Kind
 from graftwork.docstrings import parameter_meanings
 from graftwork.errors import ContractError
 from graftwork.group import Group
+from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.values import can_be_given, describe, unwrap
 
 REQUIRED: Any = inspect.Parameter.empty
@@ -84,8 +85,18 @@ def schema_of(target: Any, kind: Kind) -> Schema:
 
     Raises:
         ContractError: an option's type cannot be resolved, no recipe can give one that is required, or two
-            have one name; the message names the option.
+            have one name; the message names the option. Or the target's own code fails while it is read.
     """
+    try:
+        with plugin_code():
+            return _read_schema(target, kind)
+    except ContractError:
+        raise
+    except Exception as error:
+        raise ContractError(f"the options of {_name(target)} cannot be read: {cause_of(error)}") from error
+
+
+def _read_schema(target: Any, kind: Kind) -> Schema:
     options: dict[str, Option] = {}
     groups: list[Group] = []
     supplied = []
