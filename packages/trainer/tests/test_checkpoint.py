@@ -1,116 +1,474 @@
-"""Checkpoints are whole or absent, and say what is wrong when they are neither."""
+"""Checkpoints are whole or absent, hold data alone, and say what is wrong when something is."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import os
+import random
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from graftwork import GraftworkError
-from graftwork_trainer import checkpoint
-from graftwork_trainer.checkpoint import Checkpoints
+from graftwork_trainer.checkpoint import Checkpoints, TrainingState, open_checkpoint, store
+from graftwork_trainer.checkpoint.encoding import decode, encode
+from graftwork_trainer.checkpoint.index import Index
+from graftwork_trainer.procedure import Procedure, StepOutcome
 
-CPU = torch.device("cpu")
+
+class Trained(Procedure):
+    """A model and an optimizer, stepped on fixed numbers."""
+
+    def __init__(self, model, optimizer):
+        self.model, self.optimizer, self.device = model, optimizer, torch.device("cpu")
+        self.drawn = 0
+
+    def state(self):
+        return {"drawn": self.drawn}
+
+    def restore(self, states):
+        self.drawn = states[0]["drawn"]
+
+    def start(self, step):
+        return
+
+    def step(self):
+        def closure():
+            self.optimizer.zero_grad()
+            loss = self.model(torch.ones(5, 3).cumsum(0)).square().sum()
+            loss.backward()
+            return loss
+
+        self.drawn += 1
+        return StepOutcome(self.optimizer.step(closure))
+
+    def evaluate(self):
+        return {}
 
 
-def fresh(seed=0):
+def fresh(seed=0, optimizer=lambda p: torch.optim.AdamW(p, lr=0.1), dtype=torch.float32):
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    return model, torch.optim.AdamW(model.parameters(), lr=0.1)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).to(dtype)
+    trained = Trained(model, optimizer(model.parameters()))
+    return trained, TrainingState(trained)
 
 
-def step(model, optimizer):
-    optimizer.zero_grad()
-    model(torch.randn(5, 3)).square().sum().backward()
-    optimizer.step()
+def assert_same(found, wanted, name=""):
+    assert type(found) is type(wanted), name
+    if isinstance(wanted, torch.Tensor):
+        assert found.dtype == wanted.dtype, name
+        assert torch.equal(found, wanted), name
+    elif isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), name
+        for key in wanted:
+            assert_same(found[key], wanted[key], f"{name}.{key}")
+    elif isinstance(wanted, list | tuple):
+        for index, pair in enumerate(zip(found, wanted, strict=True)):
+            assert_same(*pair, f"{name}.{index}")
+    else:
+        assert found == wanted or (found != found and wanted != wanted), name
 
 
-def bits(model, optimizer):
-    moments = [
-        state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq", "step")
-    ]
-    return [*model.parameters(), *moments]
+class LateState(torch.optim.Optimizer):
+    """Somebody's optimizer: makes its state at its third step, as nested as can be, in float64."""
+
+    def __init__(self, parameters, lr=0.1):
+        super().__init__(parameters, {"lr": lr, "kind": "late", "worst": math.inf, "seen": 0})
+
+    def step(self, closure=None):
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            group["seen"] += 1
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                if group["seen"] < 3:
+                    continue
+                if not state:
+                    state.update(
+                        moment=torch.zeros_like(parameter, dtype=torch.float64),
+                        history=[],
+                        facts={"first": True, "scale": np.float32(0.5), 7: (None, -math.inf)},
+                        signs=torch.zeros(parameter.shape, dtype=torch.int8),
+                    )
+                state["moment"].mul_(0.9).add_(parameter.grad.double())
+                state["history"].append(state["moment"].mean())
+                state["signs"].copy_(parameter.grad.sign())
+                scale = float(state["facts"]["scale"]) * len(state["history"])
+                parameter.data.sub_((group["lr"] * scale * state["moment"].sign()).to(parameter.dtype))
+        return loss
 
 
-def test_a_checkpoint_brings_back_weights_moments_generator_and_state(tmp_path):
-    store = Checkpoints(tmp_path / "checkpoints")
-    model, optimizer = fresh()
-    step(model, optimizer)
-    path = store.save(1, model, optimizer, {"best_loss": 0.5})
-    assert path.name == "step-000001"
-    step(model, optimizer)
-    other, other_optimizer = fresh(seed=7)
-    assert store.load(other, other_optimizer, CPU) == {"step": 1, "best_loss": 0.5}
-    step(other, other_optimizer)
-    for a, b in zip(bits(model, optimizer), bits(other, other_optimizer), strict=True):
-        assert torch.equal(a, b)
+OPTIMIZERS = {
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1),
+    "adam-amsgrad": lambda p: torch.optim.Adam(p, lr=0.1, amsgrad=True),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.01),
+    "sgd-momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+    "lbfgs": lambda p: torch.optim.LBFGS(p, lr=0.1, max_iter=3, history_size=2),
+    "adafactor": lambda p: torch.optim.Adafactor(p),
+    "rprop": lambda p: torch.optim.Rprop(p),
+    "asgd": lambda p: torch.optim.ASGD(p),
+    "radam": lambda p: torch.optim.RAdam(p),
+    "adagrad": lambda p: torch.optim.Adagrad(p),
+    "late": LateState,
+}
 
 
-def test_loading_without_a_checkpoint_is_none(tmp_path):
-    assert Checkpoints(tmp_path / "checkpoints").load(*fresh(), CPU) is None
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("steps", [0, 1, 2, 4])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_is_loaded_is_what_was_saved_and_training_goes_on_to_the_same_bits(tmp_path, name, steps, dtype):
+    checkpoints = Checkpoints(tmp_path)
+    trained, state = fresh(optimizer=OPTIMIZERS[name], dtype=dtype)
+    for _ in range(steps):
+        trained.model(torch.ones(1, 3, dtype=dtype))
+        step_in(trained, dtype)
+    checkpoints.save(steps, state)
+    other, other_state = fresh(seed=7, optimizer=OPTIMIZERS[name], dtype=dtype)
+    checkpoint = checkpoints.newest()
+    other_state.restore(checkpoint)
+    assert checkpoint.step == other.drawn == steps
+    for _ in range(3):
+        assert_same(other.optimizer.state_dict(), trained.optimizer.state_dict())
+        assert_same(list(other.model.parameters()), list(trained.model.parameters()))
+        step_in(trained, dtype)
+        step_in(other, dtype)
+
+
+def step_in(trained, dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        trained.step()
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_generators_go_on_where_they_were(tmp_path):
+    _, state = fresh()
+    random.seed(3)
+    np.random.seed(4)
+    random.gauss(0, 1)
+    np.random.normal()
+    path = Checkpoints(tmp_path).save(1, state)
+    drawn = [torch.rand(2).tolist(), np.random.normal(), random.gauss(0, 1), random.random()]
+    state.restore(open_checkpoint(path))
+    assert [torch.rand(2).tolist(), np.random.normal(), random.gauss(0, 1), random.random()] == drawn
+
+
+def test_any_dtype_layout_and_plain_value_survives(tmp_path):
+    trained, _ = fresh()
+    tensors = {
+        "channels": torch.arange(48.0).view(1, 3, 4, 4).to(memory_format=torch.channels_last),
+        "transposed": torch.arange(6).view(2, 3).T,
+        "complex": torch.randn(3, 2, dtype=torch.complex128),
+        "conjugated": torch.randn(3, dtype=torch.complex64).conj(),
+        "eight_bits": torch.arange(4.0).to(torch.float8_e4m3fn),
+        "none_at_all": torch.zeros(0, 3),
+        "flags": torch.tensor([True, False]),
+        "wide": torch.tensor([2**63 + 5], dtype=torch.uint64),
+        "scalar": torch.tensor(1 / 3, dtype=torch.bfloat16),
+        "expanded": torch.tensor([1.0, 2.0]).expand(3, 2),
+    }
+    plain = {"none": None, "numbers": [1, -0.1, math.nan, 1e300, 1j], "text": "ä\n", "dtype": torch.float16}
+    trained.state = lambda: {"tensors": tensors, "plain": plain}
+    found = {}
+    trained.restore = lambda states: found.update(states[0])
+    state = TrainingState(trained)
+    path = Checkpoints(tmp_path).save(1, state)
+    state.restore(open_checkpoint(path))
+    assert_same(found, {"tensors": tensors, "plain": plain})
+
+
+def test_the_files_are_what_anybody_can_read(tmp_path):
+    trained, state = fresh()
+    path = Checkpoints(tmp_path).save(3, state, {"recipe": {"trainer": {"seed": 1}}})
+    assert {file.name for file in path.iterdir()} == {"index.json", "shard-00000.safetensors"}
+    tensors = load_file(path / "shard-00000.safetensors")
+    assert torch.equal(tensors["model/0.weight"], trained.model[0].weight)
+    content = json.loads((path / "index.json").read_text())["content"]
+    assert content["step"] == 3
+    assert content["values"]["recipe"] == {"trainer": {"seed": 1}}
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, lambda: 0, torch.Generator(), b"bytes"], ids=type)
+def test_what_is_no_data_is_refused_by_name(tmp_path, value):
+    trained, state = fresh()
+    trained.step()
+    trained.optimizer.state[trained.model[0].weight]["odd"] = value
+    with pytest.raises(
+        GraftworkError, match=r"optimizer/0\.weight/odd is a .*, which a checkpoint cannot hold"
+    ):
+        Checkpoints(tmp_path).save(1, state)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sparse_buffer_is_refused_by_name(tmp_path):
+    trained, state = fresh()
+    trained.model.register_buffer("links", torch.eye(3).to_sparse())
+    with pytest.raises(GraftworkError, match="model/links is a tensor that is sparse_coo"):
+        Checkpoints(tmp_path).save(1, state)
+
+
+def test_a_buffer_whose_elements_share_memory_is_kept(tmp_path):
+    trained, _ = fresh()
+    trained.model.register_buffer("positions", torch.arange(3).expand(2, 3))
+    state = TrainingState(trained)
+    state.restore(open_checkpoint(Checkpoints(tmp_path).save(1, state)))
+
+
+def test_further_state_of_modules_comes_back(tmp_path):
+    class Counts(nn.Linear):
+        seen = 0
+
+        def get_extra_state(self):
+            return {"seen": self.seen}
+
+        def set_extra_state(self, state):
+            self.seen = state["seen"]
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Counts(3, 2))
+    model[0].seen = 5
+    state = TrainingState(Trained(model, torch.optim.SGD(model.parameters())))
+    path = Checkpoints(tmp_path).save(1, state)
+    model[0].seen = 0
+    state.restore(open_checkpoint(path))
+    assert model[0].seen == 5
 
 
 def test_old_checkpoints_and_leftovers_are_pruned(tmp_path):
-    store = Checkpoints(tmp_path, keep=2)
-    model, optimizer = fresh()
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    _, state = fresh()
     (tmp_path / "step-000099.partial").mkdir()
     for number in (1, 2, 3):
-        store.save(number, model, optimizer, {})
+        checkpoints.save(number, state)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000002", "step-000003"]
 
 
 def test_a_partial_checkpoint_is_never_read(tmp_path):
-    store = Checkpoints(tmp_path)
-    model, optimizer = fresh()
-    store.save(5, model, optimizer, {})
-    store.save(6, model, optimizer, {}).rename(tmp_path / "step-000006.partial")
-    assert store.load(model, optimizer, CPU)["step"] == 5
+    checkpoints = Checkpoints(tmp_path)
+    _, state = fresh()
+    checkpoints.save(5, state)
+    checkpoints.save(6, state).rename(tmp_path / "step-000006.partial")
+    assert checkpoints.newest().step == 5
+    assert Checkpoints(tmp_path / "none").newest() is None
 
 
-@pytest.mark.parametrize("damage", ["metadata", "state", "shard", "truncated"])
-def test_an_unreadable_checkpoint_is_one_sentence_that_names_the_way_out(tmp_path, damage):
-    store = Checkpoints(tmp_path)
-    model, optimizer = fresh()
-    step(model, optimizer)
-    store.save(5, model, optimizer, {})
-    path = store.save(10, model, optimizer, {})
-    shard = next(path.glob("*.distcp"))
-    if damage == "metadata":
-        (path / ".metadata").unlink()
-    elif damage == "state":
-        (path / "state.json").write_text("{")
-    elif damage == "shard":
-        shard.unlink()
-    else:
-        shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(GraftworkError) as caught:
-        store.load(model, optimizer, CPU)
-    message = str(caught.value)
-    assert f"checkpoint {path}: cannot be read: " in message
-    assert "remove that folder to go on from step 5" in message
-    assert "\n" not in message
+def test_killed_between_any_two_changes_on_the_disk_a_whole_checkpoint_is_there(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def dies_at(number):
+        seen = itertools.count()
+
+        def spoil(owner, name):
+            real = getattr(owner, name)
+
+            def maybe(*arguments, **named):
+                if next(seen) == number:
+                    raise Killed
+                return real(*arguments, **named)
+
+            monkeypatch.setattr(owner, name, maybe)
+
+        for name in ("rename", "mkdir", "open"):
+            spoil(Path, name)
+        for name in ("fsync", "rmdir", "unlink"):
+            spoil(os, name)
+
+    ended = 0
+    for number in range(60):
+        folder = tmp_path / str(number)
+        checkpoints = Checkpoints(folder, keep=1)
+        trained, state = fresh()
+        checkpoints.save(1, state)
+        trained.step()
+        weights = trained.model[0].weight.clone()
+        with monkeypatch.context() as patched:
+            monkeypatch_before, monkeypatch = monkeypatch, patched
+            dies_at(number)
+            try:
+                checkpoints.save(1 + number % 2, state)  # over one of the same step, and beside an older one
+                ended += 1
+            except Killed:
+                pass
+            monkeypatch = monkeypatch_before
+        found = Checkpoints(folder, keep=1).newest()
+        assert found is not None
+        assert found.step in (1, 1 + number % 2)
+        if found.step == 2:
+            assert torch.equal(found.tensor("model/0.weight"), weights)
+    assert 0 < ended < 50
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    store = Checkpoints(tmp_path)
-    store.save(1, *fresh(), {})
-    wider = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2))
-    with pytest.raises(GraftworkError, match="cannot be read"):
-        store.load(wider, torch.optim.AdamW(wider.parameters()), CPU)
+def flip(path, bit):
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+def test_any_flipped_bit_is_a_refusal_that_names_the_file_and_the_way_back(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    trained, state = fresh()
+    checkpoints.save(5, state)
+    trained.step()
+    path = checkpoints.save(10, state)
+    draw = random.Random(0)
+    for file in path.iterdir():
+        whole = file.read_bytes()
+        for bit in draw.sample(range(8 * len(whole)), 60):
+            flip(file, bit)
+            with pytest.raises(GraftworkError) as caught:
+                checkpoints.newest()
+            file.write_bytes(whole)
+            message = str(caught.value)
+            assert f"checkpoint {path}: {file.name} is damaged" in message
+            assert message.endswith("remove that folder to go on from step 5")
+            assert "\n" not in message
+    assert checkpoints.newest().step == 10
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"{", b"[1]", b"null", b"\xff\xfe", b"[" * 100_000])
+def test_an_index_that_is_none_does_not_restart_from_nothing(tmp_path, content):
+    checkpoints = Checkpoints(tmp_path)
+    _, state = fresh()
+    path = checkpoints.save(10, state)
+    (path / "index.json").write_bytes(content)
+    with pytest.raises(GraftworkError, match=r"index.json is damaged.*there is no earlier one"):
+        checkpoints.newest()
+
+
+@pytest.mark.parametrize("file", ["index.json", "shard-00000.safetensors"])
+def test_a_missing_or_cut_file_is_named(tmp_path, file):
+    checkpoints = Checkpoints(tmp_path)
+    _, state = fresh()
+    path = checkpoints.save(10, state)
+    whole = (path / file).read_bytes()
+    (path / file).write_bytes(whole[:-1])
+    with pytest.raises(GraftworkError, match=file):
+        checkpoints.newest()
+    (path / file).unlink()
+    with pytest.raises(GraftworkError, match=f"{file} is missing"):
+        checkpoints.newest()
+
+
+def test_a_forged_index_leads_to_no_file_outside_and_to_no_hole(tmp_path):
+    _, state = fresh()
+    path = Checkpoints(tmp_path).save(10, state)
+    index = Index.from_bytes((path / "index.json").read_bytes())
+    (facts,) = index.files.values()
+
+    def forged(**changes):
+        fields = {name: getattr(index, name) for name in ("step", "processes", "files", "tensors", "values")}
+        (path / "index.json").write_bytes(Index(**{**fields, **changes}).to_bytes())
+        return pytest.raises(GraftworkError)
+
+    with forged(files={"../../secret.safetensors": facts}) as caught:
+        open_checkpoint(path)
+    assert "is no file of a checkpoint" in str(caught.value)
+    tensors = dict(index.tensors)
+    name, stored = next(iter(tensors.items()))
+    tensors[name] = type(stored)(stored.dtype, (*stored.shape[:-1], 99), stored.sharded, stored.pieces)
+    with forged(tensors=tensors) as caught:
+        open_checkpoint(path)
+    assert f"does not say where all of {name!r} lies" in str(caught.value)
+    with forged(values={**index.values, "progression": {"$os.system": "touch owned"}}) as caught:
+        open_checkpoint(path).part("progression")
+    assert "cannot be read" in str(caught.value)
+
+
+def test_a_checkpoint_of_another_model_or_optimizer_is_refused_by_name(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    trained, state = fresh()
+    trained.step()
+    path = checkpoints.save(1, state)
+
+    def into(model, optimizer=torch.optim.AdamW, parameters=None):
+        torch.manual_seed(1)
+        built = Trained(model, optimizer(model.parameters() if parameters is None else parameters(model)))
+        with pytest.raises(GraftworkError) as caught:
+            TrainingState(built).restore(open_checkpoint(path))
+        assert "remove" not in str(caught.value)
+        return str(caught.value)
+
+    wider = into(nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2)))
+    assert (
+        "'0.weight' is torch.float32 of shape (4, 3) there and torch.float32 of shape (8, 3) in the model"
+        in wider
+    )
+    assert "'2.weight' is in the model and not there" in into(
+        nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(2, 2))
+    )
+    assert "'1.weight' is there and not in the model" in into(nn.Sequential(nn.Linear(3, 4)))
+    assert "torch.bfloat16" in into(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).bfloat16())
+    same = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    assert "optimizer state of '1.weight'" in into(same, parameters=lambda model: model[0].parameters())
+    groups = into(
+        nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)),
+        parameters=lambda model: [{"params": list(part.parameters())} for part in model],
+    )
+    assert "other groups of parameters" in groups
+
+
+def test_an_optimizer_that_does_not_take_its_state_up_is_refused_by_name(tmp_path):
+    class Forgetful(torch.optim.SGD):
+        def load_state_dict(self, state_dict):
+            super().load_state_dict({**state_dict, "state": {}})
+
+    trained, state = fresh(optimizer=lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9))
+    trained.step()
+    path = Checkpoints(tmp_path).save(1, state)
+    _, other = fresh(optimizer=lambda p: Forgetful(p, lr=0.01, momentum=0.9))
+    with pytest.raises(GraftworkError, match=r"'0.weight' of the optimizer, and Forgetful.load_state_dict"):
+        other.restore(open_checkpoint(path))
+
+
+def test_options_that_training_changed_are_kept_and_those_that_the_recipe_changed_are_new(tmp_path):
+    trained, state = fresh(optimizer=LateState)
+    trained.step()
+    path = Checkpoints(tmp_path).save(1, state)
+    torch.manual_seed(0)
+    other = Trained(trained.model, LateState(trained.model.parameters()))
+    other.optimizer.param_groups[0]["kind"] = "another"
+    TrainingState(other).restore(open_checkpoint(path))
+    (group,) = other.optimizer.param_groups
+    assert (group["seen"], group["kind"]) == (1, "another")
+
+
+def test_weights_that_are_not_finite_are_never_written(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    trained, state = fresh()
+    checkpoints.save(1, state)
+    with torch.no_grad():
+        trained.model[1].bias[0] = math.inf
+    with pytest.raises(GraftworkError, match=r"weights of '1.bias' are not finite; the checkpoint of step 1"):
+        checkpoints.save(2, state)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
 
 
 def test_a_failed_write_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
-    store = Checkpoints(tmp_path)
-    model, optimizer = fresh()
-    store.save(1, model, optimizer, {})
+    checkpoints = Checkpoints(tmp_path)
+    _, state = fresh()
+    checkpoints.save(1, state)
 
-    def full(*_: object, **__: object) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_distributed", full)
+    monkeypatch.setattr(store, "write_shard", full)
     with pytest.raises(GraftworkError, match="No space left on device; the checkpoint of step 1 is whole"):
-        store.save(2, model, optimizer, {})
+        checkpoints.save(2, state)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
-    assert json.loads((tmp_path / "step-000001" / "state.json").read_text()) == {"step": 1}
+    assert checkpoints.newest().step == 1
+
+
+def test_keys_that_look_like_ours_are_kept_apart():
+    tricky = {"$tensor": "no tensor", 3: {"$ranks": [1]}}
+    taken: dict[str, torch.Tensor] = {}
+    assert decode(json.loads(json.dumps(encode(tricky, "x", taken))), taken.__getitem__) == tricky

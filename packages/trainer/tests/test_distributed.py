@@ -65,7 +65,15 @@ def test_a_killed_rank_ends_the_run_and_resuming_gives_the_same_bits(
     )
     assert killed.returncode != 0
     resumed = command(
-        "train", "--no-report", "--resume", "parts", "--set", "task.kill_at_batch=0", launcher=TORCHRUN
+        "train",
+        "--no-report",
+        "--resume",
+        "parts",
+        "--set",
+        "task.kill_at_batch=0",
+        "--allow",
+        "kill_at_batch",
+        launcher=TORCHRUN,
     )
     assert resumed.returncode == 0, resumed.stderr
     assert_same_bits(tmp_path / "whole", tmp_path / "parts")

@@ -21,7 +21,16 @@ def test_killed_between_steps_and_resumed_training_ends_with_the_same_bits(
     killed = command("train", "--no-report", "toy.toml", "--out", "parts", "--set", "task.kill_at_batch=8")
     assert killed.returncode == KILLED
     assert not (tmp_path / "parts" / "result.json").exists()
-    resumed = command("train", "--no-report", "--resume", "parts", "--set", "task.kill_at_batch=0")
+    resumed = command(
+        "train",
+        "--no-report",
+        "--resume",
+        "parts",
+        "--set",
+        "task.kill_at_batch=0",
+        "--allow",
+        "kill_at_batch",
+    )
     assert resumed.returncode == 0, resumed.stderr
     assert_same_end(tmp_path / "whole", tmp_path / "parts")
 
@@ -133,7 +142,16 @@ def test_a_full_disk_is_one_sentence_and_what_was_saved_stays_loadable(
     assert "No space left on device" in sentence
     assert "Traceback" not in full.stderr
     ballast.unlink()
-    resumed = command("train", "--no-report", "--resume", str(run), "--set", "task.fill_disk_at_batch=0")
+    resumed = command(
+        "train",
+        "--no-report",
+        "--resume",
+        str(run),
+        "--set",
+        "task.fill_disk_at_batch=0",
+        "--allow",
+        "fill_disk_at_batch",
+    )
     assert resumed.returncode == 0, resumed.stderr
     assert command("train", "--no-report", "toy.toml", "--out", "whole").returncode == 0
     assert_same_bits(run, tmp_path / "whole")

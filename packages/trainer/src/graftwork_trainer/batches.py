@@ -20,7 +20,7 @@ class StepBatches:
         task: gives the endless stream.
         options: seed of the stream, and micro-batches in a step.
         device: where batches go.
-        start: steps already taken; their batches are passed over.
+        start: micro-batches already drawn, which are passed over.
         rank: of the worker.
         world_size: number of workers.
     """
@@ -39,7 +39,8 @@ class StepBatches:
         self._device = device
         self._accumulate = options.accumulate
         stream = task.batches("train", rank=rank, world_size=world_size, seed=options.seed)
-        self._stream = _skipped(stream, start * options.accumulate)
+        self._stream = _skipped(stream, start)
+        self.drawn = start
         self.units = 0
 
     def next_step(self) -> list[Any]:
@@ -53,6 +54,7 @@ class StepBatches:
             raise GraftworkError(
                 "the task's training batches ended; batches('train', ...) must go on without end"
             )
+        self.drawn += self._accumulate
         count: Callable[[Any], int] = getattr(self._task, "count", lambda batch: 1)
         self.units = sum(map(count, drawn))
         return [move(batch, self._device) for batch in drawn]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from graftwork import GraftworkError
+from graftwork import GraftworkError, Interrupted
+from graftwork_trainer.checkpoint import TrainingState
+from graftwork_trainer.finite import largest_weight
 from graftwork_trainer.options import LoopOptions
 from graftwork_trainer.procedure import Procedure, StepOutcome
 from graftwork_trainer.progress import Progress
@@ -32,8 +33,8 @@ def drive(procedure: Procedure, options: LoopOptions, run: RunDirectory) -> None
         run: keeps metrics, checkpoints and the result.
 
     Raises:
-        GraftworkError: the loss is not finite, a checkpoint cannot be written or read, or a stop was
-            requested.
+        GraftworkError: the loss is not finite, or a checkpoint cannot be written or read.
+        Interrupted: a signal asked for it; what was trained is saved.
     """
     Loop(procedure, options, run).run_to_end()
 
@@ -82,11 +83,21 @@ class Interval:
         self._loss = torch.zeros((), device=self._procedure.device)
         self._steps = self._units = 0
         self._latest: StepOutcome | None = None
+        self._learning_rate = math.nan
         self._started = time.perf_counter()
 
-    def add(self, outcome: StepOutcome) -> None:
-        """Take in one step."""
+    def add(self, outcome: StepOutcome, learning_rate: float) -> None:
+        """Take in one step.
+
+        Args:
+            outcome: of the step.
+            learning_rate: that it was taken with.
+        """
         self._loss += outcome.loss
+        if outcome.gradient_norm is not None:
+            # One that is not finite makes the mean so, which is all that is read from the device.
+            self._loss += outcome.gradient_norm.to(self._loss.device) * 0.0
+        self._learning_rate = learning_rate
         self._steps += 1
         self._units += self._procedure.units
         self._latest = outcome
@@ -98,10 +109,13 @@ class Interval:
             metrics |= {f"train/{name}": float(value) for name, value in self._latest.metrics.items()}
             if self._latest.gradient_norm is not None:
                 metrics["train/gradient_norm"] = float(self._latest.gradient_norm)
-        # Over whatever a task calls by this name: the loop judges by it.
-        metrics["train/loss"] = float(self._procedure.mean(self._loss / max(self._steps, 1)))
+        # Over whatever a task calls by this name: the loop judges by it. Weights that are not finite make it
+        # so, too: all processes learn of it by this one number.
+        loss = self._loss / max(self._steps, 1) + largest_weight(self._procedure.model).to(self._loss) * 0.0
+        metrics["train/loss"] = float(self._procedure.mean(loss))
         seconds = time.perf_counter() - self._started
         metrics[f"train/{self._procedure.unit}_per_second"] = self._units / seconds
+        metrics["train/learning_rate"] = self._learning_rate
         self.restart()
         return metrics
 
@@ -117,10 +131,11 @@ class Loop:
             warmup_steps=options.warmup_steps,
             final_fraction=options.final_lr_fraction,
         )
+        self._training = TrainingState(procedure)
         self.scheduler = LambdaLR(procedure.optimizer, self._factor)
         run.checkpoints.keep = options.keep_checkpoints
-        self.progression = Progression(**run.start(procedure.model, procedure.optimizer, procedure.device))
-        self.scheduler.last_epoch = self.progression.step
+        self.progression = Progression(**run.start(self._training))
+        self._set_rates()
         procedure.start(self.progression.step)
         self._catch_up()
         self._interval = Interval(procedure)
@@ -134,31 +149,40 @@ class Loop:
         progression, steps = self.progression, self.options.steps
         with (
             self.run.progress(progression.step, steps, self.procedure.unit) as progress,
-            stop_requests() as stop_requested,
+            stop_requests(self.options.timeout_seconds) as stop_requested,
         ):
             self._interval.restart()
             # Asked once a step: a request that came after the records were kept would end it unsaved.
-            stopping = False
+            stopping = 0
             while not self._ended() and not stopping:
+                rate = float(self.procedure.optimizer.param_groups[0]["lr"])
                 with self._step_watch:
                     outcome = self.procedure.step()
                     self.scheduler.step()
                 progression.step += 1
                 self._catch_up()
-                self._interval.add(outcome)
+                self._interval.add(outcome, rate)
                 progress.advance()
                 stopping = stop_requested()
-                self._keep_records(progress, last=progression.step >= steps or stopping)
+                self._keep_records(progress, last=progression.step >= steps or stopping > 0)
             self._finish(stopping, progress)
 
     def _catch_up(self) -> None:
         """Go on from where others are, if this process was behind."""
-        position = self.procedure.position
-        if position > self.progression.step:
-            self.progression.step = self.scheduler.last_epoch = position
-            groups = self.procedure.optimizer.param_groups
-            for group, base in zip(groups, self.scheduler.base_lrs, strict=True):
-                group["lr"] = base * self._factor(position)
+        if self.procedure.position > self.progression.step:
+            self.progression.step = self.procedure.position
+            self._set_rates()
+
+    def _set_rates(self) -> None:
+        """Give every group the learning rate of the next step, by the recipe that is trained now."""
+        self.scheduler.last_epoch = self.progression.step
+        factor = self._factor(self.progression.step)
+        groups = self.procedure.optimizer.param_groups
+        for group, base in zip(groups, self.scheduler.base_lrs, strict=True):
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(base * factor)
+            else:
+                group["lr"] = base * factor
 
     def _ended(self) -> bool:
         patience = self.options.patience
@@ -179,23 +203,18 @@ class Loop:
         if evaluates:
             self._evaluate(progress)
         if saves or self._ended():
-            state = dataclasses.asdict(self.progression)
-            self.run.checkpoints.save(step, self.procedure.model, self.procedure.optimizer, state)
+            self.run.save(self._training, asdict(self.progression))
         if evaluates or saves:
             self._interval.restart()
 
     def _log(self, progress: Progress) -> None:
         metrics = self._interval.read()
-        metrics["train/learning_rate"] = float(self.scheduler.get_last_lr()[0])
         metrics |= {f"train/{name}": float(value) for name, value in self.procedure.measurements().items()}
         if not math.isfinite(metrics["train/loss"]):
-            whole = self.run.checkpoints.steps()
-            kept = (
-                f"the checkpoint of step {whole[-1]} is whole" if whole else "no checkpoint was written yet"
-            )
             raise GraftworkError(
-                f"the training loss became {metrics['train/loss']} by step {self.progression.step} ({kept}); "
-                f"a lower optimizer.lr, more trainer.warmup_steps or a trainer.clip_norm usually mends it"
+                f"a loss, gradient or weight became {metrics['train/loss']} by step {self.progression.step} "
+                f"({self.run.checkpoints.kept()}); a lower optimizer.lr, more trainer.warmup_steps or a "
+                "trainer.clip_norm usually mends it"
             )
         self.run.record(self.progression.step, metrics)
         progress.show(metrics)
@@ -210,17 +229,23 @@ class Loop:
                 "trainer.patience waits for a better validation loss, and no metric of the task is called "
                 f"'loss' ({', '.join(metrics) or 'it has no metrics'}); leave patience out"
             )
+        if not math.isfinite(metrics.get("loss", 0.0)):
+            raise GraftworkError(
+                f"the validation loss is {metrics['loss']} at step {self.progression.step}, and the training "
+                f"loss is finite ({self.run.checkpoints.kept()}): look at the validation data"
+            )
         self.progression.take_evaluation(metrics)
         self.run.record(self.progression.step, self.progression.metrics)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         progress.say(f"step {self.progression.step}: validation {shown}")
 
-    def _finish(self, stopping: bool, progress: Progress) -> None:
+    def _finish(self, stopping: int, progress: Progress) -> None:
         if self.progression.step < self.options.steps and not self._ended() and stopping:
             self.run.finish("interrupted", self._result())
-            raise GraftworkError(
+            raise Interrupted(
                 f"stopped at step {self.progression.step} and saved; continue with "
-                f"`graftwork train --resume {self.run.directory}`"
+                f"`graftwork train --resume {self.run.directory}`",
+                stopping,
             )
         self.run.finish(
             "finished" if self.progression.step >= self.options.steps else "stopped-early", self._result()

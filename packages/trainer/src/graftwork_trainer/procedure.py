@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,18 @@ class Procedure(ABC):
     @abstractmethod
     def start(self, step: int) -> None:
         """Take up the data after so many steps; called once, when a checkpoint has been loaded."""
+
+    def state(self) -> Mapping[str, Any]:
+        """What this process must find again to go on, beside model and optimizer: tensors and plain data."""
+        return {}
+
+    def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take up what :meth:`state` gave, before :meth:`start`.
+
+        Args:
+            states: of every process that took part then, by rank; their number may be another now.
+        """
+        return
 
     @abstractmethod
     def step(self) -> StepOutcome:

@@ -1,10 +1,12 @@
-"""Seeding, and the generators' states as tensors that a checkpoint can hold."""
+"""Seeding, and the generators' states as data that a checkpoint can hold."""
 
 from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,22 +28,60 @@ def make_deterministic() -> None:
 
 @dataclass(frozen=True, slots=True)
 class RandomState:
-    """States of torch's global generators: the CPU's, and the device's where that is another."""
+    """States of the global generators: torch's, on the CPU and on the device where that is another, NumPy's
+    and Python's."""
 
     cpu: torch.Tensor
-    cuda: torch.Tensor | None = None
+    cuda: torch.Tensor | None
+    numpy: dict[str, Any]
+    python: tuple[Any, ...]
 
     @classmethod
     def capture(cls, device: torch.device) -> RandomState:
         """Read the states now."""
-        return cls(torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None)
+        return cls(
+            torch.get_rng_state(),
+            torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            np.random.get_state(legacy=False),
+            random.getstate(),
+        )
 
     def restore(self) -> None:
         """Go back to them."""
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)
+        np.random.set_state(self.numpy)
+        random.setstate(self.python)
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The states by name, for a checkpoint."""
-        return {"cpu": self.cpu} if self.cuda is None else {"cpu": self.cpu, "cuda": self.cuda}
+    def state_dict(self) -> dict[str, Any]:
+        """The states as tensors and plain numbers, for a checkpoint."""
+        version, words, normal = self.python
+        twister = self.numpy["state"]
+        return {
+            "cpu": self.cpu,
+            "cuda": self.cuda,
+            "numpy": {
+                "words": torch.from_numpy(twister["key"].astype(np.int64)),
+                "position": int(twister["pos"]),
+                "has_normal": int(self.numpy["has_gauss"]),
+                "normal": float(self.numpy["gauss"]),
+            },
+            "python": {"version": version, "words": torch.tensor(words), "normal": normal},
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> RandomState:
+        """Return what :meth:`state_dict` was made of."""
+        numpy, python = state["numpy"], state["python"]
+        return cls(
+            state["cpu"],
+            state["cuda"],
+            {
+                "bit_generator": "MT19937",
+                "state": {"key": numpy["words"].numpy().astype(np.uint32), "pos": numpy["position"]},
+                "has_gauss": numpy["has_normal"],
+                "gauss": numpy["normal"],
+            },
+            (python["version"], tuple(python["words"].tolist()), python["normal"]),
+        )

@@ -8,26 +8,29 @@
       metrics.jsonl      one flat JSON object a line
       tensorboard/       the same numbers, for looking at
       checkpoints/       step-000500/, whole or absent
+      history.json       what was changed when the run was resumed; absent where nothing was
       result.json        how it ended; absent while it runs, or where it was killed
       report.html        what to look at, with plots/
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
+import datetime
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from graftwork import GraftworkError
 from graftwork.resolution import Resolved
-from graftwork_trainer.checkpoint import Checkpoints
-from graftwork_trainer.progress import Progress
+from graftwork_trainer.causes import cause_of
+from graftwork_trainer.checkpoint import Checkpoints, Opened, TrainingState
+from graftwork_trainer.checkpoint.ranks import rank_and_size
+from graftwork_trainer.claim import refuse_another_run
+from graftwork_trainer.plain_json import read_json, to_json
+from graftwork_trainer.progress import Progress, tell
+from graftwork_trainer.resuming import Change, Identity, begins_optimizer_anew, refuse_unless_allowed
 from graftwork_trainer.trackers import JsonLines, TensorBoard
 
 
@@ -42,6 +45,7 @@ class RunDirectory:
         recipe: resolved.
         environment: plain data, see :func:`graftwork_trainer.environment.describe_environment`.
         resume: go on from the newest checkpoint instead of starting anew.
+        allow: what may be another than in that checkpoint, see :mod:`graftwork_trainer.resuming`.
         rank: of this process.
         quiet: no progress bar.
 
@@ -56,6 +60,7 @@ class RunDirectory:
         environment: Mapping[str, Any],
         *,
         resume: bool = False,
+        allow: Collection[str] = (),
         rank: int = 0,
         quiet: bool = False,
     ) -> None:
@@ -63,48 +68,67 @@ class RunDirectory:
         self.resume = resume
         self.checkpoints = Checkpoints(directory / "checkpoints")
         self._recipe = recipe
+        self._allow = allow
         self._environment = dict(environment)
         self._main = rank == 0
         self._quiet = quiet
-        self._trackers: list[JsonLines | TensorBoard] = []
+        self._trackers: dict[str, JsonLines | TensorBoard] = {}
         self._started = time.perf_counter()
         self._seconds_before = 0.0
         self._ended = False
-        if self._main and not resume and (directory / "recipe.toml").exists():
-            raise GraftworkError(
-                f"run {directory}: holds a run already; continue it with `graftwork train --resume "
-                f"{directory}`, or name another directory with --out"
-            )
+        self._told: set[str] = set()
+        if self._main and not resume:
+            refuse_another_run(directory)
 
-    def start(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
-    ) -> dict[str, Any]:
-        """Load the newest checkpoint where the run resumes, and open the metrics file at its step.
+    def start(self, training: TrainingState) -> dict[str, Any]:
+        """Put the newest checkpoint back where the run resumes, and open the metrics file at its step.
 
         Returns:
-            What the checkpoint was saved with, ``{"step": 0}`` for a fresh start.
+            What :meth:`save` was given of the progression, ``{"step": 0}`` for a fresh start.
+
+        Raises:
+            GraftworkError: the checkpoint is damaged or does not fit, or something has changed since that was
+                not allowed.
         """
-        state = self.checkpoints.load(model, optimizer, device) if self.resume else None
-        state = state or {"step": 0}
+        checkpoint = self.checkpoints.newest() if self.resume else None
+        changes = [] if checkpoint is None else self._changes_since(checkpoint)
+        if checkpoint is not None:
+            training.restore(checkpoint, optimizer=not begins_optimizer_anew(changes))
+        state = {"step": 0} if checkpoint is None else checkpoint.part("progression")["progression"]
         if self._main:
             self.directory.mkdir(parents=True, exist_ok=True)
-            if not self.resume:
-                (self.directory / "recipe.toml").write_text(self._recipe.to_toml(), "utf-8")
-            self._write("environment.json", self._environment)
-            lines = JsonLines(self.directory / "metrics.jsonl", state["step"])
-            self._seconds_before = float(lines.last.get("seconds", 0.0))
-            self._trackers = [lines, TensorBoard(self.directory / "tensorboard", state["step"])]
+            self._write_text("recipe.toml", self._recipe.to_toml())
+            with self._expendable("environment.json"):
+                self._write("environment.json", self._environment)
+            self._tell_and_keep(changes, state["step"])
+            self._open_trackers(state["step"])
         self._started = time.perf_counter()
         return state
+
+    def save(self, training: TrainingState, progression: Mapping[str, Any]) -> Path:
+        """Write a checkpoint; every rank calls it.
+
+        Args:
+            training: what to save.
+            progression: plain data to get back from :meth:`start`; ``step`` among it.
+
+        Raises:
+            GraftworkError: it could not be written; earlier ones are untouched.
+        """
+        now = self._identity()
+        values = {"progression": dict(progression), "recipe": now.recipe, "data": now.data}
+        return self.checkpoints.save(progression["step"], training, values)
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append metrics, named ``train/loss`` or ``validation/perplexity``, with the seconds trained so
         far."""
         if self._main:
-            # It told how an earlier part ended, and is out of date from here on.
-            (self.directory / "result.json").unlink(missing_ok=True)
-        for tracker in self._trackers:
-            tracker.record(step, {"seconds": round(self.seconds, 3), **metrics})
+            with self._expendable("result.json"):
+                # It told how an earlier part ended, and is out of date from here on.
+                (self.directory / "result.json").unlink(missing_ok=True)
+        for name, tracker in self._trackers.items():
+            with self._expendable(name):
+                tracker.record(step, {"seconds": round(self.seconds, 3), **metrics})
 
     @property
     def seconds(self) -> float:
@@ -124,21 +148,79 @@ class RunDirectory:
         self.close()
         self._ended = True
         if self._main and self.directory.is_dir():
-            self._write("result.json", {"status": status, "wall_seconds": round(self.seconds, 3), **result})
+            with self._expendable("result.json"):
+                self._write(
+                    "result.json", {"status": status, "wall_seconds": round(self.seconds, 3), **result}
+                )
 
     def close(self) -> None:
         """Close the metrics files."""
-        trackers, self._trackers = self._trackers, []
-        for tracker in trackers:
-            tracker.close()
+        trackers, self._trackers = self._trackers, {}
+        for name, tracker in trackers.items():
+            with self._expendable(name):
+                tracker.close()
 
-    def fail(self, reason: str) -> None:
-        """Write that the run failed and why, unless it ended by itself before."""
+    def fail(self, reason: str, status: str = "failed") -> None:
+        """Write that the run did not end by itself, unless it did before, and why."""
         if not self._ended:
-            with contextlib.suppress(OSError):  # on a full disk the reason is printed, if not written
-                self.finish("failed", {"reason": reason})
+            self.finish(status, {"reason": reason})
 
-    def _write(self, name: str, data: Mapping[str, Any]) -> None:
+    def _open_trackers(self, step: int) -> None:
+        """Go on with the metrics of an earlier part, as far as its checkpoint."""
+        with self._expendable("metrics.jsonl"):
+            lines = JsonLines(self.directory / "metrics.jsonl", step)
+            self._seconds_before = float(lines.last.get("seconds", 0.0))
+            self._trackers["metrics.jsonl"] = lines
+            lines.write()
+        with self._expendable("tensorboard"):
+            self._trackers["tensorboard"] = TensorBoard(self.directory / "tensorboard", step)
+
+    @contextmanager
+    def _expendable(self, name: str) -> Iterator[None]:
+        """Go on without a file that the training does not need, and say so once."""
+        try:
+            yield
+        except OSError as error:
+            if name not in self._told:
+                self._told.add(name)
+                tell(
+                    f"{self.directory / name} cannot be written, and the training goes on: {cause_of(error)}"
+                )
+
+    def _identity(self, processes: int = 1) -> Identity:
+        return Identity(self._recipe.sections, self._environment.get("data", {}), processes)
+
+    def _changes_since(self, checkpoint: Opened) -> list[Change]:
+        """What is another now, all of it allowed.
+
+        Raises:
+            GraftworkError: something is that was not allowed.
+        """
+        saved = checkpoint.part("recipe", "data")
+        before = Identity(saved["recipe"], saved["data"], checkpoint.processes)
+        changes = before.changes_to(self._identity(rank_and_size()[1]))
+        refuse_unless_allowed(changes, self._allow, self._history(), checkpoint.step)
+        return changes
+
+    def _history(self) -> list[dict[str, Any]]:
+        path = self.directory / "history.json"
+        return list(read_json(path)) if path.exists() else []
+
+    def _tell_and_keep(self, changes: Collection[Change], step: int) -> None:
+        history = self._history()
+        known = [(entry["step"], entry["what"], entry["after"]) for entry in history]
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        for change in changes:
+            print(f"{self.directory.name}, from step {step}: {change}", file=sys.stderr)
+            if (step, change.what, change.after) not in known:
+                history.append(change.to_record(step, now))
+        if changes:
+            self._write("history.json", history)
+
+    def _write(self, name: str, data: Any) -> None:
+        self._write_text(name, to_json(data))
+
+    def _write_text(self, name: str, text: str) -> None:
         partial = self.directory / f"{name}.partial"
-        partial.write_text(json.dumps(data, indent=2) + "\n", "utf-8")
+        partial.write_text(text, "utf-8")
         partial.rename(self.directory / name)

@@ -7,7 +7,7 @@ task, and how many processes share the work from ``torchrun`` (:mod:`graftwork_t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,15 @@ class StandardProcedure(Procedure):
         self.sharded = world.strategy == "fsdp"
         self._optimizer_watch = Stopwatch(world.device)
         self._rule = StepRule(task, model, optimizer, world, options, self._optimizer_watch)
+        self._drawn = 0
+
+    def state(self) -> dict[str, Any]:
+        """How far it is in its stream."""
+        return {"micro_batches": self._batches.drawn}
+
+    def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Find the place in the stream again, whatever makes a step now."""
+        self._drawn = int(states[0]["micro_batches"])
 
     def start(self, step: int) -> None:
         """Take up the data after so many steps."""
@@ -161,7 +170,7 @@ class StandardProcedure(Procedure):
             self._task,
             self._options,
             self.device,
-            start=step,
+            start=self._drawn,
             rank=0 if alike else self._world.rank,
             world_size=1 if alike else self._world.size,
         )

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from graftwork import GraftworkError, Task
 from graftwork_trainer.evaluation import modules_in_evaluation_mode
@@ -94,10 +94,12 @@ class StepRule:
                         loss, metrics = self.task.loss(self.model, batch)
                     (loss / count).backward()
                 total += loss.detach() / count
-        norm = None
         if self.options.clip_norm is not None:
             norm = clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
-            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        else:
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            norm = get_total_norm([g.coalesce().values() if g.is_sparse else g for g in gradients])
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         return StepOutcome(total, norm, metrics)
 
     @torch.no_grad()

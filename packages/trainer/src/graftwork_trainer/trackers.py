@@ -1,75 +1,170 @@
 """Where metrics go: a JSON-lines file, which is the record, and TensorBoard, which is for looking at.
 
-TensorBoard is an extra: without it the record is all there is.
+TensorBoard is an extra: without it the record is all there is. A training can do without both: what could not
+be written raises ``OSError``, for the caller to tell.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from graftwork_trainer.plain_json import to_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
 class JsonLines:
-    """Appends one flat JSON object a line, flushed at once.
+    """Appends one flat JSON object a line, at once.
+
+    What cannot be written, on a full disk for one, is tried again with the next line. A file that was removed
+    is made again with all that was in it.
 
     Args:
         path: the file; what it holds beyond ``keep_to_step`` (written after the checkpoint that a resumed run
-            starts from, or torn by a kill) is cut off.
+            starts from) and what is no record (torn by a kill) is cut off.
+
+    Raises:
+        OSError: it is there and cannot be read.
     """
 
     def __init__(self, path: Path, keep_to_step: int) -> None:
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= keep_to_step]
-        replacement = path.with_suffix(".partial")
-        replacement.write_text("".join(f"{line}\n" for line in kept), "utf-8")
-        replacement.rename(path)
-        self.last: dict[str, Any] = json.loads(kept[-1]) if kept else {}
-        self._file = path.open("a", encoding="utf-8")
+        kept = [record for record in _records(path) if record["step"] <= keep_to_step]
+        self.last: dict[str, Any] = kept[-1] if kept else {}
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._unwritten = b"".join(map(_line, kept))
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append one line."""
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-        self._file.flush()
+        """Append one line.
+
+        Raises:
+            OSError: it could not be written yet.
+        """
+        self._unwritten += _line({"step": step, **metrics})
+        self.write()
+
+    def write(self) -> None:
+        """Write what is not written yet.
+
+        Raises:
+            OSError: it still cannot be.
+        """
+        if self._file is None:
+            self._file, self._unwritten = _begun(self._path, self._unwritten), b""
+        elif not _is_at(self._file, self._path):
+            # A removed file can be read for as long as it is open.
+            self._file.seek(0)
+            again = _begun(self._path, self._file.read())
+            self._file.close()
+            self._file = again
+        while self._unwritten:
+            self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
 
     def close(self) -> None:
-        """Bring everything to the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Bring everything to the disk.
+
+        Raises:
+            OSError: some of it could not be.
+        """
+        try:
+            self.write()
+            assert self._file is not None
+            os.fsync(self._file.fileno())
+        finally:
+            if self._file is not None:
+                self._file.close()
 
 
 class TensorBoard:
-    """Scalars for ``tensorboard --logdir RUN/tensorboard``; nothing where tensorboard is not installed."""
+    """Scalars for ``tensorboard --logdir RUN/tensorboard``; nothing where tensorboard is not installed.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
 
     def __init__(self, directory: Path, keep_to_step: int) -> None:
         self._writer: SummaryWriter | None = None
         if find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
+            _keep_writer_threads_quiet()
             self._writer = SummaryWriter(str(directory), purge_step=keep_to_step + 1)
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write every metric as a scalar."""
+        """Write every metric as a scalar.
+
+        Raises:
+            OSError: an earlier one could not be written; from here on none is.
+        """
         if self._writer is None:
             return
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)
+        try:
+            for name, value in metrics.items():
+                self._writer.add_scalar(name, value, step)
+        except Exception as error:  # whatever its writer's thread ended with
+            self._writer = None
+            raise OSError(str(error)) from error
 
     def close(self) -> None:
-        """Flush and stop the writer's thread."""
+        """Flush and stop the writer's thread.
+
+        Raises:
+            OSError: something could not be written.
+        """
         if self._writer is not None:
-            self._writer.close()
+            try:
+                self._writer.close()
+            except Exception as error:
+                raise OSError(str(error)) from error
 
 
-def _whole_lines(path: Path) -> list[str]:
+def _keep_writer_threads_quiet() -> None:
+    """Have no traceback printed for a thread of TensorBoard's: the next record raises what it ended with."""
+    before = threading.excepthook
+    if before is threading.__excepthook__:
+
+        def hook(failed: threading.ExceptHookArgs) -> None:
+            if not type(failed.thread).__module__.startswith("tensorboard."):
+                before(failed)
+
+        threading.excepthook = hook
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
-        return []
-    text = path.read_text("utf-8")
-    # A line without its newline was cut off by a kill.
-    return text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
+        return
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):  # torn by a kill, or damaged
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            yield record
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return to_json(record, indent=None).encode()
+
+
+def _begun(path: Path, content: bytes) -> BinaryIO:
+    """Put a file in place, whole or not at all, and open it to go on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(content)
+    partial.rename(path)
+    return path.open("ab+", buffering=0)
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

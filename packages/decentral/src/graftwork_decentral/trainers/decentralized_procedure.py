@@ -69,7 +69,7 @@ class DecentralizedProcedure(Procedure):
         agents = self._communicator.agents
         self._batches = [
             StepBatches(
-                self._task, self._options, self.device, start=self.position, rank=agent, world_size=agents
+                self._task, self._options, self.device, start=self.position * self._options.accumulate, rank=agent, world_size=agents
             )
             for agent in self._rows
         ]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from graftwork import GraftworkError, load_recipe, parse_set
+from graftwork import GraftworkError, Override, Recipe, load_recipe, parse_set
 from graftwork.resolution import Resolved
+from graftwork_trainer.claim import claimed, claimed_anew
+from graftwork_trainer.commands.resumed_recipe import load_resumed
 from graftwork_trainer.heap import keep_freed_memory
+from graftwork_trainer.streams import expendable_streams
 
-if TYPE_CHECKING:
-    from graftwork_trainer.run_directory import RunDirectory
+
+def directory_argument(text: str) -> Path:
+    """A directory on the command line: nothing, which a variable that was not set leaves, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a directory, got ''; leave it out for the default")
+    return Path(text)
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +43,21 @@ class TrainCommand:
         )
         add_set_option(parser)
         parser.add_argument(
-            "--out", type=Path, metavar="DIR", help="run directory (default: runs/RECIPE-TIME)"
+            "--out",
+            type=directory_argument,
+            metavar="DIR",
+            help="run directory (default: runs/RECIPE-TIME)",
         )
-        parser.add_argument("--resume", type=Path, metavar="DIR", help="continue the run in this directory")
+        parser.add_argument(
+            "--resume", type=directory_argument, metavar="DIR", help="continue the run in this directory"
+        )
+        parser.add_argument(
+            "--allow",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="with --resume: go on although NAME (data, seed, optimizer, …) is another than before",
+        )
         parser.add_argument(
             "--dry-run", action="store_true", help="check everything, print sizes and memory, train nothing"
         )
@@ -49,37 +66,44 @@ class TrainCommand:
 
     def run(self, arguments: argparse.Namespace) -> int:
         reference = _reference(arguments)
-        recipe = load_recipe(reference, [parse_set(text) for text in arguments.set])
-        resolved = recipe.resolve()
+        overrides = [parse_set(text) for text in arguments.set]
         if arguments.dry_run:
             from graftwork_trainer.dry_run import describe
 
-            print(describe(resolved))
+            print(describe(_recipe(arguments, reference, overrides).resolve()))
             return 0
-        # The process is this training's alone, unlike one that calls `train` from Python.
-        keep_freed_memory()
-        directory = train(
-            resolved, arguments.resume or arguments.out, resume=bool(arguments.resume), quiet=arguments.quiet
-        )
-        if directory is not None and not arguments.no_report:
-            print_report([directory], directory, title=directory.name)
+        directory, resume = arguments.resume or arguments.out, bool(arguments.resume)
+        with expendable_streams(), claimed(directory, resume=resume) if directory else nullcontext():
+            resolved = _recipe(arguments, reference, overrides).resolve()
+            # The process is this training's alone, unlike one that calls `train` from Python.
+            keep_freed_memory()
+            trained = train(resolved, directory, resume=resume, allow=arguments.allow, quiet=arguments.quiet)
+            if trained is not None and not arguments.no_report:
+                print_report([trained], trained, title=trained.name)
         return 0
 
 
-def train(resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bool) -> Path | None:
+def train(
+    resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bool, allow: Collection[str] = ()
+) -> Path | None:
     """Train a resolved recipe under the process group that torchrun describes, if any.
 
     Args:
         resolved: checked.
-        directory: of the run; None for a new one named after the recipe and the time.
+        directory: of the run, which the caller has claimed; None for a new one named after the recipe and the
+            time.
         resume: go on from the directory's newest checkpoint.
         quiet: no progress bar.
+        allow: what may be another than in that checkpoint.
 
     Returns:
         The run's directory on rank 0, None on the others.
     """
     from graftwork_trainer.environment import describe_environment
+    from graftwork_trainer.failure import recorded_failure
+    from graftwork_trainer.options import LoopOptions
     from graftwork_trainer.parallel import process_group
+    from graftwork_trainer.roll_call import lost_ranks_named
     from graftwork_trainer.run_directory import RunDirectory
 
     trainer = resolved.trainer()
@@ -88,14 +112,20 @@ def train(resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bo
         raise GraftworkError(
             "--out DIR is missing: processes that are to go on without each other cannot agree on a directory"
         )
-    with nullcontext() if connects_itself else process_group():
-        rank = int(os.environ.get("RANK", "0"))
-        directory = _agreed(directory or new_directory(resolved.name))
+    options = getattr(trainer, "loop", LoopOptions())  # a trainer of somebody else's may have others
+    rank = int(os.environ.get("RANK", "0"))
+    with (
+        nullcontext() if connects_itself else process_group(options.timeout_seconds) as roll_call,
+        nullcontext(directory) if directory else claimed_anew(resolved.name) as chosen,
+    ):
         task = resolved.task()
-        run = RunDirectory(directory, resolved, describe_environment(), resume=resume, rank=rank, quiet=quiet)
-        with _recorded_failure(run):
+        run = RunDirectory(
+            chosen, resolved, describe_environment(), resume=resume, allow=allow, rank=rank, quiet=quiet
+        )
+        go_on = f"; look at its output, and go on with `graftwork train --resume {chosen}`"
+        with recorded_failure(run, task), lost_ranks_named(roll_call, go_on):
             trainer.fit(task, resolved, run)
-    return directory if rank == 0 else None
+    return chosen if rank == 0 else None
 
 
 def print_report(runs: Sequence[Path], output: Path, *, title: str) -> None:
@@ -107,8 +137,14 @@ def print_report(runs: Sequence[Path], output: Path, *, title: str) -> None:
     print(f"report: {report.page}")
 
 
+def _recipe(arguments: argparse.Namespace, reference: str, overrides: Sequence[Override]) -> Recipe:
+    return load_resumed(reference, overrides) if arguments.resume else load_recipe(reference, overrides)
+
+
 def _reference(arguments: argparse.Namespace) -> str:
     if arguments.resume is None:
+        if arguments.allow:
+            raise GraftworkError("--allow is for --resume: a new run has nothing that it could differ from")
         if arguments.recipe is None:
             raise GraftworkError("train needs a RECIPE (`graftwork list recipe` shows some) or --resume DIR")
         return str(arguments.recipe)
@@ -120,34 +156,3 @@ def _reference(arguments: argparse.Namespace) -> str:
     if not recipe.is_file():
         raise GraftworkError(f"--resume {arguments.resume}: is no run directory, it has no recipe.toml")
     return str(recipe)
-
-
-def new_directory(name: str) -> Path:
-    """``runs/NAME-TIME``, which sorts by time."""
-    return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _agreed(directory: Path) -> Path:
-    """The directory that rank 0 chose: clocks differ between ranks."""
-    import torch.distributed as dist
-
-    if not dist.is_initialized():
-        return directory
-    chosen = [directory]
-    dist.broadcast_object_list(chosen)
-    return chosen[0]
-
-
-@contextmanager
-def _recorded_failure(run: RunDirectory) -> Iterator[None]:
-    """Note in the run why it failed, and let a full disk or a missing file end as one sentence."""
-    try:
-        yield
-    except GraftworkError as error:
-        run.fail(str(error))
-        raise
-    except OSError as error:
-        run.fail(str(error))
-        if error.filename is None:  # a write to a file of the run, which names no file
-            raise GraftworkError(f"{run.directory}: {error.strerror or error}") from error
-        raise

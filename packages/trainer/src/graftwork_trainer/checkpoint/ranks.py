@@ -1,0 +1,58 @@
+"""What processes that write one checkpoint do together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.distributed as dist
+
+from graftwork import GraftworkError
+
+
+def rank_and_size() -> tuple[int, int]:
+    """This process's number and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def gathered(value: Any) -> list[Any]:
+    """The values of all processes, by rank."""
+    rank, size = rank_and_size()
+    values: list[Any] = [None] * size
+    if size == 1:
+        values[rank] = value
+    else:
+        dist.all_gather_object(values, value)
+    return values
+
+
+def together(action: Callable[[], Any]) -> list[Any]:
+    """Do something in every process; where it fails in one, it fails in all, and none waits for another.
+
+    Returns:
+        What the action returned, by rank.
+
+    Raises:
+        GraftworkError: it failed somewhere; the message names the rank where there are several.
+    """
+    problem, result = None, None
+    try:
+        result = action()
+    except OSError as error:
+        problem = reason(error)
+    except GraftworkError as error:
+        problem = str(error)
+    outcomes = gathered((problem, result))
+    problems = {rank: outcome[0] for rank, outcome in enumerate(outcomes) if outcome[0] is not None}
+    if problems:
+        told = dict.fromkeys(problems.values())
+        alone = len(outcomes) == 1 or (len(problems) == len(outcomes) and len(told) == 1)
+        named = [text if alone else f"rank {rank}: {text}" for rank, text in problems.items()]
+        raise GraftworkError("; ".join(dict.fromkeys(named)))
+    return [outcome[1] for outcome in outcomes]
+
+
+def reason(error: OSError) -> str:
+    """What the system says, with the file that it says it of."""
+    told = error.strerror or str(error)
+    return f"{error.filename}: {told}" if error.filename else told

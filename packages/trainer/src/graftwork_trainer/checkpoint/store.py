@@ -1,0 +1,213 @@
+"""The checkpoints of a run: written whole or not at all, the newest few kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from graftwork import GraftworkError
+from graftwork_trainer.checkpoint.encoding import encode, merge
+from graftwork_trainer.checkpoint.geometry import Piece, is_sharded, local_piece
+from graftwork_trainer.checkpoint.index import NAME, SHARD_NAME, Index, Stored
+from graftwork_trainer.checkpoint.opened import DamagedCheckpointError, Opened, open_checkpoint
+from graftwork_trainer.checkpoint.ranks import gathered, rank_and_size, together
+from graftwork_trainer.checkpoint.shard_file import check_storable, write_shard
+from graftwork_trainer.checkpoint.training_state import TrainingState
+from graftwork_trainer.finite import first_not_finite
+
+_NAME = re.compile(r"step-(\d{6,})")
+_REPLACED = ".replaced"
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        directory: ``RUN/checkpoints``; made when first needed.
+        keep: how many to keep, the newest.
+    """
+
+    def __init__(self, directory: Path, keep: int = 2) -> None:
+        self.directory = directory
+        self.keep = keep
+
+    def steps(self) -> list[int]:
+        """The steps of all whole checkpoints, oldest first."""
+        if not self.directory.is_dir():
+            return []
+        matches = [_NAME.fullmatch(path.name.removesuffix(_REPLACED)) for path in self.directory.iterdir()]
+        return sorted({int(match[1]) for match in matches if match})
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step lies."""
+        path = self.directory / f"step-{step:06d}"
+        before = path.with_name(path.name + _REPLACED)
+        return before if before.is_dir() and not path.exists() else path
+
+    def save(self, step: int, training: TrainingState, values: Mapping[str, Any] | None = None) -> Path:
+        """Write a checkpoint, then remove those beyond ``keep``. Every rank calls it.
+
+        Args:
+            step: steps taken so far.
+            training: what to save.
+            values: plain data to get back besides, the same on every rank; names at the top other than
+                the training's own.
+
+        Raises:
+            GraftworkError: a weight is not finite, something is no data, or it could not be written (a full
+                disk); earlier checkpoints are untouched.
+        """
+        final = self.directory / f"step-{step:06d}"
+        partial = final.with_name(final.name + ".partial")
+        rank, size = rank_and_size()
+        tensors: dict[str, Tensor] = {}
+
+        def capture() -> tuple[Any, dict[str, tuple[Stored, Piece]]]:
+            if rank == 0:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+            if (name := first_not_finite(training.procedure.model)) is not None:
+                raise GraftworkError(f"the weights of {name!r} are not finite")
+            encoded = training.capture(tensors)
+            return encoded | encode(dict(values or {}), "values", tensors), _described(tensors)
+
+        def write() -> dict[str, Any] | None:
+            own = {name: local_piece(name, tensors[name])[1] for name in _share(descriptions, rank)}
+            return write_shard(partial / SHARD_NAME.format(rank=rank), own) if own else None
+
+        def conclude() -> None:
+            if rank == 0:
+                index = Index(step, size, _files(facts), _stored(descriptions), merge(dict(enumerate(trees))))
+                _write_synced(partial / NAME, index.to_bytes())
+                _sync(partial)
+                _put_in_place(partial, final)
+                self._prune()
+
+        try:
+            outcomes = together(capture)
+            trees = [tree for tree, _ in outcomes]
+            descriptions = [described for _, described in outcomes]
+            facts = together(write)
+            together(conclude)
+        except GraftworkError as error:
+            if rank == 0:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise GraftworkError(f"checkpoint {final}: not written: {error}; {self.kept()}") from error
+        return final
+
+    def load(self, training: TrainingState) -> Opened | None:
+        """Open the newest whole checkpoint, put it back and return it; None where there is none."""
+        checkpoint = self.newest()
+        if checkpoint is not None:
+            training.restore(checkpoint)
+        return checkpoint
+
+    def newest(self) -> Opened | None:
+        """Open the newest checkpoint; None where there is none.
+
+        Raises:
+            DamagedCheckpointError: it is not what was written; the message says how to go back.
+        """
+        steps = gathered(self.steps())[0]
+        if not steps:
+            return None
+        try:
+            return open_checkpoint(self.path(steps[-1]))
+        except DamagedCheckpointError as error:
+            back = (
+                f"remove that folder to go on from step {steps[-2]}"
+                if len(steps) > 1
+                else "there is no earlier one: train anew, or bring back a copy of that folder"
+            )
+            raise DamagedCheckpointError(f"{error}; {back}") from error
+
+    def kept(self) -> str:
+        """What there is to go back to, as a sentence."""
+        steps = self.steps()
+        return f"the checkpoint of step {steps[-1]} is whole" if steps else "there is no earlier one"
+
+    def _prune(self) -> None:
+        for step in self.steps()[: -self.keep]:
+            # Renamed first, so that a kill half-way through the removal leaves no half checkpoint.
+            path = self.path(step)
+            doomed = path.rename(path.with_name(path.name + ".partial"))
+            shutil.rmtree(doomed, ignore_errors=True)
+        for leftover in self.directory.glob("*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _described(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Stored, Piece]]:
+    """What of which tensors a process has."""
+    described = {}
+    for name, tensor in tensors.items():
+        check_storable(name, tensor)
+        piece, _ = local_piece(name, tensor)
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        described[name] = (Stored(dtype, tuple(tensor.shape), is_sharded(tensor), {}), piece)
+    return described
+
+
+def _share(descriptions: list[dict[str, tuple[Stored, Piece]]], rank: int) -> list[str]:
+    """The tensors of which a rank writes its piece: none that a lower rank has, too.
+
+    Raises:
+        GraftworkError: ranks have different tensors under one name.
+    """
+    mine = []
+    for name, (stored, piece) in descriptions[rank].items():
+        others = [described[name] for described in descriptions[:rank] if name in described]
+        if any(other != stored for other, _ in others):
+            raise GraftworkError(f"{name} differs between processes in shape, dtype or the way it is spread")
+        if piece not in [theirs for _, theirs in others] and (piece.numel or not others):
+            mine.append(name)
+    return mine
+
+
+def _stored(descriptions: list[dict[str, tuple[Stored, Piece]]]) -> dict[str, Stored]:
+    pieces: dict[str, dict[str, Piece]] = {}
+    known: dict[str, Stored] = {}
+    for rank, described in enumerate(descriptions):
+        for name in _share(descriptions, rank):
+            known[name] = described[name][0]
+            pieces.setdefault(name, {})[SHARD_NAME.format(rank=rank)] = described[name][1]
+    return {
+        name: Stored(stored.dtype, stored.shape, stored.sharded, pieces[name])
+        for name, stored in known.items()
+    }
+
+
+def _files(facts: list[dict[str, Any] | None]) -> dict[str, dict[str, Any]]:
+    return {SHARD_NAME.format(rank=rank): fact for rank, fact in enumerate(facts) if fact is not None}
+
+
+def _put_in_place(partial: Path, final: Path) -> None:
+    """Rename, so that at every moment one of the two is whole under a name that is read."""
+    replaced = final.with_name(final.name + _REPLACED)
+    if final.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        final.rename(replaced)
+    partial.rename(final)
+    _sync(final.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    """Bring a directory's names to the disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

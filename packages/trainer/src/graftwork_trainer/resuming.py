@@ -1,0 +1,159 @@
+"""What has changed between a checkpoint and the recipe that is to go on from it, and what may.
+
+Rates of the trainer and of the optimizer, and how often things are recorded, may change: they are used from
+the first resumed step on. What makes a training another one may not, unless it is allowed by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from graftwork import GraftworkError
+
+_MAY_CHANGE = frozenset(
+    {
+        "steps",
+        "schedule",
+        "warmup_steps",
+        "device",
+        "clip_norm",
+        "log_every",
+        "evaluate_every",
+        "evaluate_agents",
+        "patience",
+        "checkpoint_every",
+        "keep_checkpoints",
+    }
+)
+_ABSENT = "not there"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that is another now.
+
+    Args:
+        name: what ``--allow`` takes.
+        what: the option, dotted, or the fact of the data.
+        before: in the checkpoint.
+        after: now.
+        free: whether it may change without being allowed.
+    """
+
+    name: str
+    what: str
+    before: Any
+    after: Any
+    free: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what} was {_shown(self.before)} and is {_shown(self.after)}"
+
+    def to_record(self, step: int, at: str) -> dict[str, Any]:
+        """As the run's history keeps it."""
+        entry = asdict(self)
+        return {"step": step, "at": at, **{key: entry[key] for key in ("what", "before", "after")}}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes a training the one that it is.
+
+    Args:
+        recipe: sections with every option.
+        data: facts of the data, as the task tells them.
+        processes: that share the work.
+    """
+
+    recipe: Mapping[str, Mapping[str, Any]]
+    data: Mapping[str, Any]
+    processes: int
+
+    def changes_to(self, now: Identity) -> list[Change]:
+        """All that is another in ``now``."""
+        return [
+            *_changed_options(self.recipe, now.recipe),
+            *_changed_facts(self.data, now.data),
+            *_changed_processes(self.processes, now.processes),
+        ]
+
+
+def refuse_unless_allowed(
+    changes: Iterable[Change], allowed: Collection[str], history: Iterable[Mapping[str, Any]], step: int
+) -> None:
+    """Refuse to go on with what is another training.
+
+    Args:
+        changes: since the checkpoint.
+        allowed: names that may change.
+        history: of the run; a change that was allowed at this step before is allowed still.
+        step: of the checkpoint.
+
+    Raises:
+        GraftworkError: something changed that was not allowed; the message holds both values.
+    """
+    before = [(entry.get("step"), entry.get("what"), entry.get("after")) for entry in history]
+    refused = [
+        change
+        for change in changes
+        if not change.free and change.name not in allowed and (step, change.what, change.after) not in before
+    ]
+    if refused:
+        first_of_name = {change.name: change for change in reversed(refused)}
+        names = list(dict.fromkeys(change.name for change in refused))
+        raise GraftworkError(
+            f"--resume: {'; '.join(str(first_of_name[name]) for name in names)}; put it back, or go on from "
+            f"step {step} with it by {' '.join(f'--allow {name}' for name in names)}"
+        )
+
+
+def begins_optimizer_anew(changes: Iterable[Change]) -> bool:
+    """Whether the optimizer is another, whose state cannot be the old one's."""
+    return any(change.name == "optimizer" and not change.free for change in changes)
+
+
+def _changed_options(
+    before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Change]:
+    old, new = dict(_flat(before)), dict(_flat(now))
+    for path in dict.fromkeys([*old, *new]):
+        was, is_ = old.get(path, _ABSENT), new.get(path, _ABSENT)
+        if was != is_ or type(was) is not type(is_):
+            section, *_, option = path
+            own = section in ("task", "trainer") and option != "name"
+            free = (section == "trainer" and option in _MAY_CHANGE) or (
+                section in ("trainer", "optimizer") and _is_rate(was) and _is_rate(is_)
+            )
+            yield Change(path[1] if own else section, ".".join(path), was, is_, free)
+
+
+def _changed_facts(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    for fact in dict.fromkeys([*before, *now]):
+        was, is_ = before.get(fact, _ABSENT), now.get(fact, _ABSENT)
+        if was != is_:
+            kind = fact.partition("_")[0]
+            name = kind if kind in ("model", "tokenizer") else "data"
+            yield Change(name, f"{fact} of the data", was, is_)
+
+
+def _changed_processes(before: int, now: int) -> Iterator[Change]:
+    if before != now:
+        yield Change("processes", "the number of processes", before, now, free=True)
+
+
+def _flat(sections: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in sections.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, list) and all(map(_is_rate, value)))
+
+
+def _shown(value: Any) -> str:
+    return value if value == _ABSENT else repr(value)
