@@ -60,6 +60,13 @@ class Choice:
         """The component's short name."""
         return self.entry.component.name
 
+    def with_inner(self) -> Iterator[Choice]:
+        """This choice and those that it takes, each before its own."""
+        yield self
+        for value in self.options.values():
+            if isinstance(value, Choice):
+                yield from value.with_inner()
+
     def __call__(self, *positional: Any, **supplied: Any) -> Any:
         """Build the component.
 

@@ -57,14 +57,7 @@ class Resolved:
     def choices(self) -> Iterator[Choice]:
         """Every component that takes part, each before those that it takes."""
         for choice in (self.task, self.trainer):
-            yield from _with_inner(choice)
-
-
-def _with_inner(choice: Choice) -> Iterator[Choice]:
-    yield choice
-    for value in choice.options.values():
-        if isinstance(value, Choice):
-            yield from _with_inner(value)
+            yield from choice.with_inner()
 
 
 def choose(
