@@ -90,6 +90,40 @@ def test_labels_that_became_equal_are_numbered(labels):
     assert all(len(label) < 50 for label in found)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        (1, True),
+        (1, 1.0),
+        ("1", 1),
+        ("true", True),
+        ([1], [True]),
+        ({}, {"a": 1}),
+        ([], {}),
+        ("da/v1", "da-v1"),
+        ("1e-3", 1e-3),
+    ],
+)
+def test_values_that_are_equal_to_python_or_read_the_same_are_two_variants(labels, values):
+    found = labels(*(optimizer(value=value) for value in values))
+    assert len(set(found)) == 2
+
+
+def test_nan_is_the_same_as_nan(write_run):
+    runs = [write_run(f"r{seed}", seed=seed, **optimizer(lr=0.125)) for seed in range(2)]
+    for run in runs:
+        recipe = run / "recipe.toml"
+        recipe.write_text(recipe.read_text().replace("0.125", "nan"))
+    (variant,) = group_runs(map(read_run, runs))
+    assert len(variant.runs) == 2
+
+
+def test_a_number_behind_a_label_is_not_that_of_another(labels):
+    values = ["x" * 40 + "a", "x" * 40 + "b", "x" * 23 + "… #1"]
+    found = labels(*(optimizer(path=value) for value in values))
+    assert len(set(found)) == 3
+
+
 def test_a_single_variant_has_the_recipe_or_optimizer_name(labels, write_run):
     assert labels({}) == ["adamw"]
     assert [v.label for v in group_runs([read_run(write_run("x", extra={"optimizer": {"lr": 1}}))])] == [

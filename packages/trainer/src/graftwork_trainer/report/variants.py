@@ -7,11 +7,13 @@ differs, the options of the optimizers differ too, and only tell apart two varia
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from graftwork.toml import dumps_value
 from graftwork_trainer.report.read import RunRecord
 
 _SEED = "trainer.seed"
@@ -59,10 +61,9 @@ class Difference:
 
 def group_runs(records: Iterable[RunRecord]) -> list[Variant]:
     """Group runs into variants, in order of first appearance, runs in order of their seeds."""
-    groups: dict[Hashable, list[RunRecord]] = {}
+    groups: dict[str, list[RunRecord]] = {}
     for record in records:
-        identity = frozenset((key, _hashable(value)) for key, value in flatten(record.recipe).items())
-        groups.setdefault(identity, []).append(record)
+        groups.setdefault(_identity(record.recipe), []).append(record)
     ordered = [tuple(sorted(runs, key=_seed_order)) for runs in groups.values()]
     labels = _labels([runs[0] for runs in ordered])
     return [Variant(label, runs) for label, runs in zip(labels, ordered, strict=True)]
@@ -106,12 +107,22 @@ def value_text(value: object) -> str:
     return " ".join(str(value).split())
 
 
-def _hashable(value: object) -> Hashable:
+def _identity(recipe: Mapping[str, Any]) -> str:
+    """A recipe without its seed, as text: 1, 1.0, true and "1" are different, and nan is the same as nan."""
+    sections = {**recipe}
+    if isinstance(trainer := sections.get("trainer"), Mapping):
+        sections["trainer"] = {key: value for key, value in trainer.items() if key != "seed"}
+    return _text(sections)
+
+
+def _text(value: object) -> str:
+    """A value as TOML, tables in order of their keys."""
     if isinstance(value, Mapping):
-        return frozenset((key, _hashable(inner)) for key, inner in value.items())
+        inner = (f"{dumps_value(key)} = {_text(item)}" for key, item in sorted(value.items()))
+        return "{" + ", ".join(inner) + "}"
     if isinstance(value, list):
-        return tuple(map(_hashable, value))
-    return value if isinstance(value, Hashable) else repr(value)
+        return "[" + ", ".join(map(_text, value)) + "]"
+    return dumps_value(value)
 
 
 def _seed_order(run: RunRecord) -> tuple[bool, float, str]:
@@ -119,9 +130,12 @@ def _seed_order(run: RunRecord) -> tuple[bool, float, str]:
 
 
 def _differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
-    absent = object()
     keys = dict.fromkeys(key for table in tables for key in table)
-    return [key for key in keys if len({_hashable(table.get(key, absent)) for table in tables}) > 1]
+    return [key for key in keys if len({_text_of(table, key) for table in tables}) > 1]
+
+
+def _text_of(table: Mapping[str, Any], key: str) -> str | None:
+    return _text(table[key]) if key in table else None
 
 
 def _labels(representatives: Sequence[RunRecord]) -> list[str]:
@@ -137,7 +151,7 @@ def _labels(representatives: Sequence[RunRecord]) -> list[str]:
     leads = names or _leading_name(options)
 
     def signature(table: Mapping[str, Any]) -> Hashable:
-        return tuple(_hashable(table.get(key)) for key in shown)
+        return tuple(_text_of(table, key) for key in shown)
 
     keys_of = []
     for table in tables:
@@ -181,9 +195,11 @@ def _shortened(value: object) -> str:
 
 def _made_unique(labels: Sequence[str]) -> list[str]:
     """Number the labels that became equal, by shortening or because two values read the same."""
-    total, seen = Counter(labels), Counter[str]()
+    total, taken = Counter(labels), set(labels)
     unique = []
     for label in labels:
-        seen[label] += 1
-        unique.append(f"{label} #{seen[label]}" if total[label] > 1 else label)
+        numbered = (f"{label} #{number}" for number in itertools.count(1))
+        chosen = next(text for text in numbered if text not in taken) if total[label] > 1 else label
+        taken.add(chosen)
+        unique.append(chosen)
     return unique
