@@ -250,10 +250,11 @@ def train_here(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def assert_same_bits(tmp_path: Path) -> Callable[..., None]:
+def assert_same_bits() -> Callable[..., None]:
     """Two runs whose last checkpoints agree in every bit of weights and state, whoever wrote them."""
     import torch
-    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    from graftwork_trainer.checkpoint import open_checkpoint
 
     def flatten(tree: dict[str, Any], path: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -265,9 +266,8 @@ def assert_same_bits(tmp_path: Path) -> Callable[..., None]:
         return found
 
     def saved(run: Path) -> dict[str, Any]:
-        dcp_to_torch_save(max((run / "checkpoints").iterdir()), tmp_path / "whole.pt")
-        tree = torch.load(tmp_path / "whole.pt", weights_only=True)
-        return flatten({"model": tree["model"], "optimizer": tree["optimizer"]}, "")
+        newest = open_checkpoint(max((run / "checkpoints").iterdir()))
+        return flatten(newest.part("model", "optimizer"), "")
 
     def compare(one: Path, other: Path, *, at_least: int) -> None:
         first, second = saved(one), saved(other)

@@ -194,10 +194,9 @@ def train(
 
 
 def weights(run: Path) -> torch.Tensor:
-    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+    from graftwork_trainer.checkpoint import open_checkpoint
 
-    dcp_to_torch_save(max((run / "checkpoints").glob("step-*")), run / "whole.pt")
-    model = torch.load(run / "whole.pt", weights_only=True)["model"]
+    model = open_checkpoint(max((run / "checkpoints").glob("step-*"))).part("model")["model"]
     return torch.stack([model[f"agent-{agent:04d}.weight"].flatten() for agent in range(AGENTS)])
 
 

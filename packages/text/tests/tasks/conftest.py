@@ -25,6 +25,7 @@ from graftwork import GraftworkError, build_recipe, get_registry, parse_set
 from graftwork.resolution import Resolved
 from graftwork.testing import write_plugin
 from graftwork_trainer.batches import StepBatches
+from graftwork_trainer.checkpoint import open_checkpoint
 from graftwork_trainer.run_directory import RunDirectory
 
 
@@ -95,10 +96,8 @@ def fit_whole_and_in_parts(
     """Train at once, and again with a break after some batches; see that both end alike to the bit."""
 
     def weights(run: Path) -> dict[str, torch.Tensor]:
-        from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
-
-        dcp_to_torch_save(max((run / "checkpoints").iterdir()), tmp_path / "whole.pt")
-        found: dict[str, torch.Tensor] = torch.load(tmp_path / "whole.pt", weights_only=True)["model"]
+        newest = open_checkpoint(max((run / "checkpoints").iterdir()))
+        found: dict[str, torch.Tensor] = newest.part("model")["model"]
         return found
 
     def losses(run: Path) -> list[float]:
