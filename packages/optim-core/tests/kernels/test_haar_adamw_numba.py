@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -243,28 +240,11 @@ def test_eq_limiter_forgets_no_norm_for_a_direction_of_zero() -> None:
     assert outcome == (True, 2.0)
 
 
+@pytest.mark.parametrize("limit", [None, 1.01])
+@pytest.mark.parametrize("level", [0, 2])
 def test_no_number_of_threads_changes_a_bit(
-    with_threads: Callable[[int], None], tmp_path: Path, request: pytest.FixtureRequest
+    level: int, limit: float | None, with_threads: Callable[[int], None]
 ) -> None:
-    # A kernel from numba's cache can differ in last bits from one that this process has compiled. Which of
-    # the kernels of a step came from where depends on who ran before: so a process that compiles them all.
-    if "NUMBA_CACHE_DIR" not in os.environ:
-        alone = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", request.node.nodeid],
-            cwd=request.config.rootpath,
-            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert alone.returncode == 0, alone.stdout
-        return
-    for level in (0, 2):
-        for limit in (None, 1.01):
-            compare_numbers_of_threads(level, limit, with_threads)
-
-
-def compare_numbers_of_threads(level: int, limit: float | None, with_threads: Callable[[int], None]) -> None:
     # One of three is large enough to be shared; one has short blocks and therefore other parts.
     shapes = [(512, 1376), (300, 1003), (7, 33), (64, 64), (1, 512), (400, 512)]
     weights = [make_weight(shape, level, torch.float32, seed) for seed, shape in enumerate(shapes)]

@@ -8,6 +8,12 @@ neighbours, so that LLVM makes vector instructions of it. A weight is cut into p
 is summed over a weight is summed within a part and then over the parts in their order, so that no number of
 threads changes a bit of a result.
 
+Nor does it matter whether a process compiles its machine code or loads it from disk, nor which processor it
+has. A process that compiles an entry runs inner functions as they were compiled for themselves, one that
+loads it runs the copies optimized within it; so everything is computed as it is written, without a flag that
+lets LLVM add in another order ("reassoc") or leave products unrounded ("contract"). Sums over a part are one
+for each place of a tile: side by side they make vector instructions without such a flag.
+
 Where the growth of the direction's norm is limited, the norm must be known before a weight moves. It is taken
 from the gradient and the averages in a pass of its own, which costs little, since some pass must find out
 first whether the gradient is finite.
@@ -122,14 +128,9 @@ class _Rule(NamedTuple):
     kept: Any
 
 
-def _inner(*fastmath: str) -> Callable[[_Function], _Function]:
-    """Compile a part of the machine code.
-
-    Never with a flag that lets LLVM assume that there is no NaN: to find them is one of the purposes.
-    """
-    compiled: Callable[[_Function], _Function] = numba.njit(
-        fastmath=set(fastmath), nogil=True, error_model="numpy"
-    )
+def _inner(function: _Function) -> _Function:
+    """Compile a part of the machine code, as exactly as it is written: without a flag of fastmath."""
+    compiled: _Function = numba.njit(nogil=True, error_model="numpy")(function)
     return compiled
 
 
@@ -154,13 +155,13 @@ def _pointer(_: Any, address: Any, like: Any) -> Any:
     return numba.types.CPointer(like)(address, like), generate
 
 
-@_inner()
+@_inner
 def _array(address: int, like: Any, length: int) -> Any:
     # Arrays made of addresses are not counted by references, so that cutting them into tiles is free.
     return numba.carray(_pointer(address, like), (length,))
 
 
-@_inner("contract")
+@_inner
 def _sum_twos(source: Any, target: Any, factor: Any, count: int) -> None:
     for i in range(count // 2):
         target[i] = (source[2 * i] + source[2 * i + 1]) * factor
@@ -168,7 +169,7 @@ def _sum_twos(source: Any, target: Any, factor: Any, count: int) -> None:
         target[count // 2] = source[count - 1] * factor
 
 
-@_inner("contract")
+@_inner
 def _sum_fours(source: Any, target: Any, factor: Any, count: int) -> None:
     for i in range(count // 4):
         target[i] = ((source[4 * i] + source[4 * i + 1]) + (source[4 * i + 2] + source[4 * i + 3])) * factor
@@ -179,14 +180,14 @@ def _sum_fours(source: Any, target: Any, factor: Any, count: int) -> None:
         target[count // 4] = last * factor
 
 
-@_inner()
+@_inner
 def _repeat_twice(source: Any, target: Any, count: int) -> None:
     for i in range(count):
         target[2 * i] = source[i]
         target[2 * i + 1] = source[i]
 
 
-@_inner()
+@_inner
 def _repeat_four_times(source: Any, target: Any, count: int) -> None:
     for i in range(count):
         target[4 * i] = source[i]
@@ -195,13 +196,13 @@ def _repeat_four_times(source: Any, target: Any, count: int) -> None:
         target[4 * i + 3] = source[i]
 
 
-@_inner()
+@_inner
 def _scale(source: Any, target: Any, factor: Any, count: int) -> None:
     for i in range(count):
         target[i] = source[i] * factor
 
 
-@_inner()
+@_inner
 def _compress(gradient: Any, coarse: Any, spare: Any, one: Any, unit: Any, count: int, level: int) -> None:
     """Write the sums over blocks of a tile's columns, times the unit."""
     if level == 0:
@@ -223,7 +224,7 @@ def _compress(gradient: Any, coarse: Any, spare: Any, one: Any, unit: Any, count
             _sum_fours(spare, coarse, unit, count)
 
 
-@_inner()
+@_inner
 def _spread_to_fours(source: Any, target: Any, spare: Any, one: Any, count: int, level: int) -> None:
     """Repeat each number for every four columns of its block, at level 3 or deeper."""
     if level % 2:
@@ -238,42 +239,80 @@ def _spread_to_fours(source: Any, target: Any, spare: Any, one: Any, count: int,
         count *= 4
 
 
-@_inner("contract", "reassoc")
-def _sum_of_squares(numbers: Any, zero: Any, count: int) -> Any:
-    total = zero
-    for i in range(count):
-        total += numbers[i] * numbers[i]
-    return total
+@_inner
+def _add_squares(numbers: Any, sums: Any, count: int) -> None:
+    # Four numbers for each sum, since sums cost a reading and a writing.
+    quarter = count // 4
+    first, second = numbers[:quarter], numbers[quarter : 2 * quarter]
+    third, fourth = numbers[2 * quarter : 3 * quarter], numbers[3 * quarter : 4 * quarter]
+    for i in range(quarter):
+        sums[i] += (first[i] * first[i] + second[i] * second[i]) + (
+            third[i] * third[i] + fourth[i] * fourth[i]
+        )
+    for i in range(4 * quarter, count):
+        sums[i - 4 * quarter] += numbers[i] * numbers[i]
 
 
-@_inner("contract", "reassoc")
-def _next_direction_square(coarse: Any, mean: Any, mean_square: Any, constants: Any, count: int) -> float:
-    """Return the squared norm of ``mean / (sqrt(mean_square) + eps)`` after :func:`_accumulate`."""
-    total = 0.0
+@_inner
+def _find_next_direction(
+    coarse: Any, mean: Any, mean_square: Any, direction: Any, constants: Any, count: int
+) -> None:
+    """Write ``mean / (sqrt(mean_square) + eps)`` as it is after :func:`_accumulate`."""
     for i in range(count):
         next_mean = mean[i] + constants.rest1 * (coarse[i] - mean[i])
         next_square = mean_square[i] * constants.beta2 + constants.rest2 * coarse[i] * coarse[i]
-        quotient = np.float64(next_mean / (np.sqrt(next_square) + constants.eps))
-        total += quotient * quotient
+        direction[i] = next_mean / (np.sqrt(next_square) + constants.eps)
+
+
+@_inner
+def _add_wide_squares(numbers: Any, sums: Any, count: int) -> None:
+    """Add squares in float64, where those of float32 could overflow."""
+    for i in range(count):
+        number = np.float64(numbers[i])
+        sums[i] += number * number
+
+
+@_inner
+def _clear(sums: Any, zero: Any, count: int) -> None:
+    for i in range(count):
+        sums[i] = zero
+
+
+@_inner
+def _add(source: Any, target: Any, count: int) -> None:
+    for i in range(count):
+        target[i] += source[i]
+
+
+@_inner
+def _total(sums: Any, count: int) -> float:
+    """Add up the sums of all places, the second half to the first as long as that makes vectors."""
+    while count > 16:
+        half = (count + 1) // 2
+        _add(sums[half:count], sums[:half], count - half)
+        count = half
+    total = 0.0
+    for i in range(count):
+        total += np.float64(sums[i])
     return total
 
 
 # LLVM leaves a loop scalar if it needs more than a few checks that the arrays it writes overlap no others;
 # hence never more than three written in one loop.
-@_inner("contract")
+@_inner
 def _accumulate(coarse: Any, mean: Any, mean_square: Any, constants: Any, count: int) -> None:
     for i in range(count):
         mean[i] += constants.rest1 * (coarse[i] - mean[i])
         mean_square[i] = mean_square[i] * constants.beta2 + constants.rest2 * coarse[i] * coarse[i]
 
 
-@_inner("contract")
+@_inner
 def _invert_roots(mean_square: Any, inverse: Any, constants: Any, factor: Any, count: int) -> None:
     for i in range(count):
         inverse[i] = constants.one / (np.sqrt(mean_square[i]) + constants.eps) * factor
 
 
-@_inner("contract")
+@_inner
 def _step_plain(
     values: Any, coarse: Any, mean: Any, mean_square: Any, constants: Any, rule: Any, count: int
 ) -> None:
@@ -284,22 +323,24 @@ def _step_plain(
         values[i] = (values[i] - rule.rate * update) * rule.kept
 
 
-@_inner("contract")
+@_inner
 def _moved(value: Any, gradient: Any, coarse: Any, mean: Any, inverse: Any, rule: Any, guard: bool) -> Any:
     """Return one entry of the weight after its step."""
+    # The sign to what columns of a block share, so that it is applied once a block.
+    slope = gradient * (rule.sign * inverse)
     if guard:
-        detail = rule.sign * gradient * inverse - coarse * inverse * rule.unit
+        detail = slope - coarse * inverse * rule.unit
         # Two comparisons that a NaN passes through, unlike min and max.
         detail = -rule.bound if detail < -rule.bound else detail
         detail = rule.bound if detail > rule.bound else detail
         update = detail + mean * inverse * rule.mean_factor
     else:
-        update = rule.sign * gradient * inverse + (mean - coarse) * rule.unit * inverse
+        update = slope + (mean - coarse) * rule.unit * inverse
     return (value - rule.rate * update) * rule.kept
 
 
 def _descend_by(columns: int) -> Callable[..., None]:
-    @_inner("contract")
+    @_inner
     def descend(
         values: Any, gradient: Any, coarse: Any, mean: Any, inverse: Any, rule: Any, guard: bool, count: int
     ) -> None:
@@ -317,19 +358,20 @@ def _descend_by(columns: int) -> Callable[..., None]:
 _descend_by_twos, _descend_by_fours = _descend_by(2), _descend_by(4)
 
 
-@_inner()
+@_inner
 def _rule(job: Any, constants: Any, room: Any, rate: float, kept: float) -> Any:
     # Stored in the room and read again: rounded to its dtype.
     guarded = constants.guard and constants.level > 0
     room[0] = job.root_correction if guarded else job.root_correction * job.mean_correction
-    room[1] = job.mean_correction * 2.0 ** (-constants.level / 2)
+    # No power, which a compiler may replace by another function that rounds otherwise.
+    room[1] = job.mean_correction / np.sqrt(1 << constants.level)
     room[2] = rate
     room[3] = kept
     sign = -constants.one if constants.climb else constants.one
     return _Rule(sign, constants.unit, constants.bound, room[0], room[1], room[2], room[3])
 
 
-@_inner()
+@_inner
 def _work(
     job: Any, constants: Any, scratch: Any, rate: float, kept: float, mode: int, part: int
 ) -> tuple[float, float]:
@@ -340,15 +382,16 @@ def _work(
         thing to do does not find it.
     """
     zero, one, level, guard = constants.zero, constants.one, constants.level, constants.guard
-    tile = len(scratch) // 6
-    room = _array(scratch.ctypes.data, zero, 6 * tile)
+    tile = len(scratch) // 8
+    squares = scratch[:tile]
+    room = _array(scratch[tile:].ctypes.data, zero, 7 * tile)
     rule = _rule(job, constants, room, rate, kept)
     unit = rule.sign * constants.unit
     coarse, inverse, spare = room[:tile], room[tile : 2 * tile], room[2 * tile : 3 * tile]
     coarse_fours, mean_fours, inverse_fours = (
         room[3 * tile : 4 * tile],
         room[4 * tile : 5 * tile],
-        room[5 * tile :],
+        room[5 * tile : 6 * tile],
     )
 
     last_of_block = (1 << level) - 1
@@ -362,14 +405,21 @@ def _work(
     first = part % parts_of_row * job.part_width
     last = min(job.width, first + job.part_width)
 
-    extent, square = 0.0, 0.0
+    extents = room[6 * tile :]
+    widest = min(tile, last - first)
+    # Four columns share a sum of extents; of a tile that four do not divide three are left.
+    places = min(widest, tile // 4 + 3)
+    if mode != _STEP:
+        _clear(extents, zero, places)
+    if mode == _MEASURE:
+        _clear(squares, 0.0, widest)
     for row in range(first_row, min(job.rows, first_row + job.part_rows)):
         for column in range(first, last, tile):
             count = min(tile, last - column)
             at = row * job.gradient_stride + column
             gradient = all_gradient[at : at + count]
             if mode == _CHECK:
-                extent += _sum_of_squares(gradient, zero, count)
+                _add_squares(gradient, extents, count)
                 continue
             number = (count + last_of_block) >> level
             at = row * job.mean_stride + (column >> level)
@@ -380,11 +430,12 @@ def _work(
             values = all_values[at : at + count]
             _compress(gradient, coarse, spare, one, unit, count, level)
             if mode in (_COARSE_CHECK, _MEASURE):
-                extent += _sum_of_squares(coarse, zero, number)
+                _add_squares(coarse, extents, number)
             if mode == _COARSE_CHECK:
                 continue
             if mode == _MEASURE:
-                square += _next_direction_square(coarse, mean, mean_square, constants, number)
+                _find_next_direction(coarse, mean, mean_square, inverse, constants, number)
+                _add_wide_squares(inverse, squares, number)
                 continue
             if level == 0:
                 _step_plain(values, coarse, mean, mean_square, constants, rule, count)
@@ -402,7 +453,10 @@ def _work(
                     _descend_by_fours(
                         values, gradient, coarse_fours, mean_fours, inverse_fours, rule, guard, count
                     )
-    return extent, square
+    return (
+        _total(extents, places) if mode != _STEP else 0.0,
+        _total(squares, widest) if mode == _MEASURE else 0.0,
+    )
 
 
 @_entry
@@ -422,7 +476,7 @@ def _work_on_parts(
         sums[part] = _work(jobs[0], constants, scratch, rate, kept, mode, part)
 
 
-@_inner()
+@_inner
 def _totals(sums: Any) -> tuple[float, float]:
     """Add up in their order what the parts of a weight returned."""
     extent, square = 0.0, 0.0
@@ -432,7 +486,7 @@ def _totals(sums: Any) -> tuple[float, float]:
     return extent, square
 
 
-@_inner()
+@_inner
 def _limit_growth(norm: float, previous: float, limit: float) -> tuple[float, float]:
     """Compute :func:`graftwork_optim_core.common.scalars.limit_growth`; a limit of 0 limits nothing."""
     if limit == 0:
@@ -616,7 +670,8 @@ def _largest(constants: _Constants) -> float:
 
 
 def _scratch(constants: _Constants) -> Any:
-    return np.empty(6 * max(_TILE, 1 << constants.level), constants.one.dtype)
+    """Return room for a tile of float64 and for seven in the dtype of the arithmetic."""
+    return np.empty(8 * max(_TILE, 1 << constants.level))
 
 
 def _places(weight: tuple[Tensor, ...], level: int, dtype: torch.dtype) -> tuple[int, ...]:

@@ -3,9 +3,10 @@
     m <- m + weight (factor g - m),    returns sum m^2
 
 The norm of the means is needed before a normalized step can move anything. Taken while they are written it
-costs no pass of its own. Squares are summed up in the dtype of the values within a block, and over blocks in
-float64. A tensor is cut into parts of fixed size, whose sums are added in their order, so that no number of
-threads changes a bit.
+costs no pass of its own. A tensor is cut into parts of fixed size, whose sums are added in their order, so
+that no number of threads changes a bit. Within a part squares are rounded to the dtype of the values and
+summed up in float64, one sum for each place of a block: side by side they make vector instructions without a
+flag that lets LLVM choose the order. With one, code from numba's cache and code just compiled differed.
 
 Shapes: m and g of one shape, both float32 or both float64, contiguous, on the CPU; the functions return
     None, and
@@ -32,8 +33,8 @@ from torch import Tensor
 numba: Any = importlib.import_module("numba")
 _extending: Any = importlib.import_module("numba.extending")
 
-_BLOCK = 4096
-"""Elements whose squares are summed up in the values' own dtype."""
+_BLOCK = 1024
+"""Elements that are summed up side by side."""
 
 _PART = 1 << 18
 """Elements a part, the unit that threads share; a multiple of the block."""
@@ -44,11 +45,9 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def _inner(*fastmath: str) -> Callable[[_Function], _Function]:
-    """Compile a part, never with a flag that lets LLVM assume no NaN: to find them is a purpose."""
-    compiled: Callable[[_Function], _Function] = numba.njit(
-        fastmath=set(fastmath), nogil=True, error_model="numpy"
-    )
+def _inner(function: _Function) -> _Function:
+    """Compile a part of the machine code, as exactly as it is written: without a flag of fastmath."""
+    compiled: _Function = numba.njit(nogil=True, error_model="numpy")(function)
     return compiled
 
 
@@ -72,46 +71,60 @@ def _pointer(_: Any, address: Any, like: Any) -> Any:
     return numba.types.CPointer(like)(address, like), generate
 
 
-@_inner()
+@_inner
 def _array(address: int, like: Any, length: int) -> Any:
     return numba.carray(_pointer(address, like), (length,))
 
 
-@_inner("reassoc", "contract", "nsz")
-def _square_block(first: Any, second: Any, third: Any, fourth: Any, like: Any) -> Any:
+@_inner
+def _square_block(first: Any, second: Any, third: Any, fourth: Any, places: Any) -> None:
     # Four places at once are fetched from memory faster than one.
-    total = like
     for place in range(first.size):
-        total += (first[place] * first[place] + second[place] * second[place]) + (
+        places[place] += (first[place] * first[place] + second[place] * second[place]) + (
             third[place] * third[place] + fourth[place] * fourth[place]
         )
-    return total
 
 
-@_inner("reassoc", "contract", "nsz")
-def _average_block(momentum: Any, gradient: Any, weight: Any, factor: Any, like: Any) -> Any:
-    total = like
+@_inner
+def _average_block(momentum: Any, gradient: Any, weight: Any, factor: Any, places: Any) -> None:
     for place in range(momentum.size):
         new = momentum[place] + weight * (factor * gradient[place] - momentum[place])
         momentum[place] = new
-        total += new * new
-    return total
+        places[place] += new * new
 
 
-@_inner("reassoc", "contract", "nsz")
-def _average_block_from_gradient(momentum: Any, gradient: Any, rest: Any, factor: Any, like: Any) -> Any:
+@_inner
+def _average_block_from_gradient(momentum: Any, gradient: Any, rest: Any, factor: Any, places: Any) -> None:
     # As in torch.lerp, so that of a weight of 1 nothing is left of the mean, not even by rounding.
-    total = like
     for place in range(momentum.size):
         taken = factor * gradient[place]
         new = taken - rest * (taken - momentum[place])
         momentum[place] = new
-        total += new * new
+        places[place] += new * new
+
+
+@_inner
+def _add(source: Any, target: Any) -> None:
+    for place in range(source.size):
+        target[place] += source[place]
+
+
+@_inner
+def _total(places: Any, count: int) -> float:
+    """Add up the sums of all places, the second half to the first as long as that makes vectors."""
+    while count > 16:
+        half = (count + 1) // 2
+        _add(places[half:count], places[:half])
+        count = half
+    total = 0.0
+    for place in range(count):
+        total += places[place]
     return total
 
 
 @_entry
 def _square_parts(jobs: Any, parts: Any, like: Any, begin: int, stop: int, sums: Any) -> None:
+    places = np.empty(_BLOCK)
     for number in range(begin, stop):
         tensor, start, end = parts[number]
         values = _array(jobs[tensor, 0], like, jobs[tensor, 2])[start:end]
@@ -122,12 +135,12 @@ def _square_parts(jobs: Any, parts: Any, like: Any, begin: int, stop: int, sums:
             values[2 * quarter : 3 * quarter],
             values[3 * quarter : 4 * quarter],
         )
-        total = 0.0
-        for place in range(0, quarter, _BLOCK // 4):
-            end = min(place + _BLOCK // 4, quarter)
-            total += float(
-                _square_block(first[place:end], second[place:end], third[place:end], fourth[place:end], like)
-            )
+        count = min(_BLOCK, quarter)
+        places[:count] = 0.0
+        for place in range(0, quarter, _BLOCK):
+            end = min(place + _BLOCK, quarter)
+            _square_block(first[place:end], second[place:end], third[place:end], fourth[place:end], places)
+        total = _total(places, count)
         for place in range(4 * quarter, values.size):
             total += float(values[place]) * float(values[place])
         sums[number] = total
@@ -137,6 +150,7 @@ def _square_parts(jobs: Any, parts: Any, like: Any, begin: int, stop: int, sums:
 def _average_parts(
     jobs: Any, parts: Any, weights: Any, factors: Any, like: Any, first: int, stop: int, sums: Any
 ) -> None:
+    places = np.empty(_BLOCK)
     # From the last on, since it is the last gradients read that a cache still holds.
     for number in range(stop - 1, first - 1, -1):
         tensor, start, end = parts[number]
@@ -144,20 +158,15 @@ def _average_parts(
         gradient = _array(jobs[tensor, 1], like, jobs[tensor, 2])
         weight, factor = weights[tensor], factors[tensor]
         rest = weights.dtype.type(1) - weight
-        total = 0.0
+        count = min(_BLOCK, end - start)
+        places[:count] = 0.0
         for place in range(start, end, _BLOCK):
             last = min(place + _BLOCK, end)
             if weight < 0.5:
-                total += float(
-                    _average_block(momentum[place:last], gradient[place:last], weight, factor, like)
-                )
+                _average_block(momentum[place:last], gradient[place:last], weight, factor, places)
             else:
-                total += float(
-                    _average_block_from_gradient(
-                        momentum[place:last], gradient[place:last], rest, factor, like
-                    )
-                )
-        sums[number] = total
+                _average_block_from_gradient(momentum[place:last], gradient[place:last], rest, factor, places)
+        sums[number] = _total(places, count)
 
 
 @_entry
