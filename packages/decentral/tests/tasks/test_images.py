@@ -42,6 +42,16 @@ def test_a_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(GraftworkError, match=r"t10k-images.*promises"):
         load_images("fashion-mnist", tmp_path, 0)
+    path.write_bytes(b"\0\0\x08\x03\0\0")
+    with pytest.raises(GraftworkError, match=r"t10k-images.*promises"):
+        load_images("fashion-mnist", tmp_path, 0)
+    labels = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    whole = labels.read_bytes()
+    labels.write_bytes(whole[:-9])
+    path.write_bytes(struct.pack(">BBBBiii", 0, 0, 8, 3, 0, 28, 28))
+    with pytest.raises(GraftworkError, match=r"t10k-labels.*cannot be unpacked"):
+        load_images("fashion-mnist", tmp_path, 0)
+    labels.write_bytes(whole)
     path.write_bytes(b"<html>")
     with pytest.raises(GraftworkError, match="not an IDX file"):
         load_images("fashion-mnist", tmp_path, 0)

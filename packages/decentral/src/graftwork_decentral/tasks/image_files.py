@@ -8,16 +8,17 @@ unsigned byte), the number of dimensions, each dimension as a big-endian int32, 
 from __future__ import annotations
 
 import gzip
-import pickle
+import math
 import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork import GraftworkError
+from graftwork_decentral.tasks.cifar_batch import read_cifar_batch
 
 Loaded = tuple[NDArray[np.float32], NDArray[np.int64], int]
 
@@ -50,15 +51,18 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     Raises:
         GraftworkError: it is not one, or is cut short.
     """
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise GraftworkError(f"{path}: cannot be unpacked ({error}); fetch it again") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] != _UNSIGNED_BYTE:
         raise GraftworkError(
             f"{path}: not an IDX file of unsigned bytes (it starts with {data[:4].hex() or 'nothing'})"
         )
-    dimensions = data[3]
-    shape = struct.unpack(f">{dimensions}i", data[4 : 4 + 4 * dimensions])
-    values = np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions)
-    if values.size != int(np.prod(shape)):
+    start = 4 + 4 * data[3]
+    shape = struct.unpack_from(f">{data[3]}I", data, 4) if len(data) >= start else ()
+    values = np.frombuffer(data[start:], np.uint8)
+    if not shape or values.size != math.prod(shape):
         raise GraftworkError(
             f"{path}: holds {values.size} values and its head promises {list(shape)}; fetch it again"
         )
@@ -69,35 +73,14 @@ def cifar_images(folder: Path, part: str) -> Loaded:
     """Read CIFAR-10's Python batches, in ``folder`` or in ``folder/cifar-10-batches-py``."""
     inner = folder / "cifar-10-batches-py"
     base = inner if inner.is_dir() else folder
-    pixels, labels = [], []
+    pixels: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
     for name in _CIFAR_FILES[part]:
-        with _found(base, name).open("rb") as file:
-            batch = _ArraysOnly(file, encoding="bytes").load()
-        pixels.append(np.asarray(batch[b"data"], dtype=np.uint8))
-        labels.extend(batch[b"labels"])
+        batch, of_batch = read_cifar_batch(_found(base, name))
+        pixels.append(batch)
+        labels.extend(of_batch)
     features = np.concatenate(pixels).reshape(-1, 3, 32, 32).astype(np.float32) / np.float32(255)
     return features, np.array(labels, dtype=np.int64), 10
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickles arrays and plain data, and nothing that could run code."""
-
-    _allowed = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._allowed:
-            raise GraftworkError(
-                f"a CIFAR-10 batch must hold arrays only, and this one names {module}.{name}"
-            )
-        return super().find_class(module, name)
 
 
 def folder_images(folder: Path, part: str) -> Loaded:
