@@ -409,12 +409,29 @@ def test_a_checkpoint_of_another_model_or_optimizer_is_refused_by_name(tmp_path)
     assert "'1.weight' is there and not in the model" in into(nn.Sequential(nn.Linear(3, 4)))
     assert "torch.bfloat16" in into(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).bfloat16())
     same = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    assert "optimizer state of '1.weight'" in into(same, parameters=lambda model: model[0].parameters())
-    groups = into(
-        nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)),
-        parameters=lambda model: [{"params": list(part.parameters())} for part in model],
-    )
-    assert "other groups of parameters" in groups
+    fewer = into(same, parameters=lambda model: model[0].parameters())
+    assert "'1.weight' is a weight that this one does not train" in fewer
+
+
+def test_parameters_may_be_grouped_anew_unless_training_made_their_groups_different(tmp_path):
+    def model():
+        return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+    def in_two(model):
+        return [{"params": list(part.parameters()), "weight_decay": 0.1 * i} for i, part in enumerate(model)]
+
+    trained = Trained(one := model(), LateState(in_two(one)))
+    state = TrainingState(trained)
+    for _ in range(4):
+        trained.step()
+    path = Checkpoints(tmp_path).save(4, state)
+    other = Trained(two := model(), LateState(two.parameters()))
+    TrainingState(other).restore(open_checkpoint(path))
+    assert other.optimizer.param_groups[0]["seen"] == 4
+    trained.optimizer.param_groups[1]["seen"] = 9
+    path = Checkpoints(tmp_path).save(5, state)
+    with pytest.raises(GraftworkError, match="option 'seen' training made different"):
+        TrainingState(other).restore(open_checkpoint(path))
 
 
 def test_an_optimizer_that_does_not_take_its_state_up_is_refused_by_name(tmp_path):

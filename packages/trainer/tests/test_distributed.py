@@ -29,7 +29,7 @@ def test_two_ranks_train_like_one(command, alone, saved_bits, tmp_path, parallel
     assert result.returncode == 0, result.stderr
     first = saved_bits(alone)
     second = saved_bits(tmp_path / parallel)
-    names = [name for name in first if ".random." not in name]
+    names = [name for name in first if ".processes." not in name]
     assert len(names) > 10
     for name in names:
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
@@ -199,3 +199,18 @@ def test_an_evaluation_that_fails_on_one_rank_ends_all_with_its_reason(command, 
     result = command("train", "--no-report", "toy.toml", "--out", "run", *settings, launcher=TORCHRUN)
     assert result.returncode != 0
     assert "the evaluation failed on rank 1: ValueError: this rank has no luck" in result.stderr
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_layer_that_gets_no_gradient_is_named_under_ddp_and_trains_sharded(command, tmp_path, parallel):
+    settings = ["--set", f"trainer.parallel={parallel}", "--set", "task.unused_layer=true"]
+    result = command("train", "--no-report", "toy.toml", "--out", "run", *settings, launcher=TORCHRUN)
+    if parallel == "ddp":
+        assert result.returncode != 0
+        assert "layer 'spare' takes no part in the loss" in result.stderr
+        assert "Expected to have finished reduction" not in result.stderr
+    else:
+        assert result.returncode == 0, result.stderr
+        more = ["--resume", "run", "--set", "trainer.steps=14"]
+        assert command("train", "--no-report", *more, launcher=TORCHRUN).returncode == 0
+        assert command("train", "--no-report", *more, "--set", "trainer.steps=16").returncode == 0

@@ -94,25 +94,6 @@ def test_a_termination_request_saves_and_says_how_to_continue(
     assert_same_bits(tmp_path / "whole", tmp_path / "asked")
 
 
-def test_an_interrupted_comparison_goes_on_where_it_stopped(command, launch, read_lines, tmp_path):
-    over = ["compare", "toy.toml", "--over", "optimizer.lr=0.01,0.02", "--out", "both"]
-    process = launch(*over, "--set", "task.pause_seconds=0.3", "--set", "trainer.log_every=1")
-    first = tmp_path / "both" / "lr-0.01-seed0"
-    deadline = time.monotonic() + 60
-    while not (first / "metrics.jsonl").exists() or not read_lines(first):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "lr-0.01-seed0: interrupted; the same command with `--out both` goes on" in stderr
-    assert json.loads((first / "result.json").read_text())["status"] == "interrupted"
-    assert list((first / "checkpoints").glob("step-??????"))
-    again = command(*over, "--set", "task.pause_seconds=0.3", "--set", "trainer.log_every=1")
-    assert again.returncode == 0, again.stderr
-    assert read_lines(first)[-1]["step"] == 12
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 600 KiB."""

@@ -46,6 +46,8 @@ class Regression:
         ends_after: int = 0,
         validation_loss_rises: bool = False,
         offset_at_root: bool = False,
+        unused_layer: bool = False,
+        rows: str = "without end",
     ) -> None:
         self.batch_size = batch_size
         self.dropout = dropout
@@ -58,13 +60,15 @@ class Regression:
         self.ends_after = ends_after
         self.validation_loss_rises = validation_loss_rises
         self.offset_at_root = offset_at_root
+        self.unused_layer = unused_layer
+        self.rows = rows
         self.evaluations = 0
 
     def count(self, batch):
         return len(batch["inputs"])
 
     def facts(self):
-        return {"rows": "without end"}
+        return {"rows": self.rows}
 
     def build_model(self):
         blocks = nn.ModuleList([nn.Linear(4, 16), nn.Linear(16, 3)])
@@ -72,6 +76,8 @@ class Regression:
         model.blocks = blocks
         model.dropout = nn.Dropout(self.dropout)
         model.forward = lambda x: blocks[1](model.dropout(torch.tanh(blocks[0](x))))
+        if self.unused_layer:
+            model.spare = nn.Linear(3, 3)
         if self.offset_at_root:
             # A parameter of no block, as embeddings are.
             model.offset = nn.Parameter(torch.zeros(4))

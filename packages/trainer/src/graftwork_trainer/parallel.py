@@ -13,13 +13,17 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch._C._distributed_c10d import PrefixStore, Store
 
+from graftwork import GraftworkError, Interrupted
 from graftwork_trainer.device import Device, choose_device
+from graftwork_trainer.roll_call import RollCall, connected_store, lost_ranks_named
 
 Parallel = Literal["auto", "ddp", "fsdp"]
 
@@ -30,16 +34,48 @@ def launched_by_torchrun() -> bool:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """Join the process group that ``torchrun`` describes; do nothing in a single process."""
+def process_group(timeout_seconds: float) -> Iterator[RollCall | None]:
+    """Join the process group that ``torchrun`` describes; do nothing in a single process.
+
+    Args:
+        timeout_seconds: of every exchange, and of coming together.
+
+    Yields:
+        What tells which processes still answer; None in a single process.
+
+    Raises:
+        LostRanksError: an exchange failed; the message names who does not answer.
+    """
     if not launched_by_torchrun() or dist.is_initialized():
-        yield
+        yield None
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = connected_store(timeout_seconds)
+    roll_call = RollCall(store, rank, size, timeout_seconds)
+    try:
+        with lost_ranks_named(roll_call), _joined(store, rank, size, timeout_seconds):
+            try:
+                yield roll_call
+            except Interrupted:  # all of them are, at the same step
+                dist.barrier()
+                raise
+            # A rank that left early would take the store along that the others still talk to.
+            dist.barrier()
+    finally:
+        roll_call.close()
+
+
+@contextmanager
+def _joined(store: Store, rank: int, size: int, timeout_seconds: float) -> Iterator[None]:
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        store=PrefixStore("process-group", store),
+        rank=rank,
+        world_size=size,
+        timeout=timedelta(seconds=timeout_seconds),
+    )
     try:
         yield
-        # A rank that left early would take the store along that the others still talk to.
-        dist.barrier()
     finally:
         # A DDP wrapper in a reference cycle keeps the backend's threads alive into the interpreter's
         # shutdown, where one that asks for the interpreter's lock aborts the process.
@@ -152,6 +188,22 @@ def forget_gathered(model: nn.Module) -> None:
 def unwrapped(model: nn.Module) -> nn.Module:
     """The task's own model inside a DDP wrapper."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def refuse_without_gradient(model: nn.Module) -> None:
+    """Refuse, under DDP, weights that a backward pass left out: the next forward pass would fail for them.
+
+    Raises:
+        GraftworkError: there are such; the message names their layer.
+    """
+    left_out = [name for name, p in unwrapped(model).named_parameters() if p.requires_grad and p.grad is None]
+    if left_out:
+        layers = dict.fromkeys(name.rpartition(".")[0] or name for name in left_out)
+        raise GraftworkError(
+            f"layer {next(iter(layers))!r} takes no part in the loss: {len(left_out)} trained tensors "
+            "have no gradient, and DDP waits for all; freeze them (requires_grad_(False)), leave the layer out, or "
+            "choose trainer.parallel = 'fsdp' or one process, which train without"
+        )
 
 
 @contextmanager

@@ -25,7 +25,13 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 from graftwork import GraftworkError, Task
 from graftwork_trainer.evaluation import modules_in_evaluation_mode
 from graftwork_trainer.options import GradientOptions
-from graftwork_trainer.parallel import World, forget_gathered, gradient_sync, unwrapped
+from graftwork_trainer.parallel import (
+    World,
+    forget_gathered,
+    gradient_sync,
+    refuse_without_gradient,
+    unwrapped,
+)
 from graftwork_trainer.procedure import StepOutcome
 from graftwork_trainer.random_state import RandomState
 from graftwork_trainer.timing import Stopwatch
@@ -94,6 +100,8 @@ class StepRule:
                         loss, metrics = self.task.loss(self.model, batch)
                     (loss / count).backward()
                 total += loss.detach() / count
+        if self.world.strategy == "ddp":
+            refuse_without_gradient(self.model)
         if self.options.clip_norm is not None:
             norm = clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
         else:

@@ -94,8 +94,8 @@ def test_labels_that_became_equal_are_numbered(labels):
     "values",
     [
         (1, True),
-        (1, 1.0),
         ("1", 1),
+        (0.5, "0.5"),
         ("true", True),
         ([1], [True]),
         ({}, {"a": 1}),
@@ -107,6 +107,10 @@ def test_labels_that_became_equal_are_numbered(labels):
 def test_values_that_are_equal_to_python_or_read_the_same_are_two_variants(labels, values):
     found = labels(*(optimizer(value=value) for value in values))
     assert len(set(found)) == 2
+
+
+def test_a_whole_number_and_a_float_of_one_value_are_the_same(labels):
+    assert labels(optimizer(momentum=0), optimizer(momentum=0.0)) == ["gwt-adamw"]
 
 
 def test_nan_is_the_same_as_nan(write_run):

@@ -100,8 +100,11 @@ def restore_optimizer(
     encoded = checkpoint.index.values["optimizer"]
     trained = _trained(optimizer)
     numbers = {_name_in(names, parameter): number for number, parameter in enumerate(trained)}
-    if foreign := next((name for name in encoded["state"] if name not in numbers), None):
-        raise GraftworkError(f"holds optimizer state of {foreign!r}, which this optimizer does not train")
+    saved_group = {name: group for group in encoded["groups"].values() for name in group["parameters"]}
+    for name in [*saved_group, *numbers]:
+        if name not in numbers or name not in saved_group:
+            trains = "does not train" if name in saved_group else "trains, and which was not trained"
+            raise GraftworkError(f"is of another optimizer: {name!r} is a weight that this one {trains}")
     states = {
         numbers[name]: _decode_entry(
             entry, trained[numbers[name]], optimizer.state.get(trained[numbers[name]], {}), checkpoint
@@ -116,24 +119,43 @@ def restore_optimizer(
             groups.append(own)
             continue
         members = [_name_in(names, parameter) for parameter in group["params"]]
-        saved = encoded["groups"].get(members[0])
-        if saved is None or saved["parameters"] != members:
-            raise GraftworkError(
-                f"holds other groups of parameters than this optimizer: that of {members[0]!r} has "
-                f"{len(members)} here and {0 if saved is None else len(saved['parameters'])} there"
-            )
-        kept = {
-            key: checkpoint.decoded(value)
-            for key, value in saved["options"].items()
-            if key not in _RATES and built_with[members[0]].get(key) == saved["built_with"].get(key)
-        }
-        groups.append({**own, **kept, "params": own["params"]})
+        kept = _kept_options(built_with[members[0]], {name: saved_group[name] for name in members})
+        groups.append({**own, **{key: checkpoint.decoded(value) for key, value in kept.items()}})
     states |= rest["state"]
     try:
         optimizer.load_state_dict({"state": states, "param_groups": groups, **rest["further"]})
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise GraftworkError(f"holds optimizer state that does not fit: {_first_line(error)}") from error
     _see_it_taken_up(optimizer, states, groups, list(numbers))
+
+
+def _kept_options(
+    built_with: Mapping[str, Encoded], saved: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Encoded]:
+    """What training made of a group's options, and what the recipe has not changed since.
+
+    Args:
+        built_with: the group's options now, as the recipe has them.
+        saved: the group that each of its parameters was in; a recipe that begins to decay weights, or ends
+            to, groups them anew.
+
+    Raises:
+        GraftworkError: its parameters were in groups of which training had made different things.
+    """
+    groups = list({id(group): group for group in saved.values()}.values())
+    kept = {}
+    for key in dict.fromkeys(key for group in groups for key in group["options"] if key not in _RATES):
+        now = [group["options"].get(key) for group in groups]
+        before = [group["built_with"].get(key) for group in groups]
+        if all(option == now[0] for option in now) and all(option == before[0] for option in before):
+            if built_with.get(key) == before[0]:
+                kept[key] = now[0]
+        elif now != before:
+            raise GraftworkError(
+                f"holds groups of parameters whose option {key!r} training made different, and this "
+                f"optimizer has {next(iter(saved))!r} and others in one group"
+            )
+    return kept
 
 
 def _encode_entry(entry: Any, name: str, parameter: Tensor, tensors: dict[str, Tensor]) -> Encoded:
@@ -302,8 +324,8 @@ def _name_in(names: Mapping[int, str], parameter: Tensor) -> str:
         return names[id(parameter)]
     except KeyError:
         raise GraftworkError(
-            f"the optimizer trains a parameter of shape {tuple(parameter.shape)} that is none of the model's: no "
-            "checkpoint would hold it; make it one of the model that the task builds"
+            f"the optimizer trains a parameter of shape {tuple(parameter.shape)} that is not the model's: "
+            "no checkpoint would hold it; make it one of the model that the task builds"
         ) from None
 
 
