@@ -201,8 +201,8 @@ def refuse_without_gradient(model: nn.Module) -> None:
         layers = dict.fromkeys(name.rpartition(".")[0] or name for name in left_out)
         raise GraftworkError(
             f"layer {next(iter(layers))!r} takes no part in the loss: {len(left_out)} trained tensors "
-            "have no gradient, and DDP waits for all; freeze them (requires_grad_(False)), leave the layer out, or "
-            "choose trainer.parallel = 'fsdp' or one process, which train without"
+            "have no gradient, and DDP waits for all; freeze them (requires_grad_(False)), leave the layer "
+            "out, or choose trainer.parallel = 'fsdp' or one process, which train without"
         )
 
 
