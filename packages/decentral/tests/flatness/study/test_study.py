@@ -140,7 +140,7 @@ def test_from_a_common_minimum_only_centralized_stays_without_noise(
     climbed = {method: row["risk_over_start_agents"] for method, row in rows.items()}
     assert climbed["centralized"] == pytest.approx(0, abs=1e-7)
     assert 1e-4 < climbed["diffusion"] < climbed["consensus"]
-    assert (tmp_path / "starts" / "seed-0.pt").exists()
+    assert (tmp_path / "starts" / "seed-0.safetensors").exists()
 
 
 def test_what_diverges_is_a_row_and_the_study_goes_on(make_study: MakeStudy, tmp_path: Path) -> None:

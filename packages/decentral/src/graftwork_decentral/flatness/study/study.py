@@ -28,6 +28,7 @@ from graftwork_decentral.flatness.study.cells import (
 from graftwork_decentral.flatness.study.data import MeasuringData
 from graftwork_decentral.flatness.study.measures import MEASURES, Effort, Measure, Measurement
 from graftwork_decentral.flatness.study.rows import Row, RowStore
+from graftwork_decentral.flatness.study.starts import read_start, write_start
 from graftwork_decentral.flatness.study.training import agents_at, train
 
 _START_STREAM = 1_000_000
@@ -167,8 +168,8 @@ class FlatnessStudy:
             The study's rows, seed by seed.
 
         Raises:
-            GraftworkError: the folder holds another study's rows, or a strategy does not go with the
-                optimizer.
+            GraftworkError: the folder holds another study's rows or a damaged start, or a strategy does not
+                go with the optimizer.
         """
         store = RowStore(output, self.settings)
         threads_before = torch.get_num_threads()
@@ -221,15 +222,12 @@ class FlatnessStudy:
             model = self._task(self.start_batch_size).build_model().to(self._device)
             loss = None
             if self._starts_trained:
-                path = output / "starts" / f"seed-{seed}.pt"
+                path = output / "starts" / f"seed-{seed}.safetensors"
                 if path.exists():
-                    model.load_state_dict(torch.load(path, map_location=self._device, weights_only=True))
+                    model.load_state_dict(read_start(path, model.state_dict()))
                 else:
                     model = self._trained_start(model, seed)
-                    path.parent.mkdir(exist_ok=True)
-                    partial = path.with_suffix(".partial")
-                    torch.save(model.state_dict(), partial)
-                    partial.replace(path)
+                    write_start(path, model.state_dict())
                 loss = self._measuring().loss(model)
             self._started = seed, model, loss
         return self._started[1], self._started[2]
