@@ -8,7 +8,6 @@ import io
 import pytest
 import torch
 from torch import nn
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -143,21 +142,6 @@ def test_a_restored_run_is_the_run_that_was_not_stopped(strategy, inner, build, 
         model.load_state_dict(weights)
     other.load_state_dict(torch.load(saved, weights_only=True))
     assert other.rounds == 7
-    run(other_bank, other, 5)
-    assert torch.equal(bank.segments[0].weights, other_bank.segments[0].weights)
-
-
-@pytest.mark.parametrize("strategy", [exact_diffusion, gt_semi_atc])
-def test_distributed_checkpoint_takes_and_gives_back_everything(strategy, build, run) -> None:
-    def module(bank: AgentBank) -> nn.Module:
-        return nn.ModuleDict({f"agent-{agent}": model for agent, model in enumerate(bank.models)})
-
-    bank, optimizer = build(strategy(), momentum)
-    run(bank, optimizer, 7)
-    model_state, optimizer_state = copy.deepcopy(get_state_dict(module(bank), optimizer))
-    run(bank, optimizer, 5)
-    other_bank, other = build(strategy(), momentum)
-    set_state_dict(module(other_bank), other, model_state_dict=model_state, optim_state_dict=optimizer_state)
     run(other_bank, other, 5)
     assert torch.equal(bank.segments[0].weights, other_bank.segments[0].weights)
 

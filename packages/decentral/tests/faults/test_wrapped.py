@@ -199,7 +199,7 @@ def test_channels_are_told_apart_by_name_and_by_turn() -> None:
         communicator.mix(torch.randn(10, 4), step)
         communicator.mix(torch.randn(10, 7), step)
         communicator.exchange({"point": torch.randn(10, 2), "tracker": torch.randn(10, 3)}, step)
-    copies = communicator.state_dict()["copies"]
+    copies = communicator.state_dict()["memory"]
     assert {name: value.shape[1] for name, value in copies.items()} == {
         "point.1": 4,
         "point.2": 7,

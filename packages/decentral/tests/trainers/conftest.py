@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 
 from graftwork import build_recipe, get_registry, parse_set
 from graftwork.testing import write_plugin
+from graftwork_trainer.checkpoint import open_checkpoint
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,7 @@ class Run:
         return [line[name] for line in lines if name in line]
 
     def weights(self) -> dict[str, Tensor]:
-        from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
-
-        dcp_to_torch_save(max((self.folder / "checkpoints").glob("step-*")), self.folder / "whole.pt")
-        return torch.load(self.folder / "whole.pt", weights_only=True)["model"]
+        return open_checkpoint(max((self.folder / "checkpoints").glob("step-*"))).part("model")["model"]
 
 
 @pytest.fixture

@@ -99,13 +99,9 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
 
     @property
     def state(self) -> Any:
-        """For every parameter its inner optimizer's state and the strategy's."""
-        merged: dict[Any, Any] = {}
-        for agent, inner in enumerate(self.inners):
-            views = self._strategy_state(agent)
-            for parameter in parameters_of(inner):
-                merged[parameter] = {**inner.state.get(parameter, {}), **views[parameter]}
-        return merged
+        """What the inner optimizers hold, the very entries; the strategy's tensors are in
+        :meth:`state_dict`."""
+        return {key: entry for inner in self.inners for key, entry in inner.state.items()}
 
     @state.setter
     def state(self, value: Any) -> None:
@@ -184,7 +180,10 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         """The inner optimizers' state dicts as one, with the strategy's tensors beside each parameter's
         state."""
         return pack(
-            [inner.state_dict() for inner in self.inners],
+            {
+                agent: inner.state_dict()
+                for agent, inner in zip(self.communicator.rows, self.inners, strict=True)
+            },
             [
                 [self._strategy_state(agent)[parameter] for parameter in parameters_of(inner)]
                 for agent, inner in enumerate(self.inners)
@@ -199,7 +198,7 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
             GraftworkError: it is of another strategy, or of another number of agents or parameters.
         """
         counts = [[len(group["params"]) for group in inner.param_groups] for inner in self.inners]
-        inner_states, strategy_states = unpack(state_dict, counts)
+        inner_states, strategy_states = unpack(state_dict, self.communicator.rows, counts)
         for agent, inner in enumerate(self.inners):
             inner.load_state_dict(inner_states[agent])
             views = self._strategy_state(agent)

@@ -204,7 +204,11 @@ class Communicator(ABC):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027, as most remember nothing
-        """Take over what :meth:`state_dict` returned, on the same agents."""
+        """Take over what :meth:`state_dict` returned, on the same agents.
+
+        Raises:
+            GraftworkError: it is of other faults, or of other links.
+        """
 
     def close(self) -> None:  # noqa: B027, as some have nothing to close
         """Let go of what was opened."""

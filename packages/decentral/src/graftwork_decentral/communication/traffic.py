@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -38,3 +39,20 @@ class Traffic:
         self.rounds += 1
         self.messages += messages
         self.bytes += messages * row_bytes
+
+    def go_on_from(self, earlier: Sequence[Traffic], rounds: int) -> None:
+        """Begin with what was sent before.
+
+        Args:
+            earlier: counters whose messages are counted here from now on.
+            rounds: so far, the same in all processes.
+
+        >>> traffic = Traffic()
+        >>> traffic.go_on_from([Traffic(7, 2, 80), Traffic(7, 1, 40)], rounds=7)
+        >>> traffic.rounds, traffic.messages, traffic.bytes
+        (7, 3, 120)
+        """
+        self.rounds = rounds
+        self.messages = sum(one.messages for one in earlier)
+        self.bytes = sum(one.bytes for one in earlier)
+        self.wire_bytes = sum(one.wire_bytes for one in earlier)

@@ -79,11 +79,12 @@ class Compressed(WrappedCommunicator):
             views[channel] = copies.reshape(len(agents), *value.shape[1:])
         return views
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"copies": dict(self._copies)}
+    def remembered(self) -> dict[str, Any]:
+        return dict(self._copies)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._copies = {channel: copies.clone() for channel, copies in state["copies"].items()}
+    def remember(self, tensors: Mapping[str, Any]) -> None:
+        # Copied: they are updated in place.
+        self._copies = {channel: copies.to(self.device, copy=True) for channel, copies in tensors.items()}
 
     def forget(self) -> None:
         self._copies = {}

@@ -93,16 +93,11 @@ class Delayed(WrappedCommunicator):
                 total.index_add_(0, here, difference * spread(weights[here, place], difference))
         return total
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"past": {channel: list(past) for channel, past in self._past.items()}, **self._below()}
+    def remembered(self) -> dict[str, Any]:
+        return {channel: list(past) for channel, past in self._past.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._past = {channel: [known.clone() for known in past] for channel, past in state["past"].items()}
-        if isinstance(self.inner, WrappedCommunicator):
-            self.inner.load_state_dict(state["inner"])
+    def remember(self, tensors: Mapping[str, Any]) -> None:
+        self._past = {channel: [known.to(self.device) for known in past] for channel, past in tensors.items()}
 
     def forget(self) -> None:
         self._past = {}
-
-    def _below(self) -> dict[str, Any]:
-        return {"inner": self.inner.state_dict()} if isinstance(self.inner, WrappedCommunicator) else {}

@@ -122,13 +122,25 @@ class WrappedCommunicator(Communicator):
     def remembers(self) -> bool:
         return True
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return what is remembered: tensors and plain numbers."""
+        return {**self._identity(), "memory": self.remembered(), "inner": self.inner.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if {name: state.get(name) for name in self._identity()} != self._identity():
+            raise GraftworkError(
+                f"{self._what} depends on what was sent before, and what was saved is of other faults or "
+                "links: go on with the [faults] and the topology that it was saved with"
+            )
+        self.remember(state["memory"])
+        self.inner.load_state_dict(state["inner"])
 
     @abstractmethod
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned, on the same agents."""
+    def remembered(self) -> dict[str, Any]:
+        """Return the tensors that are remembered, by channel."""
+
+    @abstractmethod
+    def remember(self, tensors: Mapping[str, Any]) -> None:
+        """Take over what :meth:`remembered` returned."""
 
     @abstractmethod
     def forget(self) -> None:
@@ -140,6 +152,10 @@ class WrappedCommunicator(Communicator):
             return self.plan(topology)
         known = torch.tensor([*self.rows, *self.halo(self._fixed)])
         return planned(topology, self.rows, known).to(self.device)
+
+    def _identity(self) -> dict[str, str]:
+        """What a memory is of; with another it is of no use."""
+        return {"kind": self._what, "links": self._fixed.digest}
 
     def _channels(self, payloads: Mapping[str, Tensor], step: int) -> dict[str, str]:
         if step != self._step:

@@ -89,7 +89,7 @@ class BilevelTrainer:
             }
         )
         procedure = BilevelProcedure(setup, communicator, optimizer, evaluate_agents=network.evaluate_agents)
-        run.checkpoints = AgentCheckpoints(run.checkpoints.directory, communicator, apart=False)
+        run.checkpoints = AgentCheckpoints(run.checkpoints.directory, communicator)
         try:
             drive(procedure, self.loop, run)
         finally:

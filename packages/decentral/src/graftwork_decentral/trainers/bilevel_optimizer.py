@@ -32,9 +32,6 @@ class BilevelOptimizer(torch.optim.Optimizer):
         method: of the kind ``bilevel-method``.
     """
 
-    closure = "loss"
-    """Not stepped by torch to find out what its state is like."""
-
     def __init__(
         self, setup: BilevelSetup, communicator: Communicator, settings: BilevelSettings, method: Choice
     ) -> None:
@@ -56,13 +53,11 @@ class BilevelOptimizer(torch.optim.Optimizer):
         ]
         self.module = by_agent(communicator.rows, self._variables)
         super().__init__(
+            # One for each, so that agents can be in other processes when a run is resumed.
             [
-                {
-                    "params": [variables[name] for variables in self._variables],
-                    "lr": sizes[name],
-                    "level": name,
-                }
+                {"params": [variables[name]], "lr": sizes[name], "level": name}
                 for name in self._levels
+                for variables in self._variables
             ],
             {},
         )
@@ -71,9 +66,8 @@ class BilevelOptimizer(torch.optim.Optimizer):
     def state(self) -> Any:
         """For every agent's variables of a level what the strategy and the moving average hold."""
         return {
-            parameter: tensors
-            for group in self.param_groups
-            for parameter, tensors in zip(group["params"], self._tensors(group["level"]), strict=True)
+            group["params"][0]: tensors
+            for group, tensors in zip(self.param_groups, self._tensors(), strict=True)
         }
 
     @state.setter
@@ -94,13 +88,8 @@ class BilevelOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Numbered as torch numbers parameters, group by group."""
-        state: dict[int, Any] = {}
-        groups = []
-        for group in self.param_groups:
-            numbers = list(range(len(state), len(state) + len(group["params"])))
-            groups.append({**group, "params": numbers})
-            state |= dict(zip(numbers, self._tensors(group["level"]), strict=True))
-        return {"state": state, "param_groups": groups}
+        groups = [{**group, "params": [number]} for number, group in enumerate(self.param_groups)]
+        return {"state": dict(enumerate(self._tensors())), "param_groups": groups}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -109,36 +98,38 @@ class BilevelOptimizer(torch.optim.Optimizer):
         Raises:
             GraftworkError: it is of another method, or of another number of agents in this process.
         """
-        saved_groups = state_dict["param_groups"]
-        shape = [(group["level"], len(group["params"])) for group in self.param_groups]
-        if [(group["level"], len(group["params"])) for group in saved_groups] != shape:
+        saved_groups, saved = state_dict["param_groups"], state_dict["state"]
+        levels = [group["level"] for group in self.param_groups]
+        if [group["level"] for group in saved_groups] != levels:
             raise GraftworkError(
-                f"the saved state is not of {self.method.name} with {shape[0][1]} agents in this process"
+                f"the saved state is not of {self.method.name} with {len(self._variables)} agents in this "
+                "process"
             )
-        for group, saved in zip(self.param_groups, saved_groups, strict=True):
-            group.update({name: value for name, value in saved.items() if name != "params"})
-            for tensors, key in zip(self._tensors(group["level"]), saved["params"], strict=True):
-                values = state_dict["state"][key]
-                if values.keys() != tensors.keys():
-                    raise GraftworkError(
-                        f"the saved state of the {group['level']} level is of another strategy: it holds "
-                        f"{sorted(values)} and {sorted(tensors)} is needed"
-                    )
-                self.method.steps_taken = int(values[_STEPS])
-                for name, tensor in tensors.items():
-                    if name != _STEPS:
-                        tensor.copy_(values[name])
+        for number, (group, tensors) in enumerate(zip(self.param_groups, self._tensors(), strict=True)):
+            group.update({name: value for name, value in saved_groups[number].items() if name != "params"})
+            values = saved.get(number, {})
+            if values.keys() != tensors.keys():
+                raise GraftworkError(
+                    f"the saved state of the {group['level']} level is of another strategy: it holds "
+                    f"{sorted(values) or 'nothing'} and {sorted(tensors)} is needed"
+                )
+            self.method.steps_taken = int(values[_STEPS])
+            for name, tensor in tensors.items():
+                if name != _STEPS:
+                    tensor.copy_(values[name])
 
-    def _tensors(self, level: str) -> list[dict[str, Tensor]]:
-        """For every agent here the rows that belong to a level, as views."""
-        buffers = {f"strategy.{name}": buffer for name, buffer in self._levels[level].form.state().items()}
-        if level in self.method.averages:
-            buffers["average"] = self.method.averages[level]
+    def _tensors(self) -> list[dict[str, Tensor]]:
+        """For every group what belongs to its variables, as views."""
         steps = torch.tensor(self.method.steps_taken)
-        return [
-            {**{name: buffer[row] for name, buffer in buffers.items()}, _STEPS: steps}
-            for row in range(len(self._levels[level].point))
-        ]
+        tensors: list[dict[str, Tensor]] = []
+        for name, level in self._levels.items():
+            buffers = {f"strategy.{key}": buffer for key, buffer in level.form.state().items()}
+            if name in self.method.averages:
+                buffers["average"] = self.method.averages[name]
+            for row in range(len(level.point)):
+                own = {key: buffer[row] for key, buffer in buffers.items()}
+                tensors.append({**own, _STEPS: steps})
+        return tensors
 
     def _show(self) -> None:
         """Let the parameters be the rows of the method's newest points."""

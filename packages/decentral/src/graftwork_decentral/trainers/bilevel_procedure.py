@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from graftwork_decentral.communication.communicator import Communicator
 from graftwork_decentral.trainers.agent_metrics import mean_and_worst
 from graftwork_decentral.trainers.bilevel_optimizer import BilevelOptimizer
 from graftwork_decentral.trainers.moved_once import MovedOnce
+from graftwork_decentral.trainers.network_state import network_state, restore_network
 from graftwork_trainer.procedure import Procedure, StepOutcome
 
 
@@ -45,6 +47,14 @@ class BilevelProcedure(Procedure):
         self._to_device = MovedOnce(communicator.device)
         self.unit = setup.unit
         self.units = int(setup.units_per_step)
+
+    def state(self) -> dict[str, Any]:
+        """What the network remembers."""
+        return network_state(self._communicator)
+
+    def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take it up; batches follow from the step alone."""
+        restore_network(self._communicator, states)
 
     def start(self, step: int) -> None:
         """Take up the data after so many steps."""

@@ -17,7 +17,7 @@ from graftwork_decentral.agents.optimizer import Unsuited
 from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.strategies.strategy import Lazy, Strategy
 from graftwork_decentral.trainers.agent_metrics import recorded_over_agents
-from graftwork_decentral.trainers.checkpoints import AgentCheckpoints
+from graftwork_decentral.trainers.checkpoints import AgentCheckpoints, ApartCheckpoints
 from graftwork_decentral.trainers.decentralized_procedure import DecentralizedProcedure
 from graftwork_decentral.trainers.making_agents import agents_from, local_optimizer
 from graftwork_decentral.trainers.network import Network, chosen, processes
@@ -100,9 +100,8 @@ class DecentralizedTrainer:
             self.loop, task, optimizer, evaluate_agents=network.evaluate_agents
         )
         communicator.on_membership_change.append(_records_are_kept)
-        run.checkpoints = AgentCheckpoints(
-            run.checkpoints.directory, communicator, apart=self.connects_itself
-        )
+        kind = ApartCheckpoints if self.connects_itself else AgentCheckpoints
+        run.checkpoints = kind(run.checkpoints.directory, communicator)
         try:
             drive(procedure, self.loop, run)
         finally:

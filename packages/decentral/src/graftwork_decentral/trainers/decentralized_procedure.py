@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.draws import bits
 from graftwork_decentral.trainers.agent_metrics import mean_and_worst
 from graftwork_decentral.trainers.making_agents import by_agent
+from graftwork_decentral.trainers.network_state import network_state, restore_network
 from graftwork_trainer.batches import StepBatches
 from graftwork_trainer.evaluation import evaluate, evaluation_mode
 from graftwork_trainer.options import GradientOptions
@@ -24,6 +25,7 @@ from graftwork_trainer.parallel import World
 from graftwork_trainer.procedure import Procedure, StepOutcome
 from graftwork_trainer.step_rule import StepRule
 from graftwork_trainer.task_members import directions_of, unit_of
+from graftwork_trainer.timing import state_bytes
 
 T = TypeVar("T")
 
@@ -61,16 +63,25 @@ class DecentralizedProcedure(Procedure):
             StepRule(task, model, inner, alone, options)
             for model, inner in zip(self._bank.models, optimizer.inners, strict=True)
         ]
+        self._drawn = 0
+
+    def state(self) -> dict[str, Any]:
+        """What the network remembers, and how far agents are in their streams."""
+        return {**network_state(self._communicator), "micro_batches": self._batches[0].drawn}
+
+    def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take up the network's memory and the place in the streams, whatever makes a step now."""
+        restore_network(self._communicator, states)
+        self._drawn = int(states[0]["micro_batches"])
 
     def start(self, step: int) -> None:
         """Take up the data after so many steps."""
         # One that came back goes on where the others are.
         self.position = self.optimizer.rounds = self._communicator.start(step)
         agents = self._communicator.agents
+        drawn = self._drawn + (self.position - step) * self._options.accumulate
         self._batches = [
-            StepBatches(
-                self._task, self._options, self.device, start=self.position * self._options.accumulate, rank=agent, world_size=agents
-            )
+            StepBatches(self._task, self._options, self.device, start=drawn, rank=agent, world_size=agents)
             for agent in self._rows
         ]
         self.model.train()
@@ -151,11 +162,13 @@ class DecentralizedProcedure(Procedure):
         return measured | {"living_agents": float(len(self._communicator.living))}
 
     def result(self) -> dict[str, Any]:
-        """Further facts for ``result.json``."""
+        """Further facts for ``result.json``, and the strategy's tensors among the optimizer's."""
+        corrections = [buffer for form in self.optimizer.forms for buffer in form.state().values()]
         return {
             "agents": self._communicator.agents,
             "parameters": sum(parameter.numel() for parameter in self._bank.models[0].parameters()),
             "communication": self.measurements(),
+            "optimizer_state_bytes": state_bytes(self.optimizer) + sum(b.nbytes for b in corrections),
         }
 
     def _together(self, measure: Callable[[], T], *, otherwise: Callable[[], T]) -> T:

@@ -66,6 +66,13 @@ def local_optimizer(optimizer: Choice, task: Task, model: nn.Module, steps: int)
 
 def by_agent(agents: Iterable[int], modules: Iterable[nn.Module]) -> nn.ModuleDict:
     """Return modules under the names that their agents have in checkpoints."""
-    return nn.ModuleDict(
-        {f"agent-{agent:04d}": module for agent, module in zip(agents, modules, strict=True)}
-    )
+    return nn.ModuleDict({agent_name(agent): module for agent, module in zip(agents, modules, strict=True)})
+
+
+def agent_name(agent: int) -> str:
+    """What an agent is called in checkpoints.
+
+    >>> agent_name(3)
+    'agent-0003'
+    """
+    return f"agent-{agent:04d}"
