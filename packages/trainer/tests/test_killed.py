@@ -3,8 +3,6 @@ lost."""
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 import time

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
+from torch import nn
 
+from graftwork import Task
 from graftwork.resolution import Resolved
 from graftwork_trainer.task_members import parameter_groups_of
 from graftwork_trainer.timing import state_bytes
@@ -21,8 +24,7 @@ def describe(resolved: Resolved) -> str:
     trainer = resolved.trainer()
     task = resolved.task()
     try:
-        with torch.device("meta"):
-            model = task.build_model()
+        model = model_without_memory(task)
     except (NotImplementedError, RuntimeError) as error:  # it looks at numbers, which are not there
         return "\n".join([resolved.to_toml(), *_extras(resolved), f"sizes            not known: {error}"])
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -30,14 +32,36 @@ def describe(resolved: Resolved) -> str:
     if _count(trained) < _count(model.parameters()):
         lines.append(f"trained          {_count(trained):,}")
     lines.append(f"weights          {_bytes(model.parameters()) / _MEBIBYTE:,.1f} MiB")
-    # Not every trainer has one: some have a method of their own.
-    optimizer_choice = resolved.trainer.options.get("optimizer")
-    if optimizer_choice is not None:
-        groups = parameter_groups_of(task, model)
-        optimizer = optimizer_choice.for_model(model, groups, total_steps=getattr(trainer, "steps", None))
+    optimizer = optimizer_of(resolved, trainer, task, model)
+    if optimizer is not None:
         lines += _of_optimizer(optimizer, trained)
     lines.append("not counted      activations")
     return "\n".join(lines)
+
+
+def model_without_memory(task: Task) -> nn.Module:
+    """A task's model on torch's meta device.
+
+    Raises:
+        NotImplementedError, RuntimeError: it cannot be built there, since it looks at numbers.
+    """
+    with torch.device("meta"):
+        model: nn.Module = task.build_model()
+    return model
+
+
+def optimizer_of(
+    resolved: Resolved, trainer: Any, task: Task, model: nn.Module
+) -> torch.optim.Optimizer | None:
+    """The recipe's optimizer over a model; None where the trainer has a method of its own instead."""
+    choice = resolved.trainer.options.get("optimizer")
+    if choice is None:
+        return None
+    groups = parameter_groups_of(task, model)
+    optimizer: torch.optim.Optimizer = choice.for_model(
+        model, groups, total_steps=getattr(trainer, "steps", None)
+    )
+    return optimizer
 
 
 def _extras(resolved: Resolved) -> Iterator[str]:

@@ -108,21 +108,27 @@ def value_text(value: object) -> str:
 
 
 def _identity(recipe: Mapping[str, Any]) -> str:
-    """A recipe without its seed, as text: 1, 1.0, true and "1" are different, and nan is the same as nan."""
+    """A recipe without its seed, as text."""
     sections = {**recipe}
     if isinstance(trainer := sections.get("trainer"), Mapping):
         sections["trainer"] = {key: value for key, value in trainer.items() if key != "seed"}
-    return _text(sections)
+    return canonical(sections)
 
 
-def _text(value: object) -> str:
-    """A value as TOML, tables in order of their keys."""
+def canonical(value: object) -> str:
+    """A value of a recipe as a text that is the same for equal values alone.
+
+    Other than in Python, true is not 1 and nan is nan. 1 and 1.0 are one value, as an option takes either.
+
+    >>> canonical({"b": [1.0, True], "a": "1"})
+    '{"a" = "1", "b" = [1, true]}'
+    """
     if isinstance(value, Mapping):
-        inner = (f"{dumps_value(key)} = {_text(item)}" for key, item in sorted(value.items()))
+        inner = (f"{dumps_value(key)} = {canonical(item)}" for key, item in sorted(value.items()))
         return "{" + ", ".join(inner) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_text, value)) + "]"
-    return dumps_value(value)
+        return "[" + ", ".join(map(canonical, value)) + "]"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else dumps_value(value)
 
 
 def _seed_order(run: RunRecord) -> tuple[bool, float, str]:
@@ -135,7 +141,7 @@ def _differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _text_of(table: Mapping[str, Any], key: str) -> str | None:
-    return _text(table[key]) if key in table else None
+    return canonical(table[key]) if key in table else None
 
 
 def _labels(representatives: Sequence[RunRecord]) -> list[str]:

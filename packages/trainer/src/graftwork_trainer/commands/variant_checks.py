@@ -1,0 +1,97 @@
+"""Whether every variant of a comparison can be trained, found out before the first one is.
+
+Everything that ``graftwork train --dry-run`` builds is built, and the first batch is drawn, which opens the
+data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from graftwork import GraftworkError, Task
+from graftwork.plugin_code import cause_of, plugin_code
+from graftwork.resolution import Resolved
+from graftwork.toml import dumps
+from graftwork_trainer.dry_run import model_without_memory, optimizer_of
+
+
+def check_variants(variants: Mapping[str, Sequence[Resolved]], *, processes: int) -> None:
+    """Build what each variant trains with, and draw its first batch.
+
+    Data are opened once for the variants of one task, and let go with it: the trainings will need the memory.
+
+    Args:
+        variants: by what distinguishes each, for messages; its recipes differ in their seeds alone.
+        processes: ranks that will share the data.
+
+    Raises:
+        GraftworkError: what is wrong, with the variant, unless the same is wrong with all of them.
+    """
+    by_task: dict[str, list[str]] = {}
+    for name, (recipe, *_) in variants.items():
+        tables = {str(number): choice.table for number, choice in enumerate(recipe.task.with_inner())}
+        by_task.setdefault(dumps(tables), []).append(name)
+    causes: dict[str, str] = {}
+    for names in by_task.values():
+        causes |= _check_of_one_task({name: variants[name] for name in names}, processes)
+    if causes:
+        raise GraftworkError(_told(causes, len(variants)))
+
+
+def _told(causes: Mapping[str, str], variants: int) -> str:
+    """What is wrong with variants, each cause once."""
+    by_cause: dict[str, list[str]] = {}
+    for name, cause in causes.items():
+        by_cause.setdefault(cause, []).append(name)
+    if len(by_cause) == 1 and len(causes) == variants:
+        return next(iter(by_cause))
+    lines = []
+    for cause, (first, *more) in by_cause.items():
+        lines.append(f"{first}{f' (and {len(more)} more)' if more else ''}: {cause}")
+    if len(lines) == 1:
+        return lines[0]
+    return "\n  ".join([f"{len(causes)} of {variants} variants cannot be trained", *lines])
+
+
+def _check_of_one_task(variants: Mapping[str, Sequence[Resolved]], processes: int) -> dict[str, str]:
+    """What is wrong, by variant."""
+    causes: dict[str, str] = {}
+    with _noting(causes, variants):
+        task = _opened(next(iter(variants.values()))[0], processes)
+        for name, recipes in variants.items():
+            with _noting(causes, [name]):
+                _build(task, recipes)
+    return causes
+
+
+@contextmanager
+def _noting(causes: dict[str, str], names: Iterable[str]) -> Iterator[None]:
+    """Note for some variants why they cannot be trained."""
+    try:
+        with plugin_code():
+            yield
+    except GraftworkError as error:
+        causes |= dict.fromkeys(names, str(error))
+    except OSError as error:
+        cause = f"{error.filename}: {error.strerror}" if error.filename else cause_of(error)
+        causes |= dict.fromkeys(names, cause)
+    except Exception as error:
+        causes |= dict.fromkeys(names, cause_of(error))
+
+
+def _opened(recipe: Resolved, processes: int) -> Task:
+    """The task, with its data read as far as the first batch.
+
+    Under the meta device, where models are built below, nothing could be read any more.
+    """
+    task: Task = recipe.task()
+    next(iter(task.batches("train", rank=0, world_size=processes, seed=0)))
+    return task
+
+
+def _build(task: Task, recipes: Sequence[Resolved]) -> None:
+    """Build the trainer of each seed, and model and optimizer as far as they can be without memory."""
+    trainers = [recipe.trainer() for recipe in recipes]
+    with suppress(NotImplementedError, RuntimeError):  # they look at numbers, which are not there
+        optimizer_of(recipes[0], trainers[0], task, model_without_memory(task))

@@ -1,0 +1,74 @@
+"""The runs of a comparison: each different from the others, and from what its directory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from graftwork import GraftworkError
+from graftwork_trainer.commands.comparison import Job, plan
+
+RECIPE = '[task]\nname = "regression"\n[optimizer]\nname = "sgd"\n[trainer]\nseed = 3\n'
+
+
+@pytest.fixture
+def planned(toy: None, tmp_path: Path) -> Callable[..., list[Job]]:
+    """The runs of a comparison of the toy recipe."""
+    (tmp_path / "toy.toml").write_text(RECIPE)
+
+    def build(*overs: str, seeds: int = 1) -> list[Job]:
+        return plan(str(tmp_path / "toy.toml"), overs, [], seeds=seeds, out=tmp_path / "out")
+
+    return build
+
+
+def test_every_combination_has_every_seed_from_the_recipes_on(planned):
+    jobs = planned("optimizer.name=sgd,adamw", "optimizer.lr=1,2", seeds=2)
+    assert [job.name for job in jobs][:3] == ["sgd-lr-1-seed3", "sgd-lr-1-seed4", "sgd-lr-2-seed3"]
+    assert len({job.directory for job in jobs}) == 8
+    assert [job.resolved.sections["trainer"]["seed"] for job in jobs] == [3, 4] * 4
+
+
+@pytest.mark.parametrize(
+    ("overs", "sentence"),
+    [
+        (
+            ["optimizer.lr=1e-3,0.001"],
+            "--over optimizer.lr=0.001 is the same as --over optimizer.lr=1e-3, with",
+        ),
+        (["optimizer.lr=1,1"], "--over optimizer.lr=1 is given twice, with seed 3: give each value once"),
+        (["trainer.seed=0,1"], "--over trainer.seed=1 is the same as --over trainer.seed=0, with seed 1"),
+        (["optimizer.lr=1", "optimizer.lr=2"], "--over optimizer.lr is given 2 times"),
+    ],
+)
+def test_a_run_is_planned_once(planned, overs, sentence):
+    with pytest.raises(GraftworkError, match=sentence):
+        planned(*overs, seeds=2)
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (b"[optimizer]\nlr = 2.0\n", r"another recipe \(optimizer.lr = 2.0 there, 1.0 here\)"),
+        (b"", "lr-1-seed3 was trained there with another recipe"),
+        (b"\xff", "lr-1-seed3/recipe.toml: is damaged"),
+    ],
+)
+def test_a_directory_of_another_run_is_left_alone(planned, found, sentence):
+    (job,) = planned("optimizer.lr=1")
+    job.directory.mkdir(parents=True)
+    (job.directory / "recipe.toml").write_bytes(found)
+    with pytest.raises(GraftworkError, match=sentence):
+        planned("optimizer.lr=1")
+
+
+def test_what_was_begun_is_gone_on_with(planned):
+    (job,) = planned("optimizer.lr=1")
+    assert not job.begun
+    job.directory.mkdir(parents=True)
+    (job.directory / "recipe.toml").write_text(job.resolved.to_toml())
+    (again,) = planned("optimizer.lr=1")
+    assert again.begun
+    assert not again.finished
