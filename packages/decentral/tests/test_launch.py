@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHILD = """
 import os, signal, sys, time
 rank, folder = os.environ["RANK"], sys.argv[1]
@@ -57,3 +59,11 @@ def test_mistakes_on_the_command_line_are_answered_at_once() -> None:
     assert result.returncode == 2
     assert "--processes must be at least 1, got 0" in result.stderr
     assert "nothing to start" in launched("--processes", "2", child=()).stderr
+
+
+def test_what_lies_in_the_current_folder_is_not_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit('executed')")
+    monkeypatch.chdir(tmp_path)
+    assert launched("--processes", "1", child=("-P", "-c", "")).returncode == 0

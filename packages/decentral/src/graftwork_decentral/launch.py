@@ -20,6 +20,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from graftwork.current_folder import leave_out_of_dash_m
+
 _PAUSE = 0.05
 _GRACE_SECONDS = 10.0
 
@@ -170,4 +172,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    leave_out_of_dash_m()
     sys.exit(main())
