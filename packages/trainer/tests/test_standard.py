@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from graftwork import GraftworkError, Run
+from graftwork import GraftworkError, Interrupted, Run
 
 
 def weights(trained):

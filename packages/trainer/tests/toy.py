@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils.data import DataLoader, RandomSampler
 
 from graftwork import Component, Finding, Kind, hookimpl
 
@@ -177,6 +178,19 @@ class Restarting(Regression):
 
     def batches(self, split, *, rank, world_size, seed):
         return Stream(self)
+
+
+class Loader(Regression):
+    """Its batches come from torch's own DataLoader, shuffled as torch does it."""
+
+    def __init__(self) -> None:
+        super().__init__(dropout=0.0)
+
+    def batches(self, split, *, rank, world_size, seed):
+        inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+        data = [{"inputs": row, "targets": torch.sin(row[:3])} for row in inputs]
+        endless = RandomSampler(data, replacement=True, num_samples=10**6)
+        return DataLoader(data, batch_size=8, sampler=endless)
 
 
 class Drawing(Regression):
@@ -396,6 +410,7 @@ def graftwork_components():
     yield Component(Kind.TASK, "regression", f"{here}:Regression", "for tests")
     yield Component(Kind.TASK, "rows", f"{here}:Rows", "evaluated by rows")
     yield Component(Kind.TASK, "restarting", f"{here}:Restarting", "skips by another stream")
+    yield Component(Kind.TASK, "loader", f"{here}:Loader", "batches of a DataLoader")
     yield Component(Kind.TASK, "drawing", f"{here}:Drawing", "draws when it is evaluated")
     yield Component(Kind.OPTIMIZER, "lbfgs", "torch.optim:LBFGS", "wants a closure")
     yield Component(Kind.TASK, "watching", f"{here}:Watching", "notes its mode")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader, SequentialSampler
 
 from graftwork import GraftworkError, Task
 from graftwork_trainer.device import move
@@ -42,6 +43,8 @@ class StepBatches:
         self._stream = _skipped(stream, start)
         self.drawn = start
         self.units = 0
+        self.inexact = _inexact(stream)
+        """Why a resumed run would meet other batches; None where it meets the same."""
 
     def next_step(self) -> list[Any]:
         """The micro-batches of the next step; ``units`` says how much is in them.
@@ -58,6 +61,12 @@ class StepBatches:
         count: Callable[[Any], int] = getattr(self._task, "count", lambda batch: 1)
         self.units = sum(map(count, drawn))
         return [move(batch, self._device) for batch in drawn]
+
+
+def _inexact(stream: Iterable[Any]) -> str | None:
+    if isinstance(stream, DataLoader) and not isinstance(stream.sampler, SequentialSampler):
+        return "its batches come from a shuffling DataLoader, whose order does not follow from trainer.seed"
+    return None
 
 
 def _skipped(stream: Iterable[Any], count: int) -> Iterator[Any]:

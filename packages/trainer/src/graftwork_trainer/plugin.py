@@ -20,7 +20,7 @@ def graftwork_components() -> Iterator[Component]:
 
 @hookimpl
 def graftwork_commands() -> Iterator[Command]:
-    """``train``, ``compare``, ``report`` and ``reproduce``."""
+    """``train``, ``compare``, ``report``, ``verify`` and ``reproduce``."""
     yield Command("train", "train a recipe", "graftwork_trainer.commands.train:TrainCommand")
     yield Command(
         "compare",
@@ -29,6 +29,11 @@ def graftwork_commands() -> Iterator[Command]:
     )
     yield Command(
         "report", "write the report of runs again", "graftwork_trainer.commands.report:ReportCommand"
+    )
+    yield Command(
+        "verify",
+        "check every byte of runs, and whether they resume exactly",
+        "graftwork_trainer.commands.verify:VerifyCommand",
     )
     yield Command(
         "reproduce",

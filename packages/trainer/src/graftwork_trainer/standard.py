@@ -156,7 +156,7 @@ class StandardProcedure(Procedure):
 
     def state(self) -> dict[str, Any]:
         """How far it is in its stream."""
-        return {"micro_batches": self._batches.drawn}
+        return {"micro_batches": self._batches.drawn, "inexact": self._batches.inexact}
 
     def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Find the place in the stream again, whatever makes a step now."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch.distributed as dist
 
 from graftwork import GraftworkError
+from graftwork_trainer.causes import cause_of
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -39,7 +40,7 @@ def together(action: Callable[[], Any]) -> list[Any]:
     try:
         result = action()
     except OSError as error:
-        problem = reason(error)
+        problem = cause_of(error)
     except GraftworkError as error:
         problem = str(error)
     outcomes = gathered((problem, result))
@@ -50,9 +51,3 @@ def together(action: Callable[[], Any]) -> list[Any]:
         named = [text if alone else f"rank {rank}: {text}" for rank, text in problems.items()]
         raise GraftworkError("; ".join(dict.fromkeys(named)))
     return [outcome[1] for outcome in outcomes]
-
-
-def reason(error: OSError) -> str:
-    """What the system says, with the file that it says it of."""
-    told = error.strerror or str(error)
-    return f"{error.filename}: {told}" if error.filename else told

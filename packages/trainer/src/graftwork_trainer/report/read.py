@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 from graftwork import Direction, GraftworkError
+from graftwork_trainer.plain_json import read_json
 
 COMPLETE_STATUSES = frozenset({"finished", "stopped-early"})
 
@@ -56,6 +57,23 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """What was another when a run was resumed.
+
+    Args:
+        step: from which it went on.
+        what: the option, or the fact of the data.
+        before: its value until then.
+        after: its value since.
+    """
+
+    step: int
+    what: str
+    before: object
+    after: object
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One training run as its directory tells it.
 
@@ -68,6 +86,7 @@ class RunRecord:
         result: what the run wrote at its end, None while it has none.
         directions: which way metrics are better, by full name, the most important first; empty where the run
             does not say.
+        history: what was changed on the way.
     """
 
     path: Path
@@ -77,6 +96,7 @@ class RunRecord:
     curves: Mapping[str, Curve]
     result: Result | None
     directions: Mapping[str, Direction] = field(default_factory=dict)
+    history: Sequence[Changed] = ()
 
     @property
     def status(self) -> str:
@@ -145,14 +165,26 @@ def read_run(path: Path) -> RunRecord:
         curves=_read_curves(path / "metrics.jsonl"),
         result=_read_result(result_file) if result_file.is_file() else None,
         directions=_directions(environment.get("metric_directions"), environment_file),
+        history=_read_history(path / "history.json"),
     )
 
 
-def _read_object(file: Path) -> dict[str, Any]:
+def _read_history(file: Path) -> list[Changed]:
+    if not file.is_file():
+        return []
     try:
-        content = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise GraftworkError(f"{file}: not valid JSON: {error}") from error
+        return [
+            Changed(int(entry["step"]), str(entry["what"]), entry["before"], entry["after"])
+            for entry in read_json(file)
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise GraftworkError(
+            f"{file}: expected a list of objects with step, what, before and after: {error!r}"
+        ) from error
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    content = read_json(file)
     if not isinstance(content, dict):
         raise GraftworkError(f"{file}: expected a JSON object, found {type(content).__name__}")
     return content

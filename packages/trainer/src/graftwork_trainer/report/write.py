@@ -184,7 +184,8 @@ def _run_row(variant: Variant, run: RunRecord) -> list[page.Cell | str]:
 def _remarks(variants: Sequence[Variant], directions: Directions) -> list[str]:
     """What a reader must know before trusting a mean or an order.
 
-    Metrics whose direction is not settled, runs left out of means, and seeds that count twice.
+    Metrics whose direction is not settled, runs left out of means or changed on the way, and seeds that count
+    twice.
     """
     remarks = directions.remarks()
     for variant in variants:
@@ -196,6 +197,11 @@ def _remarks(variants: Sequence[Variant], directions: Directions) -> list[str]:
                 remarks.append(
                     f"{variant.label}, seed {run.seed}, {state} at step {run.steps}{left_out}{reason}."
                 )
+            remarks += [
+                f"{variant.label}, seed {run.seed}, went on from step {change.step} with {change.what} = "
+                f"{value_text(change.after)}, which was {value_text(change.before)} before."
+                for change in run.history
+            ]
         seeds = [str(run.seed) for run in variant.runs]
         for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
             remarks.append(

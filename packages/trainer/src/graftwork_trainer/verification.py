@@ -1,0 +1,164 @@
+"""Whether a run's files are what was written, and whether training would go on from them to the same bits."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graftwork import GraftworkError
+from graftwork_trainer.checkpoint import Opened, open_checkpoint
+from graftwork_trainer.environment import describe_environment
+from graftwork_trainer.lock import holder
+from graftwork_trainer.plain_json import read_json
+from graftwork_trainer.resuming import Identity
+
+# What another of makes other bits of the same arithmetic.
+_MACHINE = ("processor", "device", "threads")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one file or checkpoint.
+
+    Args:
+        what: its name within the run.
+        told: in words.
+        whole: whether it is as it should be.
+    """
+
+    what: str
+    told: str
+    whole: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.told}"
+
+
+def verify_run(run: Path) -> Iterator[Finding]:
+    """Look at every file of a run, the checkpoints oldest first.
+
+    Args:
+        run: its directory.
+
+    Raises:
+        GraftworkError: it is no run.
+    """
+    if not (run / "recipe.toml").is_file():
+        found = "it has no recipe.toml" if run.is_dir() else "there is no such directory"
+        raise GraftworkError(f"{run} is no run: {found}")
+    if (now := holder(run)) is not None:
+        yield Finding("lock", f"held by {now}; what follows may be out of date")
+    yield from map(_read, _plain_files(run))
+    newest = None
+    checkpoints = sorted((run / "checkpoints").glob("**/step-*"), key=lambda path: path.name)
+    for path in checkpoints:
+        if path.suffix == ".partial":
+            yield Finding(_name(run, path), "left by a process that was killed; the next one removes it")
+            continue
+        try:
+            newest = open_checkpoint(path)
+            yield _checkpoint(_name(run, path), newest)
+        except GraftworkError as error:
+            newest = None
+            yield Finding(_name(run, path), str(error).removeprefix(f"checkpoint {path}: "), whole=False)
+    yield _resumption(run, newest, any_there=bool(checkpoints))
+
+
+def _plain_files(run: Path) -> list[Path]:
+    names = ("recipe.toml", "environment.json", "metrics.jsonl", "history.json", "result.json")
+    needed = names[:2]
+    return [run / name for name in names if name in needed or (run / name).exists()]
+
+
+def _read(path: Path) -> Finding:
+    try:
+        if path.suffix == ".toml":
+            tomllib.loads(path.read_text("utf-8"))
+        elif path.suffix == ".jsonl":
+            lines = path.read_text("utf-8").splitlines()
+            steps = [json.loads(line)["step"] for line in lines]
+            return Finding(path.name, f"{len(lines)} records, to step {max(steps, default=0)}")
+        else:
+            content = read_json(path)
+            if path.name == "result.json":
+                return Finding(path.name, f"{content['status']}, {content.get('steps', 'no')} steps")
+    except OSError as error:
+        return Finding(path.name, f"cannot be read: {error.strerror}", whole=False)
+    except (ValueError, KeyError, TypeError, RecursionError, GraftworkError) as error:
+        return Finding(path.name, f"damaged: {type(error).__name__}: {error}".splitlines()[0], whole=False)
+    return Finding(path.name, "read")
+
+
+def _checkpoint(name: str, checkpoint: Opened) -> Finding:
+    files = checkpoint.index.files
+    size = sum(facts["bytes"] for facts in files.values())
+    counted = "one file" if len(files) == 1 else f"{len(files)} files"
+    told = f"whole, {counted} of {size / 1e6:,.1f} MB as written, by SHA-256"
+    bad = next(filter(None, (_not_finite(checkpoint, weight) for weight in _trained(checkpoint))), None)
+    if bad is not None:
+        return Finding(name, f"{told}, but {bad!r} is not finite", whole=False)
+    return Finding(name, f"{told}; weights are finite")
+
+
+def _trained(checkpoint: Opened) -> list[str]:
+    groups = checkpoint.index.values["optimizer"]["groups"].values()
+    return [weight for group in groups for weight in group["parameters"]]
+
+
+def _not_finite(checkpoint: Opened, weight: str) -> str | None:
+    saved = checkpoint.index.values["model"].get(weight)
+    value = torch.as_tensor(checkpoint.decoded(saved))
+    return None if bool(torch.isfinite(value).all()) else weight
+
+
+def _resumption(run: Path, newest: Opened | None, *, any_there: bool) -> Finding:
+    if newest is None:
+        return (
+            Finding("resumes exactly", "no, because the newest checkpoint is damaged", whole=False)
+            if any_there
+            else Finding("resumes exactly", "from the beginning, because there is no checkpoint yet")
+        )
+    try:
+        reasons = list(_reasons(run, newest))
+    except (GraftworkError, OSError, ValueError) as error:
+        reasons = [str(error).splitlines()[0]]
+    where = f"from step {newest.step}, with {_counted(newest.processes)}"
+    told = f"no, because {'; '.join(reasons)}" if reasons else f"yes, {where}"
+    return Finding("resumes exactly here", told)
+
+
+def _reasons(run: Path, checkpoint: Opened) -> Iterator[str]:
+    """Why training would not go on to the same bits in this environment."""
+    environment = read_json(run / "environment.json")
+    now: Mapping[str, Any] = describe_environment()
+    for key in _MACHINE:
+        if environment.get(key) != now[key]:
+            yield f"{key} was {environment.get(key)!r} and is {now[key]!r}"
+    for package, version in environment.get("packages", {}).items():
+        if now["packages"].get(package) != version:
+            yield f"{package} was {version} and is {now['packages'].get(package, 'not here')}"
+    saved = checkpoint.part("recipe", "data")
+    recipe = tomllib.loads((run / "recipe.toml").read_text("utf-8"))
+    before = Identity(saved["recipe"], saved["data"], checkpoint.processes)
+    for change in before.changes_to(Identity(recipe, environment.get("data", {}), checkpoint.processes)):
+        yield str(change)
+    if now["device"] != "cpu" and not recipe.get("trainer", {}).get("deterministic", True):
+        yield "trainer.deterministic is off"
+    for process in checkpoint.index.values["processes"].values():
+        if (reason := process["procedure"].get("inexact")) is not None:
+            yield str(reason)
+            return
+
+
+def _counted(processes: int) -> str:
+    return "one process" if processes == 1 else f"{processes} processes"
+
+
+def _name(run: Path, path: Path) -> str:
+    return str(path.relative_to(run))
