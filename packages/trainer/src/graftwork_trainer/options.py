@@ -30,6 +30,8 @@ class LoopOptions:
         patience: evaluations without a better validation loss before training stops; none for no early stop.
         checkpoint_every: steps between checkpoints; 0 for one at the end alone.
         keep_checkpoints: how many checkpoints stay.
+        timeout_seconds: after how long a process that does not answer ends the others; longer than any step,
+            evaluation or checkpoint takes.
 
     Raises:
         ValueError: an option is out of its range.
@@ -47,6 +49,7 @@ class LoopOptions:
     patience: int | None = None
     checkpoint_every: int = 100
     keep_checkpoints: int = 2
+    timeout_seconds: float = 600.0
 
     def __post_init__(self) -> None:
         at_least = {
@@ -62,6 +65,8 @@ class LoopOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        if not self.timeout_seconds > 0:
+            raise ValueError(f"timeout_seconds must be above 0, got {self.timeout_seconds}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be in 0..2**63 - 1, got {self.seed}")
         if self.warmup_steps > self.steps:

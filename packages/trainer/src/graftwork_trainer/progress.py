@@ -8,6 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from graftwork_trainer.streams import Expendable
+
 
 class Progress:
     """A tqdm bar over training steps.
@@ -30,6 +32,7 @@ class Progress:
             unit="step",
             dynamic_ncols=True,
             disable=not shown,
+            file=Expendable(sys.stderr),
             # A log file wants a line now and then, a person wants to see it move.
             mininterval=0.2 if interactive else 30.0,
             bar_format="{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
@@ -58,4 +61,9 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         if not self._bar.disable:
-            self._bar.write(text, file=sys.stderr)
+            self._bar.write(text, file=Expendable(sys.stderr))
+
+
+def tell(text: str) -> None:
+    """Print a line on standard error, above a progress bar where there is one."""
+    tqdm.write(f"graftwork: {text}", file=Expendable(sys.stderr))

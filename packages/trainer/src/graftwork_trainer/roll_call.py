@@ -26,7 +26,7 @@ from graftwork import GraftworkError
 T = TypeVar("T")
 
 _LOOKS_EVERY_SECONDS = 0.5
-_ANSWERS_WITHIN_SECONDS = 3.0
+_ANSWERS_WITHIN_SECONDS = 2.0
 # As gloo words it, in errors that have no type of their own.
 _TRANSPORT = (
     "Timed out waiting",
@@ -145,7 +145,7 @@ def lost_ranks_named(roll_call: RollCall | None, go_on: str = "") -> Iterator[No
         yield
     except Exception as error:
         cause = _transport_error(error)
-        if roll_call is None or cause is None or isinstance(error, LostRanksError):
+        if roll_call is None or cause is None:
             raise
         lost = roll_call.lost(cause)
         raise LostRanksError(lost.ranks, f"{lost}{go_on}") from error
@@ -177,8 +177,10 @@ def connected_store(timeout_seconds: float) -> Store:
 
 
 def _transport_error(error: BaseException | None) -> str | None:
-    """What the transport said, if it is at the bottom of an error."""
+    """What the transport said, if it is at the bottom of an error that says no more of it."""
     while error is not None:
+        if isinstance(error, GraftworkError) and type(error) is not GraftworkError:
+            return None
         words = str(error)
         known = isinstance(error, RuntimeError) and any(part in words for part in _TRANSPORT)
         if known or isinstance(error, dist.DistError):

@@ -19,7 +19,7 @@ from graftwork_trainer.streams import expendable_streams
 def directory_argument(text: str) -> Path:
     """A directory on the command line: nothing, which a variable that was not set leaves, is none."""
     if not text:
-        raise argparse.ArgumentTypeError("must name a directory, got ''; leave it out for the default")
+        raise argparse.ArgumentTypeError("must name a directory, got ''")
     return Path(text)
 
 
