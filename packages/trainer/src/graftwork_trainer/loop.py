@@ -203,7 +203,7 @@ class Loop:
         if evaluates:
             self._evaluate(progress)
         if saves or self._ended():
-            self.run.save(self._training, asdict(self.progression))
+            self.run.save(self._training, asdict(self.progression), last=last or self._ended())
         if evaluates or saves:
             self._interval.restart()
 

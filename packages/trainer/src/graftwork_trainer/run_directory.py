@@ -26,7 +26,7 @@ from typing import Any
 from graftwork.resolution import Resolved
 from graftwork_trainer.causes import cause_of
 from graftwork_trainer.checkpoint import Checkpoints, Opened, TrainingState
-from graftwork_trainer.checkpoint.ranks import rank_and_size
+from graftwork_trainer.checkpoint.ranks import RefusedError, rank_and_size
 from graftwork_trainer.claim import refuse_another_run
 from graftwork_trainer.plain_json import read_json, to_json
 from graftwork_trainer.progress import Progress, tell
@@ -105,19 +105,35 @@ class RunDirectory:
         self._started = time.perf_counter()
         return state
 
-    def save(self, training: TrainingState, progression: Mapping[str, Any]) -> Path:
+    def save(self, training: TrainingState, progression: Mapping[str, Any], *, last: bool) -> None:
         """Write a checkpoint; every rank calls it.
 
         Args:
             training: what to save.
             progression: plain data to get back from :meth:`start`; ``step`` among it.
+            last: whether no other will follow; where the system refuses one that others follow, that is told,
+                and the training goes on.
 
         Raises:
             GraftworkError: it could not be written; earlier ones are untouched.
         """
         now = self._identity()
         values = {"progression": dict(progression), "recipe": now.recipe, "data": now.data}
-        return self.checkpoints.save(progression["step"], training, values)
+        try:
+            self.checkpoints.save(progression["step"], training, values)
+        except RefusedError as error:
+            if last:
+                raise
+            self._tell(
+                "checkpoints", f"{error}; the training goes on, and tries again at the next checkpoint"
+            )
+            return
+        self._told.discard("checkpoints")
+        if self._main and not (self.directory / "recipe.toml").exists():
+            # Removed while it was trained, and with it the way to go on from the checkpoint.
+            with self._expendable("recipe.toml"):
+                self._write_text("recipe.toml", self._recipe.to_toml())
+                self._write("environment.json", self._environment)
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append metrics, named ``train/loss`` or ``validation/perplexity``, with the seconds trained so
@@ -181,11 +197,14 @@ class RunDirectory:
         try:
             yield
         except OSError as error:
-            if name not in self._told:
-                self._told.add(name)
-                tell(
-                    f"{self.directory / name} cannot be written, and the training goes on: {cause_of(error)}"
-                )
+            file = self.directory / name
+            self._tell(name, f"{file} cannot be written, and the training goes on: {cause_of(error)}")
+
+    def _tell(self, subject: str, text: str) -> None:
+        """Say something once, on rank 0."""
+        if self._main and subject not in self._told:
+            self._told.add(subject)
+            tell(text)
 
     def _identity(self, processes: int = 1) -> Identity:
         return Identity(self._recipe.sections, self._environment.get("data", {}), processes)

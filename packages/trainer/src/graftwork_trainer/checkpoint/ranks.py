@@ -11,6 +11,10 @@ from graftwork import GraftworkError
 from graftwork_trainer.causes import cause_of
 
 
+class RefusedError(GraftworkError):
+    """The system refused to read or write; the next time it may not."""
+
+
 def rank_and_size() -> tuple[int, int]:
     """This process's number and how many there are."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -34,20 +38,22 @@ def together(action: Callable[[], Any]) -> list[Any]:
         What the action returned, by rank.
 
     Raises:
+        RefusedError: the system refused it somewhere, and nothing else went wrong.
         GraftworkError: it failed somewhere; the message names the rank where there are several.
     """
-    problem, result = None, None
+    problem, result, refused = None, None, False
     try:
         result = action()
     except OSError as error:
-        problem = cause_of(error)
+        problem, refused = cause_of(error), True
     except GraftworkError as error:
         problem = str(error)
-    outcomes = gathered((problem, result))
+    outcomes = gathered((problem, result, refused))
     problems = {rank: outcome[0] for rank, outcome in enumerate(outcomes) if outcome[0] is not None}
     if problems:
         told = dict.fromkeys(problems.values())
         alone = len(outcomes) == 1 or (len(problems) == len(outcomes) and len(told) == 1)
         named = [text if alone else f"rank {rank}: {text}" for rank, text in problems.items()]
-        raise GraftworkError("; ".join(dict.fromkeys(named)))
+        kind = RefusedError if all(outcomes[rank][2] for rank in problems) else GraftworkError
+        raise kind("; ".join(dict.fromkeys(named)))
     return [outcome[1] for outcome in outcomes]

@@ -16,7 +16,7 @@ from graftwork_trainer.checkpoint.encoding import encode, merge
 from graftwork_trainer.checkpoint.geometry import Piece, is_sharded, local_piece
 from graftwork_trainer.checkpoint.index import NAME, SHARD_NAME, Index, Stored
 from graftwork_trainer.checkpoint.opened import DamagedCheckpointError, Opened, open_checkpoint
-from graftwork_trainer.checkpoint.ranks import gathered, rank_and_size, together
+from graftwork_trainer.checkpoint.ranks import RefusedError, gathered, rank_and_size, together
 from graftwork_trainer.checkpoint.shard_file import check_storable, write_shard
 from graftwork_trainer.checkpoint.training_state import TrainingState
 from graftwork_trainer.finite import first_not_finite
@@ -60,8 +60,8 @@ class Checkpoints:
                 the training's own.
 
         Raises:
-            GraftworkError: a weight is not finite, something is no data, or it could not be written (a full
-                disk); earlier checkpoints are untouched.
+            RefusedError: it could not be written (a full disk); earlier checkpoints are untouched.
+            GraftworkError: a weight is not finite, or something is no data; likewise.
         """
         final = self.directory / f"step-{step:06d}"
         partial = final.with_name(final.name + ".partial")
@@ -98,7 +98,8 @@ class Checkpoints:
         except GraftworkError as error:
             if rank == 0:
                 shutil.rmtree(partial, ignore_errors=True)
-            raise GraftworkError(f"checkpoint {final}: not written: {error}; {self.kept()}") from error
+            told = f"checkpoint {final}: not written: {error}; {self.kept()}"
+            raise (RefusedError if isinstance(error, RefusedError) else GraftworkError)(told) from error
         return final
 
     def load(self, training: TrainingState) -> Opened | None:
