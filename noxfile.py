@@ -170,6 +170,13 @@ def choices(session: nox.Session) -> None:
     pytest(session, "-m", "", "integration-tests/test_every_choice.py", name="choices")
 
 
+@nox.session(python=THIS_PYTHON, default=False, tags=["nightly"])
+def faults(session: nox.Session) -> None:
+    """Trainings that are killed, damaged, stopped and starved of disk, in the long forms."""
+    sync(session, "--all-packages", "--group", "integration")
+    pytest(session, "-m", "", "integration-tests/faults", name="faults")
+
+
 @nox.session(python=THIS_PYTHON)
 def readme(session: nox.Session) -> None:
     """Every command that README and docs show, in the very environment that README's first command makes."""

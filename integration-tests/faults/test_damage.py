@@ -1,0 +1,129 @@
+"""Every file of a run, damaged in every way: each is a sentence or does no harm, and no byte of it is run."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Commands, left_by
+
+Damage = Callable[[Path, random.Random], None]
+
+
+class Payload:
+    """Touches a file where it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.marker,)
+
+
+def flip(path: Path, draw: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    place = draw.randrange(len(data))
+    data[place] ^= 1 << draw.randrange(8)
+    path.write_bytes(data)
+
+
+def cut(path: Path, draw: random.Random) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: draw.randrange(len(data))])
+
+
+def empty(path: Path, draw: random.Random) -> None:
+    path.write_bytes(b"")
+
+
+def zeros(path: Path, draw: random.Random) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def other_text(path: Path, draw: random.Random) -> None:
+    path.write_text(
+        draw.choice(
+            [
+                "{}",
+                "[]",
+                "null",
+                "[" * 50_000,
+                '{"step": 1e999}',
+                "a = 1\n",
+                "\ud83d".encode("utf-8", "surrogatepass").decode("latin1"),
+            ]
+        )
+    )
+
+
+def removed(path: Path, draw: random.Random) -> None:
+    path.unlink()
+
+
+def a_folder(path: Path, draw: random.Random) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_circle(path: Path, draw: random.Random) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def pickled(path: Path, draw: random.Random) -> None:
+    path.write_bytes(pickle.dumps(Payload(path.parent / "owned")))
+
+
+DAMAGES = (flip, flip, flip, cut, empty, zeros, other_text, removed, a_folder, a_circle, pickled)
+NAMES = ("standard-adamw", "decentralized-compressed")
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(130, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_file_is_a_sentence_or_does_no_harm(
+    name: str, count: int, commands: Commands, whole: Callable[[str], Path], tmp_path: Path
+) -> None:
+    origin = whole(name)
+    wanted = left_by(origin)
+    draw = random.Random(f"{name} {count}")
+    files = [path.relative_to(origin) for path in origin.rglob("*") if path.is_file()]
+    files = [file for file in files if "tensorboard" not in file.parts and file.name != "lock"]
+    spoiled = list(itertools.product(files, DAMAGES))
+    draw.shuffle(spoiled)
+    for number, (file, damage) in enumerate(itertools.islice(itertools.cycle(spoiled), count)):
+        run = tmp_path / str(number)
+        shutil.copytree(origin, run)
+        damage(run / file, draw)
+        told = f"{damage.__name__} of {file}"
+        for arguments in (
+            ("verify", run),
+            ("report", run, "--out", tmp_path / "report"),
+            ("train", "--resume", run, "--no-report", "--quiet", "--set", "trainer.steps=26"),
+        ):
+            code, printed = commands.finish(*arguments)
+            assert code in (0, 1, 2), f"{told}, {arguments[0]}: {printed}"
+            assert "Traceback" not in printed, f"{told}, {arguments[0]}: {printed}"
+            if code == 2:
+                assert (
+                    len([line for line in printed.splitlines() if line.startswith("graftwork: error")]) == 1
+                )
+                assert "checkpoints" not in file.parts or str(file.name) in printed, printed
+            assert not list(run.rglob("owned")), told
+        if code == 0:  # resumed: then to the very bits that an undamaged run has
+            assert left_by(run)["checkpoint"] == "step-000026", told
+            if "checkpoints" not in file.parts:
+                reference = tmp_path / "reference"
+                if not reference.exists():
+                    shutil.copytree(origin, reference)
+                    assert (
+                        commands.finish(*(reference if part == run else part for part in arguments))[0] == 0
+                    )
+                assert left_by(run)["files"] == left_by(reference)["files"], told
+        shutil.rmtree(run)
+    assert left_by(origin) == wanted
