@@ -104,8 +104,9 @@ def _convert(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    quantised = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    source: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
+    quantised = AutoModelForCausalLM.from_pretrained(file.parent, **source, dtype=torch.float32)
     # The loaded model still counts as quantised and refuses to be saved, so its numbers move to a fresh one.
     settings = {
         key: value for key, value in quantised.config.to_dict().items() if key != "quantization_config"

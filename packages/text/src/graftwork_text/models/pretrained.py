@@ -1,7 +1,8 @@
 """Pretrained transformers: weights that plugins register by name, folders of weights, names on a model hub.
 
 A component of the kind ``weights`` returns a folder. Anything else is what transformers' ``from_pretrained``
-takes: a folder, which never needs a network, or a name on the hub.
+takes: a folder, which never needs a network, or a name on the hub. Whatever it is, weights are read from
+safetensors files alone, and no code that lies beside them is run.
 
 Raises:
     GraftworkError: there is no such model, or a part of it that the use depends on is not in its weights.
@@ -10,15 +11,15 @@ Raises:
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from graftwork import GraftworkError, Kind
 from graftwork.realdata import digest
+from graftwork_text.models.loading import explained, refuse_pickled_weights
 from graftwork_text.sources.registered import names_of, near, registered
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Precision = Literal["float32", "bfloat16"]
 
 # A file beside the weights by which sentence-transformers marks its encoders.
 _SENTENCE_ENCODER_MARK = "modules.json"
-_WEIGHTS = ("*.safetensors", "*.bin")
+_SAMPLES, _SAMPLE_BYTES = 256, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Pretrained:
         from transformers import AutoConfig
 
         with self._explained():
-            return AutoConfig.from_pretrained(self.source())
+            return AutoConfig.from_pretrained(self.source(), trust_remote_code=False)
 
     def tokenizer(self) -> Any:
         """The tokenizer, in its fast form, with a padding token.
@@ -66,7 +67,7 @@ class Pretrained:
         from transformers import AutoTokenizer
 
         with self._explained():
-            tokenizer: Any = AutoTokenizer.from_pretrained(self.source())
+            tokenizer: Any = AutoTokenizer.from_pretrained(self.source(), trust_remote_code=False)
         if getattr(tokenizer, "backend_tokenizer", None) is None:
             raise GraftworkError(f"model {self.name!r}: its tokenizer has no fast form (a tokenizer.json)")
         if tokenizer.pad_token_id is None:
@@ -105,12 +106,18 @@ class Pretrained:
         source = self.source()
         if torch.get_default_device().type == "meta":
             config, rest = transformers.AutoConfig.from_pretrained(
-                source, return_unused_kwargs=True, **settings
+                source, return_unused_kwargs=True, trust_remote_code=False, **settings
             )
             return loader.from_config(config, dtype=precision, **rest), frozenset()
         with self._explained(), _quiet():
+            refuse_pickled_weights(source)
             model, report = loader.from_pretrained(
-                source, dtype=precision, output_loading_info=True, **settings
+                source,
+                dtype=precision,
+                output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                **settings,
             )
         # Keys and values of earlier tokens are of use to generation alone.
         model.config.use_cache = False
@@ -126,15 +133,8 @@ class Pretrained:
         except TypeError:
             return self.load("AutoModel", dtype=dtype)
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise GraftworkError(
-                f"model {self.name!r}: transformers cannot load it: {reason}{_how_to_supply(self.name)}"
-            ) from error
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(f"model {self.name!r}", _how_to_supply(self.name))
 
 
 def find_pretrained(model: str) -> Pretrained:
@@ -164,17 +164,27 @@ def find_pretrained(model: str) -> Pretrained:
 
 
 def _folder_identity(folder: Path) -> dict[str, str]:
-    """Digests of what is small, names and sizes of the weights: tens of gigabytes take minutes to read."""
+    """Digests of what is small, and of samples of the weights: tens of gigabytes take minutes to read."""
     identity = {file.name: digest(file) for file in sorted(folder.glob("*.json"))}
-    weights = sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
-    sizes = "\n".join(f"{file.name} {file.stat().st_size}" for file in weights)
+    weights = sorted(folder.glob("*.safetensors"))
     return {
         "files_sha256": hashlib.sha256(
             "\n".join(f"{name} {value}" for name, value in identity.items()).encode()
         ).hexdigest(),
-        "weight_files": sizes.replace("\n", ", "),
-        "transformers": importlib.metadata.version("transformers"),
+        "weight_files": ", ".join(f"{file.name} {file.stat().st_size}" for file in weights),
+        "weight_samples_sha256": hashlib.sha256(b"".join(map(_samples, weights))).hexdigest(),
     }
+
+
+def _samples(file: Path) -> bytes:
+    """Bytes from evenly spaced places of a file: weights trained further differ in nearly all of theirs."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        found = []
+        for number in range(_SAMPLES):
+            stream.seek(size * number // _SAMPLES)
+            found.append(stream.read(_SAMPLE_BYTES))
+    return b"".join(found)
 
 
 def _how_to_supply(model: str) -> str:

@@ -187,7 +187,7 @@ def test_facts_are_plain_data(make_task: MakeTask, library: Path) -> None:
     assert facts["train_documents"] + facts["validation_documents"] == 60  # type: ignore[operator]
     assert facts["train_tokens"] == len(task.tokenized.train)
     assert facts["vocabulary"] == 320
-    assert len(str(facts["token_cache_sha256"])) == 64
+    assert len(str(facts["train_tokens_sha256"])) == 64
 
 
 def test_users_tokenizer(make_task: MakeTask, tmp_path: Path) -> None:

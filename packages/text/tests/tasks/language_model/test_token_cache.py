@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
+import json
 import os
+import pickle
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from graftwork import GraftworkError
 from graftwork_text.corpora import Corpus, Document, find_corpus
 from graftwork_text.tasks.language_model import token_cache
 from graftwork_text.tasks.language_model.splitting import split_documents
 from graftwork_text.tasks.language_model.token_cache import TokenizedCorpus, open_tokenized
-from graftwork_text.tasks.language_model.tokenization import train_tokenizer
+from graftwork_text.tasks.language_model.tokenization import reload_tokenizer, train_tokenizer
 
 OPTIONS: dict[str, Any] = {"tokenizer": None, "vocabulary_size": 320, "validation_fraction": 0.2}
 
@@ -81,13 +86,13 @@ def test_tokenizer_has_seen_training_text_only(corpus: Corpus, cache: Path, tmp_
 def test_hit_reads_no_text(corpus: Corpus, cache: Path) -> None:
     first = open_tokenized(corpus, **OPTIONS, cache=cache)
     second = open_tokenized(refusing(corpus), **OPTIONS, cache=cache)
-    assert second.digest == first.digest
+    assert second.digests == first.digests
     assert isinstance(second.train, np.memmap)
 
 
 def test_same_content_same_digest(corpus: Corpus, tmp_path: Path) -> None:
-    digests = {open_tokenized(corpus, **OPTIONS, cache=tmp_path / name).digest for name in ("a", "b")}
-    assert len(digests) == 1
+    first, second = (open_tokenized(corpus, **OPTIONS, cache=tmp_path / name).digests for name in "ab")
+    assert first == second
 
 
 @pytest.mark.parametrize("change", [{"vocabulary_size": 300}, {"validation_fraction": 0.3}])
@@ -107,7 +112,7 @@ def test_changed_text_makes_another_entry(library: Path, cache: Path) -> None:
 @pytest.mark.parametrize("name", ["train.npy", "validation_bytes.npy", "tokenizer.json", "index.json"])
 @pytest.mark.parametrize("damage", ["cut", "delete", "overwrite"])
 def test_damaged_entry_is_made_anew(corpus: Corpus, cache: Path, name: str, damage: str) -> None:
-    before = open_tokenized(corpus, **OPTIONS, cache=cache).digest
+    before = open_tokenized(corpus, **OPTIONS, cache=cache).digests
     (entry,) = entries(cache)
     content = (entry / name).read_bytes()
     (entry / name).unlink()
@@ -116,9 +121,81 @@ def test_damaged_entry_is_made_anew(corpus: Corpus, cache: Path, name: str, dama
     elif damage == "overwrite":
         (entry / name).write_bytes(content[:-8] + bytes(8))
     after = open_tokenized(corpus, **OPTIONS, cache=cache)
-    assert after.digest == before
+    assert after.digests == before
     assert entries(cache) == [entry]
     open_tokenized(refusing(corpus), **OPTIONS, cache=cache)
+
+
+class Touches:
+    """Unpickling it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self._marker}",)
+
+
+def as_object_array(touches: Touches) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([touches]), allow_pickle=True)
+    return buffer.getvalue()
+
+
+def as_torch_saves(touches: Touches) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(touches, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("pickled", [pickle.dumps, as_object_array, as_torch_saves])
+@pytest.mark.parametrize(
+    "name", ["train.npy", "validation.npy", "validation_bytes.npy", "tokenizer.json", "index.json"]
+)
+def test_a_planted_pickle_is_not_run_and_the_entry_made_anew(
+    corpus: Corpus,
+    cache: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    pickled: Callable[[Touches], bytes],
+) -> None:
+    before = open_tokenized(corpus, **OPTIONS, cache=cache)
+    (entry,) = entries(cache)
+    marker = tmp_path / "marker"
+    (entry / name).unlink()
+    (entry / name).write_bytes(pickled(Touches(marker)))
+    if name.endswith(".npy"):
+        # Whoever plants it can write its digest too.
+        index = json.loads((entry / "index.json").read_text())
+        index["files"][name] = hashlib.sha256((entry / name).read_bytes()).hexdigest()
+        (entry / "index.json").write_text(json.dumps(index))
+    after = open_tokenized(corpus, **OPTIONS, cache=cache)
+    assert not marker.exists()
+    assert f"{entry} is not as it was written; it is made anew" in caplog.text
+    assert after.digests == before.digests
+    np.testing.assert_array_equal(after.train, before.train)
+
+
+@pytest.mark.parametrize("lost", ["train.npy", "tokenizer.json"])
+def test_every_file_has_a_digest(corpus: Corpus, cache: Path, lost: str) -> None:
+    open_tokenized(corpus, **OPTIONS, cache=cache)
+    (entry,) = entries(cache)
+    index = json.loads((entry / "index.json").read_text())
+    del index["files"][lost]
+    (entry / "index.json").write_text(json.dumps(index))
+    assert token_cache._open(entry) is None
+
+
+def test_digests_are_of_what_is_said_and_not_of_how_it_is_written(corpus: Corpus, cache: Path) -> None:
+    tokenized = open_tokenized(corpus, **OPTIONS, cache=cache)
+    wide = tokenized.train.astype(">u8")
+    assert token_cache._digest_of_numbers(wide) == tokenized.digests["train_tokens"]
+    indented = cache / "indented.json"
+    indented.write_text(json.dumps(json.loads(tokenized.tokenizer_file.read_text()), indent=4))
+    again = reload_tokenizer(indented, tokenized.end_of_text)
+    assert again.digest == tokenized.digests["tokenizer"]
+    assert reload_tokenizer(indented, tokenized.end_of_text + 1).digest != again.digest
 
 
 def test_processes_at_the_same_time(library: Path, cache: Path) -> None:
@@ -128,7 +205,7 @@ def test_processes_at_the_same_time(library: Path, cache: Path) -> None:
         "from graftwork_text.tasks.language_model.token_cache import open_tokenized\n"
         "found = open_tokenized(find_corpus(sys.argv[1]), tokenizer=None, vocabulary_size=320,\n"
         "                       validation_fraction=0.2, cache=Path(sys.argv[2]))\n"
-        "print(found.digest, int(found.train.sum()))\n"
+        "print(found.digests, int(found.train.sum()))\n"
     )
     command = [sys.executable, "-c", code, str(library), str(cache)]
     processes = [
@@ -154,7 +231,7 @@ def test_loser_of_a_race_takes_the_winners_entry(
 
     monkeypatch.setattr(token_cache, "_put_in_place", late)
     lost = open_tokenized(corpus, **OPTIONS, cache=cache)
-    assert lost.digest == won[0].digest
+    assert lost.digests == won[0].digests
     assert len(entries(cache)) == 1
 
 

@@ -223,10 +223,9 @@ class LanguageModelPretraining:
             "vocabulary": tokenized.vocabulary,
             "train_tokens": len(tokenized.train),
             "validation_tokens": len(tokenized.validation),
-            "evaluated_tokens": self._evaluated_sequences * self._sequence_length,
             **tokenized.counts,
             "validation_fraction": self._validation_fraction,
-            "token_cache_sha256": tokenized.digest,
+            **{f"{name}_sha256": value for name, value in tokenized.digests.items()},
         }
 
     @cached_property

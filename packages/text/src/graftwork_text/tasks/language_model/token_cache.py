@@ -4,7 +4,7 @@ An entry is a folder named by the digest of the corpus's identity, the tokenizer
 ``train.npy`` and ``validation.npy`` (tokens, unsigned 16 or 32 bits), ``validation_bytes.npy`` (UTF-8 bytes
 that each held-out token adds), ``tokenizer.json``, and ``index.json`` with counts and the digest of every
 other file. It appears by one rename and is checked against its digests whenever it is opened; one that fails
-the check is made anew.
+the check is made anew, which is said. Nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from graftwork_text.tasks.language_model.tokenization import (
     train_tokenizer,
 )
 
-_FORMAT = "packed documents, 1"
+_FORMAT = "packed documents, 2"
 _INDEX = "index.json"
 _TRAIN, _VALIDATION, _VALIDATION_BYTES, _TOKENIZER = (
     "train.npy",
@@ -43,6 +43,7 @@ _TRAIN, _VALIDATION, _VALIDATION_BYTES, _TOKENIZER = (
     "validation_bytes.npy",
     "tokenizer.json",
 )
+_FILES = {_TRAIN, _VALIDATION, _VALIDATION_BYTES, _TOKENIZER}
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +60,8 @@ class TokenizedCorpus:
         end_of_text: the token that separates documents.
         vocabulary: one more than the largest token number.
         counts: documents, bytes and what was left out.
-        digest: SHA-256 over the digests of the files.
+        digests: SHA-256 of ``train_tokens``, ``validation_tokens`` and ``tokenizer``: of what they say, not
+            of the files, which another version of a library may write in another way.
     """
 
     train: NDArray[np.unsignedinteger]
@@ -69,7 +71,7 @@ class TokenizedCorpus:
     end_of_text: int
     vocabulary: int
     counts: Mapping[str, int]
-    digest: str
+    digests: Mapping[str, str]
 
     def tokenizer(self) -> TextTokenizer:
         """Load the tokenizer."""
@@ -111,6 +113,8 @@ def open_tokenized(
         with _one_at_a_time(entry):
             if found := _open(entry):
                 return found
+            if entry.exists():
+                _log.warning("the token cache %s is not as it was written; it is made anew", entry)
             _log.info("tokenizing %s into %s", corpus.name, entry)
             return _make(entry, corpus, tokenizer, vocabulary_size, validation_fraction)
     except OSError as error:
@@ -141,9 +145,10 @@ def _make(
         content = workshop / "content"
         content.mkdir()
         text_tokenizer.save(content / _TOKENIZER)
-        np.save(content / _TRAIN, _training_tokens(parts.train, text_tokenizer))
-        tokens, added_bytes = _validation_tokens(parts.validation, text_tokenizer)
-        np.save(content / _VALIDATION, tokens)
+        train = _training_tokens(parts.train, text_tokenizer)
+        validation, added_bytes = _validation_tokens(parts.validation, text_tokenizer)
+        np.save(content / _TRAIN, train)
+        np.save(content / _VALIDATION, validation)
         np.save(content / _VALIDATION_BYTES, added_bytes)
         index = {
             "end_of_text": text_tokenizer.end_of_text,
@@ -155,6 +160,11 @@ def _make(
                 "validation_bytes": sum(len(document.text.encode()) for document in parts.validation),
                 "duplicate_documents_left_out": parts.duplicate_documents,
                 "shared_paragraphs_cut_out": parts.shared_paragraphs,
+            },
+            "digests": {
+                "train_tokens": _digest_of_numbers(train),
+                "validation_tokens": _digest_of_numbers(validation),
+                "tokenizer": text_tokenizer.digest,
             },
             "files": {file.name: digest(file) for file in sorted(content.iterdir())},
         }
@@ -200,20 +210,33 @@ def _open(entry: Path) -> TokenizedCorpus | None:
     try:
         index = json.loads((entry / _INDEX).read_text("utf-8"))
         files: dict[str, str] = index["files"]
-        if any(digest(entry / name) != expected for name, expected in files.items()):
+        if files != {name: digest(entry / name) for name in _FILES}:
             return None
         return TokenizedCorpus(
-            train=np.load(entry / _TRAIN, mmap_mode="r"),
-            validation=np.load(entry / _VALIDATION, mmap_mode="r"),
-            validation_bytes=np.load(entry / _VALIDATION_BYTES, mmap_mode="r"),
+            train=_mapped(entry / _TRAIN),
+            validation=_mapped(entry / _VALIDATION),
+            validation_bytes=_mapped(entry / _VALIDATION_BYTES),
             tokenizer_file=entry / _TOKENIZER,
             end_of_text=int(index["end_of_text"]),
             vocabulary=int(index["vocabulary"]),
             counts={str(name): int(count) for name, count in index["counts"].items()},
-            digest=hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
+            digests={str(name): str(value) for name, value in index["digests"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _mapped(file: Path) -> NDArray[np.unsignedinteger]:
+    """Map an array of the one format that holds numbers alone; :func:`numpy.load` knows others."""
+    array: NDArray[np.unsignedinteger] = np.lib.format.open_memmap(file, mode="r")
+    if array.ndim != 1 or array.dtype.kind != "u":
+        raise ValueError(f"{file} must hold a list of unsigned numbers, got {array.dtype}{list(array.shape)}")
+    return array
+
+
+def _digest_of_numbers(array: NDArray[np.unsignedinteger]) -> str:
+    # In one width and order of bytes, whatever the file has.
+    return hashlib.sha256(array.astype("<u4").tobytes()).hexdigest()
 
 
 def _put_in_place(content: Path, entry: Path) -> None:

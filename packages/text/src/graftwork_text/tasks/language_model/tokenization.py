@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from graftwork.errors import GraftworkError
 from graftwork.realdata import digest
+from graftwork_text.models.loading import explained
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -46,6 +49,13 @@ class TextTokenizer:
     def vocabulary(self) -> int:
         """One more than the largest token number."""
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over its tokens with their numbers, and the one that separates documents."""
+        numbers = self.backend.get_vocab(with_added_tokens=True)
+        content = json.dumps([self.end_of_text, sorted(numbers.items())])
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def encode(self, texts: Iterable[str]) -> Iterator[NDArray[np.int64]]:
         """Yield the tokens of each text, [tokens], without any special one."""
@@ -166,11 +176,8 @@ def tokenizer_identity(tokenizer: Path | None, vocabulary_size: int) -> dict[str
 def _load_folder(path: Path) -> TextTokenizer:
     from transformers import AutoTokenizer
 
-    try:
-        loaded: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise GraftworkError(f"tokenizer {str(path)!r}: transformers cannot load it: {reason}") from error
+    with explained(f"tokenizer {str(path)!r}"):
+        loaded: Any = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     backend = getattr(loaded, "backend_tokenizer", None)
     if backend is None:
         raise GraftworkError(f"tokenizer {str(path)!r} has no fast form (a tokenizer.json)")
