@@ -157,6 +157,9 @@ class HyperCleaningTask(ClassificationTask):
             "clean_samples": self._clean_samples,
             "test_samples": len(self.held_out),
             "wrong_labels": int(self.corrupted.sum()),
+            "train_sha256": self.training.sha256,
+            "clean_sha256": self._images[1].sha256,
+            "test_sha256": self.held_out.sha256,
         }
 
     def bilevel(self, agents: int) -> BilevelSetup:

@@ -70,8 +70,12 @@ class ImageClassification(ClassificationTask):
         return {"model": {"name": "mlp", "hidden": 8}}
 
     @cached_property
+    def _read(self) -> tuple[Images, Images]:
+        return load_images(self._data, self._folder, self._seed)
+
+    @cached_property
     def _images(self) -> tuple[Images, Images]:
-        train, test = load_images(self._data, self._folder, self._seed)
+        train, test = self._read
         mean = train.features.mean((0, 2, 3), keepdims=True, dtype=np.float64)
         deviation = train.features.std((0, 2, 3), keepdims=True, dtype=np.float64)
         scaled = [
@@ -100,12 +104,15 @@ class ImageClassification(ClassificationTask):
 
     def facts(self) -> dict[str, str | int | float]:
         """What the data is, as plain data."""
-        train, test = self._images
+        # Of images as they were read: the last bits of a mean may be another machine's.
+        train, test = self._read
         return {
             "data": self._data,
             "train_images": len(train),
             "test_images": len(test),
             "classes": train.classes,
+            "train_sha256": train.sha256,
+            "test_sha256": test.sha256,
             "partition": self._partition if self._partition == "iid" else f"dirichlet {self._alpha:g}",
         }
 

@@ -11,6 +11,8 @@ against 84 %). Features of a pretrained model (``data = "features"``) are the ca
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +106,19 @@ class MetaLearningTask(LabelledImagesTask):
     def held_out(self) -> Images:
         """Images of the new classes."""
         return self._sets[1]
+
+    def facts(self) -> dict[str, str | int | float]:
+        """What the data is, as plain data."""
+        known, new = self._sets
+        return {
+            "data": self._data,
+            "train_images": len(known),
+            "train_classes": known.classes,
+            "new_images": len(new),
+            "new_classes": new.classes,
+            "train_sha256": known.sha256,
+            "new_sha256": new.sha256,
+        }
 
     def backbone(self) -> nn.Module:
         """Return the backbone with fresh weights from torch's global generator."""
@@ -273,9 +288,23 @@ def _from_folder(folder: Path | None) -> tuple[Images, Images]:
         path = Path(folder).expanduser() / name
         if not path.is_file():
             raise GraftworkError(f"{path}: no such file; it holds arrays features and labels")
-        with np.load(path, allow_pickle=False) as arrays:
+        sets.append(_from_archive(path))
+    return sets[0], sets[1]
+
+
+def _from_archive(path: Path) -> Images:
+    """Read one file as :func:`numpy.savez` writes it; arrays of objects, which are pickles, are refused."""
+    try:
+        arrays = np.load(path, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array")
+        with arrays:
             if not {"features", "labels"} <= set(arrays.files):
                 raise GraftworkError(f"{path}: must hold arrays features and labels, has {arrays.files}")
-            classes, labels = np.unique(arrays["labels"], return_inverse=True)
-            sets.append(Images(arrays["features"].astype(np.float32), labels.astype(np.int64), len(classes)))
-    return sets[0], sets[1]
+            features, names = arrays["features"].astype(np.float32), arrays["labels"]
+        if names.shape != features.shape[:1]:
+            raise ValueError(f"features are {list(features.shape)} and labels {list(names.shape)}")
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise GraftworkError(f"{path}: is no .npz file of numbers ({error})") from error
+    classes, labels = np.unique(names, return_inverse=True)
+    return Images(features, labels.astype(np.int64), len(classes))

@@ -6,6 +6,7 @@ a transition would have to be drawn twice from each state. The bilevel form has 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -99,7 +100,11 @@ class PolicyEvaluationTask:
 
     def facts(self) -> dict[str, str | int | float]:
         """What the chain is, as plain data."""
-        return dict(self._options)
+        # Drawn before and after the chain's transitions, whose last bits (of a sum) may be another machine's.
+        total = hashlib.sha256()
+        for drawn in (self._alone.features, self._alone.mean_reward):
+            total.update(drawn.numpy().tobytes())
+        return {**self._options, "chain_sha256": total.hexdigest()}
 
     def bilevel(self, agents: int) -> BilevelSetup:
         """Return the problem with rewards spread over agents.

@@ -190,6 +190,17 @@ def test_facts_are_plain_data(make_task: MakeTask, library: Path) -> None:
     assert len(str(facts["train_tokens_sha256"])) == 64
 
 
+def test_facts_tell_changed_text_and_another_tokenizer(make_task: MakeTask, library: Path) -> None:
+    before = make_task().facts()
+    assert make_task(vocabulary_size=300).facts()["tokenizer_sha256"] != before["tokenizer_sha256"]
+    changed = library / "text-07.txt"
+    changed.write_text(changed.read_text("utf-8").replace("the", "the gradient", 1), "utf-8")
+    after = make_task().facts()
+    assert after["corpus_sha256"] != before["corpus_sha256"]
+    parts = ("train_tokens_sha256", "validation_tokens_sha256")
+    assert any(after[part] != before[part] for part in parts)
+
+
 def test_users_tokenizer(make_task: MakeTask, tmp_path: Path) -> None:
     trained = make_task(vocabulary_size=300)
     file = tmp_path / "mine.json"
