@@ -1,0 +1,134 @@
+"""What several processes saved is gone on with by as many, by more and by fewer: the bits of one that was not
+stopped, and one count of what was sent."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from graftwork.testing import write_plugin
+from graftwork_trainer.checkpoint import open_checkpoint
+
+HERE = Path(__file__).parent
+STEPS, HALF = 6, 3
+SHORT = {
+    "trainer.device": "cpu",
+    "trainer.log_every": 1,
+    "trainer.evaluate_every": 0,
+    "trainer.schedule": "constant",
+    "trainer.timeout_seconds": 30.0,
+}
+AGENTS: dict[str, Any] = {
+    "task": {"name": "lines"},
+    "optimizer": {"name": "plain-adamw", "lr": 0.1},
+    "strategy": {"name": "gt-semi-atc"},
+    "trainer": {"name": "decentralized", "agents": 3},
+}
+BILEVEL: dict[str, Any] = {
+    "task": {"name": "policy-evaluation", "states": 20, "features": 3},
+    "topology": {"name": "ring", "lazy": True},
+    # One agent after the other: how many share a batched product changes its last bits.
+    "trainer": {"name": "bilevel", "agents": 3, "vectorize": False},
+}
+FAULTY = {
+    **AGENTS,
+    "faults": {"name": "standard", "compressor": "8-bit", "delay": 1},
+    "topology": {"name": "ring", "lazy": True},
+}
+# Processes of the first half and of the second.
+RESUMED = {
+    "decentralized": (AGENTS, [(2, 2), (2, 1), (1, 2)]),
+    "bilevel": (BILEVEL, [(2, 1), (1, 2)]),
+    "faulty": (FAULTY, [(2, 2)]),
+}
+
+
+class Processes:
+    """Trainings one after the other, their processes forked from one that has imported all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "plugins").mkdir()
+        write_plugin(folder / "plugins", "lines", (HERE / "toy_plugin.py").read_text("utf-8"))
+        self.scenarios: list[dict[str, Any]] = []
+
+    def add(
+        self, recipe: Mapping[str, Any], run: str, world: int, *, resume: bool = False, **more: Any
+    ) -> None:
+        options = {**SHORT, **more.pop("options", {})}
+        plugins = str(self.folder / "plugins")
+        self.scenarios.append(
+            {
+                "recipe": recipe,
+                "run": str(self.folder / run),
+                "world": world,
+                "resume": resume,
+                "plugins": plugins,
+                "options": options,
+                **more,
+            }
+        )
+
+    def run(self) -> tuple[list[dict[str, list[int]]], str]:
+        """The exit codes of every training, by process, and what all of them said."""
+        (self.folder / "scenarios.json").write_text(json.dumps(self.scenarios))
+        forked = HERE.parent / "communication" / "forked.py"
+        command = [sys.executable, forked, HERE / "training_job.py", self.folder / "scenarios.json"]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return [one["codes"] for one in json.loads(ran.stdout.splitlines()[-1])], ran.stderr
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs in one piece, ``NAME-whole``, and in two halves, ``NAME-2-1`` for two processes and then one."""
+    processes = Processes(tmp_path_factory.mktemp("runs"))
+    for name, (recipe, pairs) in RESUMED.items():
+        processes.add(recipe, f"{name}-whole", 1, options={"trainer.steps": STEPS})
+        for first, then in pairs:
+            run = f"{name}-{first}-{then}"
+            processes.add(recipe, run, first, options={"trainer.steps": HALF})
+            processes.add(recipe, run, then, resume=True, options={"trainer.steps": STEPS})
+    processes.add(FAULTY, "faulty-2-2", 1, resume=True, options={"trainer.steps": STEPS + 1})
+    codes, words = processes.run()
+    refused = codes.pop()
+    assert all(code == [0] for one in codes for code in one.values()), words
+    assert refused == {"0": [1]}
+    (processes.folder / "words").write_text(words)
+    return processes.folder
+
+
+def ended(run: Path) -> tuple[dict[str, Any], list[tuple[int, float, float]]]:
+    """What its newest checkpoint holds, and what had been sent at each step."""
+    opened = open_checkpoint(max((run / "checkpoints").glob("step-*")))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    sent = [
+        (one["step"], one["train/rounds"], one["train/bytes_sent"]) for one in lines if "train/rounds" in one
+    ]
+    return {
+        name: opened.tensor(name) for name in opened.index.tensors if not name.startswith("process-")
+    }, sent
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "then"),
+    [(name, *pair) for name, (_, pairs) in RESUMED.items() for pair in pairs],
+)
+def test_others_go_on_to_the_same_bits(name: str, first: int, then: int, runs: Path) -> None:
+    (wanted, sent), (found, sent_here) = ended(runs / f"{name}-whole"), ended(runs / f"{name}-{first}-{then}")
+    assert [step for step, *_ in sent] == list(range(1, STEPS + 1))
+    assert sent_here == sent
+    assert found.keys() == wanted.keys()
+    assert not [key for key in wanted if not torch.equal(found[key], wanted[key])]
+
+
+def test_what_messages_depend_on_is_for_as_many_processes(runs: Path) -> None:
+    words = (runs / "words").read_text("utf-8")
+    assert "messages depend on what 2 processes had sent, each for its own agents: start as many" in words

@@ -1,0 +1,45 @@
+"""A training of the tests of several processes, as one of them; run by communication/forked.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graftwork import build_recipe, get_registry, parse_set
+from graftwork_decentral.trainers import bilevel, decentralized  # noqa: F401, loaded before processes are forked
+from graftwork_trainer import train
+from graftwork_trainer.checkpoint import Checkpoints
+from graftwork_trainer.trackers import TensorBoard  # noqa: F401, as are these
+
+# The first optimizer of a process loads torch's compiler.
+torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+
+
+def main(scenario: dict[str, Any]) -> None:
+    """Train a recipe; or kill this process at its first checkpoint of a step, before or after the rename."""
+    torch.set_num_threads(1)
+    sys.path.insert(0, scenario["plugins"])
+    get_registry.cache_clear()
+    kill = scenario.get("kill")
+    if kill is not None and int(os.environ["RANK"]) in kill["ranks"]:
+        _kill_at(kill["step"])
+    overrides = [parse_set(f"{key}={value}") for key, value in scenario["options"].items()]
+    recipe = build_recipe(scenario["recipe"], overrides=overrides).resolve()
+    directory = Path(scenario["run"])
+    train(recipe, directory, resume=directory.exists() and scenario["resume"], quiet=True)
+
+
+def _kill_at(step: int) -> None:
+    save = Checkpoints.save
+
+    def killed(self: Checkpoints, at: int, *arguments: Any) -> Path:
+        if at == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return save(self, at, *arguments)
+
+    Checkpoints.save = killed  # type: ignore[method-assign]
