@@ -84,8 +84,10 @@ def test_a_termination_request_saves_and_says_how_to_continue(
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "continue with `graftwork train --resume asked`" in stderr
+    assert process.returncode == 128 + signal.SIGTERM
+    last = stderr.strip().splitlines()[-1]
+    assert last.startswith("graftwork: stopped at step ")
+    assert last.endswith("saved; continue with `graftwork train --resume asked`")
     resumed = command("train", "--no-report", "--resume", "asked", "--set", "task.pause_seconds=0.0")
     assert resumed.returncode == 0, resumed.stderr
     assert command("train", "--no-report", "toy.toml", "--out", "whole").returncode == 0
@@ -118,7 +120,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_saved_stays_loadable(
     assert full.returncode == 2, full.stderr
     sentence = full.stderr.strip().splitlines()[-1]
     assert sentence.startswith("graftwork: error: ")
-    assert "No space left on device" in sentence
+    assert "the disk is full" in sentence
     assert "Traceback" not in full.stderr
     ballast.unlink()
     resumed = command(

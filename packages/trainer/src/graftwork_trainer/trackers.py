@@ -128,13 +128,14 @@ class TensorBoard:
 def _keep_writer_threads_quiet() -> None:
     """Have no traceback printed for a thread of TensorBoard's: the next record raises what it ended with."""
     before = threading.excepthook
-    if before is threading.__excepthook__:
+    if before.__module__ == __name__:
+        return
 
-        def hook(failed: threading.ExceptHookArgs) -> None:
-            if not type(failed.thread).__module__.startswith("tensorboard."):
-                before(failed)
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            before(failed)
 
-        threading.excepthook = hook
+    threading.excepthook = hook
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
