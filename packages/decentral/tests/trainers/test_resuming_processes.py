@@ -42,6 +42,7 @@ FAULTY = {
     "faults": {"name": "standard", "compressor": "8-bit", "delay": 1},
     "topology": {"name": "ring", "lazy": True},
 }
+APART = {**AGENTS, "faults": {"name": "standard", "on_failure": "continue"}}
 # Processes of the first half and of the second.
 RESUMED = {
     "decentralized": (AGENTS, [(2, 2), (2, 1), (1, 2)]),
@@ -97,24 +98,34 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             processes.add(recipe, run, first, options={"trainer.steps": HALF})
             processes.add(recipe, run, then, resume=True, options={"trainer.steps": STEPS})
     processes.add(FAULTY, "faulty-2-2", 1, resume=True, options={"trainer.steps": STEPS + 1})
+    often = {"trainer.steps": STEPS, "trainer.checkpoint_every": 1, "trainer.keep_checkpoints": 1}
+    killed = {"0": ["after", HALF], "1": ["before", HALF]}
+    processes.add(APART, "apart", 2, options=often, kill=killed)
+    processes.add(APART, "apart", 2, options=often, resume=True)
+    processes.add(APART, "lost", 2, options=often, kill={"1": ["before", HALF]})
+    processes.add(APART, "lost", 2, options=often, resume=True)
     codes, words = processes.run()
-    refused = codes.pop()
-    assert all(code == [0] for one in codes for code in one.values()), words
-    assert refused == {"0": [1]}
+    *codes, refused, killed, resumed, lost, refused_too = codes
+    assert all(code == [0] for one in [*codes, resumed] for code in one.values()), words
+    assert killed == {"0": [-9], "1": [-9]}
+    assert lost == {"0": [0], "1": [-9]}
+    assert (refused, refused_too) == ({"0": [1]}, {"0": [1], "1": [1]})
     (processes.folder / "words").write_text(words)
     return processes.folder
 
 
 def ended(run: Path) -> tuple[dict[str, Any], list[tuple[int, float, float]]]:
-    """What its newest checkpoint holds, and what had been sent at each step."""
-    opened = open_checkpoint(max((run / "checkpoints").glob("step-*")))
+    """What the newest checkpoint holds, and what had been sent at each step."""
+    found: dict[str, Any] = {}
+    for folder in [run / "checkpoints", *(run / "checkpoints").glob("agents-*")]:
+        for path in sorted(folder.glob("step-*"))[-1:]:
+            opened = open_checkpoint(path)
+            found |= {name: opened.tensor(name) for name in opened.index.tensors}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     sent = [
         (one["step"], one["train/rounds"], one["train/bytes_sent"]) for one in lines if "train/rounds" in one
     ]
-    return {
-        name: opened.tensor(name) for name in opened.index.tensors if not name.startswith("process-")
-    }, sent
+    return {name: tensor for name, tensor in found.items() if not name.startswith("process-")}, sent
 
 
 @pytest.mark.parametrize(
@@ -132,3 +143,20 @@ def test_others_go_on_to_the_same_bits(name: str, first: int, then: int, runs: P
 def test_what_messages_depend_on_is_for_as_many_processes(runs: Path) -> None:
     words = (runs / "words").read_text("utf-8")
     assert "messages depend on what 2 processes had sent, each for its own agents: start as many" in words
+
+
+def test_processes_that_go_on_without_each_other_begin_where_all_have_been(runs: Path) -> None:
+    (wanted, sent), (found, sent_here) = ended(runs / "decentralized-whole"), ended(runs / "apart")
+    assert sent_here == sent
+    assert found.keys() == wanted.keys()
+    assert not [key for key in wanted if not torch.equal(found[key], wanted[key])]
+
+
+def test_where_they_have_nothing_in_common_it_is_said_and_nothing_removed(runs: Path) -> None:
+    words = (runs / "words").read_text("utf-8")
+    says = (
+        "those of agents 2 end at step 2, those of agents 0, 1 begin later; whoever is lost comes back while"
+    )
+    assert words.count(says) == 2
+    kept = [path.parts[-2:] for path in (runs / "lost" / "checkpoints").glob("agents-*/step-*")]
+    assert {("agents-0000", "step-000006"), ("agents-0002", "step-000002")} <= set(kept)

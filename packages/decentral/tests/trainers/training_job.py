@@ -21,25 +21,24 @@ torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
 
 
 def main(scenario: dict[str, Any]) -> None:
-    """Train a recipe; or kill this process at its first checkpoint of a step, before or after the rename."""
+    """Train a recipe; kill a process ``before`` or ``after`` its checkpoint of a step where that is asked."""
     torch.set_num_threads(1)
     sys.path.insert(0, scenario["plugins"])
     get_registry.cache_clear()
-    kill = scenario.get("kill")
-    if kill is not None and int(os.environ["RANK"]) in kill["ranks"]:
-        _kill_at(kill["step"])
+    if kill := scenario.get("kill", {}).get(os.environ["RANK"]):
+        _kill(*kill)
     overrides = [parse_set(f"{key}={value}") for key, value in scenario["options"].items()]
     recipe = build_recipe(scenario["recipe"], overrides=overrides).resolve()
-    directory = Path(scenario["run"])
-    train(recipe, directory, resume=directory.exists() and scenario["resume"], quiet=True)
+    train(recipe, Path(scenario["run"]), resume=scenario["resume"], quiet=True)
 
 
-def _kill_at(step: int) -> None:
+def _kill(when: str, step: int) -> None:
     save = Checkpoints.save
 
     def killed(self: Checkpoints, at: int, *arguments: Any) -> Path:
+        path = Path() if at == step and when == "before" else save(self, at, *arguments)
         if at == step:
             os.kill(os.getpid(), signal.SIGKILL)
-        return save(self, at, *arguments)
+        return path
 
     Checkpoints.save = killed  # type: ignore[method-assign]
