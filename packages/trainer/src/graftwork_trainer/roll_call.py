@@ -185,7 +185,7 @@ def _transport_error(error: BaseException | None) -> str | None:
         known = isinstance(error, RuntimeError) and any(part in words for part in _TRANSPORT)
         if known or isinstance(error, dist.DistError):
             said = words.splitlines()[0].partition("] ")
-            return (said[2] or said[0]).partition(". ")[0]
+            return (said[2] or said[0]).partition(". ")[0].partition(", keys: ")[0]
         error = error.__cause__ or error.__context__
     return None
 
