@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 def test_a_network_of_names_alone_is_one() -> None:
     network = Network(agents=5)
-    communicator = network.connect(network.graphs(), CPU)
+    communicator = network.connect(network.graphs(), CPU, 5.0)
     assert (communicator.agents, communicator.graphs.name) == (5, "ring")
     assert isinstance(communicator, StackedCommunicator)
     assert communicator.path == "differences"
@@ -26,15 +26,15 @@ def test_chosen_parts_are_taken() -> None:
         topology=choose("topology", "star"),
         communicator=choose("communicator", "stacked", {"path": "dense"}),
     )
-    communicator = network.connect(network.graphs(), CPU)
+    communicator = network.connect(network.graphs(), CPU, 5.0)
     assert (communicator.graphs.name, communicator.path) == ("star", "dense")
 
 
 def test_faults_are_put_around_the_network_and_checked_with_the_strategy() -> None:
     network = Network(faults=choose("faults", "standard", {"compressor": "sign"}))
-    assert isinstance(network.connect(network.graphs(), CPU, gt_semi_atc()), Compressed)
+    assert isinstance(network.connect(network.graphs(), CPU, 5.0, gt_semi_atc()), Compressed)
     with pytest.raises(GraftworkError, match=r"'exact-diffusion' diverges with faults\.compressor = 'sign'"):
-        network.connect(network.graphs(), CPU, exact_diffusion())
+        network.connect(network.graphs(), CPU, 5.0, exact_diffusion())
 
 
 @pytest.mark.parametrize(

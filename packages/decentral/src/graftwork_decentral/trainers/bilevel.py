@@ -71,7 +71,7 @@ class BilevelTrainer:
         self.loop.begin()
         network = self.network
         graphs = network.graphs()
-        communicator = network.connect(graphs, device)
+        communicator = network.connect(graphs, device, self.loop.timeout_seconds)
         setup: BilevelSetup = task.bilevel(network.agents)
         optimizer = BilevelOptimizer(
             setup, communicator, self.settings, chosen("bilevel-method", self.method)

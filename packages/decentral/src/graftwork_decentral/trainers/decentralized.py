@@ -78,7 +78,7 @@ class DecentralizedTrainer:
         strategy: Strategy = chosen("strategy", self.strategy)()
         asked = network.graphs()
         graphs = strategy.suited(asked) if self.lazy == "auto" else asked
-        communicator = network.connect(graphs, device, strategy)
+        communicator = network.connect(graphs, device, self.loop.timeout_seconds, strategy)
 
         def inner(model: nn.Module) -> torch.optim.Optimizer:
             return local_optimizer(self.optimizer, task, model, self.steps)

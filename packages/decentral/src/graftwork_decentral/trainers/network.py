@@ -70,7 +70,11 @@ class Network:
         return continues and launched_by_torchrun()
 
     def connect(
-        self, graphs: GraphSequence, device: torch.device, strategy: Strategy | None = None
+        self,
+        graphs: GraphSequence,
+        device: torch.device,
+        timeout_seconds: float,
+        strategy: Strategy | None = None,
     ) -> Communicator:
         """Return the communicator of this process, with the faults asked for.
 
@@ -79,6 +83,7 @@ class Network:
         Args:
             graphs: who exchanges with whom.
             device: of the tensors.
+            timeout_seconds: of a round; that of the faults where there are some.
             strategy: of the run, where there is one; faults with which it diverges are refused.
 
         Raises:
@@ -86,7 +91,7 @@ class Network:
         """
         faults = self.planned_faults
         if faults is None:
-            return self._connect(graphs, device, 300.0)
+            return self._connect(graphs, device, timeout_seconds)
         if strategy is not None:
             faults.validate(strategy, graphs)
         communicator = self._connect(faults.graphs(graphs), device, faults.timeout_seconds)
