@@ -8,7 +8,6 @@ of them in the session `choices`.
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,16 +38,6 @@ TRAINER = {
     "keep_checkpoints": STEPS,
     "device": "cpu",
     "agents": 4,
-}
-LOST_STATE = (
-    "state that an optimizer makes in its first step is not found again in a decentralized checkpoint"
-)
-# What is known to be wrong, as patterns of a row's values, the first that fits; "" for what is right all the
-# same. One that comes right must leave the list.
-KNOWN: Mapping[Row, str] = {
-    ("decentralized", "policy-evaluation", "sgd", "*", "*"): "",  # one parameter, which has a state
-    ("decentralized", "*", "adamw", "*", "*"): LOST_STATE,
-    ("decentralized", "*", "sgd", "*", "*"): LOST_STATE,
 }
 
 
@@ -175,12 +164,8 @@ def _tensors(tree: Any, path: str) -> Iterator[tuple[str, torch.Tensor]]:
             yield from _tensors(value, f"{path}/{number}")
 
 
-def trains_and_resumes(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> bool:
-    """Train, end before the last step, resume, and compare; or refuse before the first step.
-
-    Returns:
-        Whether it trained.
-    """
+def trains_and_resumes(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Train, end before the last step, resume, and compare; or refuse before the first step."""
     refusal = ""
     try:
         recipe = resolved(row, folder / "data")
@@ -192,7 +177,7 @@ def trains_and_resumes(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> boo
         trained = metrics.read_text("utf-8") if metrics.is_file() else ""
         assert not trained, f"it trained before it refused: {refusal}"
         assert len(refusal) > 20
-        return False
+        return
     shutil.copytree(folder / "whole", folder / "parts")
     shutil.rmtree(folder / "parts" / "checkpoints" / f"step-{STEPS:06d}")
     (folder / "parts" / "result.json").unlink()
@@ -203,17 +188,6 @@ def trains_and_resumes(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> boo
         name for name, tensor in whole.tensors.items() if not torch.equal(tensor, rest.tensors[name])
     ]
     assert not different, f"other bits after resuming: {different[:5]}"
-    return True
-
-
-def known_fault(row: Row) -> str | None:
-    """Why a row is known to fail."""
-    for pattern, reason in KNOWN.items():
-        if all(
-            fnmatch.fnmatch(value or "", wanted or "") for value, wanted in zip(row, pattern, strict=True)
-        ):
-            return reason or None
-    return None
 
 
 @pytest.mark.parametrize(
@@ -226,16 +200,7 @@ def known_fault(row: Row) -> str | None:
 def test_a_choice_trains_and_resumes_or_refuses(
     row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reason = known_fault(row)
-    if reason is None:
-        trains_and_resumes(row, tmp_path, monkeypatch)
-        return
-    trained = False
-    try:
-        trained = trains_and_resumes(row, tmp_path, monkeypatch)
-    except (GraftworkError, AssertionError):
-        pytest.xfail(reason)
-    assert not trained, f"comes right, so that it must leave the list of what is known: {reason}"
+    trains_and_resumes(row, tmp_path, monkeypatch)
 
 
 def test_every_pair_of_choices_is_in_a_row() -> None:

@@ -5,7 +5,8 @@
 Importing torch costs seconds a process; a fork costs nothing. Each scenario is a JSON object: ``world`` says
 how many processes, ``restart`` which of them are started again once after they died. Each process runs
 ``main(scenario)`` of the job with the variables of a launcher. The store is hosted by a process of its own.
-Prints a JSON list: for every scenario the exit codes by process, and the seconds that it took.
+Prints a JSON list: for every scenario the exit codes by process, -99 for one that was stopped or took too
+long, and the seconds that it took.
 """
 
 from __future__ import annotations
@@ -61,10 +62,14 @@ def run(job: Any, scenario: dict[str, Any], limit: float) -> dict[str, Any]:
 
     running = {rank: start(rank) for rank in range(world)}
     codes: dict[int, list[int]] = {rank: [] for rank in range(world)}
-    while running and time.monotonic() - begun < limit:
+    stopped: set[int] = set()
+    while running.keys() - stopped and time.monotonic() - begun < limit:
         for rank, child in list(running.items()):
-            ended, status = os.waitpid(child, os.WNOHANG)
+            ended, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
             if not ended:
+                continue
+            if os.WIFSTOPPED(status):
+                stopped.add(rank)
                 continue
             del running[rank]
             codes[rank].append(os.waitstatus_to_exitcode(status))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,15 @@ from torch import Tensor
 from graftwork import build_recipe, get_registry, parse_set
 from graftwork.testing import write_plugin
 from graftwork_trainer.checkpoint import open_checkpoint
+
+HERE = Path(__file__).parent
+SHORT = {
+    "trainer.device": "cpu",
+    "trainer.log_every": 1,
+    "trainer.evaluate_every": 0,
+    "trainer.schedule": "constant",
+    "trainer.timeout_seconds": 30.0,
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Run:
 def lines_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder = tmp_path / "plugins"
     folder.mkdir()
-    write_plugin(folder, "lines", (Path(__file__).parent / "toy_plugin.py").read_text("utf-8"))
+    write_plugin(folder, "lines", (HERE / "toy_plugin.py").read_text("utf-8"))
     monkeypatch.syspath_prepend(str(folder))
     importlib.invalidate_caches()
     get_registry.cache_clear()
@@ -71,3 +81,45 @@ def train(lines_plugin: None, tmp_path: Path) -> Callable[..., Run]:
         return Run(folder)
 
     return run
+
+
+class Processes:
+    """Trainings one after the other, their processes forked from one that has imported all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "plugins").mkdir()
+        write_plugin(folder / "plugins", "lines", (HERE / "toy_plugin.py").read_text("utf-8"))
+        self.scenarios: list[dict[str, Any]] = []
+
+    def add(
+        self, recipe: Mapping[str, Any], run: str, world: int, *, resume: bool = False, **more: Any
+    ) -> None:
+        options = {**SHORT, **more.pop("options", {})}
+        plugins = str(self.folder / "plugins")
+        self.scenarios.append(
+            {
+                "recipe": recipe,
+                "run": str(self.folder / run),
+                "world": world,
+                "resume": resume,
+                "plugins": plugins,
+                "options": options,
+                **more,
+            }
+        )
+
+    def run(self) -> tuple[list[dict[str, list[int]]], str]:
+        """The exit codes of every training, by process, and what all of them said."""
+        (self.folder / "scenarios.json").write_text(json.dumps(self.scenarios))
+        forked = HERE.parent / "communication" / "forked.py"
+        command = [sys.executable, forked, HERE / "training_job.py", self.folder / "scenarios.json"]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return [one["codes"] for one in json.loads(ran.stdout.splitlines()[-1])], ran.stderr
+
+
+@pytest.fixture(scope="session")
+def processes_in() -> type[Processes]:
+    """Trainings of several processes, whose runs are in a folder."""
+    return Processes

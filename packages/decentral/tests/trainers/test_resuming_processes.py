@@ -4,27 +4,16 @@ stopped, and one count of what was sent."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from graftwork.testing import write_plugin
 from graftwork_trainer.checkpoint import open_checkpoint
 
-HERE = Path(__file__).parent
 STEPS, HALF = 6, 3
-SHORT = {
-    "trainer.device": "cpu",
-    "trainer.log_every": 1,
-    "trainer.evaluate_every": 0,
-    "trainer.schedule": "constant",
-    "trainer.timeout_seconds": 30.0,
-}
 AGENTS: dict[str, Any] = {
     "task": {"name": "lines"},
     "optimizer": {"name": "plain-adamw", "lr": 0.1},
@@ -51,46 +40,10 @@ RESUMED = {
 }
 
 
-class Processes:
-    """Trainings one after the other, their processes forked from one that has imported all."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "plugins").mkdir()
-        write_plugin(folder / "plugins", "lines", (HERE / "toy_plugin.py").read_text("utf-8"))
-        self.scenarios: list[dict[str, Any]] = []
-
-    def add(
-        self, recipe: Mapping[str, Any], run: str, world: int, *, resume: bool = False, **more: Any
-    ) -> None:
-        options = {**SHORT, **more.pop("options", {})}
-        plugins = str(self.folder / "plugins")
-        self.scenarios.append(
-            {
-                "recipe": recipe,
-                "run": str(self.folder / run),
-                "world": world,
-                "resume": resume,
-                "plugins": plugins,
-                "options": options,
-                **more,
-            }
-        )
-
-    def run(self) -> tuple[list[dict[str, list[int]]], str]:
-        """The exit codes of every training, by process, and what all of them said."""
-        (self.folder / "scenarios.json").write_text(json.dumps(self.scenarios))
-        forked = HERE.parent / "communication" / "forked.py"
-        command = [sys.executable, forked, HERE / "training_job.py", self.folder / "scenarios.json"]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert ran.returncode == 0, ran.stderr
-        return [one["codes"] for one in json.loads(ran.stdout.splitlines()[-1])], ran.stderr
-
-
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(processes_in: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs in one piece, ``NAME-whole``, and in two halves, ``NAME-2-1`` for two processes and then one."""
-    processes = Processes(tmp_path_factory.mktemp("runs"))
+    processes = processes_in(tmp_path_factory.mktemp("runs"))
     for name, (recipe, pairs) in RESUMED.items():
         processes.add(recipe, f"{name}-whole", 1, options={"trainer.steps": STEPS})
         for first, then in pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict, namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +21,13 @@ class Lines:
 
     Args:
         head_lr: learning rate of the head alone.
+        spoilt: an agent whose third batch is infinite; -1 for none.
     """
 
     metric_directions: ClassVar = {"mse": "lower", "fit": "higher"}
 
-    def __init__(self, *, head_lr: float = 0.1) -> None:
-        self.head_lr = head_lr
+    def __init__(self, *, head_lr: float = 0.1, spoilt: int = -1) -> None:
+        self.head_lr, self.spoilt = head_lr, spoilt
 
     def build_model(self) -> nn.Module:
         return nn.Sequential(OrderedDict(norm=nn.BatchNorm1d(3), head=nn.Linear(3, 1)))
@@ -36,8 +38,10 @@ class Lines:
 
     def batches(self, split: str, *, rank: int, world_size: int, seed: int) -> Iterator[Pair]:
         generator = torch.Generator().manual_seed(1000 * seed + rank)
-        while True:
+        for number in itertools.count(1):
             inputs = torch.randn(8, 3, generator=generator)
+            if split == "train" and (rank, number) == (self.spoilt, 3):
+                inputs *= torch.inf
             yield Pair(inputs, inputs.sum(1, keepdim=True) * (rank + 1))
 
     def loss(self, model: nn.Module, batch: Pair) -> tuple[Tensor, dict[str, Tensor]]:

@@ -21,7 +21,7 @@ torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
 
 
 def main(scenario: dict[str, Any]) -> None:
-    """Train a recipe; kill a process ``before`` or ``after`` its checkpoint of a step where that is asked."""
+    """Train a recipe; stop or kill a process ``before`` or ``after`` its checkpoint of a step."""
     torch.set_num_threads(1)
     sys.path.insert(0, scenario["plugins"])
     get_registry.cache_clear()
@@ -32,13 +32,15 @@ def main(scenario: dict[str, Any]) -> None:
     train(recipe, Path(scenario["run"]), resume=scenario["resume"], quiet=True)
 
 
-def _kill(when: str, step: int) -> None:
+def _kill(when: str, step: int, how: str = "SIGKILL") -> None:
     save = Checkpoints.save
 
     def killed(self: Checkpoints, at: int, *arguments: Any) -> Path:
-        path = Path() if at == step and when == "before" else save(self, at, *arguments)
-        if at == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+        for moment in ("before", "after"):
+            if at == step and moment == when:
+                os.kill(os.getpid(), signal.Signals[how])
+            if moment == "before":
+                path = save(self, at, *arguments)
         return path
 
     Checkpoints.save = killed  # type: ignore[method-assign]
