@@ -34,7 +34,7 @@ def trained(task: Any) -> torch.nn.Module:
 def main(given: Path, output: Path) -> None:
     torch.set_num_threads(1)
     found = {}
-    with process_group():
+    with process_group(timeout_seconds=120):
         for label, (name, options, sharded) in json.loads(given.read_text()).items():
             for parallel in ("ddp", "fsdp") if sharded else ("ddp",):
                 task = choose("task", name, options)()
