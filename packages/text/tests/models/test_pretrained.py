@@ -58,6 +58,42 @@ def test_the_identity_of_a_folder_changes_with_its_configuration(folder: Path) -
     assert before["weight_files"] == after["weight_files"]
 
 
+def test_the_identity_of_a_folder_changes_with_its_weights(folder: Path) -> None:
+    before = find_pretrained(str(folder)).identity
+    trained = BertModel.from_pretrained(folder)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.mul_(1.001)
+    trained.save_pretrained(folder)
+    after = find_pretrained(str(folder)).identity
+    assert before["files_sha256"] == after["files_sha256"]
+    assert before["weight_files"] == after["weight_files"]
+    assert before["weight_samples_sha256"] != after["weight_samples_sha256"]
+
+
+def test_the_identity_of_a_hub_name_is_the_commit_in_the_hubs_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants
+
+    commit = "0123456789abcdef" * 2 + "01234567"
+    model = tmp_path / "models--graftwork--tiny"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text(commit)
+    (model / "snapshots").mkdir()
+    folder.rename(model / "snapshots" / commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    found = find_pretrained("graftwork/tiny")
+    assert found.identity == {"hub": "graftwork/tiny", "commit": commit}
+    _, missing = found.load("AutoModel", dtype="float32")
+    assert not missing
+    snapshot = model / "snapshots" / commit
+    (snapshot / "model.safetensors").rename(snapshot / "pytorch_model.bin")
+    with pytest.raises(GraftworkError, match=r"'graftwork/tiny': transformers cannot load it: .*safetensors"):
+        found.load("AutoModel", dtype="float32")
+
+
 @pytest.mark.parametrize("name", ["/no/such/folder", "./weights", "~/weights", "a/b/c", ""])
 def test_a_path_that_is_no_folder(name: str) -> None:
     with pytest.raises(GraftworkError, match=r"is not a folder.*registered are minilm, smollm2-135m"):

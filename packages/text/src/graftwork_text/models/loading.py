@@ -46,6 +46,17 @@ def refuse_pickled_weights(source: str) -> None:
             )
 
 
+def commit_of(name: str) -> str:
+    """The commit of a model on the hub that is loaded here, as its cache has it.
+
+    Args:
+        name: on the hub.
+    """
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    return str(extract_commit_hash(str(cached_file(name, "config.json")), None))
+
+
 @contextmanager
 def explained(what: str, remedy: str = "") -> Iterator[None]:
     """Make one sentence of what transformers says where it cannot load something.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from graftwork import GraftworkError, Kind
 from graftwork.realdata import digest
-from graftwork_text.models.loading import explained, refuse_pickled_weights
+from graftwork_text.models.loading import commit_of, explained, refuse_pickled_weights
 from graftwork_text.sources.registered import names_of, near, registered
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Pretrained:
     Args:
         name: as the user gave it.
         source: returns the folder or hub name that transformers loads, fetching or unpacking it where needed.
-        known: what determines the weights, as plain text; None where that is read off the folder.
+        known: what determines the weights, as plain text; None where that is read off the folder or asked of
+            the hub.
     """
 
     name: str
@@ -49,7 +50,13 @@ class Pretrained:
     @property
     def identity(self) -> Mapping[str, str]:
         """What determines the weights, as plain text."""
-        return self.known if self.known is not None else _folder_identity(Path(self.source()))
+        if self.known is not None:
+            return self.known
+        source = self.source()
+        if Path(source).is_dir():
+            return _folder_identity(Path(source))
+        with self._explained():
+            return {"hub": source, "commit": commit_of(source)}
 
     def config(self) -> Any:
         """transformers' configuration of the model."""
@@ -160,7 +167,7 @@ def find_pretrained(model: str) -> Pretrained:
     # A hub name is one word or owner/name; what else has a separator can only be meant as a path.
     if not model or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise GraftworkError(f"model {model!r} is not a folder{_how_to_supply(model)}")
-    return Pretrained(model, lambda: model, {"hub": model})
+    return Pretrained(model, lambda: model)
 
 
 def _folder_identity(folder: Path) -> dict[str, str]:
