@@ -1,7 +1,7 @@
 """Trainings that are killed, damaged and starved of disk, and what must be left of them.
 
-The short form of each test runs on every change; the long forms, marked ``faults``, in the nox session of that
-name.
+The short form of each test runs on every change; the long forms, marked ``faults``, in the nox session of
+that name.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ TRAININGS: Mapping[str, Mapping[str, Any]] = {
     "decentralized-tracking-momentum": _decentralized("gt-semi-atc", name="sgd", lr=0.02, momentum=0.9),
     "decentralized-compressed": {
         **_decentralized("exact-diffusion", name="sgd", lr=0.05),
-        "faults": {"name": "faults", "compressor": "8-bit"},
+        "faults": {"name": "standard", "compressor": "8-bit"},
     },
     "bilevel": {
         "task": {"name": "policy-evaluation"},

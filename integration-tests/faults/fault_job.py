@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 
+import matplotlib.figure
+import sklearn.datasets
 import torch
+import torch._inductor
+import torch.distributed.fsdp
+import torch.utils.tensorboard
 
 import graftwork_decentral.tasks.image_classification
 import graftwork_decentral.trainers.bilevel
@@ -40,4 +44,12 @@ def run(arguments: list[str], output: str) -> None:
     os._exit(code)
 
 
-__all__ = ["graftwork_decentral", "graftwork_optim_core", "graftwork_trainer", "run", "sys"]
+# What is imported for the processes forked from here.
+__all__ = [
+    "graftwork_decentral",
+    "graftwork_optim_core",
+    "graftwork_trainer",
+    "matplotlib",
+    "run",
+    "sklearn",
+]

@@ -84,7 +84,7 @@ DAMAGES = (flip, flip, flip, cut, empty, zeros, other_text, removed, a_folder, a
 NAMES = ("standard-adamw", "decentralized-compressed")
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(130, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("count", [8, pytest.param(130, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_file_is_a_sentence_or_does_no_harm(
     name: str, count: int, commands: Commands, whole: Callable[[str], Path], tmp_path: Path
@@ -103,7 +103,8 @@ def test_a_damaged_file_is_a_sentence_or_does_no_harm(
         told = f"{damage.__name__} of {file}"
         for arguments in (
             ("verify", run),
-            ("report", run, "--out", tmp_path / "report"),
+            # Drawing takes seconds, and a report reads no checkpoint.
+            *([("report", run, "--out", tmp_path / "report")] if "checkpoints" not in file.parts else []),
             ("train", "--resume", run, "--no-report", "--quiet", "--set", "trainer.steps=26"),
         ):
             code, printed = commands.finish(*arguments)

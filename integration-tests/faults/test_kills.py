@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, most of them while a checkpoint is written: nothing is lost, and the end is the same."""
+"""SIGKILL at any moment, mostly while a checkpoint is written: nothing is lost, and the end is the same."""
 
 from __future__ import annotations
 

@@ -107,6 +107,13 @@ def test_what_may_change_is_used_from_the_first_resumed_step_and_kept(train, sto
     assert json.loads((tmp_path / "changed" / "history.json").read_text())[: len(history)] == history
 
 
+def test_a_default_that_is_written_as_a_whole_number_is_no_change_and_may_change(train, stopped):
+    settings = ("optimizer.name=sgd", "optimizer.lr=0.01")  # whose momentum is 0 in Python, 0.0 in a file
+    stopped(*settings)
+    rest = train(*settings, "optimizer.momentum=0.9", resume=True)
+    assert {group["momentum"] for group in rest.optimizer.param_groups} == {0.9}
+
+
 def test_a_changed_rate_gives_the_step_that_it_would_have_given(train, stopped):
     stopped()
     rest = train("optimizer.lr=0.02", "trainer.schedule=constant", "trainer.log_every=1", resume=True)

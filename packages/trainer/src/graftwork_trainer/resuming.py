@@ -120,11 +120,11 @@ def _changed_options(
     old, new = dict(_flat(before)), dict(_flat(now))
     for path in dict.fromkeys([*old, *new]):
         was, is_ = old.get(path, _ABSENT), new.get(path, _ABSENT)
-        if was != is_ or type(was) is not type(is_):
+        if was != is_ or isinstance(was, bool) is not isinstance(is_, bool):
             section, *_, option = path
             own = section in ("task", "trainer") and option != "name"
             free = (section == "trainer" and option in _MAY_CHANGE) or (
-                section in ("trainer", "optimizer") and _is_rate(was) and _is_rate(is_)
+                section in ("trainer", "optimizer") and _are_rates(was, is_)
             )
             yield Change(path[1] if own else section, ".".join(path), was, is_, free)
 
@@ -151,8 +151,12 @@ def _flat(sections: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[t
             yield (*path, key), value
 
 
-def _is_rate(value: Any) -> bool:
-    return isinstance(value, float) or (isinstance(value, list) and all(map(_is_rate, value)))
+def _are_rates(*values: Any) -> bool:
+    """Whether they are numbers, one of them written as a float (a default may be 0), or lists of such."""
+    if all(isinstance(value, list) for value in values):
+        return len({len(value) for value in values}) == 1 and all(map(_are_rates, *values))
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return numbers and any(isinstance(value, float) for value in values)
 
 
 def _shown(value: Any) -> str:
