@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from graftwork import build_recipe, get_registry, parse_set
 from graftwork.testing import write_plugin
-from graftwork_trainer.checkpoint import open_checkpoint
+from graftwork_decentral.trainers.checkpoints import AgentCheckpoints
+from graftwork_trainer.checkpoint import TrainingState, open_checkpoint
 
 HERE = Path(__file__).parent
+SAVED = (0, 1, 2, 5)
 SHORT = {
     "trainer.device": "cpu",
     "trainer.log_every": 1,
@@ -123,3 +126,61 @@ class Processes:
 def processes_in() -> type[Processes]:
     """Trainings of several processes, whose runs are in a folder."""
     return Processes
+
+
+@pytest.fixture
+def assert_resumes() -> Callable[[Callable[[], Any], int, Path], None]:
+    """Assert that a procedure saved at several steps goes on from each to the bits of one not stopped.
+
+    Takes what makes a procedure, how many steps it is to take, and a folder.
+    """
+    return _assert_resumes
+
+
+def _assert_resumes(fresh: Callable[[], Any], steps: int, folder: Path) -> None:
+    whole = fresh()
+    whole.start(0)
+    training = TrainingState(whole)
+    checkpoints = AgentCheckpoints(folder, whole._communicator)
+    checkpoints.keep = len(SAVED)
+    losses = []
+    for step in range(steps):
+        if step in SAVED:
+            checkpoints.save(step, training, {"position": step})
+        losses.append(float(whole.step().loss))
+    assert len(set(losses)) > steps // 2
+    for step in reversed(SAVED):
+        resumed = fresh()
+        opened = AgentCheckpoints(folder, resumed._communicator).newest()
+        assert opened is not None
+        assert opened.step == step
+        TrainingState(resumed).restore(opened)
+        resumed.start(step)
+        assert [float(resumed.step().loss) for _ in range(step, steps)] == losses[step:]
+        assert_same(_everything(resumed), _everything(whole))
+        opened.path.rename(folder / f"{step}.partial")
+
+
+def _everything(procedure: Any) -> dict[str, Any]:
+    return {
+        "model": dict(procedure.model.state_dict()),
+        "optimizer": procedure.optimizer.state_dict(),
+        "own": procedure.state(),
+    }
+
+
+def assert_same(found: Any, wanted: Any, name: str = "") -> None:
+    """Assert that nested values are equal, tensors bit for bit."""
+    assert type(found) is type(wanted), name
+    if isinstance(wanted, Tensor):
+        assert found.dtype == wanted.dtype, name
+        assert torch.equal(found, wanted), name
+    elif isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), name
+        for key in wanted:
+            assert_same(found[key], wanted[key], f"{name}.{key}")
+    elif isinstance(wanted, list | tuple):
+        for index, pair in enumerate(zip(found, wanted, strict=True)):
+            assert_same(*pair, f"{name}.{index}")
+    else:
+        assert found == wanted, name
