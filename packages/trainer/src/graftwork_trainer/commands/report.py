@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from graftwork_trainer.commands.train import print_report
+from graftwork_trainer.commands.train import directory_argument, print_report
 
 
 class ReportCommand:
@@ -16,7 +16,11 @@ class ReportCommand:
             "runs", nargs="+", type=Path, metavar="RUN", help="run directories, finished or not"
         )
         parser.add_argument(
-            "--out", type=Path, default=Path("report"), metavar="DIR", help="where to (default: report)"
+            "--out",
+            type=directory_argument,
+            default=Path("report"),
+            metavar="DIR",
+            help="where to (default: report)",
         )
         parser.add_argument(
             "--title", default="", help="heading of the page (default: the directories' names)"

@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import wrap
 
 from graftwork import Finding, choose, parse_set
+from graftwork_trainer.commands.train import directory_argument
 from graftwork_trainer.screen import Screen, columns_width
 
 _NARROWEST = 20
@@ -23,7 +24,9 @@ class ReproduceCommand:
         parser.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the reproduction"
         )
-        parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: reproductions/PAPER)")
+        parser.add_argument(
+            "--out", type=directory_argument, metavar="DIR", help="where to (default: reproductions/PAPER)"
+        )
 
     def run(self, arguments: argparse.Namespace) -> int:
         settings = [parse_set(f"reproduction.{text}") for text in arguments.set]
