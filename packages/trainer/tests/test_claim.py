@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -44,6 +47,24 @@ def test_of_two_starts_and_two_resumes_at_once_one_trains(launch, read_lines, tm
     assert steps == sorted(set(steps))
     assert steps[-1] == 8
     assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_one_whose_run_was_removed_and_begun_anew_leaves_it_alone(launch, read_lines, tmp_path):
+    run = tmp_path / "run"
+    first = launch("train", "toy.toml", "--out", "run", *SLOW, "--set", "trainer.log_every=1")
+    deadline = time.monotonic() + 60
+    while not (run / "metrics.jsonl").exists() or not read_lines(run):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # it writes nothing while it is removed
+    shutil.rmtree(run)
+    with RunLock(run):
+        (run / "recipe.toml").write_text("another's")
+        first.send_signal(signal.SIGCONT)
+        _, said = first.communicate(timeout=60)
+        assert first.returncode == 2, said
+        assert f"run run: process {os.getpid()} on " in said.strip().splitlines()[-1]
+        assert sorted(path.name for path in run.iterdir()) == ["lock", "recipe.toml"]
 
 
 @pytest.fixture

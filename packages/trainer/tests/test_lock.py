@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import sys
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_trainer.lock import RunLock, holder
+from graftwork_trainer.lock import RunLock, holder, renew
 
 HOLD = """
 import os, sys, time
@@ -73,6 +74,23 @@ def test_nothing_is_left_of_a_lock_under_which_nothing_was_written(tmp_path):
     with RunLock(tmp_path / "run"):
         (tmp_path / "run" / "recipe.toml").touch()
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["recipe.toml"]
+
+
+def test_a_lock_that_was_removed_with_its_run_is_taken_again(tmp_path):
+    with RunLock(tmp_path / "run"):
+        shutil.rmtree(tmp_path / "run")
+        renew(tmp_path / "run")
+        assert holder(tmp_path / "run").pid == os.getpid()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_removed_and_begun_by_another_is_not_taken_back(hold, tmp_path):
+    with RunLock(tmp_path / "run"):
+        shutil.rmtree(tmp_path / "run")
+        process = hold()
+        with pytest.raises(GraftworkError, match=f"process {process.pid}"):
+            renew(tmp_path / "run")
+    assert holder(tmp_path / "run").pid == process.pid
 
 
 def test_of_many_that_take_it_at_once_one_holds_it_at_a_time(tmp_path):

@@ -98,6 +98,21 @@ class RunLock:
                 self.directory.rmdir()  # only where nothing was written
         self._forget()
 
+    def renew(self) -> None:
+        """Take it again where its file was removed, as with the run.
+
+        Raises:
+            GraftworkError: another process took it meanwhile.
+            OSError: the directory cannot be written.
+        """
+        if self._file is None or _is_at(self._file, self.directory / NAME):
+            return
+        again = RunLock(self.directory)
+        again.acquire()
+        os.close(self._file)
+        self._file, again._file = again._file, None
+        _held.discard(again)
+
     def __enter__(self) -> RunLock:
         self.acquire()
         return self
@@ -150,6 +165,12 @@ def holder(directory: Path) -> Holder | None:
         os.close(file)
 
 
+def renew(directory: Path) -> None:
+    """Renew this process's lock of a directory, if it has one; see :meth:`RunLock.renew`."""
+    for lock in [lock for lock in _held if lock.directory == directory]:
+        lock.renew()
+
+
 def _locked(file: int, kind: int) -> bool:
     """Lock an open file, if nobody else has.
 
@@ -169,7 +190,7 @@ def _is_at(file: int, path: Path) -> bool:
     """Whether an open file is still the one at a path: a holder that lets go removes it."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
+    except OSError:  # it was removed, or a directory above it
         return False
 
 

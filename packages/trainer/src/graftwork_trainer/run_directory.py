@@ -23,11 +23,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from graftwork import GraftworkError
 from graftwork.resolution import Resolved
 from graftwork_trainer.causes import cause_of
 from graftwork_trainer.checkpoint import Checkpoints, Opened, TrainingState
 from graftwork_trainer.checkpoint.ranks import RefusedError, rank_and_size
 from graftwork_trainer.claim import refuse_another_run
+from graftwork_trainer.lock import renew
 from graftwork_trainer.plain_json import read_json, to_json
 from graftwork_trainer.progress import Progress, tell
 from graftwork_trainer.resuming import Change, Identity, begins_optimizer_anew, refuse_unless_allowed
@@ -117,6 +119,7 @@ class RunDirectory:
         Raises:
             GraftworkError: it could not be written; earlier ones are untouched.
         """
+        self._hold()
         now = self._identity()
         values = {"progression": dict(progression), "recipe": now.recipe, "data": now.data}
         try:
@@ -138,6 +141,7 @@ class RunDirectory:
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append metrics, named ``train/loss`` or ``validation/perplexity``, with the seconds trained so
         far."""
+        self._hold()
         if self._main:
             with self._expendable("result.json"):
                 # It told how an earlier part ended, and is out of date from here on.
@@ -190,6 +194,19 @@ class RunDirectory:
             lines.write()
         with self._expendable("tensorboard"):
             self._trackers["tensorboard"] = TensorBoard(self.directory / "tensorboard", step)
+
+    def _hold(self) -> None:
+        """Go on only while the directory is this training's: one that was removed may be another's by now.
+
+        Raises:
+            GraftworkError: it is.
+        """
+        try:
+            with self._expendable("lock"):
+                renew(self.directory)
+        except GraftworkError:
+            self._ended, self._trackers = True, {}  # nothing more is written there
+            raise
 
     @contextmanager
     def _expendable(self, name: str) -> Iterator[None]:
