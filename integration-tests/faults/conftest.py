@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,11 @@ def _context() -> Iterator[Any]:
     sys.path.insert(0, folder)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fault_job"])
+    with pytest.MonkeyPatch.context() as patched:
+        # The server looks for what it imports by its environment alone.
+        patched.setenv("PYTHONPATH", folder)
+        patched.setenv("OMP_NUM_THREADS", "1")
+        ensure_running()
     yield context
     sys.path.remove(folder)
 
