@@ -49,8 +49,8 @@ def process_group(timeout_seconds: float) -> Iterator[RollCall | None]:
     if not launched_by_torchrun() or dist.is_initialized():
         yield None
         return
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store = connected_store(timeout_seconds)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     roll_call = RollCall(store, rank, size, timeout_seconds)
     try:
         with lost_ranks_named(roll_call), _joined(store, rank, size, timeout_seconds):

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 _LOOKS_EVERY_SECONDS = 0.5
 _ANSWERS_WITHIN_SECONDS = 2.0
+_WHERE = ("MASTER_ADDR", "MASTER_PORT", "RANK")
 # As gloo words it, in errors that have no type of their own.
 _TRANSPORT = (
     "Timed out waiting",
@@ -155,8 +156,13 @@ def connected_store(timeout_seconds: float) -> Store:
     """Return the store by which processes find each other: torchrun's, or one that rank 0 keeps.
 
     Raises:
-        GraftworkError: it does not answer.
+        GraftworkError: it does not answer, or the environment does not say where it is.
     """
+    if missing := [name for name in _WHERE if name not in os.environ]:
+        raise GraftworkError(
+            f"WORLD_SIZE = {os.environ['WORLD_SIZE']} says that there are several processes, and what says "
+            f"where they meet is not set: {', '.join(missing)}; start them with torchrun, or unset WORLD_SIZE"
+        )
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     kept_by_launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     try:
