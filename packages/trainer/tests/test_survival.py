@@ -66,7 +66,7 @@ def test_a_metrics_file_that_was_removed_is_made_again_with_all_that_was_in_it(
 @pytest.mark.parametrize("name", ["metrics.jsonl", "result.json"])
 def test_a_file_that_cannot_be_written_is_told_once(train_while, tmp_path, name):
     said = train_while({5: lambda folder: in_the_way(folder / name)})
-    assert said.count(f"run/{name} cannot be written, and the training goes on") == 1
+    assert said.count(f"run/{name} cannot be written, which ends no training") == 1
     assert (tmp_path / "run" / "checkpoints" / "step-000012").is_dir()
 
 
@@ -92,7 +92,7 @@ def test_a_vanished_folder_of_tensorboard_is_told_once(train_while, tmp_path):
 
     said = train_while({5: harm})
     finished(tmp_path / "run")
-    assert said.count("run/tensorboard cannot be written, and the training goes on") == 1
+    assert said.count("run/tensorboard cannot be written, which ends no training") == 1
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "environment.json", "tensorboard"])
@@ -104,7 +104,7 @@ def test_what_cannot_be_written_from_the_start_is_told_once(train_while, tmp_pat
         in_the_way(tmp_path / "run" / name)
     said = train_while({})
     finished(tmp_path / "run")
-    assert said.count(f"run/{name} cannot be written, and the training goes on") == 1
+    assert said.count(f"run/{name} cannot be written, which ends no training") == 1
 
 
 def test_a_run_that_was_removed_is_written_again_and_can_be_resumed(train_while, train, tmp_path):

@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import datetime
-import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,8 +28,10 @@ from graftwork_trainer.causes import cause_of
 from graftwork_trainer.checkpoint import Checkpoints, Opened, TrainingState
 from graftwork_trainer.checkpoint.ranks import RefusedError, rank_and_size
 from graftwork_trainer.claim import refuse_another_run
+from graftwork_trainer.durable import write_durably
+from graftwork_trainer.history import read_history, write_history
 from graftwork_trainer.lock import renew
-from graftwork_trainer.plain_json import read_json, to_json
+from graftwork_trainer.plain_json import to_json
 from graftwork_trainer.progress import Progress, tell
 from graftwork_trainer.resuming import Change, Identity, begins_optimizer_anew, refuse_unless_allowed
 from graftwork_trainer.trackers import JsonLines, TensorBoard
@@ -215,7 +216,7 @@ class RunDirectory:
             yield
         except OSError as error:
             file = self.directory / name
-            self._tell(name, f"{file} cannot be written, and the training goes on: {cause_of(error)}")
+            self._tell(name, f"{file} cannot be written, which ends no training: {cause_of(error)}")
 
     def _tell(self, subject: str, text: str) -> None:
         """Say something once, on rank 0."""
@@ -235,28 +236,22 @@ class RunDirectory:
         saved = checkpoint.part("recipe", "data")
         before = Identity(saved["recipe"], saved["data"], checkpoint.processes)
         changes = before.changes_to(self._identity(rank_and_size()[1]))
-        refuse_unless_allowed(changes, self._allow, self._history(), checkpoint.step)
+        refuse_unless_allowed(changes, self._allow, read_history(self.directory), checkpoint.step)
         return changes
 
-    def _history(self) -> list[dict[str, Any]]:
-        path = self.directory / "history.json"
-        return list(read_json(path)) if path.exists() else []
-
     def _tell_and_keep(self, changes: Collection[Change], step: int) -> None:
-        history = self._history()
-        known = [(entry["step"], entry["what"], entry["after"]) for entry in history]
+        history = read_history(self.directory)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         for change in changes:
-            print(f"{self.directory.name}, from step {step}: {change}", file=sys.stderr)
-            if (step, change.what, change.after) not in known:
-                history.append(change.to_record(step, now))
+            tell(f"{self.directory.name}, from step {step}: {change}")
+            made = change.made_at(step, now)
+            if not any(made.is_like(earlier) for earlier in history):
+                history.append(made)
         if changes:
-            self._write("history.json", history)
+            write_history(self.directory, history)
 
     def _write(self, name: str, data: Any) -> None:
         self._write_text(name, to_json(data))
 
     def _write_text(self, name: str, text: str) -> None:
-        partial = self.directory / f"{name}.partial"
-        partial.write_text(text, "utf-8")
-        partial.rename(self.directory / name)
+        write_durably(self.directory / name, text.encode())

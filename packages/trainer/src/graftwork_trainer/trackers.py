@@ -108,9 +108,9 @@ class TensorBoard:
         try:
             for name, value in metrics.items():
                 self._writer.add_scalar(name, value, step)
-        except Exception as error:  # whatever its writer's thread ended with
+        except Exception as error:
             self._writer = None
-            raise OSError(str(error)) from error
+            raise _refused(error) from error
 
     def close(self) -> None:
         """Flush and stop the writer's thread.
@@ -122,7 +122,12 @@ class TensorBoard:
             try:
                 self._writer.close()
             except Exception as error:
-                raise OSError(str(error)) from error
+                raise _refused(error) from error
+
+
+def _refused(error: Exception) -> OSError:
+    """Whatever TensorBoard's writer ended with, as an error of the system."""
+    return OSError(error.errno, error.strerror) if isinstance(error, OSError) else OSError(str(error))
 
 
 def _keep_writer_threads_quiet() -> None:
