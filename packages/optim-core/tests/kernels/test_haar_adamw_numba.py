@@ -347,18 +347,3 @@ def test_empty_weights_and_empty_lists_are_nothing_to_do() -> None:
     assert steps([], 2, 1.01) == []
     for shape in ((0, 8), (3, 0)):
         assert steps([make_weight(shape, 2)], 2, 1.01)[0].moved
-
-
-def test_without_a_place_for_machine_code_every_process_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_in_memory = kernel.numba.njit
-    asked: list[dict[str, bool]] = []
-
-    def njit(**options: bool) -> Any:
-        asked.append(options)
-        if "cache" in options:
-            raise RuntimeError("cannot cache function: no locator available")
-        return compile_in_memory(**options)
-
-    monkeypatch.setattr(kernel.numba, "njit", njit)
-    assert kernel._entry(lambda number: number + 1)(1) == 2
-    assert [options.get("cache") for options in asked] == [True, None]

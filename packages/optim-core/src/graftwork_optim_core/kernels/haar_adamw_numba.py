@@ -39,10 +39,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graftwork_optim_core.kernels.machine_code import entry, inner, numba
 from graftwork_optim_core.numerics.haar import DETAIL_BOUND, block_count
 
-# By name: what is compiled has types of its own, and a checker must not need numba.
-numba: Any = importlib.import_module("numba")
 _extending: Any = importlib.import_module("numba.extending")
 
 _TILE = 1024
@@ -66,8 +65,6 @@ _JOB = np.dtype(
     ]
 )
 """One weight: addresses, strides, how it is cut into parts, :class:`Numbers`, and what becomes of it."""
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Numbers(NamedTuple):
@@ -128,23 +125,6 @@ class _Rule(NamedTuple):
     kept: Any
 
 
-def _inner(function: _Function) -> _Function:
-    """Compile a part of the machine code, as exactly as it is written: without a flag of fastmath."""
-    compiled: _Function = numba.njit(nogil=True, error_model="numpy")(function)
-    return compiled
-
-
-def _entry(function: _Function) -> _Function:
-    """Compile what Python calls, and keep the machine code on disk where there is a place for it."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        compiled: _Function = numba.njit(cache=True, **options)(function)
-    except RuntimeError:
-        # Neither beside this file nor in the user's cache folder may files be made: every process compiles.
-        compiled = numba.njit(**options)(function)
-    return compiled
-
-
 @_extending.intrinsic  # type: ignore[untyped-decorator]
 def _pointer(_: Any, address: Any, like: Any) -> Any:
     """Take an address for that of numbers of the type of ``like``."""
@@ -155,13 +135,13 @@ def _pointer(_: Any, address: Any, like: Any) -> Any:
     return numba.types.CPointer(like)(address, like), generate
 
 
-@_inner
+@inner
 def _array(address: int, like: Any, length: int) -> Any:
     # Arrays made of addresses are not counted by references, so that cutting them into tiles is free.
     return numba.carray(_pointer(address, like), (length,))
 
 
-@_inner
+@inner
 def _sum_twos(source: Any, target: Any, factor: Any, count: int) -> None:
     for i in range(count // 2):
         target[i] = (source[2 * i] + source[2 * i + 1]) * factor
@@ -169,7 +149,7 @@ def _sum_twos(source: Any, target: Any, factor: Any, count: int) -> None:
         target[count // 2] = source[count - 1] * factor
 
 
-@_inner
+@inner
 def _sum_fours(source: Any, target: Any, factor: Any, count: int) -> None:
     for i in range(count // 4):
         target[i] = ((source[4 * i] + source[4 * i + 1]) + (source[4 * i + 2] + source[4 * i + 3])) * factor
@@ -180,14 +160,14 @@ def _sum_fours(source: Any, target: Any, factor: Any, count: int) -> None:
         target[count // 4] = last * factor
 
 
-@_inner
+@inner
 def _repeat_twice(source: Any, target: Any, count: int) -> None:
     for i in range(count):
         target[2 * i] = source[i]
         target[2 * i + 1] = source[i]
 
 
-@_inner
+@inner
 def _repeat_four_times(source: Any, target: Any, count: int) -> None:
     for i in range(count):
         target[4 * i] = source[i]
@@ -196,13 +176,13 @@ def _repeat_four_times(source: Any, target: Any, count: int) -> None:
         target[4 * i + 3] = source[i]
 
 
-@_inner
+@inner
 def _scale(source: Any, target: Any, factor: Any, count: int) -> None:
     for i in range(count):
         target[i] = source[i] * factor
 
 
-@_inner
+@inner
 def _compress(gradient: Any, coarse: Any, spare: Any, one: Any, unit: Any, count: int, level: int) -> None:
     """Write the sums over blocks of a tile's columns, times the unit."""
     if level == 0:
@@ -224,7 +204,7 @@ def _compress(gradient: Any, coarse: Any, spare: Any, one: Any, unit: Any, count
             _sum_fours(spare, coarse, unit, count)
 
 
-@_inner
+@inner
 def _spread_to_fours(source: Any, target: Any, spare: Any, one: Any, count: int, level: int) -> None:
     """Repeat each number for every four columns of its block, at level 3 or deeper."""
     if level % 2:
@@ -239,7 +219,7 @@ def _spread_to_fours(source: Any, target: Any, spare: Any, one: Any, count: int,
         count *= 4
 
 
-@_inner
+@inner
 def _add_squares(numbers: Any, sums: Any, count: int) -> None:
     # Four numbers for each sum, since sums cost a reading and a writing.
     quarter = count // 4
@@ -253,7 +233,7 @@ def _add_squares(numbers: Any, sums: Any, count: int) -> None:
         sums[i - 4 * quarter] += numbers[i] * numbers[i]
 
 
-@_inner
+@inner
 def _find_next_direction(
     coarse: Any, mean: Any, mean_square: Any, direction: Any, constants: Any, count: int
 ) -> None:
@@ -264,7 +244,7 @@ def _find_next_direction(
         direction[i] = next_mean / (np.sqrt(next_square) + constants.eps)
 
 
-@_inner
+@inner
 def _add_wide_squares(numbers: Any, sums: Any, count: int) -> None:
     """Add squares in float64, where those of float32 could overflow."""
     for i in range(count):
@@ -272,19 +252,19 @@ def _add_wide_squares(numbers: Any, sums: Any, count: int) -> None:
         sums[i] += number * number
 
 
-@_inner
+@inner
 def _clear(sums: Any, zero: Any, count: int) -> None:
     for i in range(count):
         sums[i] = zero
 
 
-@_inner
+@inner
 def _add(source: Any, target: Any, count: int) -> None:
     for i in range(count):
         target[i] += source[i]
 
 
-@_inner
+@inner
 def _total(sums: Any, count: int) -> float:
     """Add up the sums of all places, the second half to the first as long as that makes vectors."""
     while count > 16:
@@ -299,20 +279,20 @@ def _total(sums: Any, count: int) -> float:
 
 # LLVM leaves a loop scalar if it needs more than a few checks that the arrays it writes overlap no others;
 # hence never more than three written in one loop.
-@_inner
+@inner
 def _accumulate(coarse: Any, mean: Any, mean_square: Any, constants: Any, count: int) -> None:
     for i in range(count):
         mean[i] += constants.rest1 * (coarse[i] - mean[i])
         mean_square[i] = mean_square[i] * constants.beta2 + constants.rest2 * coarse[i] * coarse[i]
 
 
-@_inner
+@inner
 def _invert_roots(mean_square: Any, inverse: Any, constants: Any, factor: Any, count: int) -> None:
     for i in range(count):
         inverse[i] = constants.one / (np.sqrt(mean_square[i]) + constants.eps) * factor
 
 
-@_inner
+@inner
 def _step_plain(
     values: Any, coarse: Any, mean: Any, mean_square: Any, constants: Any, rule: Any, count: int
 ) -> None:
@@ -323,7 +303,7 @@ def _step_plain(
         values[i] = (values[i] - rule.rate * update) * rule.kept
 
 
-@_inner
+@inner
 def _moved(value: Any, gradient: Any, coarse: Any, mean: Any, inverse: Any, rule: Any, guard: bool) -> Any:
     """Return one entry of the weight after its step."""
     # The sign to what columns of a block share, so that it is applied once a block.
@@ -340,7 +320,7 @@ def _moved(value: Any, gradient: Any, coarse: Any, mean: Any, inverse: Any, rule
 
 
 def _descend_by(columns: int) -> Callable[..., None]:
-    @_inner
+    @inner
     def descend(
         values: Any, gradient: Any, coarse: Any, mean: Any, inverse: Any, rule: Any, guard: bool, count: int
     ) -> None:
@@ -358,7 +338,7 @@ def _descend_by(columns: int) -> Callable[..., None]:
 _descend_by_twos, _descend_by_fours = _descend_by(2), _descend_by(4)
 
 
-@_inner
+@inner
 def _rule(job: Any, constants: Any, room: Any, rate: float, kept: float) -> Any:
     # Stored in the room and read again: rounded to its dtype.
     guarded = constants.guard and constants.level > 0
@@ -371,7 +351,7 @@ def _rule(job: Any, constants: Any, room: Any, rate: float, kept: float) -> Any:
     return _Rule(sign, constants.unit, constants.bound, room[0], room[1], room[2], room[3])
 
 
-@_inner
+@inner
 def _work(
     job: Any, constants: Any, scratch: Any, rate: float, kept: float, mode: int, part: int
 ) -> tuple[float, float]:
@@ -459,7 +439,7 @@ def _work(
     )
 
 
-@_entry
+@entry
 def _work_on_parts(
     jobs: Any,
     constants: Any,
@@ -476,7 +456,7 @@ def _work_on_parts(
         sums[part] = _work(jobs[0], constants, scratch, rate, kept, mode, part)
 
 
-@_inner
+@inner
 def _totals(sums: Any) -> tuple[float, float]:
     """Add up in their order what the parts of a weight returned."""
     extent, square = 0.0, 0.0
@@ -486,7 +466,7 @@ def _totals(sums: Any) -> tuple[float, float]:
     return extent, square
 
 
-@_inner
+@inner
 def _limit_growth(norm: float, previous: float, limit: float) -> tuple[float, float]:
     """Compute :func:`graftwork_optim_core.common.scalars.limit_growth`; a limit of 0 limits nothing."""
     if limit == 0:
@@ -495,7 +475,7 @@ def _limit_growth(norm: float, previous: float, limit: float) -> tuple[float, fl
     return divisor, norm / divisor if norm > 0 else previous
 
 
-@_entry
+@entry
 def _advance(jobs: Any, order: Any, constants: Any, scratch: Any, limit: float, largest: float) -> None:
     """Make the whole step of some weights, each while its gradient is in a cache."""
     for place in order:

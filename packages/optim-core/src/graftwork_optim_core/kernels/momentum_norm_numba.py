@@ -23,14 +23,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# By name: what is compiled has types of its own, and a checker must not need numba.
-numba: Any = importlib.import_module("numba")
+from graftwork_optim_core.kernels.machine_code import entry, inner, numba
+
 _extending: Any = importlib.import_module("numba.extending")
 
 _BLOCK = 1024
@@ -41,24 +41,6 @@ _PART = 1 << 18
 
 _NUMBERS = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
 _PLAIN = (Tensor, torch.nn.Parameter)
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def _inner(function: _Function) -> _Function:
-    """Compile a part of the machine code, as exactly as it is written: without a flag of fastmath."""
-    compiled: _Function = numba.njit(nogil=True, error_model="numpy")(function)
-    return compiled
-
-
-def _entry(function: _Function) -> _Function:
-    """Compile what Python calls, and keep the machine code on disk where there is a place for it."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        compiled: _Function = numba.njit(cache=True, **options)(function)
-    except RuntimeError:
-        compiled = numba.njit(**options)(function)
-    return compiled
 
 
 @_extending.intrinsic  # type: ignore[untyped-decorator]
@@ -71,12 +53,12 @@ def _pointer(_: Any, address: Any, like: Any) -> Any:
     return numba.types.CPointer(like)(address, like), generate
 
 
-@_inner
+@inner
 def _array(address: int, like: Any, length: int) -> Any:
     return numba.carray(_pointer(address, like), (length,))
 
 
-@_inner
+@inner
 def _square_block(first: Any, second: Any, third: Any, fourth: Any, places: Any) -> None:
     # Four places at once are fetched from memory faster than one.
     for place in range(first.size):
@@ -85,7 +67,7 @@ def _square_block(first: Any, second: Any, third: Any, fourth: Any, places: Any)
         )
 
 
-@_inner
+@inner
 def _average_block(momentum: Any, gradient: Any, weight: Any, factor: Any, places: Any) -> None:
     for place in range(momentum.size):
         new = momentum[place] + weight * (factor * gradient[place] - momentum[place])
@@ -93,7 +75,7 @@ def _average_block(momentum: Any, gradient: Any, weight: Any, factor: Any, place
         places[place] += new * new
 
 
-@_inner
+@inner
 def _average_block_from_gradient(momentum: Any, gradient: Any, rest: Any, factor: Any, places: Any) -> None:
     # As in torch.lerp, so that of a weight of 1 nothing is left of the mean, not even by rounding.
     for place in range(momentum.size):
@@ -103,13 +85,13 @@ def _average_block_from_gradient(momentum: Any, gradient: Any, rest: Any, factor
         places[place] += new * new
 
 
-@_inner
+@inner
 def _add(source: Any, target: Any) -> None:
     for place in range(source.size):
         target[place] += source[place]
 
 
-@_inner
+@inner
 def _total(places: Any, count: int) -> float:
     """Add up the sums of all places, the second half to the first as long as that makes vectors."""
     while count > 16:
@@ -122,7 +104,7 @@ def _total(places: Any, count: int) -> float:
     return total
 
 
-@_entry
+@entry
 def _square_parts(jobs: Any, parts: Any, like: Any, begin: int, stop: int, sums: Any) -> None:
     places = np.empty(_BLOCK)
     for number in range(begin, stop):
@@ -146,7 +128,7 @@ def _square_parts(jobs: Any, parts: Any, like: Any, begin: int, stop: int, sums:
         sums[number] = total
 
 
-@_entry
+@entry
 def _average_parts(
     jobs: Any, parts: Any, weights: Any, factors: Any, like: Any, first: int, stop: int, sums: Any
 ) -> None:
@@ -169,7 +151,7 @@ def _average_parts(
         sums[number] = _total(places, count)
 
 
-@_entry
+@entry
 def _cut(sizes: Any, most: int) -> Any:
     count = 0
     for tensor in range(len(sizes)):
@@ -184,7 +166,7 @@ def _cut(sizes: Any, most: int) -> Any:
     return parts
 
 
-@_entry
+@entry
 def _totals(parts: Any, sums: Any, count: int) -> Any:
     totals = np.zeros(count)
     for number in range(len(parts)):
