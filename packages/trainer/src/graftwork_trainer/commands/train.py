@@ -112,10 +112,11 @@ def train(
         raise GraftworkError(
             "--out DIR is missing: processes that are to go on without each other cannot agree on a directory"
         )
-    options = getattr(trainer, "loop", LoopOptions())  # a trainer of somebody else's may have others
+    # A trainer of somebody else's may have options of its own.
+    limit = getattr(getattr(trainer, "loop", None), "timeout_seconds", LoopOptions.timeout_seconds)
     rank = int(os.environ.get("RANK", "0"))
     with (
-        nullcontext() if connects_itself else process_group(options.timeout_seconds) as roll_call,
+        nullcontext() if connects_itself else process_group(limit) as roll_call,
         nullcontext(directory) if directory else claimed_anew(resolved.name) as chosen,
     ):
         task = resolved.task()
