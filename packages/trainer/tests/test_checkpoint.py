@@ -479,7 +479,7 @@ def test_a_failed_write_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store, "write_shard", full)
-    with pytest.raises(GraftworkError, match="No space left on device; the checkpoint of step 1 is whole"):
+    with pytest.raises(GraftworkError, match="the disk is full; the checkpoint of step 1 is whole"):
         checkpoints.save(2, state)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
     assert checkpoints.newest().step == 1

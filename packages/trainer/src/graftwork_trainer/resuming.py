@@ -7,10 +7,11 @@ the first resumed step on. What makes a training another one may not, unless it 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from graftwork import GraftworkError
+from graftwork_trainer.history import Changed
 
 _MAY_CHANGE = frozenset(
     {
@@ -51,10 +52,9 @@ class Change:
     def __str__(self) -> str:
         return f"{self.what} was {_shown(self.before)} and is {_shown(self.after)}"
 
-    def to_record(self, step: int, at: str) -> dict[str, Any]:
+    def made_at(self, step: int, at: str = "") -> Changed:
         """As the run's history keeps it."""
-        entry = asdict(self)
-        return {"step": step, "at": at, **{key: entry[key] for key in ("what", "before", "after")}}
+        return Changed(step, self.what, self.before, self.after, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Identity:
 
 
 def refuse_unless_allowed(
-    changes: Iterable[Change], allowed: Collection[str], history: Iterable[Mapping[str, Any]], step: int
+    changes: Iterable[Change], allowed: Collection[str], history: Iterable[Changed], step: int
 ) -> None:
     """Refuse to go on with what is another training.
 
@@ -94,11 +94,13 @@ def refuse_unless_allowed(
     Raises:
         GraftworkError: something changed that was not allowed; the message holds both values.
     """
-    before = [(entry.get("step"), entry.get("what"), entry.get("after")) for entry in history]
+    earlier = list(history)
     refused = [
         change
         for change in changes
-        if not change.free and change.name not in allowed and (step, change.what, change.after) not in before
+        if not change.free
+        and change.name not in allowed
+        and not any(change.made_at(step).is_like(one) for one in earlier)
     ]
     if refused:
         first_of_name = {change.name: change for change in reversed(refused)}

@@ -42,14 +42,19 @@ def together(action: Callable[[], Any]) -> list[Any]:
         GraftworkError: it failed somewhere; the message names the rank where there are several.
     """
     problem, result, refused = None, None, False
+    unforeseen: Exception | None = None
     try:
         result = action()
     except OSError as error:
         problem, refused = cause_of(error), True
     except GraftworkError as error:
         problem = str(error)
+    except Exception as error:
+        problem, unforeseen = f"{type(error).__name__}: {error}", error
     outcomes = gathered((problem, result, refused))
     problems = {rank: outcome[0] for rank, outcome in enumerate(outcomes) if outcome[0] is not None}
+    if unforeseen is not None:
+        raise unforeseen
     if problems:
         told = dict.fromkeys(problems.values())
         alone = len(outcomes) == 1 or (len(problems) == len(outcomes) and len(told) == 1)

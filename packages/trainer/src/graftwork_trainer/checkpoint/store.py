@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from graftwork_trainer.checkpoint.opened import DamagedCheckpointError, Opened, 
 from graftwork_trainer.checkpoint.ranks import RefusedError, gathered, rank_and_size, together
 from graftwork_trainer.checkpoint.shard_file import check_storable, write_shard
 from graftwork_trainer.checkpoint.training_state import TrainingState
+from graftwork_trainer.durable import sync_folder, write_durably
 from graftwork_trainer.finite import first_not_finite
 
 _NAME = re.compile(r"step-(\d{6,})")
@@ -84,8 +84,7 @@ class Checkpoints:
         def conclude() -> None:
             if rank == 0:
                 index = Index(step, size, _files(facts), _stored(descriptions), merge(dict(enumerate(trees))))
-                _write_synced(partial / NAME, index.to_bytes())
-                _sync(partial)
+                write_durably(partial / NAME, index.to_bytes())
                 _put_in_place(partial, final)
                 self._prune()
 
@@ -194,21 +193,5 @@ def _put_in_place(partial: Path, final: Path) -> None:
         shutil.rmtree(replaced, ignore_errors=True)
         final.rename(replaced)
     partial.rename(final)
-    _sync(final.parent)
+    sync_folder(final.parent)
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    """Bring a directory's names to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

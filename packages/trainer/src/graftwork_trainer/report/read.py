@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from graftwork import Direction, GraftworkError
+from graftwork_trainer.history import Changed, read_history
 from graftwork_trainer.plain_json import read_json
 
 COMPLETE_STATUSES = frozenset({"finished", "stopped-early"})
@@ -54,23 +55,6 @@ class Result:
     units_per_second: float | None = None
     unit: str | None = None
     wall_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """What was another when a run was resumed.
-
-    Args:
-        step: from which it went on.
-        what: the option, or the fact of the data.
-        before: its value until then.
-        after: its value since.
-    """
-
-    step: int
-    what: str
-    before: object
-    after: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,22 +149,8 @@ def read_run(path: Path) -> RunRecord:
         curves=_read_curves(path / "metrics.jsonl"),
         result=_read_result(result_file) if result_file.is_file() else None,
         directions=_directions(environment.get("metric_directions"), environment_file),
-        history=_read_history(path / "history.json"),
+        history=read_history(path),
     )
-
-
-def _read_history(file: Path) -> list[Changed]:
-    if not file.is_file():
-        return []
-    try:
-        return [
-            Changed(int(entry["step"]), str(entry["what"]), entry["before"], entry["after"])
-            for entry in read_json(file)
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise GraftworkError(
-            f"{file}: expected a list of objects with step, what, before and after: {error!r}"
-        ) from error
 
 
 def _read_object(file: Path) -> dict[str, Any]:
