@@ -56,13 +56,14 @@ def runs(processes_in: Callable[[Path], Any], tmp_path_factory: pytest.TempPathF
     processes.add(APART, "apart", 2, options=often, kill=killed)
     processes.add(APART, "apart", 2, options=often, resume=True)
     processes.add(APART, "lost", 2, options=often, kill={"1": ["before", HALF]})
-    processes.add(APART, "lost", 2, options=often, resume=True)
+    still = {**often, "trainer.steps": STEPS + 1, "optimizer.lr": 0.0}
+    processes.add(APART, "lost", 2, options=still, resume=True)
     codes, words = processes.run()
-    *codes, refused, killed, resumed, lost, refused_too = codes
-    assert all(code == [0] for one in [*codes, resumed] for code in one.values()), words
+    *codes, refused, killed, resumed, lost, brought_in = codes
+    assert all(code == [0] for one in [*codes, resumed, brought_in] for code in one.values()), words
     assert killed == {"0": [-9], "1": [-9]}
     assert lost == {"0": [0], "1": [-9]}
-    assert (refused, refused_too) == ({"0": [1]}, {"0": [1], "1": [1]})
+    assert refused == {"0": [1]}
     (processes.folder / "words").write_text(words)
     return processes.folder
 
@@ -105,11 +106,12 @@ def test_processes_that_go_on_without_each_other_begin_where_all_have_been(runs:
     assert not [key for key in wanted if not torch.equal(found[key], wanted[key])]
 
 
-def test_where_they_have_nothing_in_common_it_is_said_and_nothing_removed(runs: Path) -> None:
-    words = (runs / "words").read_text("utf-8")
-    says = (
-        "those of agents 2 end at step 2, those of agents 0, 1 begin later; whoever is lost comes back while"
-    )
-    assert words.count(says) == 2
-    kept = [path.parts[-2:] for path in (runs / "lost" / "checkpoints").glob("agents-*/step-*")]
-    assert {("agents-0000", "step-000006"), ("agents-0002", "step-000002")} <= set(kept)
+def test_one_that_was_lost_before_comes_in_with_the_mean_of_the_others(runs: Path) -> None:
+    found, sent = ended(runs / "lost")
+    assert [step for step, *_ in sent] == list(range(1, STEPS + 2))
+    # It had been at half as many steps, and none has moved since but to come together.
+    others = open_checkpoint(runs / "lost" / "checkpoints" / "agents-0000" / f"step-{STEPS:06d}")
+    before = [others.tensor(f"model/agent-000{agent}.norm.weight") for agent in (0, 1)]
+    for agent in range(3):
+        after = found[f"model/agent-000{agent}.norm.weight"]
+        torch.testing.assert_close(after, torch.stack(before).mean(0), rtol=0, atol=1e-3)

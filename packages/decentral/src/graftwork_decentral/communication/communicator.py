@@ -79,6 +79,15 @@ class Communicator(ABC):
         """
         return step
 
+    def bring_in(self, behind: Collection[int], step: int) -> None:
+        """Say before :meth:`start` which agents have no state of the step that the others begin with.
+
+        Args:
+            behind: these agents, the same on every process.
+            step: of the others.
+        """
+        raise GraftworkError("agents without a state come in only where processes outlive each other")
+
     def reached(self, step: int) -> None:  # noqa: B027, as it is of use to some
         """Say which step is next, outside an exchange: a change of membership meanwhile goes on from it."""
 
@@ -179,6 +188,17 @@ class Communicator(ABC):
         sent = torch.tensor([self.traffic.bytes, self.traffic.messages], dtype=torch.float64)
         total = self.sum(sent.to(self.device)).tolist()
         return {"rounds": float(self.traffic.rounds), "bytes_sent": total[0], "messages_sent": total[1]}
+
+    def of_agents(self, value: int) -> dict[int, int]:
+        """Return what the process of every living agent gives; every process must call it.
+
+        Args:
+            value: of this process.
+        """
+        table = torch.zeros(self.agents, dtype=torch.float64, device=self.device)
+        table[list(self.rows)] = float(value)
+        total = self.sum(table).tolist()
+        return {agent: int(total[agent]) for agent in self.living}
 
     def adopted(self, buffer: Tensor, joined: Collection[int]) -> Tensor:
         """Return ``[agents here, ...]`` in which agents that came back hold the mean of the others.

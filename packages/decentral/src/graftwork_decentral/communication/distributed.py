@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -79,6 +79,7 @@ class DistributedCommunicator(Communicator):
         self._membership = membership
         self._step = self._admitted = 0
         self._forming = False
+        self._begins: MembershipChanged | None = None
         mine = f"{graphs.name} {graphs.agents} {graphs.digest}"
         if membership is None:
             self._view = View(0, tuple(range(self.processes)))
@@ -114,9 +115,18 @@ class DistributedCommunicator(Communicator):
         return super().on(graphs)
 
     def start(self, step: int) -> int:
-        if self._links is not None:
+        if self._links is None:
+            return self._form(self._view).step
+        if self._begins is None:
             return step
-        return self._form(self._view).step
+        change, self._begins = self._begins, None
+        for repair in self.on_membership_change:
+            repair(change)
+        self._step = self._admitted = change.step
+        return change.step
+
+    def bring_in(self, behind: Collection[int], step: int) -> None:
+        self._begins = MembershipChanged((), sorted(behind), step)
 
     def reached(self, step: int) -> None:
         self._step = step

@@ -8,7 +8,7 @@ ones.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -55,6 +55,9 @@ class WrappedCommunicator(Communicator):
 
     def start(self, step: int) -> int:
         return self.inner.start(step)
+
+    def bring_in(self, behind: Collection[int], step: int) -> None:
+        self.inner.bring_in(behind, step)
 
     def reached(self, step: int) -> None:
         self.inner.reached(step)

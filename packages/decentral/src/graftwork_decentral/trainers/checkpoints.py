@@ -8,12 +8,10 @@ go on without each other cannot write one checkpoint together: each keeps those 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from graftwork import GraftworkError
 from graftwork_decentral.communication.communicator import Communicator
@@ -73,64 +71,48 @@ class ApartCheckpoints(AgentCheckpoints):
         return super().save(step, training, values)
 
     def newest(self) -> Opened | None:
-        """Open the newest checkpoint that all processes have, and remove those after it.
+        """Open the newest checkpoint that all who were left have, and remove those after it.
 
         Returns:
-            None where there is none, and for a process that came back: the others give it its state.
+            None where there is none, and for a process that has none of that step, as it was lost before: it
+            comes in as one that came back, and the others give it its state.
 
         Raises:
-            GraftworkError: all that some have is older than all that others have.
             DamagedCheckpointError: it is not what was written; the message says how to go back.
         """
         if self._communicator.joins:
             return None
+        own = self.steps()
         try:
-            common = self._common_step()
-            newer = [step for step in self.steps() if step > common]
-            if common and newer:
-                open_checkpoint(self.path(common))
-            # From here on it is certain that all go on from it: nobody has raised.
-            self._of_all(common)
+            step = self._common_step(own)
+            newer = [one for one in own if one > step]
+            if newer and step in own:
+                open_checkpoint(self.path(step))
+            # None has raised when all have answered, and so all go on from there.
+            has = self._communicator.of_agents(int(step in own))
         except MembershipChanged as change:
             raise GraftworkError(
                 f"while all look for the checkpoint to go on from, {change}; start again"
             ) from change
-        if not common:
+        if not step:
             self._refuse_if_written_otherwise()
             return None
-        for step in newer:
-            self._remove(step)
-        return super().newest()
+        for one in newer:
+            self._remove(one)
+        if behind := [agent for agent, there in has.items() if not there]:
+            self._communicator.bring_in(behind, step)
+        return super().newest() if step in own else None
 
-    def _common_step(self) -> int:
-        """The newest step that all processes have; 0 for the start."""
-        own = self.steps()
-        # Whoever has fewer than are kept has removed none, and could go on from the start, too.
-        steps = own if len(own) >= 2 else [0, *own]
-        bound, newest = steps[-1], self._of_all(steps[-1])
-        while max(newest) > min(newest) >= 0:
-            bound = min(newest)
-            newest = self._of_all(max((step for step in steps if step <= bound), default=-1))
-        if min(newest) < 0:
-            living = self._communicator.living
-            ends, begins = (
-                ", ".join(
-                    str(agent) for agent, step in zip(living, newest, strict=True) if (step < 0) == later
-                )
-                for later in (False, True)
-            )
-            raise GraftworkError(
-                f"{self.directory.parent}: no step is in the checkpoints of all processes: those of agents "
-                f"{ends} end at step {bound}, those of agents {begins} begin later; whoever is lost comes "
-                "back while the others train, by --restart of python -m graftwork_decentral.launch"
-            )
-        return newest[0]
+    def _common_step(self, own: Sequence[int]) -> int:
+        """The newest step that all have who were left; 0 for the start.
 
-    def _of_all(self, step: int) -> list[int]:
-        """What the process of every living agent gives."""
-        table = torch.zeros(self._communicator.agents, dtype=torch.float64)
-        table[list(self._communicator.rows)] = float(step)
-        return [int(one) for one in self._communicator.sum(table)[list(self._communicator.living)]]
+        All are at one step whenever one is saved: who was left has the newest, or the one before it.
+        """
+        one_before, last = [0, 0, *own][-2:]
+        newest = self._communicator.of_agents(last).values()
+        latest = max(newest)
+        before = max(self._communicator.of_agents(one_before if last == latest else 0).values())
+        return before if before in newest else latest
 
     def _refuse_if_written_otherwise(self) -> None:
         if together := Checkpoints(self.directory.parent).steps():
