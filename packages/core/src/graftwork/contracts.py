@@ -55,7 +55,8 @@ class Task(Protocol):
     ``artefacts(model, folder)``        none: pictures, tables (``.csv``), texts and pages about the
                                         trained model, written for the report when training has ended
     ``unit``, ``count(batch)``          ``"samples"``, 1: what throughput counts, and how many a batch has
-    ``facts()``                         nothing: plain data on the data, kept with the run
+    ``facts()``                         nothing: plain data that identify the data (digests of what it says),
+                                        kept with the run; resuming refuses other ones
     ``batches(...)`` with ``skip``      resuming draws the batches already seen and lets them go
     ``smallest(folder)``                of the class, the defaults: options (``model`` among them) with which
                                         it trains in seconds on data that it makes in a folder, for tests
