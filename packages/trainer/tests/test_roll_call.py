@@ -41,6 +41,14 @@ def test_an_error_of_the_transport_names_the_rank(call, wrapped):
     assert str(lost.value).endswith("(Connection closed by peer [127.0.0.1]:4); go on")
 
 
+def test_one_that_names_its_process_by_itself_is_left_as_it_is(call):
+    named = GraftworkError("process 1 is lost")
+    named.processes = (1,)
+    named.__cause__ = RuntimeError("Connection closed by peer")
+    with pytest.raises(GraftworkError, match=r"^process 1 is lost$"), lost_ranks_named(call[0]):
+        raise named
+
+
 def test_other_errors_are_what_they_were(call):
     with pytest.raises(RuntimeError, match=r"^shapes differ$"), lost_ranks_named(call[0]):
         raise RuntimeError("shapes differ")

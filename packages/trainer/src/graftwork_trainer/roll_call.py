@@ -183,9 +183,9 @@ def connected_store(timeout_seconds: float) -> Store:
 
 
 def _transport_error(error: BaseException | None) -> str | None:
-    """What the transport said, if it is at the bottom of an error that says no more of it."""
+    """What the transport said, if it is at the bottom of an error that does not name a process by itself."""
     while error is not None:
-        if isinstance(error, GraftworkError) and type(error) is not GraftworkError:
+        if isinstance(error, LostRanksError) or getattr(error, "processes", ()):
             return None
         words = str(error)
         known = isinstance(error, RuntimeError) and any(part in words for part in _TRANSPORT)
