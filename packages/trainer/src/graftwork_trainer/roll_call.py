@@ -185,7 +185,7 @@ def connected_store(timeout_seconds: float) -> Store:
 def _transport_error(error: BaseException | None) -> str | None:
     """What the transport said, if it is at the bottom of an error that does not name a process by itself."""
     while error is not None:
-        if isinstance(error, LostRanksError) or getattr(error, "processes", ()):
+        if isinstance(error, LostRanksError) or getattr(error, "processes", False):
             return None
         words = str(error)
         known = isinstance(error, RuntimeError) and any(part in words for part in _TRANSPORT)
