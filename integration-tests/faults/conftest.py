@@ -147,16 +147,23 @@ def write_recipe(name: str, folder: Path) -> Path:
 _OF_TIME = ("seconds", "_per_second", "wall_seconds", "step_seconds", "peak_memory_bytes")
 
 
-def left_by(run: Path) -> dict[str, Any]:
-    """What a training leaves that does not depend on the clock: every bit, every metric once, every count."""
+def saved_by(run: Path) -> dict[str, Any]:
+    """What is in a training's newest checkpoint."""
     newest = max((run / "checkpoints").iterdir())
     index = json.loads((newest / "index.json").read_text())["content"]
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    result = json.loads((run / "result.json").read_text())
     return {
         "checkpoint": newest.name,
         "files": index["files"],
         "values": {**index["values"], "recipe": None},
+    }
+
+
+def left_by(run: Path) -> dict[str, Any]:
+    """What a training leaves that does not depend on the clock: every bit, every metric once, every count."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((run / "result.json").read_text())
+    return {
+        **saved_by(run),
         "metrics": [_timeless(line) for line in lines],
         "result": _timeless(result),
     }

@@ -163,9 +163,9 @@ def test_the_model_is_in_training_mode_again_after_a_step(train, monkeypatch):
     modes = []
     keep = Loop._keep_records
 
-    def note_mode(self, progress, *, last):
+    def note_mode(self, progress, *, stopping):
         modes.append(self.procedure.model.training)
-        keep(self, progress, last=last)
+        keep(self, progress, stopping=stopping)
 
     monkeypatch.setattr(Loop, "_keep_records", note_mode)
     train("optimizer.name=evolution")
@@ -290,17 +290,21 @@ def test_a_request_to_stop_that_comes_after_the_records_is_saved_a_step_later(tr
 
     keep = Loop._keep_records
 
-    def keep_and_interrupt(self, progress, *, last):
-        keep(self, progress, last=last)
-        if self.progression.step == 3:
+    def keep_and_interrupt(self, progress, *, stopping):
+        keep(self, progress, stopping=stopping)
+        if self.progression.step == 4:
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Loop, "_keep_records", keep_and_interrupt)
-    with pytest.raises(Interrupted, match="stopped at step 4 and saved"):
+    with pytest.raises(Interrupted, match="stopped at step 5 and saved"):
         train("trainer.checkpoint_every=0", directory="stopped")
     monkeypatch.undo()
     whole, rest = train(directory="whole"), train(directory="stopped", resume=True)
     assert_same_bits(weights(whole), weights(rest))
+    evaluations = [
+        [line["step"] for line in trained.lines() if "validation/loss" in line] for trained in (whole, rest)
+    ]
+    assert evaluations == [[4, 8, 12]] * 2  # none for the stop, which would count for patience
 
 
 def test_norms_and_biases_are_spared_weight_decay_and_the_run_says_so(train):

@@ -164,7 +164,7 @@ class Loop:
                 self._interval.add(outcome, rate)
                 progress.advance()
                 stopping = stop_requested()
-                self._keep_records(progress, last=progression.step >= steps or stopping > 0)
+                self._keep_records(progress, stopping=stopping > 0)
             self._finish(stopping, progress)
 
     def _catch_up(self) -> None:
@@ -190,11 +190,15 @@ class Loop:
             patience is not None and self.progression.evaluations_since_best >= patience
         )
 
-    def _keep_records(self, progress: Progress, *, last: bool) -> None:
-        """Log, evaluate and save, each where it is due."""
+    def _keep_records(self, progress: Progress, *, stopping: bool) -> None:
+        """Log, evaluate and save, each where it is due.
+
+        One that stops saves, and does not evaluate: that would count for trainer.patience.
+        """
         step, options = self.progression.step, self.options
+        last = step >= options.steps
         evaluates = last or (options.evaluate_every > 0 and step % options.evaluate_every == 0)
-        saves = last or (options.checkpoint_every > 0 and step % options.checkpoint_every == 0)
+        saves = last or stopping or (options.checkpoint_every > 0 and step % options.checkpoint_every == 0)
         # A record at every checkpoint makes the mean losses of a resumed run those of an uninterrupted one.
         if evaluates or saves or step % options.log_every == 0:
             self._log(progress)
@@ -203,7 +207,8 @@ class Loop:
         if evaluates:
             self._evaluate(progress)
         if saves or self._ended():
-            self.run.save(self._training, asdict(self.progression), last=last or self._ended())
+            ends = stopping or self._ended()
+            self.run.save(self._training, asdict(self.progression), last=ends)
         if evaluates or saves:
             self._interval.restart()
 
