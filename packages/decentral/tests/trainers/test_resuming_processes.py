@@ -32,6 +32,7 @@ FAULTY = {
     "topology": {"name": "ring", "lazy": True},
 }
 APART = {**AGENTS, "faults": {"name": "standard", "on_failure": "continue"}}
+FAULTY_APART = {**FAULTY, "faults": {**FAULTY["faults"], "on_failure": "continue"}}
 # Processes of the first half and of the second.
 RESUMED = {
     "decentralized": (AGENTS, [(2, 2), (2, 1), (1, 2)]),
@@ -53,8 +54,8 @@ def runs(processes_in: Callable[[Path], Any], tmp_path_factory: pytest.TempPathF
     processes.add(FAULTY, "faulty-2-2", 1, resume=True, options={"trainer.steps": STEPS + 1})
     often = {"trainer.steps": STEPS, "trainer.checkpoint_every": 1, "trainer.keep_checkpoints": 1}
     killed = {"0": ["after", HALF], "1": ["before", HALF]}
-    processes.add(APART, "apart", 2, options=often, kill=killed)
-    processes.add(APART, "apart", 2, options=often, resume=True)
+    processes.add(FAULTY_APART, "apart", 2, options=often, kill=killed)
+    processes.add(FAULTY_APART, "apart", 2, options=often, resume=True)
     processes.add(APART, "lost", 2, options=often, kill={"1": ["before", HALF]})
     still = {**often, "trainer.steps": STEPS + 1, "optimizer.lr": 0.0}
     processes.add(APART, "lost", 2, options=still, resume=True)
@@ -100,7 +101,7 @@ def test_what_messages_depend_on_is_for_as_many_processes(runs: Path) -> None:
 
 
 def test_processes_that_go_on_without_each_other_begin_where_all_have_been(runs: Path) -> None:
-    (wanted, sent), (found, sent_here) = ended(runs / "decentralized-whole"), ended(runs / "apart")
+    (wanted, sent), (found, sent_here) = ended(runs / "faulty-whole"), ended(runs / "apart")
     assert sent_here == sent
     assert found.keys() == wanted.keys()
     assert not [key for key in wanted if not torch.equal(found[key], wanted[key])]
