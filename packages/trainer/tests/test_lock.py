@@ -100,7 +100,7 @@ from pathlib import Path
 from graftwork import GraftworkError
 from graftwork_trainer.lock import RunLock
 folder = Path(sys.argv[1])
-for _ in range(200):
+for _ in range(1000):
     try:
         with RunLock(folder / "run"):
             (folder / "inside").mkdir()  # fails where another is inside

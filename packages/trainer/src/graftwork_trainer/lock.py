@@ -24,6 +24,7 @@ from graftwork import GraftworkError
 NAME = "lock"
 # Somebody who looks who holds a lock has it for a moment.
 _PATIENCE_SECONDS = 0.3
+_TRIES = 100
 _HELD_BY_ANOTHER = (errno.EWOULDBLOCK, errno.EACCES)
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
@@ -123,12 +124,17 @@ class RunLock:
         self.release()
 
     def _opened(self) -> int:
-        while True:
-            if not self.directory.is_dir():
-                self.directory.mkdir(parents=True, exist_ok=True)
+        # Its last holder may be removing the directory: not without end, which a broken link would be.
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileExistsError):
+                self.directory.mkdir(parents=True)
                 self._made_directory = True
-            with contextlib.suppress(FileNotFoundError):  # its last holder just removed the directory
-                return os.open(self.directory / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+            with contextlib.suppress(FileNotFoundError):
+                return self._open()
+        return self._open()
+
+    def _open(self) -> int:
+        return os.open(self.directory / NAME, os.O_RDWR | os.O_CREAT, 0o644)
 
     def _sign(self) -> None:
         now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
