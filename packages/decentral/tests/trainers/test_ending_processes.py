@@ -21,7 +21,7 @@ BILEVEL: dict[str, Any] = {
     "trainer": {"name": "bilevel", "agents": 3},
 }
 OPTIONS = {"trainer.steps": 5, "trainer.checkpoint_every": 1, "trainer.timeout_seconds": 2.0}
-STOPPED = {"1": ["before", 3, "SIGSTOP"]}, {"1": ["after", 3, "SIGSTOP"]}
+STOPPED = [{"1": [when, step, "SIGSTOP"]} for when, step in (("before", 3), ("after", 3), ("evaluating", 5))]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def told(processes_in: Callable[[Path], Any], tmp_path_factory: pytest.TempPathF
     processes.add(BILEVEL, "bilevel", 2, options=OPTIONS, kill=STOPPED[0])
     (spoilt, *stopped), words = processes.run()
     assert spoilt == {"0": [1], "1": [1]}, words
-    assert stopped == [{"0": [1], "1": [-99]}] * 3, words
+    assert stopped == [{"0": [1], "1": [-99]}] * 4, words
     written = [path.name for path in (processes.folder / "spoilt" / "checkpoints").iterdir()]
     assert sorted(written) == ["step-000001", "step-000002"]
     return words
@@ -46,5 +46,5 @@ def test_weights_that_are_not_finite_end_all_processes(told: str) -> None:
 
 
 def test_a_peer_that_is_stopped_is_named(told: str) -> None:
-    assert told.count("rank 1 of 2 (process ") == 2, "within a checkpoint"
+    assert told.count("rank 1 of 2 (process ") == 3, "within a checkpoint and an evaluation"
     assert told.count("agents 2 (process 1) do not answer at step 3") == 1, "within a step"

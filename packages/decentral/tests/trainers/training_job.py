@@ -12,6 +12,7 @@ import torch
 
 from graftwork import build_recipe, get_registry, parse_set
 from graftwork_decentral.trainers import bilevel, decentralized  # noqa: F401, loaded before processes are forked
+from graftwork_decentral.trainers.decentralized_procedure import DecentralizedProcedure
 from graftwork_trainer import train
 from graftwork_trainer.checkpoint import Checkpoints
 from graftwork_trainer.trackers import TensorBoard  # noqa: F401, as are these
@@ -21,7 +22,7 @@ torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
 
 
 def main(scenario: dict[str, Any]) -> None:
-    """Train a recipe; stop or kill a process ``before`` or ``after`` its checkpoint of a step."""
+    """Train a recipe; end a process ``before`` or ``after`` its checkpoint of a step, or ``evaluating``."""
     torch.set_num_threads(1)
     sys.path.insert(0, scenario["plugins"])
     get_registry.cache_clear()
@@ -33,14 +34,23 @@ def main(scenario: dict[str, Any]) -> None:
 
 
 def _kill(when: str, step: int, how: str = "SIGKILL") -> None:
-    save = Checkpoints.save
+    def end() -> None:
+        os.kill(os.getpid(), signal.Signals[how])
 
-    def killed(self: Checkpoints, at: int, *arguments: Any) -> Path:
-        for moment in ("before", "after"):
-            if at == step and moment == when:
-                os.kill(os.getpid(), signal.Signals[how])
-            if moment == "before":
-                path = save(self, at, *arguments)
+    save, evaluate = Checkpoints.save, DecentralizedProcedure.evaluate
+
+    def saves(self: Checkpoints, at: int, *arguments: Any) -> Path:
+        if (when, at) == ("before", step):
+            end()
+        path = save(self, at, *arguments)
+        if (when, at) == ("after", step):
+            end()
         return path
 
-    Checkpoints.save = killed  # type: ignore[method-assign]
+    def evaluates(self: DecentralizedProcedure) -> dict[str, float]:
+        if (when, self.position) == ("evaluating", step):
+            end()
+        return evaluate(self)
+
+    Checkpoints.save = saves  # type: ignore[method-assign, assignment]
+    DecentralizedProcedure.evaluate = evaluates  # type: ignore[method-assign]

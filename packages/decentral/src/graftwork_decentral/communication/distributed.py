@@ -120,8 +120,11 @@ class DistributedCommunicator(Communicator):
         if self._begins is None:
             return step
         change, self._begins = self._begins, None
-        for repair in self.on_membership_change:
-            repair(change)
+        try:
+            for repair in self.on_membership_change:
+                repair(change)
+        except MembershipChanged as another:
+            raise GraftworkError(f"before all had begun, {another}; start again") from another
         self._step = self._admitted = change.step
         return change.step
 
@@ -237,7 +240,7 @@ class DistributedCommunicator(Communicator):
     def _agents(self, processes: Sequence[int]) -> list[int]:
         return [agent for agent, owner in enumerate(self._owner) if owner in processes]
 
-    def _stopped(self, lost: LostPeer) -> AgentsLostError:
+    def _stopped(self, lost: LostPeer) -> GraftworkError:
         """Say who is lost, and tell those who will find this process gone."""
         links = self._working()
         known: set[int] = set() if lost.process is None else {lost.process}
@@ -247,11 +250,12 @@ class DistributedCommunicator(Communicator):
         except (RuntimeError, TimeoutError, dist.DistError):
             # The store's host is the one that is lost; the direct neighbour is still named.
             pass
-        error = AgentsLostError(
-            self._agents(sorted(known)), sorted(known), self._step, lost.cause.split("] ")[-1]
-        )
         links.close()
-        return error
+        cause = lost.cause.split("] ")[-1]
+        if not known:
+            # A sum of all fails without a word of who it was: whoever called may know how to ask.
+            return GraftworkError(f"some agents do not answer at step {self._step} ({cause})")
+        return AgentsLostError(self._agents(sorted(known)), sorted(known), self._step, cause)
 
     def _followed(self, lost: set[int]) -> set[int]:
         """Those who only gave up because others did, replaced by these others."""

@@ -11,21 +11,17 @@ class AgentsLostError(GraftworkError):
     """Agents do not answer, and the run is to stop.
 
     Args:
-        agents: that are lost, where it is known.
+        agents: that are lost.
         processes: that held them.
         step: that could not be made.
         cause: what the transport said.
     """
 
     def __init__(self, agents: Sequence[int], processes: Sequence[int], step: int, cause: str) -> None:
-        who = (
-            f"agents {', '.join(map(str, agents))} (process {', '.join(map(str, processes))}) do not answer"
-            if processes
-            else "some agents do not answer"
-        )
+        who = f"agents {', '.join(map(str, agents))} (process {', '.join(map(str, processes))})"
         super().__init__(
-            f"{who} at step {step}; look at their output, and start again from the newest checkpoint, or let "
-            "the others go on without them: on_failure = 'continue' under python -m "
+            f"{who} do not answer at step {step}; look at their output, and start again from the newest "
+            "checkpoint, or let the others go on without them: on_failure = 'continue' under python -m "
             f"graftwork_decentral.launch ({cause})"
         )
         self.agents, self.processes, self.step = tuple(agents), tuple(processes), step

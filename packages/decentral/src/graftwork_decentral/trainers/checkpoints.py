@@ -2,7 +2,8 @@
 
 Weights and optimizer state stand under the agents' numbers, whichever process had them. Processes that are to
 go on without each other cannot write one checkpoint together: each keeps those of its own agents in a folder
-``agents-0002``, named after the first of them, and a resumed run begins with the newest step that all have.
+``agents-0002``, named after the first of them, and a resumed run begins with the newest step that all have
+who were left.
 """
 
 from __future__ import annotations
