@@ -48,9 +48,9 @@ def test_a_broken_checkpoint_is_one_sentence_and_the_one_before_still_loads(comm
     assert command("train", "--no-report", "toy.toml", "--out", "run").returncode == 0
     checkpoints = tmp_path / "run" / "checkpoints"
     newest = max(checkpoints.iterdir())
-    (newest / ".metadata").write_bytes(b"nonsense")
+    (newest / "index.json").write_bytes(b"nonsense")
     broken = one_sentence(command("train", "--no-report", "--resume", "run"))
-    assert "step-000012: cannot be read" in broken
+    assert "step-000012: index.json is damaged" in broken
     assert "remove that folder to go on from step 9" in broken
     newest.rename(tmp_path / "set-aside")
     assert command("train", "--no-report", "--resume", "run").returncode == 0

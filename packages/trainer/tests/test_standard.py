@@ -279,6 +279,9 @@ def test_resuming_a_run_that_ended_keeps_its_result(train):
     first = train().result()
     again = train(resume=True)
     assert again.result() == first
+    (again.run.directory / "result.json").unlink()  # killed before it was written
+    rest = train(resume=True).result()
+    assert (rest["status"], rest["metrics"]) == ("finished", first["metrics"])
     longer = train("trainer.steps=14", resume=True)
     assert (longer.result()["steps"], longer.result()["status"]) == (14, "finished")
 

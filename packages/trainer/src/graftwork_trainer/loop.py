@@ -143,7 +143,8 @@ class Loop:
 
     def run_to_end(self) -> None:
         """Step until the last step, an early stop or a request to stop."""
-        if self._ended():
+        # One that was killed between its last checkpoint and its result is yet to write it.
+        if self._ended() and self.run.has_result():
             self.run.close()
             return
         progression, steps = self.progression, self.options.steps
@@ -275,6 +276,6 @@ class Loop:
             "step_seconds": seconds,
             "peak_memory_bytes": peak_memory_bytes(procedure.device),
             "unit": procedure.unit,
-            "units_per_second": procedure.units / seconds["median"],
+            "units_per_second": procedure.units / seconds["median"] if seconds else None,
             **procedure.result(),
         }

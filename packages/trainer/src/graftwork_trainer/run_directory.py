@@ -18,7 +18,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,15 @@ from graftwork import GraftworkError
 from graftwork.resolution import Resolved
 from graftwork_trainer.causes import cause_of
 from graftwork_trainer.checkpoint import Checkpoints, Opened, TrainingState
-from graftwork_trainer.checkpoint.ranks import RefusedError, rank_and_size
+from graftwork_trainer.checkpoint.ranks import RefusedError, gathered, rank_and_size
 from graftwork_trainer.claim import refuse_another_run
 from graftwork_trainer.durable import write_durably
 from graftwork_trainer.history import read_history, write_history
 from graftwork_trainer.lock import renew
-from graftwork_trainer.plain_json import to_json
+from graftwork_trainer.plain_json import read_json, to_json
 from graftwork_trainer.progress import Progress, tell
 from graftwork_trainer.resuming import Change, Identity, begins_optimizer_anew, refuse_unless_allowed
+from graftwork_trainer.status import COMPLETE_STATUSES
 from graftwork_trainer.trackers import JsonLines, TensorBoard
 
 
@@ -163,6 +164,15 @@ class RunDirectory:
     def progress(self, start: int, total: int, unit: str) -> Progress:
         """A progress bar over steps, shown on rank 0."""
         return Progress(start, total, unit, label=self.directory.name, shown=self._main and not self._quiet)
+
+    def has_result(self) -> bool:
+        """Whether it is written that the run ended by itself; the same on every rank, which all call it."""
+        path = self.directory / "result.json"
+        status = None
+        if self._main and path.is_file():
+            with suppress(GraftworkError, OSError, TypeError, KeyError):  # a damaged one is written anew
+                status = read_json(path)["status"]
+        return gathered(status)[0] in COMPLETE_STATUSES
 
     def finish(self, status: str, result: Mapping[str, Any]) -> None:
         """Write how the run ended: ``finished``, ``stopped-early``, ``interrupted`` or ``failed``."""

@@ -17,8 +17,7 @@ from typing import Any, get_args
 from graftwork import Direction, GraftworkError
 from graftwork_trainer.history import Changed, read_history
 from graftwork_trainer.plain_json import read_json
-
-COMPLETE_STATUSES = frozenset({"finished", "stopped-early"})
+from graftwork_trainer.status import COMPLETE_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
