@@ -23,7 +23,7 @@ from torch._C._distributed_c10d import PrefixStore, Store
 
 from graftwork import GraftworkError, Interrupted
 from graftwork_trainer.device import Device, choose_device
-from graftwork_trainer.roll_call import RollCall, connected_store, lost_ranks_named
+from graftwork_trainer.roll_call import RollCall, connected_store, exchange_seconds, lost_ranks_named
 
 Parallel = Literal["auto", "ddp", "fsdp"]
 
@@ -38,7 +38,7 @@ def process_group(timeout_seconds: float) -> Iterator[RollCall | None]:
     """Join the process group that ``torchrun`` describes; do nothing in a single process.
 
     Args:
-        timeout_seconds: of every exchange, and of coming together.
+        timeout_seconds: of every exchange, the naming of who is lost counted in, and of coming together.
 
     Yields:
         What tells which processes still answer; None in a single process.
@@ -72,7 +72,7 @@ def _joined(store: Store, rank: int, size: int, timeout_seconds: float) -> Itera
         store=PrefixStore("process-group", store),
         rank=rank,
         world_size=size,
-        timeout=timedelta(seconds=timeout_seconds),
+        timeout=timedelta(seconds=exchange_seconds(timeout_seconds)),
     )
     try:
         yield

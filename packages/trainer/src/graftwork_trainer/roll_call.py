@@ -38,6 +38,15 @@ _TRANSPORT = (
 )
 
 
+def exchange_seconds(timeout_seconds: float) -> float:
+    """How long one exchange may take, so that who is lost has been named, and all have ended, in time.
+
+    >>> exchange_seconds(600.0), exchange_seconds(4.0)
+    (595.0, 2.0)
+    """
+    return timeout_seconds - min(5.0, timeout_seconds / 2)
+
+
 class LostRanksError(GraftworkError):
     """Processes do not answer, so that the others cannot go on.
 

@@ -11,6 +11,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from graftwork_trainer.roll_call import exchange_seconds
+
 _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _END_AT_ONCE = (signal.SIGINT, signal.SIGTERM)
 
@@ -50,7 +52,7 @@ class Agreement:
 
     def __init__(self, timeout_seconds: float) -> None:
         # Of its own, and on the CPU: the device is not waited for, and no other exchange comes between.
-        made = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_seconds))
+        made = dist.new_group(backend="gloo", timeout=timedelta(seconds=exchange_seconds(timeout_seconds)))
         assert isinstance(made, dist.ProcessGroup)  # no number, which stands for a group without this process
         self._group = made
         self._sent: tuple[dist.Work, torch.Tensor] | None = None
