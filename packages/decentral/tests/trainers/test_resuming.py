@@ -197,5 +197,7 @@ def test_a_memory_of_other_faults_or_links_is_refused(now: Faults, graphs: Any, 
     before.step()
     checkpoints = AgentCheckpoints(tmp_path, before._communicator)
     checkpoints.save(1, TrainingState(before))
+    checkpoint = checkpoints.newest()
+    assert checkpoint is not None
     with pytest.raises(GraftworkError, match=r"depends on what was sent before, .*go on with the \[faults\]"):
-        checkpoints.load(TrainingState(fresh(now, graphs)))
+        TrainingState(fresh(now, graphs)).restore(checkpoint)

@@ -69,5 +69,7 @@ def test_the_state_of_another_strategy_is_refused(tmp_path: Path) -> None:
     saved, other = made(METHODS["exact-diffusion"]), made(METHODS["gt-atc"])
     checkpoints = AgentCheckpoints(tmp_path, saved._communicator)
     checkpoints.save(1, TrainingState(saved))
+    checkpoint = checkpoints.newest()
+    assert checkpoint is not None
     with pytest.raises(GraftworkError, match=r"lower level is of another strategy: .*strategy.correction"):
-        checkpoints.load(TrainingState(other))
+        TrainingState(other).restore(checkpoint)

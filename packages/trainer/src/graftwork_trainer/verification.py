@@ -87,7 +87,8 @@ def _read(path: Path) -> Finding:
         else:
             content = read_json(path)
             if path.name == "result.json":
-                return Finding(path.name, f"{content['status']}, {content.get('steps', 'no')} steps")
+                steps = f", {content['steps']} steps" if "steps" in content else ""
+                return Finding(path.name, f"{content['status']}{steps}")
     except OSError as error:
         return Finding(path.name, f"cannot be read: {error.strerror}", whole=False)
     except (ValueError, KeyError, TypeError, RecursionError, GraftworkError) as error:

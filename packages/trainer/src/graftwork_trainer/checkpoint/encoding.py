@@ -129,13 +129,6 @@ def merge(parts: Mapping[int, Encoded]) -> Encoded:
     return {"$ranks": {str(rank): part for rank, part in parts.items()}}
 
 
-def differs_by_rank(data: Encoded) -> bool:
-    """Whether processes had values of their own somewhere in a merged tree."""
-    if isinstance(data, dict):
-        return "$ranks" in data or any(map(differs_by_rank, data.values()))
-    return isinstance(data, list) and any(map(differs_by_rank, data))
-
-
 def _encode_tensor(value: Tensor, name: str, tensors: MutableMapping[str, Tensor]) -> Encoded:
     if value.layout is not torch.strided or value.is_quantized or value.is_meta:
         kind = "on the meta device" if value.is_meta else str(value.layout).removeprefix("torch.")

@@ -101,13 +101,6 @@ class Checkpoints:
             raise (RefusedError if isinstance(error, RefusedError) else GraftworkError)(told) from error
         return final
 
-    def load(self, training: TrainingState) -> Opened | None:
-        """Open the newest whole checkpoint, put it back and return it; None where there is none."""
-        checkpoint = self.newest()
-        if checkpoint is not None:
-            training.restore(checkpoint)
-        return checkpoint
-
     def newest(self) -> Opened | None:
         """Open the newest checkpoint; None where there is none.
 
