@@ -364,6 +364,14 @@ def test_a_stream_that_skips_by_another_stream_is_followed(train):
     assert_same_bits(weights(whole), weights(rest))
 
 
+def test_a_stream_that_draws_from_the_global_generator_is_resumed_to_the_same_bits(train):
+    whole = train("task.name=augmented", directory="whole")
+    with pytest.raises(GraftworkError, match="batches ended"):
+        train("task.name=augmented", "task.ends_after=7", directory="parts")
+    rest = train("task.name=augmented", directory="parts", resume=True)
+    assert_same_bits(weights(whole), weights(rest))
+
+
 def test_how_often_a_model_is_evaluated_does_not_change_its_training(train):
     settings = ["task.name=drawing", "trainer.checkpoint_every=0"]
     seldom = train(*settings, "trainer.evaluate_every=0", directory="seldom")

@@ -193,6 +193,14 @@ class Loader(Regression):
         return DataLoader(data, batch_size=8, sampler=endless)
 
 
+class Augmented(Regression):
+    """Adds noise of the global generator to its batches, which cannot be passed over but by drawing them."""
+
+    def batches(self, split, *, rank, world_size, seed):
+        for batch in super().batches(split, rank=rank, world_size=world_size, seed=seed):
+            yield {**batch, "inputs": batch["inputs"] + 0.1 * torch.randn_like(batch["inputs"])}
+
+
 class Drawing(Regression):
     """Draws from the global generator when it is evaluated; calls a metric of training `loss`."""
 
@@ -411,6 +419,7 @@ def graftwork_components():
     yield Component(Kind.TASK, "rows", f"{here}:Rows", "evaluated by rows")
     yield Component(Kind.TASK, "restarting", f"{here}:Restarting", "skips by another stream")
     yield Component(Kind.TASK, "loader", f"{here}:Loader", "batches of a DataLoader")
+    yield Component(Kind.TASK, "augmented", f"{here}:Augmented", "batches of the global generator")
     yield Component(Kind.TASK, "drawing", f"{here}:Drawing", "draws when it is evaluated")
     yield Component(Kind.OPTIMIZER, "lbfgs", "torch.optim:LBFGS", "wants a closure")
     yield Component(Kind.TASK, "watching", f"{here}:Watching", "notes its mode")

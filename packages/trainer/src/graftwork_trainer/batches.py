@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from graftwork import GraftworkError, Task
 from graftwork_trainer.device import move
 from graftwork_trainer.options import GradientOptions
+from graftwork_trainer.random_state import RandomState
 
 
 class StepBatches:
@@ -39,8 +40,12 @@ class StepBatches:
         self._task = task
         self._device = device
         self._accumulate = options.accumulate
+        generators = RandomState.capture(device)
         stream = task.batches("train", rank=rank, world_size=world_size, seed=options.seed)
         self._stream = _skipped(stream, start)
+        if start:
+            # A stream that draws from them, to augment images for one, goes on from what was put back.
+            generators.restore()
         self.drawn = start
         self.units = 0
         self.inexact = _inexact(stream)
@@ -74,4 +79,7 @@ def _skipped(stream: Iterable[Any], count: int) -> Iterator[Any]:
         # In place, or by another stream, as that of a library of data sets.
         skipped = stream.skip(count)
         return iter(stream if skipped is None else skipped)
-    return itertools.islice(iter(stream), count, None)
+    batches = iter(stream)
+    for _ in itertools.islice(batches, count):
+        pass
+    return batches
