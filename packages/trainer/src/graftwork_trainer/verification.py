@@ -87,8 +87,8 @@ def _read(path: Path) -> Finding:
         else:
             content = read_json(path)
             if path.name == "result.json":
-                steps = f", {content['steps']} steps" if "steps" in content else ""
-                return Finding(path.name, f"{content['status']}{steps}")
+                taken = f", {content['steps']} steps" if "steps" in content else ""
+                return Finding(path.name, f"{content['status']}{taken}")
     except OSError as error:
         return Finding(path.name, f"cannot be read: {error.strerror}", whole=False)
     except (ValueError, KeyError, TypeError, RecursionError, GraftworkError) as error:
