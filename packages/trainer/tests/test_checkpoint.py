@@ -116,6 +116,7 @@ OPTIMIZERS = {
     "asgd": lambda p: torch.optim.ASGD(p),
     "radam": lambda p: torch.optim.RAdam(p),
     "adagrad": lambda p: torch.optim.Adagrad(p),
+    "muon": lambda p: torch.optim.Muon([weight for weight in p if weight.ndim == 2]),
     "late": LateState,
 }
 
@@ -184,6 +185,35 @@ def test_any_dtype_layout_and_plain_value_survives(tmp_path):
     path = Checkpoints(tmp_path).save(1, state)
     state.restore(open_checkpoint(path))
     assert_same(found, {"tensors": tensors, "plain": plain})
+
+
+def test_the_order_in_memory_comes_back(tmp_path):
+    trained, _ = fresh()
+    tensors = {
+        "channels": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
+        "transposed": torch.randn(300, 64).T,
+        "columns": torch.linalg.svd(torch.randn(6, 5)).U[:, :2],
+        "whole": torch.randn(2, 3),
+    }
+    trained.state = lambda: tensors
+    found = {}
+    trained.restore = lambda states: found.update(states[0])
+    state = TrainingState(trained)
+    state.restore(open_checkpoint(Checkpoints(tmp_path).save(1, state)))
+    assert_same(found, tensors)
+    assert {name: tensor.stride() for name, tensor in found.items()} == {
+        name: tensor.stride() for name, tensor in tensors.items()
+    }
+    assert torch.equal(found["transposed"].sum(0), tensors["transposed"].sum(0))
+
+
+def test_the_sign_of_zero_comes_back(tmp_path):
+    trained, state = fresh()
+    torch.nn.init.constant_(trained.model[0].bias, -0.0)
+    path = Checkpoints(tmp_path).save(1, state)
+    torch.nn.init.constant_(trained.model[0].bias, 0.0)
+    state.restore(open_checkpoint(path))
+    assert bool(trained.model[0].bias.signbit().all())
 
 
 def test_the_files_are_what_anybody_can_read(tmp_path):

@@ -6,7 +6,7 @@ Plain values stand for themselves. What JSON has no word for is an object with o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from graftwork import GraftworkError
+from graftwork_trainer.checkpoint.geometry import is_sharded
 
 Encoded = Any
 """What :func:`json.dumps` takes with ``allow_nan=False``."""
@@ -78,6 +79,8 @@ def decode(data: Encoded, tensor: Callable[[str], Tensor], rank: int = 0) -> Any
     match tag:
         case "$tensor":
             return tensor(content)
+        case "$ordered":
+            return _laid_out(decode(content[1], tensor, rank), content[0])
         case "$scalar":
             return torch.tensor(decode(content[1], tensor), dtype=dtype_called(content[0]))
         case "$float":
@@ -142,7 +145,26 @@ def _encode_tensor(value: Tensor, name: str, tensors: MutableMapping[str, Tensor
     if name in tensors:
         raise GraftworkError(f"{name} would stand in the checkpoint twice; two names in it must not be alike")
     tensors[name] = value.detach()
-    return {"$tensor": name}
+    order = _order_in_memory(value)
+    return {"$tensor": name} if order is None else {"$ordered": [order, {"$tensor": name}]}
+
+
+def _order_in_memory(value: Tensor) -> list[int] | None:
+    """The dimensions of a tensor, the one with the largest stride first; None where that is as they are.
+
+    Sums and products of the same numbers in another order have other last bits.
+    """
+    if is_sharded(value) or value.is_contiguous() or 0 in value.stride():
+        return None
+    strides = value.stride()
+    order = sorted(range(value.ndim), key=lambda dimension: -strides[dimension])
+    return None if order == list(range(value.ndim)) else order
+
+
+def _laid_out(value: Tensor, order: Sequence[int]) -> Tensor:
+    if is_sharded(value):  # was whole when it was written
+        return value
+    return torch.empty_permuted(value.shape, order, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def _encode_mapping(value: Mapping[Any, Any], name: str, tensors: MutableMapping[str, Tensor]) -> Encoded:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graftwork import GraftworkError
+from graftwork_trainer.checkpoint.bits import same_bits
 from graftwork_trainer.checkpoint.encoding import Encoded, encode
 from graftwork_trainer.checkpoint.geometry import local_piece
 from graftwork_trainer.checkpoint.opened import Opened
@@ -47,7 +48,7 @@ def restore_model(model: nn.Module, checkpoint: Opened) -> None:
         stored = _stored_name(saved[name])
         taken = checkpoint.decoded(saved[name]) if stored is None else checkpoint.tensor(stored, piece)
         # One that is a view in which elements share memory cannot be written, and need not be where it is so.
-        if not torch.equal(local.cpu(), taken):
+        if not same_bits(local, taken):
             local.copy_(taken)
 
 
@@ -68,4 +69,9 @@ def _check_fits(name: str, own: Tensor, saved: Any, checkpoint: Opened) -> None:
 
 
 def _stored_name(encoded: Any) -> str | None:
-    return encoded.get("$tensor") if isinstance(encoded, dict) else None
+    """Of a tensor of the checkpoint, which goes into one that has an order in memory of its own."""
+    if not isinstance(encoded, dict):
+        return None
+    if "$ordered" in encoded:
+        return _stored_name(encoded["$ordered"][1])
+    return encoded.get("$tensor")

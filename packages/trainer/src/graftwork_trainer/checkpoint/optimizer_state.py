@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from graftwork import GraftworkError
+from graftwork_trainer.checkpoint.bits import same_bits
 from graftwork_trainer.checkpoint.encoding import Encoded, decode, encode
 from graftwork_trainer.checkpoint.geometry import is_sharded, piece_for, placed_as
 from graftwork_trainer.checkpoint.opened import Opened
@@ -193,7 +194,7 @@ def _decode_entry(entry: Encoded, parameter: Tensor, existing: Any, checkpoint: 
     def read(name: str) -> Tensor:
         stored = checkpoint.index.tensors[name]
         if not is_sharded(parameter):
-            return _laid_out_as(parameter, checkpoint.tensor(name))
+            return checkpoint.tensor(name)
         there = existing.get(name.rpartition("/")[2]) if isinstance(existing, Mapping) else None
         spread = (
             is_sharded(there)
@@ -217,13 +218,6 @@ def _private(encoded: Encoded, name: str = "") -> str | None:
     if isinstance(encoded, list):
         return next(filter(None, (_private(value, name) for value in encoded)), None)
     return None
-
-
-def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
-    """A tensor of a parameter's shape in the order in memory that the parameter has."""
-    if value.shape != parameter.shape or parameter.is_contiguous():
-        return value
-    return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def _see_it_taken_up(
@@ -282,14 +276,9 @@ def _same(saved: Any, found: Any) -> bool:
     if not isinstance(saved, Tensor) or not isinstance(found, Tensor):
         both_nan = saved != saved and found != found
         return type(saved) is type(found) and (bool(saved == found) or bool(both_nan))
-    if saved.dtype != found.dtype or saved.shape != found.shape:
+    if saved.shape != found.shape:
         return False
-    ours, theirs = (t.to_local() if is_sharded(t) else t for t in (saved, found))
-    return torch.equal(_bytes(ours), _bytes(theirs))
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return same_bits(*(tensor.to_local() if is_sharded(tensor) else tensor for tensor in (saved, found)))
 
 
 def _options_of(group: Mapping[str, Any]) -> dict[str, Encoded]:
