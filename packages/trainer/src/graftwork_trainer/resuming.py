@@ -6,6 +6,7 @@ the first resumed step on. What makes a training another one may not, unless it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -162,4 +163,6 @@ def _are_rates(*values: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+        return f"{value[:12]}…"  # a digest is told by its beginning
     return value if value == _ABSENT else repr(value)

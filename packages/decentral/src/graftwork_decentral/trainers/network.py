@@ -22,6 +22,7 @@ from graftwork_decentral.faults.plan import Faults
 from graftwork_decentral.strategies.strategy import Strategy
 from graftwork_decentral.topology.topology import GraphSequence
 from graftwork_trainer.parallel import launched_by_torchrun
+from graftwork_trainer.roll_call import exchange_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class Network:
         """
         faults = self.planned_faults
         if faults is None:
-            return self._connect(graphs, device, timeout_seconds)
+            return self._connect(graphs, device, exchange_seconds(timeout_seconds))
         if strategy is not None:
             faults.validate(strategy, graphs)
         communicator = self._connect(faults.graphs(graphs), device, faults.timeout_seconds)
