@@ -386,6 +386,13 @@ class Twice(torch.optim.SGD):
         return loss
 
 
+class Matrices(torch.optim.SGD):
+    """Trains matrices alone, and leaves the gradients of all else where they are."""
+
+    def __init__(self, params, lr: float = 0.1) -> None:
+        super().__init__([parameter for parameter in params if parameter.ndim == 2], lr=lr)
+
+
 class Early(torch.optim.SGD):
     """Steps each weight as soon as its gradient is complete, if asked to; takes the length of the run."""
 
@@ -429,5 +436,6 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "evolution", f"{here}:Evolution", "zeroth order")
     yield Component(Kind.OPTIMIZER, "sharing", f"{here}:Sharing", "zeroth order that averages itself")
     yield Component(Kind.OPTIMIZER, "twice", f"{here}:Twice", "two gradients a step")
+    yield Component(Kind.OPTIMIZER, "matrices", f"{here}:Matrices", "trains some weights")
     yield Component(Kind.OPTIMIZER, "early", f"{here}:Early", "steps in the backward pass")
     yield Component(Kind.REPRODUCTION, "toy", f"{here}:reproduce", "for tests")

@@ -6,7 +6,7 @@ Plain values stand for themselves. What JSON has no word for is an object with o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -161,7 +161,7 @@ def _order_in_memory(value: Tensor) -> list[int] | None:
     return None if order == list(range(value.ndim)) else order
 
 
-def _laid_out(value: Tensor, order: Sequence[int]) -> Tensor:
+def _laid_out(value: Tensor, order: list[int]) -> Tensor:
     if is_sharded(value):  # was whole when it was written
         return value
     return torch.empty_permuted(value.shape, order, dtype=value.dtype, device=value.device).copy_(value)
