@@ -51,6 +51,22 @@ def test_what_makes_it_another_training_is_refused_with_both_values(train, stopp
     assert "remove" not in message
 
 
+def test_a_refused_resumption_leaves_the_run_as_it_was(command, tmp_path):
+    assert command("train", "--no-report", "toy.toml", "--out", "run").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for more in (
+        ("trainer.seed=5",),
+        ("optimizer.name=sgd", "optimizer.lr=-1.0"),
+        ("task.missing_file=/no/such/file",),
+        ("trainer.device=cuda",),
+    ):
+        settings = [part for one in more for part in ("--set", one)]
+        refused = command("train", "--no-report", "--resume", "run", *settings)
+        assert refused.returncode == 2, refused.stderr
+    after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert after == before
+
+
 def test_changed_data_are_refused_by_what_the_task_says_of_them(command, tmp_path, toy_folder):
     assert command("train", "--no-report", "toy.toml", "--out", "run").returncode == 0
     recipe = tmp_path / "run" / "recipe.toml"

@@ -79,7 +79,7 @@ class RunDirectory:
         self._trackers: dict[str, JsonLines | TensorBoard] = {}
         self._started = time.perf_counter()
         self._seconds_before = 0.0
-        self._ended = False
+        self._begun = self._ended = False
         self._told: set[str] = set()
         if self._main and not resume:
             refuse_another_run(directory)
@@ -107,6 +107,7 @@ class RunDirectory:
             self._tell_and_keep(changes, state["step"])
             self._open_trackers(state["step"])
         self._started = time.perf_counter()
+        self._begun = True
         return state
 
     def save(self, training: TrainingState, progression: Mapping[str, Any], *, last: bool) -> None:
@@ -192,8 +193,11 @@ class RunDirectory:
                 tracker.close()
 
     def fail(self, reason: str, status: str = "failed") -> None:
-        """Write that the run did not end by itself, unless it did before, and why."""
-        if not self._ended:
+        """Write that the run did not end by itself, unless it did before, and why.
+
+        A resumption that is refused leaves what the run's earlier part wrote of its end.
+        """
+        if not self._ended and (self._begun or not self.resume):
             self.finish(status, {"reason": reason})
 
     def _open_trackers(self, step: int) -> None:

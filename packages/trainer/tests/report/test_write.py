@@ -277,10 +277,14 @@ def test_directions_are_told_by_arrows_and_not_among_the_facts(two_variants, wri
 
 def test_what_was_changed_on_the_way_is_said(write_run, tmp_path):
     run = write_run("changed", seed=3)
-    changes = [{"step": 40, "at": "", "what": "optimizer.lr", "before": 0.1, "after": 0.02}]
+    changes = [
+        {"step": 40, "at": "", "what": "optimizer.lr", "before": 0.1, "after": 0.02},
+        {"step": 40, "at": "", "what": "trainer.steps", "before": 50, "after": 600},
+    ]
     (run / "history.json").write_text(json.dumps(changes))
     text = write_report([run], tmp_path / "out", title="t").page.read_text("utf-8")
-    assert "seed 3, went on from step 40 with optimizer.lr = 0.02, which was 0.1 before." in text
+    told = "went on from step 40 with optimizer.lr = 0.02 (0.1 before), trainer.steps = 600 (50 before)."
+    assert f"seed 3, {told}" in text
     (run / "history.json").write_text('[{"step": 40}]')
     with pytest.raises(GraftworkError, match=r"history\.json: expected a list of objects with step"):
         write_report([run], tmp_path / "out", title="t")

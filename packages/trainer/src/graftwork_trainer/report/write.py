@@ -198,9 +198,8 @@ def _remarks(variants: Sequence[Variant], directions: Directions) -> list[str]:
                     f"{variant.label}, seed {run.seed}, {state} at step {run.steps}{left_out}{reason}."
                 )
             remarks += [
-                f"{variant.label}, seed {run.seed}, went on from step {change.step} with {change.what} = "
-                f"{value_text(change.after)}, which was {value_text(change.before)} before."
-                for change in run.history
+                f"{variant.label}, seed {run.seed}, went on from step {step} with {', '.join(changes)}."
+                for step, changes in _changes_by_step(run).items()
             ]
         seeds = [str(run.seed) for run in variant.runs]
         for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
@@ -208,6 +207,14 @@ def _remarks(variants: Sequence[Variant], directions: Directions) -> list[str]:
                 f"{variant.label}: {seeds.count(seed)} runs share the seed {seed}, each counts by itself."
             )
     return remarks
+
+
+def _changes_by_step(run: RunRecord) -> dict[int, list[str]]:
+    by_step: dict[int, list[str]] = {}
+    for change in run.history:
+        told = f"{change.what} = {value_text(change.after)} ({value_text(change.before)} before)"
+        by_step.setdefault(change.step, []).append(told)
+    return by_step
 
 
 def _facts(runs: Iterable[RunRecord]) -> list[_Fact]:
