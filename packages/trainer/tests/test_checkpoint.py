@@ -227,7 +227,11 @@ def test_the_files_are_what_anybody_can_read(tmp_path):
     assert content["values"]["recipe"] == {"trainer": {"seed": 1}}
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, lambda: 0, torch.Generator(), b"bytes"], ids=type)
+@pytest.mark.parametrize(
+    "value",
+    [object(), {1, 2}, lambda: 0, torch.Generator(), b"bytes", np.str_("text"), np.longdouble(1) / 3],
+    ids=type,
+)
 def test_what_is_no_data_is_refused_by_name(tmp_path, value):
     trained, state = fresh()
     trained.step()
@@ -237,6 +241,12 @@ def test_what_is_no_data_is_refused_by_name(tmp_path, value):
     ):
         Checkpoints(tmp_path).save(1, state)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", [torch.zeros(3), torch.zeros(()), (1, torch.zeros(3))], ids=str)
+def test_a_key_that_would_not_be_found_again_is_refused(key):
+    with pytest.raises(GraftworkError, match=r"a key of x is a .*, which would not be found again"):
+        encode({key: 1}, "x", {})
 
 
 def test_a_sparse_buffer_is_refused_by_name(tmp_path):
@@ -475,6 +485,85 @@ def test_an_optimizer_that_does_not_take_its_state_up_is_refused_by_name(tmp_pat
     _, other = fresh(optimizer=lambda p: Forgetful(p, lr=0.01, momentum=0.9))
     with pytest.raises(GraftworkError, match=r"'0.weight' of the optimizer, and Forgetful.load_state_dict"):
         other.restore(open_checkpoint(path))
+
+
+class Lookahead(torch.optim.Optimizer):
+    """A wrapper as many are written: with slow weights beside the groups and the state of another optimizer.
+
+    Args:
+        parameters: to train.
+        loads: what of it a checkpoint brings back.
+    """
+
+    def __init__(self, parameters, loads=("slow", "groups")):
+        self.inner = torch.optim.AdamW(parameters, lr=0.1)
+        self.param_groups, self.state, self.defaults = self.inner.param_groups, self.inner.state, {}
+        self.loads, self.slow = loads, None
+
+    def step(self, closure=None):
+        loss = self.inner.step(closure)
+        weights = [weight for group in self.inner.param_groups for weight in group["params"]]
+        if self.slow is None:
+            self.slow = [weight.detach().clone() for weight in weights]
+        for slow, weight in zip(self.slow, weights, strict=True):
+            weight.data.copy_(slow.lerp_(weight.detach(), 0.5))
+        return loss
+
+    def zero_grad(self, set_to_none=True):
+        self.inner.zero_grad(set_to_none)
+
+    def state_dict(self):
+        return {**self.inner.state_dict(), "slow": self.slow}
+
+    def load_state_dict(self, state_dict):
+        self.inner.load_state_dict({name: state_dict[name] for name in ("state", "param_groups")})
+        if "groups" in self.loads:
+            self.param_groups, self.state = self.inner.param_groups, self.inner.state
+        if "slow" in self.loads:
+            self.slow = state_dict["slow"]
+
+
+def test_a_wrapper_with_state_of_its_own_goes_on_to_the_same_bits(tmp_path):
+    trained, state = fresh(optimizer=Lookahead)
+    trained.step()
+    path = Checkpoints(tmp_path).save(1, state)
+    other, other_state = fresh(seed=7, optimizer=Lookahead)
+    other_state.restore(open_checkpoint(path))
+    for one in (trained, other):
+        one.step()
+    assert_same(list(other.model.parameters()), list(trained.model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("loads", "sentence"),
+    [
+        (("groups",), r"holds 'slow' of the optimizer, and Lookahead\.load_state_dict does not take it up"),
+        (("slow",), r"Lookahead\.load_state_dict leaves its param_groups behind, and with them every learning"),
+    ],
+)
+def test_a_wrapper_that_forgets_something_is_refused_by_name(tmp_path, loads, sentence):
+    trained, state = fresh(optimizer=Lookahead)
+    trained.step()
+    path = Checkpoints(tmp_path).save(1, state)
+    _, other = fresh(optimizer=lambda p: Lookahead(p, loads))
+    with pytest.raises(GraftworkError, match=sentence):
+        other.restore(open_checkpoint(path))
+
+
+def test_a_layer_that_gets_its_shape_from_the_first_batch_goes_on_to_the_same_bits(tmp_path):
+    def lazy():
+        model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
+        trained = Trained(model, torch.optim.AdamW(model.parameters(), lr=0.1))
+        return trained, TrainingState(trained)
+
+    trained, state = lazy()
+    trained.step()
+    path = Checkpoints(tmp_path).save(1, state)
+    other, other_state = lazy()
+    other_state.restore(open_checkpoint(path))
+    for one in (trained, other):
+        one.step()
+    assert_same(list(other.model.parameters()), list(trained.model.parameters()))
 
 
 def test_options_that_training_changed_are_kept_and_those_that_the_recipe_changed_are_new(tmp_path):

@@ -393,6 +393,16 @@ class Matrices(torch.optim.SGD):
         super().__init__([parameter for parameter in params if parameter.ndim == 2], lr=lr)
 
 
+class Rateless(torch.optim.Optimizer):
+    """Calls its learning rate otherwise."""
+
+    def __init__(self, params, lr: float = 0.1) -> None:
+        super().__init__(params, {"rate": lr})
+
+    def step(self):
+        return
+
+
 class Early(torch.optim.SGD):
     """Steps each weight as soon as its gradient is complete, if asked to; takes the length of the run."""
 
@@ -437,5 +447,6 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "sharing", f"{here}:Sharing", "zeroth order that averages itself")
     yield Component(Kind.OPTIMIZER, "twice", f"{here}:Twice", "two gradients a step")
     yield Component(Kind.OPTIMIZER, "matrices", f"{here}:Matrices", "trains some weights")
+    yield Component(Kind.OPTIMIZER, "rateless", f"{here}:Rateless", "has no lr in its groups")
     yield Component(Kind.OPTIMIZER, "early", f"{here}:Early", "steps in the backward pass")
     yield Component(Kind.REPRODUCTION, "toy", f"{here}:reproduce", "for tests")

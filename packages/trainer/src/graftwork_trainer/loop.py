@@ -131,6 +131,11 @@ class Loop:
             warmup_steps=options.warmup_steps,
             final_fraction=options.final_lr_fraction,
         )
+        if not all("lr" in group for group in procedure.optimizer.param_groups):
+            raise GraftworkError(
+                f"{type(procedure.optimizer).__name__} has a group of parameters without lr, which the loop "
+                "schedules; give the optimizer an option lr"
+            )
         self._training = TrainingState(procedure)
         self.scheduler = LambdaLR(procedure.optimizer, self._factor)
         run.checkpoints.keep = options.keep_checkpoints

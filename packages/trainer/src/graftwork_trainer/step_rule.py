@@ -90,7 +90,7 @@ class StepRule:
     def gradients(self, micro_batches: Sequence[Any]) -> StepOutcome:
         """Leave the clipped gradients of these micro-batches in ``.grad``."""
         self.optimizer.zero_grad(set_to_none=True)
-        # Those of weights that it does not train, too: they would add up from step to step, and be clipped by.
+        # Of weights that it does not train, too: they would add up over steps, and count for clipping.
         self.model.zero_grad(set_to_none=True)
         count = len(micro_batches)
         total = torch.zeros((), device=self.world.device)

@@ -41,7 +41,7 @@ def encode(value: Any, name: str, tensors: MutableMapping[str, Tensor]) -> Encod
         return value
     if isinstance(value, Tensor):
         return _encode_tensor(value, name, tensors)
-    if isinstance(value, np.generic):
+    if isinstance(value, np.bool_ | np.number) and not isinstance(value.item(), np.generic):
         return {"$numpy": [value.dtype.name, encode(value.item(), name, tensors)]}
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"$float": str(float(value))}
@@ -171,7 +171,17 @@ def _encode_mapping(value: Mapping[Any, Any], name: str, tensors: MutableMapping
     entries = {key: encode(inner, f"{name}/{key}", tensors) for key, inner in value.items()}
     if all(isinstance(key, str) and not key.startswith("$") for key in entries):
         return entries
-    return {"$items": [[encode(key, f"a key of {name}", {}), inner] for key, inner in entries.items()]}
+    return {"$items": [[_encode_key(key, name, value), inner] for key, inner in entries.items()]}
+
+
+def _encode_key(key: Any, name: str, mapping: Mapping[Any, Any]) -> Encoded:
+    encoded = encode(key, f"a key of {name}", {})
+    if _key(encoded) not in mapping:  # a tensor, which is itself and no other
+        raise GraftworkError(
+            f"a key of {name} is {_described(key)}, which would not be found again; keys in a checkpoint are "
+            "numbers, strings, None, and tuples of these"
+        )
+    return encoded
 
 
 def _key(data: Encoded) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from graftwork import GraftworkError
 from graftwork_trainer.checkpoint.bits import same_bits
@@ -37,6 +38,8 @@ def restore_model(model: nn.Module, checkpoint: Opened) -> None:
         if name not in own or name not in saved:
             where = ("there and not in the model", "in the model and not there")[name not in saved]
             raise GraftworkError(f"is of another model: {name!r} is {where}")
+        if is_lazy(own[name]):  # gets its shape from the first batch, which has been
+            own[name].materialize(checkpoint.index.tensors[_stored_name(saved[name])].shape)
         if isinstance(own[name], Tensor):
             _check_fits(name, own[name], saved[name], checkpoint)
     for name, value in own.items():

@@ -123,11 +123,17 @@ def restore_optimizer(
         kept = _kept_options(built_with[members[0]], {name: saved_group[name] for name in members})
         groups.append({**own, **{key: checkpoint.decoded(value) for key, value in kept.items()}})
     states |= rest["state"]
+    own_groups = _saves_its_groups(optimizer)
     try:
         optimizer.load_state_dict({"state": states, "param_groups": groups, **rest["further"]})
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise GraftworkError(f"holds optimizer state that does not fit: {_first_line(error)}") from error
-    _see_it_taken_up(optimizer, states, groups, list(numbers))
+    _see_it_taken_up(optimizer, states, groups, rest["further"], list(numbers))
+    if own_groups and not _saves_its_groups(optimizer):
+        raise GraftworkError(
+            f"cannot be taken up: {type(optimizer).__name__}.load_state_dict leaves its param_groups behind, and "
+            "with them every learning rate; after loading they must be those that it steps by, as before"
+        )
 
 
 def _kept_options(
@@ -224,6 +230,7 @@ def _see_it_taken_up(
     optimizer: torch.optim.Optimizer,
     states: Mapping[Any, Any],
     groups: Iterable[Mapping[str, Any]],
+    further: Mapping[str, Any],
     names: list[str],
 ) -> None:
     """Give back dtypes that torch's loading casts to those of the weights; then compare bit for bit."""
@@ -235,15 +242,29 @@ def _see_it_taken_up(
                 if isinstance(held, dict) and key in held and _difference(value, held[key], key) is not None:
                     held[key] = _uncast(value, held[key])
     found = optimizer.state_dict()
-    for number, state in states.items():
-        label = names[number] if isinstance(number, int) else str(number)
-        if (missing := _difference(state, found["state"].get(number), label)) is not None:
+    taken_up = [
+        (state, found["state"].get(number), names[number] if isinstance(number, int) else str(number))
+        for number, state in states.items()
+    ]
+    for saved, held, label in (*taken_up, *((value, found.get(key), key) for key, value in further.items())):
+        if (missing := _difference(saved, held, label)) is not None:
             raise GraftworkError(
                 f"holds {missing!r} of the optimizer, and {type(optimizer).__name__}.load_state_dict does "
                 "not take it up; go on with an optimizer begun anew by --allow optimizer"
             )
     for group, wanted in zip(optimizer.param_groups, groups, strict=True):
         group.update({key: value for key, value in wanted.items() if key != "params"})
+
+
+def _saves_its_groups(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the groups that one can change are those which it saves, as a wrapper's may not be."""
+    mark = "_seen_by_graftwork"
+    for group in optimizer.param_groups:
+        group[mark] = True
+    saved = optimizer.state_dict()["param_groups"]
+    for group in optimizer.param_groups:
+        del group[mark]
+    return all(mark in group for group in saved)
 
 
 def _uncast(saved: Any, held: Any) -> Any:
