@@ -14,8 +14,8 @@ from graftwork import GraftworkError
 def to_json(data: Any, *, indent: int | None = 2) -> str:
     """Return data as JSON, with ``null`` for infinities and for what is not a number.
 
-    >>> to_json({"loss": math.nan, "steps": 3}, indent=None)
-    '{"loss": null, "steps": 3}\\\\n'
+    >>> print(to_json({"loss": math.nan, "steps": 3}, indent=None), end="")
+    {"loss": null, "steps": 3}
     """
     return json.dumps(_finite(data), indent=indent, allow_nan=False) + "\n"
 
