@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 KIT = '''
@@ -257,3 +261,30 @@ def test_strict_mode_stops(command, add_plugin):
     result = command("list", GRAFTWORK_STRICT="1")
     assert result.returncode != 0
     assert "module_that_is_nowhere" in result.stderr
+
+
+@pytest.fixture
+def in_shell(tmp_path):
+    """Run ``python -m graftwork list --kinds`` with its streams redirected by a shell."""
+
+    def run(redirection):
+        script = f'"$0" -m graftwork list --kinds {redirection}'
+        environment = {**os.environ, "GRAFTWORK_PLUGINS": "none"}
+        return subprocess.run(
+            ["sh", "-c", script, sys.executable], capture_output=True, text=True, env=environment, check=False
+        )
+
+    return run
+
+
+def test_a_full_disk_behind_standard_output_is_one_sentence(in_shell):
+    result = in_shell(">/dev/full")
+    assert result.returncode == 2
+    assert result.stderr == "graftwork: error: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("redirection", ["<&- >&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", "| true"])
+def test_streams_that_are_closed_or_full_are_no_error(in_shell, redirection):
+    result = in_shell(redirection)
+    assert result.returncode == 0
+    assert result.stderr == ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -151,3 +153,18 @@ def test_processes_of_torchrun_execute_nothing_of_the_current_folder(command, tm
     arguments = ["toy.toml", "--no-report", "--out", "out", "--set", "trainer.steps=2"]
     result = command("train", *arguments, launcher=torchrun)
     assert (ran.exists(), result.returncode) == (False, 0), result.stderr
+
+
+def test_a_comparison_that_nobody_listens_to_trains_all(toy_folder, launch, tmp_path):
+    launch("list").communicate()  # writes the recipe
+    environment = {**os.environ, "PYTHONPATH": str(toy_folder), "GRAFTWORK_PLUGINS": "toy,trainer"}
+    compare = ["compare", "toy.toml", "--over", "optimizer.lr=0.1,0.2", "--set", "trainer.steps=2"]
+    command = [sys.executable, "-m", "graftwork", *compare, "--out", "both"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        process.stderr.close()
+        assert process.wait(60) == 0
+    assert len(list((tmp_path / "both").glob("*/result.json"))) == 2
+    assert (tmp_path / "both" / "report.html").is_file()

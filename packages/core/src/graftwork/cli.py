@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 from graftwork.component import Command
 from graftwork.current_folder import leave_out_of_the_environment
@@ -20,10 +20,12 @@ from graftwork.errors import GraftworkError, Interrupted, did_you_mean
 from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.plugins import core_version
 from graftwork.registry import Registry, get_registry
+from graftwork.standard_streams import Named, give_up, open_the_closed
 from graftwork.terminal import terminal_width
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+_OUTPUT = "standard output"
 
 _OWN = (
     Command("list", "what is installed, by kind", "graftwork.listing:ListCommand"),
@@ -56,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_program = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if as_program:
+        open_the_closed()
+        sys.stdout = cast(TextIO, Named(sys.stdout, _OUTPUT))
         leave_out_of_the_environment()
         # What is loaded from here on lives as long as the process: looking for garbage among it, now and
         # again when the interpreter ends, takes a fifth of the time of `graftwork list`.
@@ -67,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             gc.enable()
         for plugin in registry.failures:
             _say(f"warning: {plugin.label} was skipped: {plugin.cause}")
-        return _run(arguments, registry)
+        code = _run(arguments, registry)
+        sys.stdout.flush()
+        return code
     except GraftworkError as error:
         if os.environ.get("GRAFTWORK_DEBUG"):
             raise
@@ -80,13 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Python would otherwise complain once more when it flushes the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout)  # Python would otherwise complain once more when it flushes it at exit
         return 0
     except OSError as error:
         if os.environ.get("GRAFTWORK_DEBUG") or error.filename is None:
             raise
         _say(f"error: {error.filename}: {error.strerror}")
+        if error.filename == _OUTPUT:
+            give_up(sys.stdout)
         return EXIT_USER_ERROR
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
+
+from graftwork.standard_streams import give_up
 
 # The others, a full disk for one, may pass.
 _FOR_GOOD = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)
@@ -45,30 +46,20 @@ class Expendable:
 
     def _failed(self, error: OSError) -> None:
         if error.errno in _FOR_GOOD:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._stream.fileno())
-            os.close(null)
+            give_up(self._stream)
 
 
 @contextmanager
 def expendable_streams() -> Iterator[None]:
-    """Make standard output and error expendable; those that are closed from the start become null devices."""
-    _open_the_closed()
+    """Make standard output and error expendable; what they have not taken by the end is let go."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(TextIO, Expendable(stream)) for stream in before)
     try:
         yield
     finally:
-        sys.stdout.flush()
         sys.stdout, sys.stderr = before
-
-
-def _open_the_closed() -> None:
-    """Fill the numbers 0 to 2, which the next files of the run would get otherwise, and any library's words
-    with them."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(number, True)
-    os.close(number)
-    # Python has none for a number that was closed when it began.
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        for stream in before:
+            try:
+                stream.flush()
+            except OSError:
+                give_up(stream)

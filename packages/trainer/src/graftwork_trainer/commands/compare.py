@@ -15,6 +15,7 @@ from graftwork import GraftworkError, Interrupted, parse_set
 from graftwork_trainer.commands.child import graftwork
 from graftwork_trainer.commands.comparison import Job, plan
 from graftwork_trainer.commands.train import add_set_option, directory_argument, print_report
+from graftwork_trainer.streams import expendable_streams
 
 
 class CompareCommand:
@@ -56,14 +57,15 @@ class CompareCommand:
         variants = {job.variant: [j.resolved for j in ahead if j.variant == job.variant] for job in ahead}
         check_variants(variants, processes=arguments.processes)
         failed = []
-        for index, job in enumerate(jobs, start=1):
-            if job not in ahead:
-                print(f"[{index}/{len(jobs)}] {job.name}: already trained", file=sys.stderr)
-                continue
-            print(f"[{index}/{len(jobs)}] {job.name}", file=sys.stderr)
-            if _train(job, arguments.processes):
-                failed.append(job.name)
-        return _report([job for job in jobs if job.begun], failed, out)
+        with expendable_streams():
+            for index, job in enumerate(jobs, start=1):
+                if job not in ahead:
+                    print(f"[{index}/{len(jobs)}] {job.name}: already trained", file=sys.stderr)
+                    continue
+                print(f"[{index}/{len(jobs)}] {job.name}", file=sys.stderr)
+                if _train(job, arguments.processes):
+                    failed.append(job.name)
+            return _report([job for job in jobs if job.begun], failed, out)
 
 
 def _train(job: Job, processes: int) -> int:
