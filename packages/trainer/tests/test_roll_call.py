@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch.distributed as dist
 
@@ -23,6 +26,23 @@ def test_who_is_silent_stays_named_when_others_have_given_up(call):
     assert call[0].silent() == [2]
     call[0].close()
     assert call[1].silent() == [2]
+
+
+class Stuck:
+    """A store whose host is stopped: what is asked of it never returns."""
+
+    def check(self, keys):
+        threading.Event().wait()
+
+
+def test_a_store_that_answers_no_more_is_asked_once(call):
+    call[1]._store = Stuck()
+    started = time.monotonic()
+    lost = call[1].lost("Timed out")
+    call[1].close()
+    assert lost.ranks == (0,)
+    assert str(lost) == "rank 0 of 3 (which keeps the store) does not answer (Timed out)"
+    assert time.monotonic() - started < 3.5  # of the 5 s that are kept of trainer.timeout_seconds
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

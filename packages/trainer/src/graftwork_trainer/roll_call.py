@@ -74,6 +74,7 @@ class RollCall:
         self.rank, self.size, self.timeout_seconds = rank, size, timeout_seconds
         # A connection of its own: another thread may wait on that of the process group.
         self._store = PrefixStore("graftwork/roll-call", store.clone())
+        self._reachable = True
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._answer, daemon=True)
         self._store.set(f"name/{rank}", f"process {os.getpid()} on {socket.gethostname()}")
@@ -82,13 +83,14 @@ class RollCall:
     def close(self) -> None:
         """Answer no more."""
         self._closed.set()
-        self._thread.join(2 * _LOOKS_EVERY_SECONDS)
+        self._thread.join(_LOOKS_EVERY_SECONDS)  # at once, unless the store keeps it waiting
 
     def silent(self) -> list[int]:
         """The ranks that do not answer, as the first to ask has found."""
         try:
-            return _bounded(self._ask, 2 * _ANSWERS_WITHIN_SECONDS)
+            return _bounded(self._ask, _ANSWERS_WITHIN_SECONDS + _LOOKS_EVERY_SECONDS)
         except (RuntimeError, TimeoutError):
+            self._reachable = False
             return [0]  # whose launcher, or which itself, keeps the store
 
     def lost(self, cause: str) -> LostRanksError:
@@ -133,11 +135,11 @@ class RollCall:
 
     def _name(self, rank: int) -> str:
         key = f"name/{rank}"
-        try:
-            known = _bounded(lambda: self._store.get(key) if self._store.check([key]) else b"", 1.0)
-        except (RuntimeError, TimeoutError):
-            return "which keeps the store"
-        return known.decode() or "which never came"
+        with suppress(RuntimeError, TimeoutError):
+            if self._reachable:
+                known = _bounded(lambda: self._store.get(key) if self._store.check([key]) else b"", 1.0)
+                return known.decode() or "which never came"
+        return "which keeps the store"
 
 
 @contextmanager

@@ -29,6 +29,9 @@ from graftwork_decentral.topology.topology import GraphSequence, Topology
 
 T = TypeVar("T")
 
+# With the round that failed it is less than what a run may take to end.
+_STORE_ANSWERS_WITHIN_SECONDS = 2.0
+
 
 class DistributedCommunicator(Communicator):
     """Mixes across processes.
@@ -244,9 +247,13 @@ class DistributedCommunicator(Communicator):
         """Say who is lost, and tell those who will find this process gone."""
         links = self._working()
         known: set[int] = set() if lost.process is None else {lost.process}
+
+        def told_and_followed() -> set[int]:
+            self._store.set(f"lost/{self.process}", json.dumps(sorted(known)))
+            return self._followed(known)
+
         try:
-            bounded(lambda: self._store.set(f"lost/{self.process}", json.dumps(sorted(known))), 5.0)
-            known = bounded(lambda: self._followed(known), 5.0)
+            known = bounded(told_and_followed, _STORE_ANSWERS_WITHIN_SECONDS)
         except (RuntimeError, TimeoutError, dist.DistError):
             # The store's host is the one that is lost; the direct neighbour is still named.
             pass
