@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -16,8 +17,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 from graftwork import GraftworkError
-from graftwork_trainer.checkpoint import Checkpoints, TrainingState, open_checkpoint, store
+from graftwork_trainer.checkpoint import (
+    Checkpoints,
+    DamagedCheckpointError,
+    TrainingState,
+    open_checkpoint,
+    store,
+)
 from graftwork_trainer.checkpoint.encoding import decode, encode
+from graftwork_trainer.checkpoint.geometry import Piece
 from graftwork_trainer.checkpoint.index import Index
 from graftwork_trainer.procedure import Procedure, StepOutcome
 
@@ -424,6 +432,38 @@ def test_a_forged_index_leads_to_no_file_outside_and_to_no_hole(tmp_path):
     assert "cannot be read" in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["dtype", "shape", "absent", "huge"])
+def test_a_forged_index_that_tells_of_other_tensors_than_the_files_hold_is_refused(tmp_path, kind):
+    _, state = fresh()
+    path = Checkpoints(tmp_path).save(1, state)
+    index = Index.from_bytes((path / "index.json").read_bytes())
+    tensors = dict(index.tensors)
+    weight = tensors["model/0.weight"]
+    shape = {"shape": (3, 4), "huge": (10**9, 10**9)}.get(kind, weight.shape)
+    told = dataclasses.replace(
+        weight,
+        dtype="float64" if kind == "dtype" else weight.dtype,
+        shape=shape,
+        pieces={file: Piece.whole(shape) for file in weight.pieces},
+    )
+    tensors["model/absent" if kind == "absent" else "model/0.weight"] = told
+    (path / "index.json").write_bytes(dataclasses.replace(index, tensors=tensors).to_bytes())
+    with pytest.raises(DamagedCheckpointError, match=r"shard-00000\.safetensors (holds|does not hold)"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer", "processes"])
+@pytest.mark.parametrize("value", [None, 3, [], {}], ids=str)
+def test_a_forged_index_whose_values_are_none_of_a_training_is_one_sentence(tmp_path, part, value):
+    _, state = fresh()
+    path = Checkpoints(tmp_path).save(1, state)
+    index = Index.from_bytes((path / "index.json").read_bytes())
+    forged = dataclasses.replace(index, values={**index.values, part: value})
+    (path / "index.json").write_bytes(forged.to_bytes())
+    with pytest.raises(GraftworkError, match=r"checkpoint .*step-000001: "):
+        state.restore(open_checkpoint(path))
+
+
 def test_a_checkpoint_of_another_model_or_optimizer_is_refused_by_name(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     trained, state = fresh()
@@ -538,7 +578,7 @@ def test_a_wrapper_with_state_of_its_own_goes_on_to_the_same_bits(tmp_path):
     ("loads", "sentence"),
     [
         (("groups",), r"holds 'slow' of the optimizer, and Lookahead\.load_state_dict does not take it up"),
-        (("slow",), r"Lookahead\.load_state_dict leaves its param_groups behind, and with them every learning"),
+        (("slow",), r"Lookahead\.load_state_dict leaves its param_groups behind, and with them every"),
     ],
 )
 def test_a_wrapper_that_forgets_something_is_refused_by_name(tmp_path, loads, sentence):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -128,6 +129,29 @@ def test_a_default_that_is_written_as_a_whole_number_is_no_change_and_may_change
     stopped(*settings)
     rest = train(*settings, "optimizer.momentum=0.9", resume=True)
     assert {group["momentum"] for group in rest.optimizer.param_groups} == {0.9}
+
+
+def test_an_end_before_the_checkpoint_is_refused(train, stopped, tmp_path):
+    stopped()
+    recipe = (tmp_path / "run" / "recipe.toml").read_text()
+    with pytest.raises(GraftworkError, match=r"--resume: trainer\.steps is 5, and 6 are taken already"):
+        train("trainer.steps=5", resume=True)
+    assert (tmp_path / "run" / "recipe.toml").read_text() == recipe
+
+
+def test_a_run_without_a_checkpoint_begins_anew_and_says_so(train, stopped, tmp_path, capsys):
+    stopped()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert train(resume=True).result()["status"] == "finished"
+    assert "run has no checkpoint to go on from, and begins anew" in capsys.readouterr().err
+
+
+def test_a_checkpoint_in_the_folder_of_another_step_is_refused(train, stopped, tmp_path):
+    stopped()
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "step-000006").rename(checkpoints / "step-000009")
+    with pytest.raises(GraftworkError, match="is that of step 6, and its folder was renamed; remove that"):
+        train(resume=True)
 
 
 def test_a_changed_rate_gives_the_step_that_it_would_have_given(train, stopped):

@@ -410,7 +410,7 @@ def test_patience_without_a_loss_to_wait_for_is_one_sentence(train):
             "optimizer.name=lbfgs",
             r"LBFGS\.step\(\) must be given a closure, and the class does not say which",
         ),
-        ("optimizer.name=rateless", "Rateless has a group of parameters without lr, which the loop schedules"),
+        ("optimizer.name=rateless", "Rateless has a group of parameters without lr, which the loop"),
     ],
 )
 def test_a_broken_contract_is_said_before_training(train, options, sentence):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import random
 
 import pytest
@@ -51,7 +53,7 @@ def test_a_run_that_is_whole_resumes_exactly(described):
         ("recipe.toml", "accumulate = 1", "accumulate = 2", "trainer.accumulate was 1 and is 2"),
         ("environment.json", '"torch": "', '"torch": "0.', "torch was 0."),
         ("environment.json", '"threads": ', '"threads": 9', "threads was 9"),
-        ("environment.json", "without end", "others", "rows of the data was 'without end' and is 'others'"),
+        ("recipe.toml", "accumulate", "accumulates", "no option 'accumulates'"),
     ],
 )
 def test_what_would_make_other_bits_is_said(described, file, old, new, reason):
@@ -60,6 +62,58 @@ def test_what_would_make_other_bits_is_said(described, file, old, new, reason):
     assert finding.told.startswith("no, because ")
     assert reason in finding.told
     assert finding.whole
+
+
+def test_data_that_was_changed_in_its_place_is_said(described, monkeypatch):
+    from graftwork_toy import Regression
+
+    monkeypatch.setattr(Regression, "facts", lambda self: {"rows": "others"})
+    told_of = told(described)["resumes exactly here"].told
+    assert told_of == "no, because rows of the data was 'without end' and is 'others'"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("history.json", "[3]", "expected a list of objects with step, what, before, after and at"),
+        ("environment.json", "[]", "expected a JSON object, found list"),
+        ("metrics.jsonl", '{"step": 3, "train/loss": NaN}\n', "NaN is no JSON"),
+    ],
+)
+def test_what_is_json_and_no_file_of_a_run_is_damaged(described, file, content, sentence):
+    (described / file).write_text(content)
+    found = told(described)
+    assert not found[file].whole
+    assert sentence in found[file].told
+    # Training goes on without the metrics of before, and with no other history than it can read.
+    assert found["resumes exactly here"].told.startswith("yes" if file == "metrics.jsonl" else "no, because")
+
+
+@pytest.mark.parametrize("file", ["history.json", "checkpoints/step-000012/index.json"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(train, described, file):
+    (described / file).unlink()
+    os.mkfifo(described / file)
+    assert any(finding.what in file and "is no file" in finding.told for finding in verify_run(described))
+    with pytest.raises(GraftworkError, match=f"{file.rpartition('/')[2]} is no file"):
+        train(resume=True)
+
+
+def test_the_newest_checkpoint_is_that_of_the_latest_step(described):
+    newest = describe_renamed(described, 999_999, 1_000_000)
+    assert newest.told == "yes, from step 1000000, with one process"
+
+
+def describe_renamed(run, *steps):
+    """What is said of a run whose checkpoints are those of other steps."""
+    from graftwork_trainer.checkpoint.index import Index, folder_name
+
+    folders = sorted((run / "checkpoints").iterdir())
+    for folder, step in zip(folders, steps, strict=True):
+        index = Index.from_bytes((folder / "index.json").read_bytes())
+        values = {**index.values, "progression": {**index.values["progression"], "step": step}}
+        (folder / "index.json").write_bytes(dataclasses.replace(index, step=step, values=values).to_bytes())
+        folder.rename(run / "checkpoints" / folder_name(step))
+    return told(run)["resumes exactly here"]
 
 
 def test_a_stream_that_does_not_follow_from_the_seed_is_said(train, tmp_path):

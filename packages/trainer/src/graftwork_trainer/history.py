@@ -51,7 +51,7 @@ def read_history(run: Path) -> list[Changed]:
             Changed(int(entry["step"]), str(entry["what"]), entry["before"], entry["after"], entry["at"])
             for entry in read_json(path)
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise GraftworkError(
             f"{path}: expected a list of objects with step, what, before, after and at: {error!r}"
         ) from error

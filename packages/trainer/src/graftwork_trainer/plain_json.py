@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork import GraftworkError
+from graftwork_trainer.files import read_file
 
 
 def to_json(data: Any, *, indent: int | None = 2) -> str:
@@ -24,10 +25,10 @@ def read_json(path: Path) -> Any:
     """Read a file.
 
     Raises:
-        GraftworkError: it is not JSON.
+        GraftworkError: it is no file, or not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
         raise GraftworkError(f"{path}: not valid JSON: {error}") from error
 

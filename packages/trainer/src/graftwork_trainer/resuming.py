@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graftwork import GraftworkError
+from graftwork_trainer.checkpoint import Opened
 from graftwork_trainer.history import Changed
 
 _MAY_CHANGE = frozenset(
@@ -81,8 +82,20 @@ class Identity:
         ]
 
 
+def identity_in(checkpoint: Opened) -> Identity:
+    """Of the training that wrote a checkpoint.
+
+    Raises:
+        GraftworkError: it does not hold one.
+    """
+    saved = checkpoint.part("recipe", "data")
+    if not isinstance(saved["data"], Mapping) or not isinstance(saved["recipe"], Mapping):
+        raise GraftworkError(f"checkpoint {checkpoint.path}: does not say by which recipe it was trained")
+    return Identity(saved["recipe"], saved["data"], checkpoint.processes)
+
+
 def refuse_unless_allowed(
-    changes: Iterable[Change], allowed: Collection[str], history: Iterable[Changed], step: int
+    changes: Collection[Change], allowed: Collection[str], history: Iterable[Changed], step: int
 ) -> None:
     """Refuse to go on with what is another training.
 
@@ -93,8 +106,15 @@ def refuse_unless_allowed(
         step: of the checkpoint.
 
     Raises:
-        GraftworkError: something changed that was not allowed; the message holds both values.
+        GraftworkError: something changed that was not allowed, or would end the training before the
+            checkpoint; the message holds both values.
     """
+    for change in changes:
+        if change.what == "trainer.steps" and change.after < step:
+            raise GraftworkError(
+                f"--resume: trainer.steps is {change.after}, and {step} are taken already; give {step} or "
+                f"more, or remove the checkpoints after step {change.after}"
+            )
     earlier = list(history)
     refused = [
         change

@@ -33,7 +33,13 @@ from graftwork_trainer.history import read_history, write_history
 from graftwork_trainer.lock import renew
 from graftwork_trainer.plain_json import read_json, to_json
 from graftwork_trainer.progress import Progress, tell
-from graftwork_trainer.resuming import Change, Identity, begins_optimizer_anew, refuse_unless_allowed
+from graftwork_trainer.resuming import (
+    Change,
+    Identity,
+    begins_optimizer_anew,
+    identity_in,
+    refuse_unless_allowed,
+)
 from graftwork_trainer.status import COMPLETE_STATUSES
 from graftwork_trainer.trackers import JsonLines, TensorBoard
 
@@ -98,7 +104,9 @@ class RunDirectory:
         changes = [] if checkpoint is None else self._changes_since(checkpoint)
         if checkpoint is not None:
             training.restore(checkpoint, optimizer=not begins_optimizer_anew(changes))
-        state = {"step": 0} if checkpoint is None else checkpoint.part("progression")["progression"]
+        state = {"step": 0} if checkpoint is None else _progression_in(checkpoint)
+        if self.resume and checkpoint is None:
+            self._tell("resume", f"{self.directory.name} has no checkpoint to go on from, and begins anew")
         if self._main:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._write_text("recipe.toml", self._recipe.to_toml())
@@ -247,9 +255,7 @@ class RunDirectory:
         Raises:
             GraftworkError: something is that was not allowed.
         """
-        saved = checkpoint.part("recipe", "data")
-        before = Identity(saved["recipe"], saved["data"], checkpoint.processes)
-        changes = before.changes_to(self._identity(rank_and_size()[1]))
+        changes = identity_in(checkpoint).changes_to(self._identity(rank_and_size()[1]))
         refuse_unless_allowed(changes, self._allow, read_history(self.directory), checkpoint.step)
         return changes
 
@@ -269,3 +275,10 @@ class RunDirectory:
 
     def _write_text(self, name: str, text: str) -> None:
         write_durably(self.directory / name, text.encode())
+
+
+def _progression_in(checkpoint: Opened) -> dict[str, Any]:
+    state = checkpoint.part("progression")["progression"]
+    if not isinstance(state, dict) or state.get("step") != checkpoint.step:
+        raise GraftworkError(f"checkpoint {checkpoint.path}: does not say how far it was trained")
+    return state

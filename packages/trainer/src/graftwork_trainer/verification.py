@@ -7,16 +7,21 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from graftwork import GraftworkError
+from graftwork_trainer.causes import cause_of
 from graftwork_trainer.checkpoint import Opened, open_checkpoint
+from graftwork_trainer.commands.resumed_recipe import load_resumed
 from graftwork_trainer.environment import describe_environment
+from graftwork_trainer.files import read_file
+from graftwork_trainer.history import read_history
 from graftwork_trainer.lock import holder
 from graftwork_trainer.plain_json import read_json
-from graftwork_trainer.resuming import Identity
+from graftwork_trainer.resuming import Identity, identity_in
+from graftwork_trainer.task_members import facts_of
 
 # What another of makes other bits of the same arithmetic.
 _MACHINE = ("processor", "device", "threads")
@@ -56,7 +61,7 @@ def verify_run(run: Path) -> Iterator[Finding]:
         yield Finding("lock", f"held by {now}; what follows may be out of date")
     yield from map(_read, _plain_files(run))
     newest = None
-    checkpoints = sorted((run / "checkpoints").glob("**/step-*"), key=lambda path: path.name)
+    checkpoints = sorted((run / "checkpoints").glob("**/step-*"), key=_in_order)
     for path in checkpoints:
         if path.suffix == ".partial":
             yield Finding(_name(run, path), "left by a process that was killed; the next one removes it")
@@ -64,7 +69,7 @@ def verify_run(run: Path) -> Iterator[Finding]:
         try:
             newest = open_checkpoint(path)
             yield _checkpoint(_name(run, path), newest)
-        except GraftworkError as error:
+        except (GraftworkError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             newest = None
             yield Finding(_name(run, path), str(error).removeprefix(f"checkpoint {path}: "), whole=False)
     yield _resumption(run, newest, any_there=bool(checkpoints))
@@ -79,19 +84,23 @@ def _plain_files(run: Path) -> list[Path]:
 def _read(path: Path) -> Finding:
     try:
         if path.suffix == ".toml":
-            tomllib.loads(path.read_text("utf-8"))
+            tomllib.loads(read_file(path).decode())
+        elif path.name == "history.json":
+            read_history(path.parent)
         elif path.suffix == ".jsonl":
-            lines = path.read_text("utf-8").splitlines()
-            steps = [json.loads(line)["step"] for line in lines]
+            lines = read_file(path).decode().splitlines()
+            steps = [json.loads(line, parse_constant=_no_json)["step"] for line in lines]
             return Finding(path.name, f"{len(lines)} records, to step {max(steps, default=0)}")
         else:
-            content = read_json(path)
+            content = _object_in(path)
             if path.name == "result.json":
                 taken = f", {content['steps']} steps" if "steps" in content else ""
                 return Finding(path.name, f"{content['status']}{taken}")
     except OSError as error:
         return Finding(path.name, f"cannot be read: {error.strerror}", whole=False)
-    except (ValueError, KeyError, TypeError, RecursionError, GraftworkError) as error:
+    except GraftworkError as error:
+        return Finding(path.name, str(error).removeprefix(f"{path}: ").splitlines()[0], whole=False)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Finding(path.name, f"damaged: {type(error).__name__}: {error}".splitlines()[0], whole=False)
     return Finding(path.name, "read")
 
@@ -127,8 +136,10 @@ def _resumption(run: Path, newest: Opened | None, *, any_there: bool) -> Finding
         )
     try:
         reasons = list(_reasons(run, newest))
-    except (GraftworkError, OSError, ValueError) as error:
-        reasons = [str(error).splitlines()[0]]
+    except OSError as error:
+        reasons = [cause_of(error)]
+    except (GraftworkError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reasons = [" ".join(str(error).split())]
     where = f"from step {newest.step}, with {_counted(newest.processes)}"
     told = f"no, because {'; '.join(reasons)}" if reasons else f"yes, {where}"
     return Finding("resumes exactly here", told)
@@ -136,18 +147,19 @@ def _resumption(run: Path, newest: Opened | None, *, any_there: bool) -> Finding
 
 def _reasons(run: Path, checkpoint: Opened) -> Iterator[str]:
     """Why training would not go on to the same bits in this environment."""
-    environment = read_json(run / "environment.json")
+    environment = _object_in(run / "environment.json")
     now: Mapping[str, Any] = describe_environment()
     for key in _MACHINE:
         if environment.get(key) != now[key]:
             yield f"{key} was {environment.get(key)!r} and is {now[key]!r}"
-    for package, version in environment.get("packages", {}).items():
+    for package, version in dict(environment.get("packages", {})).items():
         if now["packages"].get(package) != version:
             yield f"{package} was {version} and is {now['packages'].get(package, 'not here')}"
-    saved = checkpoint.part("recipe", "data")
-    recipe = tomllib.loads((run / "recipe.toml").read_text("utf-8"))
-    before = Identity(saved["recipe"], saved["data"], checkpoint.processes)
-    for change in before.changes_to(Identity(recipe, environment.get("data", {}), checkpoint.processes)):
+    read_history(run)  # which must be readable to resume
+    resolved = load_resumed(str(run / "recipe.toml"), ()).resolve()
+    data = facts_of(resolved.task()).get("data", {})
+    recipe = resolved.sections
+    for change in identity_in(checkpoint).changes_to(Identity(recipe, data, checkpoint.processes)):
         yield str(change)
     if now["device"] != "cpu" and not recipe.get("trainer", {}).get("deterministic", True):
         yield "trainer.deterministic is off"
@@ -155,6 +167,23 @@ def _reasons(run: Path, checkpoint: Opened) -> Iterator[str]:
         if (reason := process["procedure"].get("inexact")) is not None:
             yield str(reason)
             return
+
+
+def _in_order(path: Path) -> tuple[int, bool]:
+    """By step; of two of one step, the one that another takes the place of comes first."""
+    digits = path.name.removeprefix("step-").partition(".")[0]
+    return int(digits) if digits.isdecimal() else -1, not path.suffix
+
+
+def _object_in(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise GraftworkError(f"expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _counted(processes: int) -> str:

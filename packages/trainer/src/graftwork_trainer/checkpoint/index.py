@@ -9,14 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from graftwork_trainer.checkpoint.encoding import Encoded
-from graftwork_trainer.checkpoint.geometry import Piece
+import torch
+
+from graftwork_trainer.checkpoint.encoding import Encoded, dtype_called
+from graftwork_trainer.checkpoint.geometry import Extent, Piece
 
 FORMAT = 1
 NAME = "index.json"
 SHARD_NAME = "shard-{rank:05d}.safetensors"
 _SHARD = re.compile(r"shard-\d{5,}\.safetensors")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def folder_name(step: int) -> str:
+    """Of the checkpoint of a step."""
+    return f"step-{step:06d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,14 @@ class Index:
         digest = hashlib.sha256(_canonical(content)).hexdigest()
         return _canonical({"sha256": digest, "content": content})
 
+    def pieces_in(self, file: str) -> dict[str, tuple[Extent, torch.dtype]]:
+        """The size of what lies in a file of each tensor, and the tensor's dtype."""
+        return {
+            name: (stored.pieces[file].extent, dtype_called(stored.dtype))
+            for name, stored in self.tensors.items()
+            if file in stored.pieces
+        }
+
     @classmethod
     def from_bytes(cls, data: bytes) -> Index:
         """Read it.
@@ -92,6 +107,8 @@ class Index:
 
     def _check(self) -> None:
         """Refuse names that lead out of the folder, and pieces that leave part of a tensor open."""
+        if min(self.step, self.processes - 1) < 0 or not isinstance(self.values, dict):
+            raise ValueError(f"{NAME} is no index of a checkpoint")
         for name, facts in self.files.items():
             if not _SHARD.fullmatch(name) or not _DIGEST.fullmatch(facts["sha256"]):
                 raise ValueError(f"{NAME} names {name!r}, which is no file of a checkpoint")
@@ -107,8 +124,10 @@ class Index:
 
 def _stored(entry: Mapping[str, Any]) -> Stored:
     pieces = {
-        file: Piece(tuple(piece["offset"]), tuple(piece["extent"])) for file, piece in entry["pieces"].items()
+        file: Piece(_sizes(piece["offset"]), _sizes(piece["extent"]))
+        for file, piece in entry["pieces"].items()
     }
+    dtype_called(entry["dtype"])
     return Stored(entry["dtype"], _sizes(entry["shape"]), bool(entry["sharded"]), pieces)
 
 

@@ -39,7 +39,7 @@ def restore_model(model: nn.Module, checkpoint: Opened) -> None:
             where = ("there and not in the model", "in the model and not there")[name not in saved]
             raise GraftworkError(f"is of another model: {name!r} is {where}")
         if is_lazy(own[name]):  # gets its shape from the first batch, which has been
-            own[name].materialize(checkpoint.index.tensors[_stored_name(saved[name])].shape)
+            own[name].materialize(checkpoint.decoded(saved[name]).shape)
         if isinstance(own[name], Tensor):
             _check_fits(name, own[name], saved[name], checkpoint)
     for name, value in own.items():

@@ -13,9 +13,10 @@ from torch import Tensor
 from graftwork import GraftworkError
 from graftwork_trainer.checkpoint.encoding import decode, dtype_called
 from graftwork_trainer.checkpoint.geometry import Piece
-from graftwork_trainer.checkpoint.index import NAME, Index
+from graftwork_trainer.checkpoint.index import NAME, Index, folder_name
 from graftwork_trainer.checkpoint.ranks import rank_and_size, together
-from graftwork_trainer.checkpoint.shard_file import digest_of, read_piece
+from graftwork_trainer.checkpoint.shard_file import check_shard, digest_of, read_piece
+from graftwork_trainer.files import read_file
 
 
 class DamagedCheckpointError(GraftworkError):
@@ -48,9 +49,14 @@ class Opened:
         """Some of the values, by their names at the top, as this process saved them.
 
         Tensors are whole and on the CPU. A process that was not there gets what rank 0 had.
+
+        Raises:
+            DamagedCheckpointError: there is no such value, or it is none.
         """
         rank, _ = rank_and_size()
         own = rank if rank < self.processes else 0
+        if missing := [name for name in names if name not in self.index.values]:
+            raise DamagedCheckpointError(f"checkpoint {self.path}: {NAME} has no {missing[0]!r} in it")
         return self.decoded({name: self.index.values[name] for name in names}, own)
 
     def decoded(self, encoded: Any, rank: int = 0) -> Any:
@@ -61,7 +67,7 @@ class Opened:
         """
         try:
             return decode(encoded, self.tensor, rank)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
             raise DamagedCheckpointError(
                 f"checkpoint {self.path}: {NAME} holds a value that cannot be read: {error}"
             ) from error
@@ -100,13 +106,16 @@ def open_checkpoint(path: Path) -> Opened:
 
     def verified() -> Index:
         try:
-            index = Index.from_bytes((path / NAME).read_bytes())
+            index = Index.from_bytes(read_file(path / NAME))
         except FileNotFoundError:
             raise GraftworkError(f"{NAME} is missing") from None
         except ValueError as error:
             raise GraftworkError(str(error)) from error
+        if path.name.startswith("step-") and path.name.partition(".")[0] != folder_name(index.step):
+            raise GraftworkError(f"is that of step {index.step}, and its folder was renamed")
         for name, facts in list(index.files.items())[rank::size]:
             _verify(path / name, facts["sha256"], facts["bytes"])
+            check_shard(path / name, index.pieces_in(name))
         return index
 
     try:

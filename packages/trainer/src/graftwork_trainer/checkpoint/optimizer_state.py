@@ -131,8 +131,8 @@ def restore_optimizer(
     _see_it_taken_up(optimizer, states, groups, rest["further"], list(numbers))
     if own_groups and not _saves_its_groups(optimizer):
         raise GraftworkError(
-            f"cannot be taken up: {type(optimizer).__name__}.load_state_dict leaves its param_groups behind, and "
-            "with them every learning rate; after loading they must be those that it steps by, as before"
+            f"cannot be taken up: {type(optimizer).__name__}.load_state_dict leaves its param_groups "
+            "behind, and with them every learning rate; after loading they must be those that it steps by"
         )
 
 

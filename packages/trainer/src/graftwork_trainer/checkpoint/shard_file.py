@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from graftwork import GraftworkError
-from graftwork_trainer.checkpoint.geometry import Piece
+from graftwork_trainer.checkpoint.geometry import Extent, Piece
 
 _CHUNK = 1 << 24
 
@@ -96,6 +96,29 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, str | in
                     put(data[start : start + _CHUNK])
         os.fsync(file.fileno())
     return {"sha256": digest.hexdigest(), "bytes": 8 + len(text) + end}
+
+
+def check_shard(path: Path, pieces: Mapping[str, tuple[Extent, torch.dtype]]) -> None:
+    """See that a file holds what its index says.
+
+    Args:
+        path: of the file.
+        pieces: size of what it should hold of each tensor, and the tensor's dtype.
+
+    Raises:
+        GraftworkError: it does not.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name, (extent, dtype) in pieces.items():
+                found = file.get_slice(name)
+                told = _NAMES.get(dtype.to_real()), (*extent, 2) if dtype.is_complex else extent
+                if (found.get_dtype(), tuple(found.get_shape())) != told:
+                    raise GraftworkError(f"{path.name} holds {name!r} in another shape or dtype than is told")
+    except SafetensorError as error:
+        raise GraftworkError(f"{path.name} does not hold what is told of it: {error}") from error
 
 
 def digest_of(path: Path) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from graftwork import GraftworkError
 from graftwork_trainer.checkpoint.encoding import encode, merge
 from graftwork_trainer.checkpoint.geometry import Piece, is_sharded, local_piece
-from graftwork_trainer.checkpoint.index import NAME, SHARD_NAME, Index, Stored
+from graftwork_trainer.checkpoint.index import NAME, SHARD_NAME, Index, Stored, folder_name
 from graftwork_trainer.checkpoint.opened import DamagedCheckpointError, Opened, open_checkpoint
 from graftwork_trainer.checkpoint.ranks import RefusedError, gathered, rank_and_size, together
 from graftwork_trainer.checkpoint.shard_file import check_storable, write_shard
@@ -38,15 +38,21 @@ class Checkpoints:
         self.keep = keep
 
     def steps(self) -> list[int]:
-        """The steps of all whole checkpoints, oldest first."""
+        """The steps of all whole checkpoints, oldest first.
+
+        Raises:
+            GraftworkError: something else has the place of their folder.
+        """
         if not self.directory.is_dir():
+            if self.directory.exists():
+                raise GraftworkError(f"{self.directory} is no folder, and checkpoints need one of this name")
             return []
         matches = [_NAME.fullmatch(path.name.removesuffix(_REPLACED)) for path in self.directory.iterdir()]
         return sorted({int(match[1]) for match in matches if match})
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step lies."""
-        path = self.directory / f"step-{step:06d}"
+        path = self.directory / folder_name(step)
         before = path.with_name(path.name + _REPLACED)
         return before if before.is_dir() and not path.exists() else path
 
@@ -63,7 +69,7 @@ class Checkpoints:
             RefusedError: it could not be written (a full disk); earlier checkpoints are untouched.
             GraftworkError: a weight is not finite, or something is no data; likewise.
         """
-        final = self.directory / f"step-{step:06d}"
+        final = self.directory / folder_name(step)
         partial = final.with_name(final.name + ".partial")
         rank, size = rank_and_size()
         tensors: dict[str, Tensor] = {}

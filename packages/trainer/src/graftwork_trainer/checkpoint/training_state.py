@@ -68,7 +68,9 @@ class TrainingState:
                 for number in sorted(processes, key=int)
             ]
             procedure.restore(own)
+            if size == checkpoint.processes:
+                RandomState.from_state_dict(checkpoint.decoded(processes[str(rank)]["generators"])).restore()
         except GraftworkError as error:
             raise GraftworkError(f"checkpoint {checkpoint.path}: {error}") from error
-        if size == checkpoint.processes:
-            RandomState.from_state_dict(checkpoint.decoded(processes[str(rank)]["generators"])).restore()
+        except Exception as error:  # by the loading of a module or optimizer, or of what no training saved
+            raise GraftworkError(f"checkpoint {checkpoint.path}: cannot be taken up: {error!r}") from error
