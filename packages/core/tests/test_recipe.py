@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 
 import pytest
@@ -234,6 +235,13 @@ def test_references_nest_and_sections_can_have_names_of_their_own(resolve):
 def test_a_refused_value_names_the_component(resolve):
     resolved = resolve(RECIPE, "trainer.steps=0")
     with pytest.raises(GraftworkError, match="trainer/standard: steps must be at least 1, got 0"):
+        resolved.trainer()
+
+
+def test_a_component_that_leaves_is_named(resolve, monkeypatch):
+    resolved = resolve(RECIPE)
+    monkeypatch.setattr(resolved.trainer.target, "__init__", lambda self, **options: sys.exit(0))
+    with pytest.raises(GraftworkError, match=r"^trainer/standard: SystemExit: 0$"):
         resolved.trainer()
 
 

@@ -68,6 +68,21 @@ def test_no_memory_is_one_sentence(failed, error):
     assert (result["status"], result["reason"]) == ("failed", str(raised))
 
 
+@pytest.mark.parametrize("status", [0, None, "no licence"])
+def test_a_task_that_leaves_has_failed(failed, status):
+    raised, result = failed(SystemExit(status))
+    assert isinstance(raised, GraftworkError)
+    assert str(raised).startswith("SystemExit in the task's loss: ")
+    assert (result["status"], result["reason"]) == ("failed", str(raised))
+
+
+def test_an_error_of_the_system_within_a_task_is_not_called_one_of_the_run(failed):
+    error = ConnectionResetError(104, "Connection reset by peer")
+    raised, result = failed(error, "batches")
+    assert raised is error
+    assert result["reason"].startswith("ConnectionResetError in the task's batches: ")
+
+
 def test_ended_at_once_is_no_failure(failed):
     raised, result = failed(KeyboardInterrupt())
     assert isinstance(raised, KeyboardInterrupt)

@@ -76,6 +76,23 @@ def test_nothing_is_left_of_a_lock_under_which_nothing_was_written(tmp_path):
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["recipe.toml"]
 
 
+@pytest.mark.parametrize("kind", ["file", "link to nothing"])
+def test_what_is_no_directory_is_refused(tmp_path, kind):
+    if kind == "file":
+        (tmp_path / "run").write_text("kept")
+    else:
+        (tmp_path / "run").symlink_to(tmp_path / "nothing")
+    with pytest.raises(GraftworkError, match="run: is no directory"):
+        RunLock(tmp_path / "run").acquire()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_lock_whose_file_was_closed_with_all_others_is_let_go(tmp_path):
+    with RunLock(tmp_path / "run") as lock:
+        os.close(lock._file)
+    assert holder(tmp_path / "run") is None
+
+
 def test_a_lock_that_was_removed_with_its_run_is_taken_again(tmp_path):
     with RunLock(tmp_path / "run"):
         shutil.rmtree(tmp_path / "run")

@@ -11,6 +11,7 @@ from typing import Any
 from graftwork.component import Kind
 from graftwork.errors import ContractError, GraftworkError
 from graftwork.group import Group
+from graftwork.plugin_code import cause_of
 from graftwork.registry import Entry
 from graftwork.weight_decay import combined, split_by_decay
 
@@ -71,7 +72,7 @@ class Choice:
         """Build the component.
 
         Raises:
-            GraftworkError: the target refused an option with a ``ValueError``.
+            GraftworkError: the target refused an option with a ``ValueError``, or asked the process to exit.
             ContractError: what it returned lacks what its kind promises, or its signature does not take what
                 the caller supplies.
         """
@@ -157,3 +158,5 @@ class Choice:
             yield
         except ValueError as error:
             raise GraftworkError(f"{self.entry.component.reference}: {error}") from error
+        except SystemExit as error:  # with 0 even, as if all had been done
+            raise GraftworkError(f"{self.entry.component.reference}: {cause_of(error)}") from error

@@ -28,7 +28,8 @@ def recorded_failure(run: RunDirectory, task: object) -> Iterator[None]:
         task: of the run; a failure in one of its methods is said to be there.
 
     Raises:
-        GraftworkError: there is no memory left, or a file could not be read or written.
+        GraftworkError: there is no memory left, a file could not be written, or a plugin's code asked the
+            process to exit, be it with 0: a training that did not end by itself has failed.
     """
     try:
         yield
@@ -48,9 +49,10 @@ def recorded_failure(run: RunDirectory, task: object) -> Iterator[None]:
                 "trainer.accumulate where it has that, or a smaller model"
             )
         run.fail(reason)
-        if _is_out_of_memory(error):
+        if _is_out_of_memory(error) or isinstance(error, SystemExit):
             raise GraftworkError(reason) from error
-        if isinstance(error, OSError) and error.filename is None:  # a write to a file of the run
+        if isinstance(error, OSError) and error.filename is None and not _place(error, task):
+            # A write to a file of the run.
             raise GraftworkError(f"{run.directory}: {cause_of(error)}") from error
         raise
 

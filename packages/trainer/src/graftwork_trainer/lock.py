@@ -68,7 +68,8 @@ class RunLock:
         """Take the lock.
 
         Raises:
-            GraftworkError: another process has it; the message says which, and since when.
+            GraftworkError: another process has it, and the message says which, and since when; or what is
+                there is no directory.
             OSError: the directory cannot be written.
         """
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -129,8 +130,12 @@ class RunLock:
             with contextlib.suppress(FileExistsError):
                 self.directory.mkdir(parents=True)
                 self._made_directory = True
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 return self._open()
+        if os.path.lexists(self.directory) and not self.directory.is_dir():
+            raise GraftworkError(
+                f"run {self.directory}: is no directory, and in its place none can be made; name another"
+            )
         return self._open()
 
     def _open(self) -> int:
@@ -153,7 +158,8 @@ class RunLock:
 
     def _forget(self) -> None:
         if self._file is not None:
-            os.close(self._file)
+            with contextlib.suppress(OSError):  # whoever closes all files, as daemons do, closed it
+                os.close(self._file)
             self._file = None
             _held.discard(self)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import torch
@@ -252,11 +253,9 @@ class DistributedCommunicator(Communicator):
             self._store.set(f"lost/{self.process}", json.dumps(sorted(known)))
             return self._followed(known)
 
-        try:
+        # Where the store's host is the one that is lost, the direct neighbour is still named.
+        with suppress(RuntimeError, TimeoutError, dist.DistError):
             known = bounded(told_and_followed, _STORE_ANSWERS_WITHIN_SECONDS)
-        except (RuntimeError, TimeoutError, dist.DistError):
-            # The store's host is the one that is lost; the direct neighbour is still named.
-            pass
         links.close()
         cause = lost.cause.split("] ")[-1]
         if not known:
