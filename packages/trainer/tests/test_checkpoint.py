@@ -618,12 +618,22 @@ def test_options_that_training_changed_are_kept_and_those_that_the_recipe_change
     assert (group["seen"], group["kind"]) == (1, "another")
 
 
-def test_weights_that_are_not_finite_are_never_written(tmp_path):
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (torch.float32, math.inf),
+        (torch.bfloat16, math.nan),
+        (torch.complex64, complex(0, math.nan)),
+        (torch.complex64, complex(-math.inf, 0)),
+    ],
+    ids=str,
+)
+def test_weights_that_are_not_finite_are_never_written(tmp_path, dtype, value):
     checkpoints = Checkpoints(tmp_path, keep=1)
-    trained, state = fresh()
+    trained, state = fresh(dtype=dtype)
     checkpoints.save(1, state)
     with torch.no_grad():
-        trained.model[1].bias[0] = math.inf
+        trained.model[1].bias[0] = value
     with pytest.raises(GraftworkError, match=r"weights of '1.bias' are not finite; the checkpoint of step 1"):
         checkpoints.save(2, state)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]

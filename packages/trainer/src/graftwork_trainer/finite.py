@@ -27,6 +27,10 @@ def first_not_finite(model: nn.Module) -> str | None:
 
 @torch.no_grad()
 def _trained(model: nn.Module) -> dict[str, Tensor]:
-    named = ((name, p) for name, p in model.named_parameters() if p.requires_grad and p.is_floating_point())
+    named = (
+        (name, parameter)
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad  # which whole numbers cannot
+    )
     local = {name: p.to_local() if hasattr(p, "to_local") else p.detach() for name, p in named}
     return {name: weight for name, weight in local.items() if weight.numel()}
