@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,43 @@ def test_more_losses_than_are_tolerated_fail(tmp_path: Path) -> None:
     assert result.returncode == 1
 
 
+SAVING = """
+import os, signal, sys, time
+from pathlib import Path
+file = Path(sys.argv[1], os.environ["RANK"])
+
+def save(number, frame):
+    signal.signal(number, signal.SIG_DFL)
+    time.sleep(0.3)
+    file.write_text("saved")
+    sys.exit(128 + number)
+
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, save)
+file.write_text("begun")
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+def test_what_is_asked_to_stop_saves(tmp_path: Path, how: str) -> None:
+    command = [sys.executable, "-m", "graftwork_decentral.launch", "--processes", "2", "--restart", "--"]
+    with subprocess.Popen(
+        [*command, "-c", SAVING, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        while len([file for file in tmp_path.iterdir() if file.read_text()]) < 2:
+            time.sleep(0.05)
+        if how == "Ctrl-C":  # which a terminal sends to all of the foreground
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
+        said, _ = process.communicate(timeout=60)
+    number = signal.SIGINT if how == "Ctrl-C" else signal.SIGTERM
+    assert process.returncode == 128 + number
+    assert said == f"launch: process 0: stopped by {number.name}; process 1: stopped by {number.name}\n"
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["saved", "saved"]
+
+
 def test_mistakes_on_the_command_line_are_answered_at_once() -> None:
     result = launched("--processes", "0", child=("-c", "pass"))
     assert result.returncode == 2
@@ -64,6 +104,7 @@ def test_mistakes_on_the_command_line_are_answered_at_once() -> None:
 def test_what_lies_in_the_current_folder_is_not_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "torch.py").write_text("raise SystemExit('executed')")
+    for name in ("__future__", "typing", "argparse", "subprocess", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('executed')")
     monkeypatch.chdir(tmp_path)
     assert launched("--processes", "1", child=("-P", "-c", "")).returncode == 0

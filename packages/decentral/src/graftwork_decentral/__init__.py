@@ -1,11 +1,9 @@
 """Decentralized training: agents keep their own data and weights and exchange with neighbours only."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from graftwork.lazy import lazy_names
 
+# Not that of `typing`, which `python -m graftwork_decentral.launch` would look for in the current folder.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from graftwork_decentral.agents.bank import AgentBank
     from graftwork_decentral.agents.optimizer import DecentralizedOptimizer

@@ -7,10 +7,14 @@ processes agree (so that no process is needed for the others to go on), tells th
 and with ``--restart`` starts it again, as one that rejoins. What comes after ``--`` is given to Python.
 
 It exits with 0 where at least one process did and the number of those that were lost for good is at most
-``--tolerate`` (all but one unless given), else with 1; the last line says who ended how.
+``--tolerate`` (all but one unless given), else with 1; the last line says who ended how. Ctrl-C and other
+signals that ask it to stop are passed on to all, which save; it then exits with 128 + the signal's number.
 """
 
-from __future__ import annotations
+from graftwork.current_folder import leave_out_of_dash_m
+
+if __name__ == "__main__":
+    leave_out_of_dash_m()  # before anything is imported that may lie there
 
 import argparse
 import os
@@ -20,10 +24,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from graftwork.current_folder import leave_out_of_dash_m
-
 _PAUSE = 0.05
 _GRACE_SECONDS = 10.0
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Launch:
@@ -56,6 +59,7 @@ class Launch:
         self.store = TCPStore(host, port, is_master=True, wait_for_workers=False)
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.ends: dict[int, list[int]] = {number: [] for number in range(processes)}
+        self.asked = 0
 
     def start(self, number: int) -> None:
         """Start one process.
@@ -75,7 +79,21 @@ class Launch:
             "TORCHELASTIC_USE_AGENT_STORE": "True",
         }
         environment.setdefault("OMP_NUM_THREADS", "1")
-        self.running[number] = subprocess.Popen([sys.executable, *self.command], env=environment)
+        # Of a process group of its own, so that Ctrl-C reaches it once, from here: two end it unsaved.
+        self.running[number] = subprocess.Popen(
+            [sys.executable, *self.command], env=environment, process_group=0
+        )
+
+    def pass_on(self, number: int, frame: object) -> None:
+        """Give every process a signal that this one had, and start none again.
+
+        Args:
+            number: of the signal.
+            frame: of the handler of signals that this is.
+        """
+        self.asked = number
+        for process in self.running.values():
+            process.send_signal(number)
 
     def run(self) -> dict[int, list[int]]:
         """Start all and wait until all have ended.
@@ -96,7 +114,8 @@ class Launch:
                     del self.running[number]
                     self.ends[number].append(code)
                     self.store.add(ENDED.format(process=number), 1)
-                    if code and len(self.ends[number]) <= self.restarts and self.running:
+                    again = len(self.ends[number]) <= self.restarts and not self.asked
+                    if code and again and self.running:
                         self.start(number)
                 time.sleep(_PAUSE)
         finally:
@@ -126,6 +145,8 @@ def summary(ends: dict[int, list[int]]) -> str:
     def how(code: int) -> str:
         if code == 0:
             return "done"
+        if code - 128 in _PASSED_ON:
+            return f"stopped by {signal.Signals(code - 128).name}"
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"failed with code {code}"
 
     parts = []
@@ -157,20 +178,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if chosen.processes < 1:
         parser.error(f"--processes must be at least 1, got {chosen.processes}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    ends = Launch(
+    launch = Launch(
         command,
         chosen.processes,
         host=chosen.host,
         port=chosen.port,
         restarts=3 if chosen.restart else 0,
-    ).run()
+    )
+    for number in _PASSED_ON:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under nohup
+            signal.signal(number, launch.pass_on)
+    ends = launch.run()
     print(f"launch: {summary(ends)}", flush=True)
+    if launch.asked:
+        return 128 + launch.asked
     lost = sum(codes[-1] != 0 for codes in ends.values())
     tolerated = chosen.processes - 1 if chosen.tolerate is None else chosen.tolerate
     return 0 if lost <= tolerated else 1
 
 
 if __name__ == "__main__":
-    leave_out_of_dash_m()
     sys.exit(main())
