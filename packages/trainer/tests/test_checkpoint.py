@@ -618,6 +618,27 @@ def test_options_that_training_changed_are_kept_and_those_that_the_recipe_change
     assert (group["seen"], group["kind"]) == (1, "another")
 
 
+def test_state_that_is_not_a_number_is_never_written(tmp_path):
+    trained, state = fresh()
+    trained.step()
+    Checkpoints(tmp_path, keep=1).save(1, state)
+    trained.optimizer.state[trained.model[0].weight]["exp_avg"][0, 0] = math.nan
+    trained.optimizer.state[trained.model[1].bias]["largest"] = torch.tensor([math.inf])
+    with pytest.raises(GraftworkError, match=r"optimizer/0\.weight/exp_avg holds what is not a number"):
+        Checkpoints(tmp_path, keep=1).save(2, state)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+
+
+def test_state_that_weights_share_is_refused_by_both_names(tmp_path):
+    trained, state = fresh()
+    trained.step()
+    shared = torch.zeros(3)
+    for parameter in trained.model[0].parameters():
+        trained.optimizer.state[parameter]["shared"] = shared
+    with pytest.raises(GraftworkError, match=r"0\.weight/shared and optimizer/0\.bias/shared are one tensor"):
+        Checkpoints(tmp_path).save(1, state)
+
+
 @pytest.mark.parametrize(
     ("dtype", "value"),
     [

@@ -139,7 +139,7 @@ class RunLock:
         return self._open()
 
     def _open(self) -> int:
-        return os.open(self.directory / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        return os.open(self.directory / NAME, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
 
     def _sign(self) -> None:
         now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
@@ -168,7 +168,7 @@ def holder(directory: Path) -> Holder | None:
     """Who writes into a run directory now; None for nobody."""
     path = directory / NAME
     try:
-        file = os.open(path, os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return None
     try:

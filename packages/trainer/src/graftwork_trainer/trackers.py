@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from graftwork_trainer.files import read_file
 from graftwork_trainer.plain_json import to_json
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _keep_writer_threads_quiet() -> None:
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
-    for line in path.read_bytes().split(b"\n"):
+    for line in read_file(path).split(b"\n"):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):  # torn by a kill, or damaged

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from graftwork import GraftworkError
 from graftwork_trainer.checkpoint.encoding import encode, merge
-from graftwork_trainer.checkpoint.geometry import Piece, is_sharded, local_piece
+from graftwork_trainer.checkpoint.geometry import Extent, Piece, is_sharded, local_piece
 from graftwork_trainer.checkpoint.index import NAME, SHARD_NAME, Index, Stored, folder_name
 from graftwork_trainer.checkpoint.opened import DamagedCheckpointError, Opened, open_checkpoint
 from graftwork_trainer.checkpoint.ranks import RefusedError, gathered, rank_and_size, together
 from graftwork_trainer.checkpoint.shard_file import check_storable, write_shard
 from graftwork_trainer.checkpoint.training_state import TrainingState
 from graftwork_trainer.durable import sync_folder, write_durably
-from graftwork_trainer.finite import first_not_finite
+from graftwork_trainer.finite import first_nan, first_not_finite
 
 _NAME = re.compile(r"step-(\d{6,})")
 _REPLACED = ".replaced"
@@ -81,6 +81,7 @@ class Checkpoints:
             if (name := first_not_finite(training.procedure.model)) is not None:
                 raise GraftworkError(f"the weights of {name!r} are not finite")
             encoded = training.capture(tensors)
+            _refuse_odd_state({name: t for name, t in tensors.items() if name.startswith("optimizer/")})
             return encoded | encode(dict(values or {}), "values", tensors), _described(tensors)
 
         def write() -> dict[str, Any] | None:
@@ -139,6 +140,27 @@ class Checkpoints:
             shutil.rmtree(doomed, ignore_errors=True)
         for leftover in self.directory.glob("*.partial"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _refuse_odd_state(state: Mapping[str, Tensor]) -> None:
+    """Refuse optimizer state that would not come back, or with which training ends.
+
+    Raises:
+        GraftworkError: a tensor stands in it under two names, which would be two from then on, or something
+            in it is not a number.
+    """
+    places: dict[tuple[int, Extent], str] = {}
+    for name, tensor in state.items():
+        _, local = local_piece(name, tensor)
+        place = (local.data_ptr(), tuple(local.shape))
+        if local.numel() and place in places:
+            raise GraftworkError(
+                f"{places[place]} and {name} are one tensor, which a checkpoint would make two: keep it "
+                "under one name"
+            )
+        places[place] = name
+    if (name_of_nan := first_nan(state)) is not None:
+        raise GraftworkError(f"{name_of_nan} holds what is not a number")
 
 
 def _described(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Stored, Piece]]:
