@@ -59,9 +59,11 @@ def runs(processes_in: Callable[[Path], Any], tmp_path_factory: pytest.TempPathF
     processes.add(APART, "lost", 2, options=often, kill={"1": ["before", HALF]})
     still = {**often, "trainer.steps": STEPS + 1, "optimizer.lr": 0.0}
     processes.add(APART, "lost", 2, options=still, resume=True)
+    processes.add(APART, "lost", 3, options=still, resume=True)
     codes, words = processes.run()
-    *codes, refused, killed, resumed, lost, brought_in = codes
+    *codes, refused, killed, resumed, lost, brought_in, shared_otherwise = codes
     assert all(code == [0] for one in [*codes, resumed, brought_in] for code in one.values()), words
+    assert set().union(*shared_otherwise.values()) == {1}, words
     assert killed == {"0": [-9], "1": [-9]}
     assert lost == {"0": [0], "1": [-9]}
     assert refused == {"0": [1]}
@@ -105,6 +107,16 @@ def test_processes_that_go_on_without_each_other_begin_where_all_have_been(runs:
     assert sent_here == sent
     assert found.keys() == wanted.keys()
     assert not [key for key in wanted if not torch.equal(found[key], wanted[key])]
+
+
+def test_who_comes_in_without_a_checkpoint_is_told(runs: Path) -> None:
+    told = f"graftwork: without a checkpoint of step {STEPS}, these agents get the mean of the others: 2\n"
+    assert (runs / "words").read_text("utf-8").count(told) == 1
+
+
+def test_agents_that_processes_share_otherwise_are_not_taken_for_lost_ones(runs: Path) -> None:
+    words = (runs / "words").read_text("utf-8")
+    assert "agents-0000/step-000007 is of 2 agents, and this process has 1, from 0 on: start as many" in words
 
 
 def test_one_that_was_lost_before_comes_in_with_the_mean_of_the_others(runs: Path) -> None:

@@ -15,7 +15,8 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from copy import copy
-from typing import Any, Literal, TypeVar
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -230,8 +231,20 @@ class Communicator(ABC):
             GraftworkError: it is of other faults, or of other links.
         """
 
-    def close(self) -> None:  # noqa: B027, as some have nothing to close
-        """Let go of what was opened."""
+    def close(self, *, together: bool = True) -> None:  # noqa: B027, as some have nothing to close
+        """Let go of what was opened.
+
+        Args:
+            together: wait until all are here; not where this process fails, and the others are elsewhere.
+        """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(together=error is None)
 
     def plan(self, topology: Topology) -> MixPlan:
         """Return what mixing needs to know of a graph, kept for the newest few."""

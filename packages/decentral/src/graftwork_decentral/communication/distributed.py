@@ -163,15 +163,15 @@ class DistributedCommunicator(Communicator):
     def sum(self, value: Tensor) -> Tensor:
         return self._guarded(lambda: self._working().sum(value))
 
-    def close(self) -> None:
-        """Wait until all are here, and let go of what was opened."""
+    def close(self, *, together: bool = True) -> None:
+        """Let go of what was opened."""
         if self._membership is not None and self._links is not None:
-            try:
-                self._links.sum(torch.zeros(1))
-                self._membership.finish()
-            except (LostPeer, GraftworkError):
-                # Who is gone now had its last rounds, and nobody waits for this process.
-                pass
+            # Who is gone now had its last rounds, and nobody waits for this process.
+            with suppress(LostPeer, GraftworkError):
+                # Only where all are: gloo aborts a process to which another sends what it does not expect.
+                if together:
+                    self._links.sum(torch.zeros(1))
+                    self._membership.finish()
             self._membership.close()
             self._links.close()
 

@@ -118,8 +118,8 @@ class WrappedCommunicator(Communicator):
     def sum(self, value: Tensor) -> Tensor:
         return self.inner.sum(value)
 
-    def close(self) -> None:
-        self.inner.close()
+    def close(self, *, together: bool = True) -> None:
+        self.inner.close(together=together)
 
     @property
     def remembers(self) -> bool:

@@ -90,7 +90,5 @@ class BilevelTrainer:
         )
         procedure = BilevelProcedure(setup, communicator, optimizer, evaluate_agents=network.evaluate_agents)
         run.checkpoints = AgentCheckpoints(run.checkpoints.directory, communicator)
-        try:
+        with communicator:
             drive(procedure, self.loop, run)
-        finally:
-            communicator.close()

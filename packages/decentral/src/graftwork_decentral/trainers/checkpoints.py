@@ -18,7 +18,14 @@ from graftwork import GraftworkError
 from graftwork_decentral.communication.communicator import Communicator
 from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.trainers.making_agents import agent_name
-from graftwork_trainer.checkpoint import Checkpoints, Opened, TrainingState, open_checkpoint
+from graftwork_trainer.checkpoint import (
+    Checkpoints,
+    DamagedCheckpointError,
+    Opened,
+    TrainingState,
+    open_checkpoint,
+)
+from graftwork_trainer.progress import tell
 
 
 class AgentCheckpoints(Checkpoints):
@@ -80,16 +87,15 @@ class ApartCheckpoints(AgentCheckpoints):
 
         Raises:
             DamagedCheckpointError: it is not what was written; the message says how to go back.
+            GraftworkError: it was written by another number of processes.
         """
         if self._communicator.joins:
             return None
         own = self.steps()
         try:
             step = self._common_step(own)
-            newer = [one for one in own if one > step]
-            if newer and step in own:
-                open_checkpoint(self.path(step))
-            # None has raised when all have answered, and so all go on from there.
+            # Before all answer, so that none goes on without one whose checkpoint is refused.
+            opened = self._own(step) if step in own else None
             has = self._communicator.of_agents(int(step in own))
         except MembershipChanged as change:
             raise GraftworkError(
@@ -98,11 +104,35 @@ class ApartCheckpoints(AgentCheckpoints):
         if not step:
             self._refuse_if_written_otherwise()
             return None
-        for one in newer:
-            self._remove(one)
+        for one in own:
+            if one > step:
+                self._remove(one)
         if behind := [agent for agent, there in has.items() if not there]:
+            if self._communicator.rows.start == 0:
+                who = ", ".join(map(str, behind))
+                tell(f"without a checkpoint of step {step}, these agents get the mean of the others: {who}")
             self._communicator.bring_in(behind, step)
-        return super().newest() if step in own else None
+        return opened
+
+    def _own(self, step: int) -> Opened:
+        """Open a checkpoint of this process's agents.
+
+        Raises:
+            DamagedCheckpointError: it is not what was written; the message says how to go back.
+            GraftworkError: it is of other agents too, or not of all.
+        """
+        path = self.path(step)
+        try:
+            opened = open_checkpoint(path)
+        except DamagedCheckpointError as error:
+            raise DamagedCheckpointError(f"{error}; remove that folder to go on without it") from error
+        written = {name.partition(".")[0] for name in opened.index.values["model"]}
+        if written != set(map(agent_name, self._communicator.rows)):
+            raise GraftworkError(
+                f"{path} is of {len(written)} agents, and this process has {len(self._communicator.rows)}, "
+                f"from {self._communicator.rows.start} on: start as many processes as wrote it"
+            )
+        return opened
 
     def _common_step(self, own: Sequence[int]) -> int:
         """The newest step that all have who were left; 0 for the start.

@@ -102,10 +102,8 @@ class DecentralizedTrainer:
         communicator.on_membership_change.append(_records_are_kept)
         kind = ApartCheckpoints if self.connects_itself else AgentCheckpoints
         run.checkpoints = kind(run.checkpoints.directory, communicator)
-        try:
+        with communicator:
             drive(procedure, self.loop, run)
-        finally:
-            communicator.close()
 
 
 def _records_are_kept(change: MembershipChanged) -> None:
