@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from graftwork import GraftworkError
+from graftwork_trainer.resuming import Identity
 
 STOPPED = ("task.ends_after=7",)
 
@@ -122,6 +123,17 @@ def test_what_may_change_is_used_from_the_first_resumed_step_and_kept(train, sto
     whole = train(directory="changed", resume=True)  # what was changed stays, and is no change any more
     assert whole.result()["status"] == "finished"
     assert json.loads((tmp_path / "changed" / "history.json").read_text())[: len(history)] == history
+
+
+def test_a_part_of_the_trainer_is_allowed_by_its_own_name():
+    def of(topology):
+        return Identity({"trainer": {"name": "decentralized", "topology": topology}}, {}, 1)
+
+    changes = of({"name": "ring", "lazy": True}).changes_to(of({"name": "torus"}))
+    assert [(change.name, change.what) for change in changes] == [
+        ("topology", "trainer.topology.name"),
+        ("topology", "trainer.topology.lazy"),
+    ]
 
 
 def test_a_default_that_is_written_as_a_whole_number_is_no_change_and_may_change(train, stopped):

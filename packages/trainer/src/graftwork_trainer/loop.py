@@ -16,7 +16,7 @@ from graftwork_trainer.checkpoint import TrainingState
 from graftwork_trainer.finite import largest_weight
 from graftwork_trainer.options import LoopOptions
 from graftwork_trainer.procedure import Procedure, StepOutcome
-from graftwork_trainer.progress import Progress
+from graftwork_trainer.progress import Progress, tell
 from graftwork_trainer.random_state import RandomState
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.schedule import lr_factor
@@ -171,7 +171,7 @@ class Loop:
                 progress.advance()
                 stopping = stop_requested()
                 self._keep_records(progress, stopping=stopping > 0)
-            self._finish(stopping, progress)
+            self._finish(stopping)
 
     def _catch_up(self) -> None:
         """Go on from where others are, if this process was behind."""
@@ -250,7 +250,7 @@ class Loop:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         progress.say(f"step {self.progression.step}: validation {shown}")
 
-    def _finish(self, stopping: int, progress: Progress) -> None:
+    def _finish(self, stopping: int) -> None:
         if self.progression.step < self.options.steps and not self._ended() and stopping:
             self.run.finish("interrupted", self._result())
             raise Interrupted(
@@ -267,7 +267,7 @@ class Loop:
             told = f"the task's artefacts could not be written: {type(error).__name__}: {error}"
             if self.procedure.sharded:  # the others wait in a pass of the model
                 raise GraftworkError(told) from error
-            progress.say(told)
+            tell(told)
 
     def _result(self) -> dict[str, Any]:
         seconds = self._step_watch.summary()

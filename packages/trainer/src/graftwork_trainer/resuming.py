@@ -145,7 +145,7 @@ def _changed_options(
         was, is_ = old.get(path, _ABSENT), new.get(path, _ABSENT)
         if was != is_ or isinstance(was, bool) is not isinstance(is_, bool):
             section, *_, option = path
-            own = section in ("task", "trainer") and option != "name"
+            own = section in ("task", "trainer") and path[1] != "name"
             free = (section == "trainer" and option in _MAY_CHANGE) or (
                 section in ("trainer", "optimizer") and _are_rates(was, is_)
             )
