@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from graftwork.testing import heed_signals
 from graftwork_decentral.communication import StackedCommunicator
 from graftwork_decentral.strategies import Strategy
 
@@ -35,6 +36,7 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    heed_signals()
 
 
 @dataclass(frozen=True)

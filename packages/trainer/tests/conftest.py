@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from graftwork import build_recipe, get_registry, parse_set
-from graftwork.testing import write_plugin
+from graftwork.testing import heed_signals, write_plugin
 from graftwork_trainer.checkpoint import open_checkpoint
 
 RECIPE = """
@@ -35,6 +35,10 @@ device = "cpu"
 
 # Options by which the toy task stops or goes wrong, and which change nothing else.
 MISHAPS = ("ends_after", "infinite_from_batch", "kill_at_batch")
+
+
+def pytest_configure() -> None:
+    heed_signals()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""For tests of plugins: a plugin that is installed by putting one folder on the path.
+"""For tests of plugins: one that is installed by putting a folder on the path; and signals that are heeded.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder:
@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import signal
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,3 +43,13 @@ def write_plugin(
     path = folder / f"{module}.py"
     path.write_text(textwrap.dedent(source), "utf-8")
     return path
+
+
+def heed_signals() -> None:
+    """Have this process, and those that it starts, heed the signals that ask a training to stop.
+
+    A shell has what it runs in the background ignore SIGINT, and nohup SIGHUP; a training does so, too.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -6,6 +6,7 @@ be written raises ``OSError``, for the caller to tell.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -14,7 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from graftwork_trainer.files import read_file
 from graftwork_trainer.plain_json import to_json
 
 if TYPE_CHECKING:
@@ -147,7 +147,9 @@ def _keep_writer_threads_quiet() -> None:
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
-    for line in read_file(path).split(b"\n"):
+    if not path.is_file():  # to open a pipe would wait for ever
+        raise OSError(errno.EINVAL, "is no file", str(path))
+    for line in path.read_bytes().split(b"\n"):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):  # torn by a kill, or damaged

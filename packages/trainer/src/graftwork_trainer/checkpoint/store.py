@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,9 @@ class Checkpoints:
 
     def kept(self) -> str:
         """What there is to go back to, as a sentence."""
-        steps = self.steps()
+        steps: list[int] = []
+        with suppress(GraftworkError):  # without a folder there is none, which is told by others
+            steps = self.steps()
         return f"the checkpoint of step {steps[-1]} is whole" if steps else "there is no earlier one"
 
     def _prune(self) -> None:
