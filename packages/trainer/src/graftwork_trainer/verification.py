@@ -152,9 +152,10 @@ def _reasons(run: Path, checkpoint: Opened) -> Iterator[str]:
     for key in _MACHINE:
         if environment.get(key) != now[key]:
             yield f"{key} was {environment.get(key)!r} and is {now[key]!r}"
+    # Of those that are gone the recipe needs none, or it does not resolve.
     for package, version in dict(environment.get("packages", {})).items():
-        if now["packages"].get(package) != version:
-            yield f"{package} was {version} and is {now['packages'].get(package, 'not here')}"
+        if package in now["packages"] and now["packages"][package] != version:
+            yield f"{package} was {version} and is {now['packages'][package]}"
     read_history(run)  # which must be readable to resume
     resolved = load_resumed(str(run / "recipe.toml"), ()).resolve()
     data = facts_of(resolved.task()).get("data", {})
