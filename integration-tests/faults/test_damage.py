@@ -84,7 +84,7 @@ DAMAGES = (flip, flip, flip, cut, empty, zeros, other_text, removed, a_folder, a
 NAMES = ("standard-adamw", "decentralized-compressed")
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(130, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("count", [5, pytest.param(130, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_file_is_a_sentence_or_does_no_harm(
     name: str, count: int, commands: Commands, whole: Callable[[str], Path], tmp_path: Path
