@@ -33,11 +33,12 @@ def first_nan(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of a tensor in which something is not a number; None where there is none."""
     local = {name: t.to_local() if hasattr(t, "to_local") else t for name, t in tensors.items()}
     # Those of fewer bits know no comparison, and infinities may be meant: the best value so far, for one.
-    asked = {name: part for name, part in local.items() if part.is_complex() or part.dtype in _COMPARABLE}
-    found = {name: torch.isnan(part).any() for name, part in asked.items()}
-    if not found or not bool(torch.stack([one.cpu() for one in found.values()]).any()):
+    real = {name: torch.view_as_real(t) if t.is_complex() else t for name, t in local.items() if t.numel()}
+    # The largest of numbers of which one is none is none: one pass, and nothing of their size beside them.
+    largest = {name: part.amax() for name, part in real.items() if part.dtype in _COMPARABLE}
+    if not largest or not bool(torch.stack([one.cpu().double() for one in largest.values()]).isnan().any()):
         return None
-    return next(name for name, one in found.items() if bool(one))
+    return next(name for name, one in largest.items() if bool(one.isnan()))
 
 
 @torch.no_grad()
