@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from graftwork import GraftworkError, build_recipe
+from graftwork_trainer import train
 from graftwork_trainer.claim import claimed
-from graftwork_trainer.commands.train import train
 
 SECTIONS = {
     "task": {"name": "regression"},

@@ -125,6 +125,10 @@ class Trainer(Protocol):
     find each other without.
     """
 
-    def fit(self, task: Task, recipe: Resolved, run: Run) -> None:
-        """Train to the end, or raise :class:`graftwork.GraftworkError` with what was saved loadable."""
+    def fit(self, task: Task, recipe: Resolved, run: Run) -> Any:
+        """Train to the end and return the trained model (``torch.nn.Module``).
+
+        Raises:
+            GraftworkError: it ended before; what was saved can be loaded.
+        """
         ...

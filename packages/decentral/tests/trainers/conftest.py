@@ -79,8 +79,7 @@ def train(lines_plugin: None, tmp_path: Path) -> Callable[..., Run]:
             for key, value in short.items()
         ]
         resolved = build_recipe(recipe, overrides=overrides).resolve()
-        folder = train(resolved, tmp_path / name, resume=False, quiet=True)
-        assert folder is not None
+        folder = train(resolved, tmp_path / name, quiet=True).run
         return Run(folder)
 
     return run

@@ -9,7 +9,6 @@ from graftwork.lazy import lazy_names
 if TYPE_CHECKING:
     from graftwork_trainer.batches import StepBatches
     from graftwork_trainer.checkpoint import Checkpoints
-    from graftwork_trainer.commands.train import train
     from graftwork_trainer.device import choose_device, move
     from graftwork_trainer.evaluation import evaluate, evaluation_mode
     from graftwork_trainer.loop import drive
@@ -21,9 +20,11 @@ if TYPE_CHECKING:
     from graftwork_trainer.run_directory import RunDirectory
     from graftwork_trainer.standard import StandardTrainer
     from graftwork_trainer.step_rule import StepRule
+    from graftwork_trainer.training import Trained, train
 
 __all__ = [
     "train",
+    "Trained",
     "StandardTrainer",
     "LoopOptions",
     "GradientOptions",
@@ -68,7 +69,8 @@ __getattr__, __dir__ = lazy_names(
         "evaluation_mode": "evaluation",
         "move": "device",
         "read_run": "report",
-        "train": "commands.train",
+        "Trained": "training",
+        "train": "training",
         "write_report": "report",
     },
 )

@@ -76,6 +76,8 @@ class RunDirectory:
     ) -> None:
         self.directory = directory
         self.resume = resume
+        self.metrics: Mapping[str, float] = {}
+        """Of the run's result, once it has one."""
         self.checkpoints = Checkpoints(directory / "checkpoints")
         self._recipe = recipe
         self._allow = allow
@@ -187,6 +189,7 @@ class RunDirectory:
         """Write how the run ended: ``finished``, ``stopped-early``, ``interrupted`` or ``failed``."""
         self.close()
         self._ended = True
+        self.metrics = dict(result.get("metrics", {}))
         if self._main and self.directory.is_dir():
             with self._expendable("result.json"):
                 self._write(

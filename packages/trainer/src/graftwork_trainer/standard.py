@@ -76,8 +76,8 @@ class StandardTrainer:
         """Optimizer steps in all."""
         return self.loop.steps
 
-    def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> None:
-        """Train the task's model to the end, or from the newest checkpoint to the end.
+    def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> nn.Module:
+        """Train the task's model to the end, or from the newest checkpoint to the end; return it.
 
         Raises:
             GraftworkError: the loss is not finite, or a checkpoint cannot be written or read.
@@ -110,6 +110,7 @@ class StandardTrainer:
             }
         )
         drive(StandardProcedure(self.loop, task, world, model, optimizer), self.loop, run)
+        return plain
 
     def _step_in_backward(self, optimizer: Any, world: World) -> None:
         if not hasattr(optimizer, "step_in_backward"):

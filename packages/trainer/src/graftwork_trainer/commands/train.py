@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from graftwork import GraftworkError, Override, Recipe, load_recipe, parse_set
-from graftwork.resolution import Resolved
-from graftwork_trainer.claim import claimed, claimed_anew
+from graftwork_trainer.claim import claimed
 from graftwork_trainer.commands.resumed_recipe import load_resumed
 from graftwork_trainer.heap import keep_freed_memory
 from graftwork_trainer.streams import expendable_streams
@@ -77,56 +76,14 @@ class TrainCommand:
             resolved = _recipe(arguments, reference, overrides).resolve()
             # The process is this training's alone, unlike one that calls `train` from Python.
             keep_freed_memory()
-            trained = train(resolved, directory, resume=resume, allow=arguments.allow, quiet=arguments.quiet)
-            if trained is not None and not arguments.no_report:
-                print_report([trained], trained, title=trained.name)
+            from graftwork_trainer.training import train_resolved
+
+            trained = train_resolved(
+                resolved, directory, resume=resume, allow=arguments.allow, quiet=arguments.quiet
+            )
+            if not int(os.environ.get("RANK", "0")) and not arguments.no_report:
+                print_report([trained.run], trained.run, title=trained.run.name)
         return 0
-
-
-def train(
-    resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bool, allow: Collection[str] = ()
-) -> Path | None:
-    """Train a resolved recipe under the process group that torchrun describes, if any.
-
-    Args:
-        resolved: checked.
-        directory: of the run, which the caller has claimed; None for a new one named after the recipe and the
-            time.
-        resume: go on from the directory's newest checkpoint.
-        quiet: no progress bar.
-        allow: what may be another than in that checkpoint.
-
-    Returns:
-        The run's directory on rank 0, None on the others.
-    """
-    from graftwork_trainer.environment import describe_environment
-    from graftwork_trainer.failure import recorded_failure
-    from graftwork_trainer.options import LoopOptions
-    from graftwork_trainer.parallel import process_group
-    from graftwork_trainer.roll_call import lost_ranks_named
-    from graftwork_trainer.run_directory import RunDirectory
-
-    trainer = resolved.trainer()
-    connects_itself = getattr(trainer, "connects_itself", False)
-    if connects_itself and directory is None:
-        raise GraftworkError(
-            "--out DIR is missing: processes that are to go on without each other cannot agree on a directory"
-        )
-    # A trainer of somebody else's may have options of its own.
-    limit = getattr(getattr(trainer, "loop", None), "timeout_seconds", LoopOptions.timeout_seconds)
-    rank = int(os.environ.get("RANK", "0"))
-    with (
-        nullcontext() if connects_itself else process_group(limit) as roll_call,
-        nullcontext(directory) if directory else claimed_anew(resolved.name) as chosen,
-    ):
-        task = resolved.task()
-        run = RunDirectory(
-            chosen, resolved, describe_environment(), resume=resume, allow=allow, rank=rank, quiet=quiet
-        )
-        go_on = f"; look at its output, and go on with `graftwork train --resume {chosen}`"
-        with recorded_failure(run, task), lost_ranks_named(roll_call, go_on):
-            trainer.fit(task, resolved, run)
-    return chosen if rank == 0 else None
 
 
 def print_report(runs: Sequence[Path], output: Path, *, title: str) -> None:
