@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from graftwork.overrides import Override
 from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.registry import Entry, Registry, get_registry
 from graftwork.resolution import Resolution, Resolved, Tables
+from graftwork.stages import SECTION, overrides_of, read_stages, told_by_stage
 from graftwork.toml import dumps
 
 # Read by people, not by any component.
@@ -33,9 +34,14 @@ class Recipe(Tables):
     Args:
         name: the registered name or the file's stem.
         source: the file, for messages.
-        sections: section to table; each table has a ``name``.
+        sections: section to table; each table has a ``name``. Of a recipe with stages, ``stages`` alone: a
+            list of their names and sections.
         origins: dotted key to where it was said, where that is not the file.
+        shared: sections that may be left unused.
+        stages: a recipe for each, in order; none where there is one training.
     """
+
+    stages: tuple[Recipe, ...] = ()
 
     def resolve(self, registry: Registry | None = None) -> Resolved:
         """Import what the recipe names and check every option.
@@ -43,7 +49,26 @@ class Recipe(Tables):
         Raises:
             RecipeError: all mistakes, a line each.
         """
-        return Resolution(self, registry or get_registry()).run()
+        registry = registry or get_registry()
+        if not self.stages:
+            return Resolution(self, registry).run()
+        resolved: list[Resolved] = []
+        mistakes: dict[str, Sequence[str]] = {stage.name: () for stage in self.stages}
+        for stage in self.stages:
+            try:
+                resolved.append(Resolution(stage, registry).run())
+            except RecipeError as error:
+                mistakes[stage.name] = error.mistakes
+        told = told_by_stage(mistakes)
+        if not told:
+            unused = frozenset.intersection(*(stage.shared for stage in self.stages))
+            unused -= {section for stage in resolved for section in stage.sections}
+            told = [f"[{section}]: no stage of this recipe uses it" for section in sorted(unused)]
+        if told:
+            raise RecipeError(self.source, told)
+        return Resolved(
+            self.name, resolved[-1].task, resolved[-1].trainer, _sections_of(resolved), tuple(resolved)
+        )
 
     def to_toml(self) -> str:
         """The recipe as a file."""
@@ -92,12 +117,29 @@ def build_recipe(
     mistakes: list[str] = []
     tables: dict[str, dict[str, Any]] = {}
     for section, table in data.items():
-        if section in _PROSE:
+        if section in (*_PROSE, SECTION):
             continue
         if isinstance(table, Mapping):
             tables[section] = _copy(table)
         else:
             mistakes.append(f'{section}: must be a section, [{section}] with name = "...", got {table!r}')
+    if SECTION in data:
+        recipe = _staged(data[SECTION], tables, Recipe(name, source, {}), overrides, registry, mistakes)
+    else:
+        recipe = _plain(tables, Recipe(name, source, {}), overrides, registry, mistakes)
+    if mistakes:
+        raise RecipeError(source, mistakes)
+    return recipe
+
+
+def _plain(
+    tables: dict[str, dict[str, Any]],
+    empty: Recipe,
+    overrides: Sequence[Override],
+    registry: Registry,
+    mistakes: list[str],
+) -> Recipe:
+    """One training's recipe, of tables that are its own."""
     origins = _apply(overrides, tables, mistakes)
     tables.setdefault("trainer", {}).setdefault("name", "standard")
     if "task" not in tables:
@@ -105,9 +147,32 @@ def build_recipe(
     merged = {section: _merge_named(section, table, origins, mistakes) for section, table in tables.items()}
     for section, table in merged.items():
         mistakes.extend(_check_name(section, table, origins, registry))
-    if mistakes:
-        raise RecipeError(source, mistakes)
-    return Recipe(name, source, merged, origins)
+    return replace(empty, sections=merged, origins=origins)
+
+
+def _staged(
+    given: object,
+    base: dict[str, dict[str, Any]],
+    empty: Recipe,
+    overrides: Sequence[Override],
+    registry: Registry,
+    mistakes: list[str],
+) -> Recipe:
+    """A recipe of stages, each a recipe by itself."""
+    if "trainer" in base:  # whose options are those of the one that it would be
+        base["trainer"].setdefault("name", "standard")
+    stages = read_stages(given, base, mistakes)
+    recipes: list[Recipe] = []
+    by_stage: dict[str, list[str]] = {stage.name: [] for stage in stages}
+    for stage, own in zip(stages, overrides_of(stages, overrides, mistakes), strict=True):
+        as_given = replace(empty, name=stage.name, shared=stage.shared)
+        recipes.append(_plain(stage.tables, as_given, own, registry, by_stage[stage.name]))
+    mistakes.extend(told_by_stage(by_stage))
+    return replace(empty, sections=_sections_of(recipes), stages=tuple(recipes))
+
+
+def _sections_of(stages: Sequence[Recipe] | Sequence[Resolved]) -> dict[str, Any]:
+    return {SECTION: [{"name": stage.name, **stage.sections} for stage in stages]}
 
 
 def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,6 +184,9 @@ def _apply(
 ) -> dict[str, str]:
     origins: dict[str, str] = {}
     for override in overrides:
+        if override.path[0] == SECTION:
+            mistakes.append(f"{override.origin}: the recipe has no stages")
+            continue
         table = tables.setdefault(override.path[0], {})
         for part in override.path[1:-1]:
             inner = table.setdefault(part, {})

@@ -26,12 +26,14 @@ class Tables:
         source: where it stands, for messages.
         sections: section to table; each table has a ``name``.
         origins: dotted key to where it was said, where that is not the source.
+        shared: sections that may be left unused.
     """
 
     name: str
     source: str
-    sections: Mapping[str, Mapping[str, Any]]
+    sections: Mapping[str, Any]
     origins: Mapping[str, str] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +42,18 @@ class Resolved:
 
     Args:
         name: of the recipe.
-        task: build with no arguments.
-        trainer: build with no arguments.
-        sections: every section with every option, defaults too, as plain TOML data.
+        task: build with no arguments; the last stage's where there are stages.
+        trainer: build with no arguments; the last stage's where there are stages.
+        sections: every section with every option, defaults too, as plain TOML data; of a recipe with stages,
+            ``stages`` alone: a list of their names and sections.
+        stages: each by itself, in order; none where there is one training.
     """
 
     name: str
     task: Choice
     trainer: Choice
-    sections: Mapping[str, Mapping[str, Any]]
+    sections: Mapping[str, Any]
+    stages: tuple[Resolved, ...] = ()
 
     def to_toml(self) -> str:
         """The recipe with nothing left to defaults."""
@@ -56,8 +61,9 @@ class Resolved:
 
     def choices(self) -> Iterator[Choice]:
         """Every component that takes part, each before those that it takes."""
-        for choice in (self.task, self.trainer):
-            yield from choice.with_inner()
+        for part in self.stages or (self,):
+            for choice in (part.task, part.trainer):
+                yield from choice.with_inner()
 
 
 def choose(
@@ -107,7 +113,7 @@ class Resolution:
         trainer = self._choose_section("trainer", Kind.TRAINER)
         # Of one that did not load nobody knows which sections it uses.
         for section in self._given.sections if task and trainer else ():
-            if section not in self._sections:
+            if section not in self._sections and section not in self._given.shared:
                 known = {*self._sections, *self._registry.kinds} - {section}
                 self._mistakes.append(
                     f"[{section}]: nothing in this recipe uses it{did_you_mean(section, known)}; used are "
@@ -115,7 +121,8 @@ class Resolution:
                 )
         if self._mistakes or task is None or trainer is None:
             raise RecipeError(self._given.source, list(dict.fromkeys(self._mistakes)))
-        ordered = {section: self._sections[section] for section in self._given.sections}
+        used = [section for section in self._given.sections if section in self._sections]
+        ordered = {section: self._sections[section] for section in used}
         return Resolved(self._given.name, task, trainer, ordered)
 
     def run_one(self, section: str) -> Choice:

@@ -18,18 +18,33 @@ def dumps(document: Mapping[str, Any]) -> str:
     name = "sgd"
     lr = 0.1
     """
-    return "\n".join(_table(document, ())).lstrip("\n") + "\n"
+    return "\n".join(_body(document, ())).lstrip("\n") + "\n"
 
 
-def _table(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-    nested = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-    if path and (plain or not nested):
-        yield f"\n[{'.'.join(map(_key, path))}]"
-    for key, value in plain.items():
-        yield f"{_key(key)} = {dumps_value(value)}"
-    for key, value in nested.items():
-        yield from _table(value, (*path, key))
+def _body(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    for key, value in table.items():
+        if not _under_headings(value):
+            yield f"{_key(key)} = {dumps_value(value)}"
+    for key, value in table.items():
+        if not _under_headings(value):
+            continue
+        inner = (*path, key)
+        heading = ".".join(map(_key, inner))
+        if not isinstance(value, Mapping):
+            for item in value:
+                yield f"\n[[{heading}]]"
+                yield from _body(item, inner)
+            continue
+        if not value or not all(map(_under_headings, value.values())):
+            yield f"\n[{heading}]"
+        yield from _body(value, inner)
+
+
+def _under_headings(value: Any) -> bool:
+    """Whether it is a table or a list of tables, which stand below what stands in lines."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(isinstance(item, Mapping) for item in value)
+    return isinstance(value, Mapping)
 
 
 def dumps_value(value: Any) -> str:
