@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -210,3 +211,23 @@ def test_a_dataclass_inside_another_is_refused_and_a_factory_is_a_default():
     with pytest.raises(ContractError, match=r"option 'inner' of .*task is a dataclass inside another"):
         schema_of(task, Kind("task", ""))
     assert schema_of(OfFields, Kind("task", "")).options["depth"].default == 2
+
+
+def test_what_a_partial_binds_is_a_default_and_the_rest_is_its_functions():
+    class Sided:
+        """Has two sides.
+
+        Args:
+            side: one of them.
+        """
+
+        def __init__(self, params, side: Side = Side.LEFT, width: float = 1.0) -> None: ...
+
+        @staticmethod
+        def select_parameters(model, rank: int = 4): ...
+
+    kind = Kind("optimizer", "for a test", supplied=("params", "model"), companion="select_parameters")
+    schema = schema_of(functools.partial(functools.partial(Sided, side=Side.RIGHT), width=2.0), kind)
+    defaults = {name: option.default for name, option in schema.options.items()}
+    assert defaults == {"side": Side.RIGHT, "width": 2.0, "rank": 4}
+    assert (schema.options["side"].annotation, schema.options["side"].meaning) == (Side, "one of them.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graftwork.hookspecs import hookimpl
     from graftwork.overrides import Override, parse_set
     from graftwork.recipe import Recipe, build_recipe, load_recipe
+    from graftwork.registration import register
     from graftwork.registry import Registry, get_registry
     from graftwork.reproduction import Finding
     from graftwork.resolution import choose
@@ -31,6 +32,7 @@ __all__ = [
     "Extra",
     "Command",
     "hookimpl",
+    "register",
     "Registry",
     "get_registry",
     "Choice",
@@ -86,5 +88,6 @@ __getattr__, __dir__ = lazy_names(
         "hookimpl": "hookspecs",
         "load_recipe": "recipe",
         "parse_set": "overrides",
+        "register": "registration",
     },
 )

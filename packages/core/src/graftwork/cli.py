@@ -26,6 +26,7 @@ from graftwork.terminal import terminal_width
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 _OUTPUT = "standard output"
+_PLUGIN = "--plugin"
 
 _OWN = (
     Command("list", "what is installed, by kind", "graftwork.listing:ListCommand"),
@@ -71,7 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             gc.enable()
         for plugin in registry.failures:
             _say(f"warning: {plugin.label} was skipped: {plugin.cause}")
-        code = _run(arguments, registry)
+        files, arguments = _plugin_files(arguments)
+        if files:
+            from graftwork.plugin_file import plugin_files
+
+            with plugin_files(files):
+                code = _run(arguments, get_registry())
+        else:
+            code = _run(arguments, registry)
         sys.stdout.flush()
         return code
     except GraftworkError as error:
@@ -95,6 +103,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.filename == _OUTPUT:
             give_up(sys.stdout)
         return EXIT_USER_ERROR
+
+
+def _plugin_files(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The files that stand before the command, and the arguments without them."""
+    files: list[str] = []
+    rest = list(arguments)
+    while rest and (rest[0] == _PLUGIN or rest[0].startswith(f"{_PLUGIN}=")):
+        option, equals, file = rest.pop(0).partition("=")
+        if not equals and not rest:
+            raise GraftworkError(f"{option} needs a FILE (see `graftwork --help`)")
+        files.append(file if equals else rest.pop(0))
+    return files, rest
 
 
 def _run(arguments: list[str], registry: Registry) -> int:
@@ -122,10 +142,13 @@ def _parser(commands: dict[str, Command], registry: Registry) -> Parser:
     lines = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in commands.items())
     parser = Parser(
         prog="graftwork",
-        usage="graftwork COMMAND [options]",
+        usage="graftwork [--plugin FILE] COMMAND [options]",
         formatter_class=HelpFormatter,
         description="Training with new algorithms, chosen at run time.\n\ncommands:\n" + lines,
         epilog=_first_steps(commands, registry),
+    )
+    parser.add_argument(
+        _PLUGIN, metavar="FILE", help="take a Python file as a plugin for this call; may be repeated"
     )
     parser.add_argument("--version", action="version", version=f"graftwork {core_version()}")
     return parser
@@ -179,4 +202,6 @@ class Parser(argparse.ArgumentParser):
     """argparse, but a mistake is the same one sentence as everywhere else."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith(f"unrecognized arguments: {_PLUGIN}"):
+            message += "; it stands before the command: graftwork --plugin FILE COMMAND"
         raise GraftworkError(f"{message} (see `{self.prog} --help`)")

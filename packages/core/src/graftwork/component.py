@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from graftwork.extras import Extra
@@ -63,7 +64,7 @@ class Kind:
 
     def companion_of(self, target: object) -> Any:
         """The function beside a target whose parameters are options too, or None."""
-        return getattr(target, self.companion, None) if self.companion else None
+        return getattr(called_by(target), self.companion, None) if self.companion else None
 
     def lacking(self, thing: object) -> list[str]:
         """Which of its attributes a class or object lacks."""
@@ -137,6 +138,13 @@ class Command:
         _require(
             _TARGET, self.target, f"the target of the command {self.name!r}", "'package.module:attribute'"
         )
+
+
+def called_by(target: Any) -> Any:
+    """The class or function that a target is, or that it calls where it is a ``functools.partial``."""
+    while isinstance(target, partial):
+        target = target.func
+    return target
 
 
 SHIPPED_KINDS: tuple[Kind, ...] = (

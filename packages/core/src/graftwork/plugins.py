@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +25,7 @@ from graftwork import hookspecs
 from graftwork.component import Command, Component, Kind
 from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.ranges import allows
+from graftwork.registration import marked_in
 
 _CORE_REQUIREMENT = re.compile(r"graftwork(?![\w.-])(?:\[[^\]]*\])?(?P<rest>.*)", re.IGNORECASE)
 
@@ -31,10 +33,25 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Plugin:
-    """One entry point and what came of it.
+class PluginFile:
+    """A file that the command line named as a plugin.
 
-    ``status`` is ``loaded``, ``failed`` (``cause`` says why) or ``disabled`` (by the environment).
+    Args:
+        path: as it was named.
+        sha256: of its bytes, hexadecimal.
+    """
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One entry point, or a file in its place, and what came of it.
+
+    ``status`` is ``loaded``, ``failed`` (``cause`` says why) or ``disabled`` (by the environment). Of a file
+    the distribution is its path, and the version the beginning of its digest. ``objects`` are targets that
+    were given in place of an import path, each by what its component names as target.
     """
 
     name: str
@@ -48,6 +65,8 @@ class Plugin:
     kinds: tuple[Kind, ...] = ()
     components: tuple[Component, ...] = ()
     commands: tuple[Command, ...] = ()
+    file: PluginFile | None = None
+    objects: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -89,8 +108,7 @@ def load_plugins(
         selection: what the environment allows.
         strict: raise what a plugin raised, instead of recording it (for plugin authors and CI).
     """
-    manager = pluggy.PluginManager("graftwork")
-    manager.add_hookspecs(hookspecs)
+    manager = new_manager()
     plugins: list[Plugin] = []
     for entry_point in sorted(entry_points, key=lambda point: (point.name, point.value)):
         plugin, requirements = _describe(entry_point)
@@ -105,7 +123,7 @@ def load_plugins(
                     f"the plugin name {plugin.name!r} is taken by {taken.distribution} {taken.version}"
                 )
             with plugin_code():
-                plugin = _collect(manager, entry_point.load(), plugin)
+                plugin = collect(manager, entry_point.load(), plugin)
         except Exception as error:
             if strict:
                 raise
@@ -148,20 +166,31 @@ def _check_core_range(requirements: Iterable[str]) -> None:
             raise RuntimeError(f"wants graftwork{wanted}, installed is graftwork {installed}")
 
 
-def _collect(manager: pluggy.PluginManager, module: ModuleType, plugin: Plugin) -> Plugin:
-    """Read a plugin's hooks to their end before any of it counts."""
+def new_manager() -> pluggy.PluginManager:
+    """One that knows the hooks, and no plugin yet."""
+    manager = pluggy.PluginManager("graftwork")
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def collect(manager: pluggy.PluginManager, module: ModuleType, plugin: Plugin) -> Plugin:
+    """Read a plugin's hooks to their end, and what it marks, before any of it counts."""
     manager.register(module, name=plugin.name)
     try:
         manager.check_pending()
         collected = replace(
             plugin,
             kinds=_read_hook(manager, module, "graftwork_kinds", Kind),
-            components=_read_hook(manager, module, "graftwork_components", Component),
+            components=(
+                *_read_hook(manager, module, "graftwork_components", Component),
+                *marked_in(module),
+            ),
             commands=_read_hook(manager, module, "graftwork_commands", Command),
         )
         if not (collected.kinds or collected.components or collected.commands):
             raise ValueError(
-                f"{module.__name__} implements none of the hooks graftwork_{{components,kinds,commands}}"
+                f"{module.__name__} implements none of the hooks graftwork_{{components,kinds,commands}}, "
+                "and marks nothing with graftwork.register"
             )
         _refuse_repeats("component", (component.reference for component in collected.components))
         _refuse_repeats("kind", (kind.name for kind in collected.kinds))

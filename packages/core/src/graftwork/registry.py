@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -70,6 +72,10 @@ class Registry:
             broken = registry.failures[0]
             raise GraftworkError(f"{broken.label}: {broken.cause}")
         return registry
+
+    def extended(self, plugin: Plugin) -> Registry:
+        """A registry with one more plugin; this one stays what it is."""
+        return Registry([*self.plugins, plugin])
 
     def _settle(self, plugins: Sequence[Plugin]) -> list[Plugin]:
         """Take in declared kinds, then fail each plugin whose kinds clash or whose components have none."""
@@ -194,19 +200,26 @@ class Registry:
         for extra in component.extras:
             if not extra.when:
                 extra.require(component.reference)
-        module_name, _, attribute = component.target.partition(":")
-        try:
-            with plugin_code():
-                target: Any = import_module(module_name)
-                for part in attribute.split("."):
-                    target = getattr(target, part)
-        except Exception as error:
-            raise GraftworkError(
-                f"{component.reference}: {component.target} of {entry.plugin.label} cannot be imported: "
-                f"{cause_of(error)}"
-            ) from error
+        given = entry.plugin.objects
+        target = given[component.target] if component.target in given else _imported(entry)
         check_contract(self.kinds[component.kind], component, target)
         return target
+
+
+def _imported(entry: Entry) -> Any:
+    component = entry.component
+    module_name, _, attribute = component.target.partition(":")
+    try:
+        with plugin_code():
+            target: Any = import_module(module_name)
+            for part in attribute.split("."):
+                target = getattr(target, part)
+    except Exception as error:
+        raise GraftworkError(
+            f"{component.reference}: {component.target} of {entry.plugin.label} cannot be imported: "
+            f"{cause_of(error)}"
+        ) from error
+    return target
 
 
 def check_contract(kind: Kind, component: Component, target: Any) -> None:
@@ -227,6 +240,27 @@ def check_contract(kind: Kind, component: Component, target: Any) -> None:
 
 
 @cache
-def get_registry() -> Registry:
-    """The installed plugins, loaded once per process."""
+def _installed() -> Registry:
     return Registry.discover()
+
+
+# Of this thread: what one training is given, another beside it does not see.
+_in_use: ContextVar[Registry | None] = ContextVar("registry in use", default=None)
+
+
+def get_registry() -> Registry:
+    """The installed plugins, loaded once per process; with what was added to them for the work at hand."""
+    return _in_use.get() or _installed()
+
+
+get_registry.cache_clear = _installed.cache_clear  # type: ignore[attr-defined]
+
+
+@contextmanager
+def registry_in_use(registry: Registry) -> Iterator[None]:
+    """Have :func:`get_registry` return another within the block, in this thread."""
+    token = _in_use.set(registry)
+    try:
+        yield
+    finally:
+        _in_use.reset(token)

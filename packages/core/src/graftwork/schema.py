@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from graftwork.choice import Choice, Supplies
-from graftwork.component import Kind
+from graftwork.component import Kind, called_by
 from graftwork.docstrings import parameter_meanings
 from graftwork.errors import ContractError
 from graftwork.group import Group
@@ -185,7 +185,7 @@ def _options_of_group(group: Group) -> Iterator[Option]:
 def _meanings(target: Any) -> dict[str, str]:
     """What each parameter means; a dataclass documents its own fields, and its bases theirs."""
     if not _is_group(target):
-        return parameter_meanings(target)
+        return parameter_meanings(called_by(target))
     meanings: dict[str, str] = {}
     for base in reversed(target.__mro__):
         if dataclasses.is_dataclass(base):
@@ -258,11 +258,12 @@ def _unresolvable(option: str, owner: Any, annotation: Any, error: Exception) ->
 
 
 def _name(target: Any) -> str:
-    return str(getattr(target, "__qualname__", target))
+    return str(getattr(called_by(target), "__qualname__", target))
 
 
 def _defining_module(target: Any) -> str:
     """The module whose names the annotations are written in: an inherited ``__init__`` keeps its own."""
+    target = called_by(target)
     if isinstance(target, type):
         owners = [cls for cls in target.__mro__ if "__init__" in vars(cls)]
         return owners[0].__module__

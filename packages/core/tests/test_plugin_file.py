@@ -1,0 +1,274 @@
+"""``--plugin FILE``: a file is a plugin for one call, because it was named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from hashlib import sha256
+
+import pytest
+
+from graftwork import RecipeError, get_registry, load_recipe
+from graftwork.cli import main
+from graftwork.plugin_file import plugin_file_arguments, plugin_files
+from graftwork.testing import write_plugin
+
+MINE = '''
+from graftwork import Command, Component, Kind, hookimpl, register
+
+@register("optimizer")
+class SignDescent:
+    """Moves by the sign of the gradient.
+
+    Args:
+        lr: how far.
+    """
+
+    def __init__(self, params, lr: float = 0.1): pass
+    def step(self): pass
+    def zero_grad(self): pass
+    def state_dict(self): pass
+    def load_state_dict(self, state): pass
+
+class Derived(SignDescent):
+    """Inherits, and is not marked."""
+
+@register("metric", "one-always", paper="arXiv:1")
+def always_one():
+    """Returns 1."""
+    return 1
+
+@hookimpl
+def graftwork_components():
+    yield Component(Kind.LOSS, "none", "mine:always_one", "no loss")
+
+class Greet:
+    def configure(self, parser): parser.add_argument("name")
+    def run(self, arguments):
+        print("hello", arguments.name)
+        return 0
+
+@hookimpl
+def graftwork_commands():
+    yield Command("greet", "say hello", "mine:Greet")
+'''
+
+
+@pytest.fixture(autouse=True)
+def only_the_files(tmp_path, monkeypatch, plugins_folder):
+    """A folder to stand in, and no installed plugin but those that a test adds."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAFTWORK_PLUGINS", "other")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to_file(source, name="mine.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(source))
+        return name
+
+    return to_file
+
+
+def test_what_a_file_marks_and_what_its_hooks_yield_is_listed(write, capsys):
+    write(MINE)
+    assert main(["--plugin", "mine.py", "list"]) == 0
+    assert capsys.readouterr().out.split("\n") == [
+        "optimizer",
+        "  sign-descent  Moves by the sign of the gradient.",
+        "",
+        "loss",
+        "  none          no loss",
+        "",
+        "metric",
+        "  one-always    Returns 1. (arXiv:1)",
+        "",
+        "",
+    ]
+
+
+def test_info_and_doctor_tell_the_file(write, capsys):
+    digest = sha256((MINE).encode()).hexdigest()[:12]
+    write(MINE)
+    assert main(["--plugin=mine.py", "info", "optimizer/sign-descent"]) == 0
+    shown = capsys.readouterr().out
+    assert f"from      mine.py sha256:{digest} (optimizer/mine:sign-descent)" in shown
+    assert "lr  float, default 0.1" in shown
+    assert "how far." in shown
+    assert main(["--plugin=mine.py", "doctor", "--resolve"]) == 0
+    assert f" loaded    mine.py sha256:{digest}  3 components" in capsys.readouterr().out
+
+
+def test_a_file_adds_a_command(write, capsys):
+    write(MINE)
+    assert main(["--plugin", "mine.py", "greet", "you"]) == 0
+    assert capsys.readouterr().out == "hello you\n"
+
+
+def test_several_files_count_and_one_that_is_named_twice_counts_once(write, capsys):
+    write(MINE)
+    write("from graftwork import register\n@register('metric')\ndef two(): pass", "more.py")
+    assert main(["--plugin", "mine.py", "--plugin=more.py", "--plugin", "mine.py", "list", "metric"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if line] == [
+        "metric",
+        "one-always",
+        "two",
+    ]
+
+
+def test_a_file_is_a_plugin_for_that_call_alone(write, capsys):
+    write(MINE)
+    path, modules = list(sys.path), set(sys.modules)
+    assert main(["--plugin", "mine.py", "list"]) == 0
+    assert (sys.path, "mine" in sys.modules, "mine" in modules) == (path, False, False)
+    assert main(["info", "optimizer/sign-descent"]) == 2
+    assert "mine" not in [plugin.name for plugin in get_registry().plugins]
+
+
+def test_a_name_that_an_installed_plugin_has_too_is_ambiguous(write, capsys, plugins_folder):
+    installed = "from graftwork import *\n@register('metric')\ndef one_always(): pass"
+    write_plugin(plugins_folder, "other", installed)
+    write(MINE)
+    assert main(["--plugin", "mine.py", "info", "metric/one-always"]) == 2
+    assert "write metric/other:one-always or metric/mine:one-always" in capsys.readouterr().err
+    assert main(["--plugin", "mine.py", "info", "metric/mine:one-always"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "sentence"),
+    [
+        ("mine.py", "x = = 1", "mine.py: SyntaxError: invalid syntax (mine.py, line 1)"),
+        ("mine.py", "\n\nraise ValueError('no\\nink')", "mine.py: line 3: ValueError: no ink"),
+        ("mine.py", "import sys\nsys.exit()", "mine.py: line 2: SystemExit"),
+        ("mine.py", "import nowhere", "mine.py: line 1: ModuleNotFoundError: No module named 'nowhere'"),
+        ("mine.py", "def unmarked(): pass", "mine implements none of the hooks"),
+        (
+            "mine.py",
+            """
+            from graftwork import hookimpl
+            @hookimpl
+            def graftwork_components():
+                yield 1 / 0
+            """,
+            "mine.py: line 5: ZeroDivisionError: division by zero",
+        ),
+        (
+            "mine.py",
+            "from graftwork import register\n@register('optimiser')\ndef one(): pass",
+            "mine.py: optimiser/one is of an undeclared kind 'optimiser', did you mean 'optimizer'?",
+        ),
+        (
+            "mine.py",
+            "from graftwork import register\nregister('metric')(3)",
+            "mine.py: line 2: TypeError: register marks a class or a function, got 3",
+        ),
+        ("mine.txt", "", "mine.txt: must be a Python file, whose name ends in .py"),
+        ("my-own.py", "", "my-own.py: must have a name that Python can import"),
+        ("json.py", "", "json.py: the module name 'json' is taken by "),
+        ("folder.py/inner.txt", "", "folder.py: cannot be read: Is a directory"),
+        ("a.py", "", "absent.py: cannot be read: No such file or directory"),
+    ],
+)
+def test_a_file_that_cannot_be_a_plugin_is_one_sentence(write, capsys, name, source, sentence):
+    write(source, name)
+    named = "absent.py" if name == "a.py" else name.partition("/")[0]
+    assert main(["--plugin", named, "list"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("graftwork: error: --plugin ")
+    assert sentence in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--plugin"], "--plugin needs a FILE"),
+        (["list", "--plugin", "mine.py"], "it stands before the command"),
+        (["--plugin", "mine.py", "gret"], "no command called 'gret', did you mean 'greet'?"),
+    ],
+)
+def test_the_option_stands_before_the_command(write, capsys, arguments, sentence):
+    write(MINE)
+    assert main(arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_the_name_of_an_installed_plugin_is_taken(write, capsys, plugins_folder):
+    write_plugin(plugins_folder, "other", MINE.replace("mine:", "graftwork_other:"))
+    write(MINE, "other.py")
+    assert main(["--plugin", "other.py", "list"]) == 2
+    assert "the plugin name 'other' is taken by graftwork-other 1.0" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_a_file_loads_is_the_users(write):
+    write("raise KeyboardInterrupt")
+    assert main(["--plugin", "mine.py", "list"]) == 130
+
+
+def test_what_a_file_prints_while_it_loads_is_no_output(write, capsys):
+    write("print('loading')\n" + MINE)
+    assert main(["--plugin", "mine.py", "greet", "you"]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("hello you\n", "loading\n")
+
+
+def test_another_process_is_given_the_same_files(write):
+    write(MINE)
+    with plugin_files(["mine.py"]):
+        assert plugin_file_arguments() == ["--plugin", "mine.py"]
+    assert plugin_file_arguments() == []
+
+
+SPAWNS = """
+import multiprocessing, sys
+import helper
+from graftwork import Command, hookimpl
+
+class Work:
+    def run(self): print("a child has", helper.NAME, flush=True)
+
+class Start:
+    def configure(self, parser): pass
+    def run(self, arguments):
+        import pluggy
+        print(pluggy.__name__, flush=True)
+        for method in ("fork", "spawn", "forkserver"):
+            child = multiprocessing.get_context(method).Process(target=Work().run)
+            child.start()
+            child.join()
+        return child.exitcode
+
+@hookimpl
+def graftwork_commands():
+    yield Command("start", "start processes", "mine:Start")
+"""
+
+
+def test_processes_that_a_file_starts_find_it_and_what_lies_beside_it(write):
+    write(SPAWNS, "folder/mine.py")
+    write("NAME = 'help'", "folder/helper.py")
+    write("raise SystemExit('it took the place of what is installed')", "folder/pluggy.py")
+    result = subprocess.run(
+        [sys.executable, "-m", "graftwork", "--plugin", "folder/mine.py", "start"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GRAFTWORK_PLUGINS": "none"},
+    )
+    assert result.stdout.splitlines() == ["pluggy", *3 * ["a child has help"]], result.stderr
+    assert result.returncode == 0
+
+
+def test_no_recipe_and_no_variable_names_a_file(write, tmp_path, monkeypatch, capsys):
+    write("open('ran', 'w')\n" + MINE)
+    write('[task]\nname = "mine:one"\n[plugin]\nname = "mine.py"\n', "recipe.toml")
+    monkeypatch.setenv("GRAFTWORK_PLUGINS", "mine.py,mine")
+    with pytest.raises(RecipeError, match="no task called 'mine:one'"):
+        load_recipe("recipe.toml")
+    assert main(["doctor"]) == 0
+    assert not (tmp_path / "ran").exists()
