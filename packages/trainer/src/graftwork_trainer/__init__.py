@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from graftwork.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from graftwork_trainer.batches import StepBatches
+    from graftwork_trainer.data.batches import StepBatches
     from graftwork_trainer.checkpoint import Checkpoints
     from graftwork_trainer.device import choose_device, move
     from graftwork_trainer.evaluation import evaluate, evaluation_mode
     from graftwork_trainer.loop import drive
     from graftwork_trainer.options import GradientOptions, LoopOptions
-    from graftwork_trainer.order import EndlessBatches, Examples, OrderedBatches
+    from graftwork_trainer.data.order import EndlessBatches, Examples, OrderedBatches
     from graftwork_trainer.parallel import World
     from graftwork_trainer.procedure import Procedure, StepOutcome
     from graftwork_trainer.report import read_run, write_report
@@ -51,15 +51,15 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Checkpoints": "checkpoint",
-        "EndlessBatches": "order",
-        "Examples": "order",
+        "EndlessBatches": "data.order",
+        "Examples": "data.order",
         "GradientOptions": "options",
         "LoopOptions": "options",
-        "OrderedBatches": "order",
+        "OrderedBatches": "data.order",
         "Procedure": "procedure",
         "RunDirectory": "run_directory",
         "StandardTrainer": "standard",
-        "StepBatches": "batches",
+        "StepBatches": "data.batches",
         "StepOutcome": "procedure",
         "StepRule": "step_rule",
         "World": "parallel",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from graftwork import Choice, GraftworkError, Task
 from graftwork.resolution import Resolved
-from graftwork_trainer.batches import StepBatches
+from graftwork_trainer.data.batches import StepBatches
 from graftwork_trainer.evaluation import evaluate, evaluation_mode
 from graftwork_trainer.loop import drive
 from graftwork_trainer.options import GradientOptions

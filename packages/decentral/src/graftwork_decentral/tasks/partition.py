@@ -13,7 +13,7 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork_trainer.order import EndlessBatches, Examples
+from graftwork_trainer.data.order import EndlessBatches, Examples
 
 B_co = TypeVar("B_co", covariant=True)
 Partition = Literal["iid", "dirichlet"]

@@ -18,7 +18,7 @@ from graftwork_decentral.draws import bits
 from graftwork_decentral.trainers.agent_metrics import mean_and_worst
 from graftwork_decentral.trainers.making_agents import by_agent
 from graftwork_decentral.trainers.network_state import network_state, restore_network
-from graftwork_trainer.batches import StepBatches
+from graftwork_trainer.data.batches import StepBatches
 from graftwork_trainer.evaluation import evaluate, evaluation_mode
 from graftwork_trainer.options import GradientOptions
 from graftwork_trainer.parallel import World

@@ -21,7 +21,7 @@ from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncode
 from graftwork_text.tasks.fine_tuning.objective import Objective
 from graftwork_text.tasks.fine_tuning.selection import Parts, Selection, Split
 from graftwork_trainer.evaluation import evaluate
-from graftwork_trainer.order import EndlessBatches, OrderedBatches
+from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
 
 ExampleT = TypeVar("ExampleT")
 

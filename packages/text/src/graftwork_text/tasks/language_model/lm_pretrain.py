@@ -24,7 +24,7 @@ from graftwork_text.tasks.language_model.packing import PackedSequences
 from graftwork_text.tasks.language_model.token_cache import TokenizedCorpus, open_tokenized
 from graftwork_text.tasks.language_model.tokenization import SMALLEST_VOCABULARY
 from graftwork_trainer.evaluation import evaluate
-from graftwork_trainer.order import EndlessBatches, OrderedBatches
+from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
 
 
 class LanguageModelPretraining:

@@ -23,6 +23,45 @@ class Examples(Protocol[B_co]):
         ...
 
 
+class EndlessOrder:
+    """The numbers 0..count - 1 over and over: every epoch in an order of its own, drawn from the seed.
+
+    Args:
+        count: of the numbers, 1 or more.
+        seed: of the orders; several numbers, each 0 or more.
+        shuffle: whether there is anything to draw; otherwise every epoch counts upwards.
+
+    >>> EndlessOrder(3, [0], shuffle=False).rows(2, 3).tolist()
+    [2, 0, 1]
+    """
+
+    def __init__(self, count: int, seed: Sequence[int], *, shuffle: bool = True) -> None:
+        self.count, self.seed = count, list(seed)
+        self._shuffle = shuffle
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def rows(self, first: int, count: int) -> NDArray[np.int64]:
+        """The numbers at positions first..first + count - 1."""
+        epoch, start = divmod(first, self.count)
+        rows = self._order(epoch)[start : start + count]
+        while len(rows) < count:
+            epoch += 1
+            rows = np.concatenate([rows, self._order(epoch)[: count - len(rows)]])
+        return rows
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if not self._shuffle:
+            epoch = 0
+        if epoch not in self._orders:
+            order = np.arange(self.count)
+            if self._shuffle:
+                order = np.random.default_rng([*self.seed, epoch]).permutation(self.count)
+            # A batch needs two neighbouring epochs at most, unless an epoch is shorter than a batch.
+            self._orders = {kept: rows for kept, rows in self._orders.items() if kept == epoch - 1}
+            self._orders[epoch] = order
+        return self._orders[epoch]
+
+
 class EndlessBatches(Iterator[B_co]):
     """One rank's batches, without end: every epoch is a new order of all examples, drawn from the seed.
 
@@ -38,6 +77,10 @@ class EndlessBatches(Iterator[B_co]):
         world_size: number of workers.
         seed: of the order; a number, or several.
 
+    Attributes:
+        position: examples that all ranks have taken so far.
+        world_size: as given; 1 for one rank's own data.
+
     Raises:
         ValueError: there are no examples, or a number is out of its range.
     """
@@ -51,19 +94,19 @@ class EndlessBatches(Iterator[B_co]):
         world_size: int = 1,
         seed: int | Sequence[int],
     ) -> None:
-        self._seed = [seed] if isinstance(seed, int) else list(seed)
+        seeds = [seed] if isinstance(seed, int) else list(seed)
         if world_size < 1 or not 0 <= rank < world_size:
             raise ValueError(f"rank must be in 0..world_size - 1, got rank {rank} of {world_size}")
-        if min(self._seed) < 0:
+        if min(seeds) < 0:
             raise ValueError(f"seed must be at least 0, got {seed}")
         if batch_size < 1 or not len(examples):
             raise ValueError(f"a batch needs an example at least, got {batch_size} of {len(examples)}")
         self._examples = examples
         self._batch_size = batch_size
         self._rank = rank
-        self._world_size = world_size
-        self._drawn = 0
-        self._orders: dict[int, NDArray[np.int64]] = {}
+        self._order = EndlessOrder(len(examples), seeds)
+        self.world_size = world_size
+        self.position = 0
 
     def skip(self, count: int) -> None:
         """Pass over batches without making them.
@@ -73,30 +116,23 @@ class EndlessBatches(Iterator[B_co]):
         """
         if count < 0:
             raise ValueError(f"count must be at least 0, got {count}")
-        self._drawn += count
+        self.position += count * self.world_size * self._batch_size
+
+    def seek(self, position: int) -> None:
+        """Go on from where all ranks together had taken so many examples, whoever took them.
+
+        Args:
+            position: 0 or more.
+        """
+        if position < 0:
+            raise ValueError(f"position must be at least 0, got {position}")
+        self.position = position
 
     def __next__(self) -> B_co:
         """The next batch."""
-        first = (self._drawn * self._world_size + self._rank) * self._batch_size
-        self._drawn += 1
-        return self._examples.batch(self._rows(first, self._batch_size))
-
-    def _rows(self, first: int, count: int) -> NDArray[np.int64]:
-        """The examples at positions first..first + count - 1 of the endless order."""
-        epoch, start = divmod(first, len(self._examples))
-        rows = self._order(epoch)[start : start + count]
-        while len(rows) < count:
-            epoch += 1
-            rows = np.concatenate([rows, self._order(epoch)[: count - len(rows)]])
-        return rows
-
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        if epoch not in self._orders:
-            order = np.random.default_rng([*self._seed, epoch]).permutation(len(self._examples))
-            # A batch needs two neighbouring epochs at most, unless an epoch is shorter than a batch.
-            self._orders = {kept: rows for kept, rows in self._orders.items() if kept == epoch - 1}
-            self._orders[epoch] = order
-        return self._orders[epoch]
+        first = self.position + self._rank * self._batch_size
+        self.skip(1)
+        return self._examples.batch(self._order.rows(first, self._batch_size))
 
 
 class OrderedBatches(Sequence[B_co], Generic[B_co]):

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from graftwork_trainer.order import EndlessBatches, OrderedBatches
+from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
 
 
 class Numbers:
