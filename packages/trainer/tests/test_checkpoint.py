@@ -22,7 +22,7 @@ from graftwork_trainer.checkpoint import (
     DamagedCheckpointError,
     TrainingState,
     open_checkpoint,
-    store,
+    writing,
 )
 from graftwork_trainer.checkpoint.encoding import decode, encode
 from graftwork_trainer.checkpoint.geometry import Piece
@@ -668,7 +668,7 @@ def test_a_failed_write_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "write_shard", full)
+    monkeypatch.setattr(writing, "write_shard", full)
     with pytest.raises(GraftworkError, match="the disk is full; the checkpoint of step 1 is whole"):
         checkpoints.save(2, state)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]

@@ -186,8 +186,11 @@ def test_an_optimizer_may_swap_weights_around_an_evaluation(train):
     at_zero = float(torch.sin(inputs[:, :3]).square().mean())
     losses = [line["validation/loss"] for line in trained.lines() if "validation/loss" in line]
     assert losses == pytest.approx([at_zero] * 3)
-    # And they are back before anything is saved or trained.
-    assert all(parameter.abs().sum() > 0 for parameter in trained.model.parameters())
+    # And they are back before anything is saved or trained; the best are those that were evaluated.
+    saved = trained.run.checkpoints.newest().part("model")["model"]
+    best = trained.run.best_weights(4).part("model")["model"]
+    assert all(weight.abs().sum() > 0 for weight in saved.values())
+    assert all(weight.abs().sum() == 0 for weight in [*best.values(), *trained.model.parameters()])
 
 
 def test_an_optimizer_that_wants_the_model_is_shown_the_plain_one(train):

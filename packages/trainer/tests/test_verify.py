@@ -107,7 +107,7 @@ def describe_renamed(run, *steps):
     """What is said of a run whose checkpoints are those of other steps."""
     from graftwork_trainer.checkpoint.index import Index, folder_name
 
-    folders = sorted((run / "checkpoints").iterdir())
+    folders = sorted((run / "checkpoints").glob("step-*"))
     for folder, step in zip(folders, steps, strict=True):
         index = Index.from_bytes((folder / "index.json").read_bytes())
         values = {**index.values, "progression": {**index.values["progression"], "step": step}}

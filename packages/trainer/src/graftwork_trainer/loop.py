@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from graftwork import GraftworkError, Interrupted
 from graftwork_trainer.checkpoint import TrainingState
+from graftwork_trainer.checkpoint.model_state import restore_model
 from graftwork_trainer.finite import largest_weight
 from graftwork_trainer.options import LoopOptions
 from graftwork_trainer.procedure import Procedure, StepOutcome
 from graftwork_trainer.progress import Progress, tell
+from graftwork_trainer.progression import Progression, direction_of
 from graftwork_trainer.random_state import RandomState
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.schedule import lr_factor
@@ -24,8 +28,11 @@ from graftwork_trainer.signals import stop_requests
 from graftwork_trainer.timing import Stopwatch, peak_memory_bytes, state_bytes
 
 
-def drive(procedure: Procedure, options: LoopOptions, run: RunDirectory) -> None:
+def drive(procedure: Procedure, options: LoopOptions, run: RunDirectory) -> nn.Module:
     """Take steps to the last one, or from the newest checkpoint to the last one; then write the result.
+
+    Returns:
+        The model that the result is of: the last one, or the best one where training stopped early.
 
     Args:
         procedure: takes the steps.
@@ -36,39 +43,7 @@ def drive(procedure: Procedure, options: LoopOptions, run: RunDirectory) -> None
         GraftworkError: the loss is not finite, or a checkpoint cannot be written or read.
         Interrupted: a signal asked for it; what was trained is saved.
     """
-    Loop(procedure, options, run).run_to_end()
-
-
-@dataclass
-class Progression:
-    """What a training carries from step to step besides weights and moments, saved with each checkpoint.
-
-    Args:
-        step: steps taken.
-        best_loss: lowest validation loss so far.
-        evaluations_since_best: evaluations that did not beat it.
-        metrics: of the latest evaluation, named ``validation/...``.
-
-    >>> progression = Progression()
-    >>> for loss in (2.0, 1.0, 1.5):
-    ...     progression.take_evaluation({"loss": loss})
-    >>> progression.best_loss, progression.evaluations_since_best
-    (1.0, 1)
-    """
-
-    step: int = 0
-    best_loss: float = math.inf
-    evaluations_since_best: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-
-    def take_evaluation(self, metrics: Mapping[str, float]) -> None:
-        """Remember an evaluation, and whether its loss is the best so far."""
-        self.metrics = {f"validation/{name}": value for name, value in metrics.items()}
-        loss = metrics.get("loss", math.nan)
-        if loss < self.best_loss:
-            self.best_loss, self.evaluations_since_best = loss, 0
-        else:
-            self.evaluations_since_best += 1
+    return Loop(procedure, options, run).run_to_end()
 
 
 class Interval:
@@ -139,19 +114,24 @@ class Loop:
         self._training = TrainingState(procedure)
         self.scheduler = LambdaLR(procedure.optimizer, self._factor)
         run.checkpoints.keep = options.keep_checkpoints
-        self.progression = Progression(**run.start(self._training))
+        self._direction = direction_of(options.best_by, procedure.directions)
+        self.progression = Progression(**{"best_by": options.best_by, **run.start(self._training)})
+        self.progression.judge_by(options.best_by)
+        run.settle_best(self.progression.best_step)
         self._set_rates()
         procedure.start(self.progression.step)
         self._catch_up()
         self._interval = Interval(procedure)
         self._step_watch = Stopwatch(procedure.device)
 
-    def run_to_end(self) -> None:
-        """Step until the last step, an early stop or a request to stop."""
+    def run_to_end(self) -> nn.Module:
+        """Step until the last step, an early stop or a request to stop; return the model of the result."""
         # One that was killed between its last checkpoint and its result is yet to write it.
         if self._ended() and self.run.has_result():
             self.run.close()
-            return
+            model, best = self._final_model()
+            self.run.metrics = self._final_metrics(best)
+            return model
         progression, steps = self.progression, self.options.steps
         with (
             self.run.progress(progression.step, steps, self.procedure.unit) as progress,
@@ -171,7 +151,7 @@ class Loop:
                 progress.advance()
                 stopping = stop_requested()
                 self._keep_records(progress, stopping=stopping > 0)
-            self._finish(stopping)
+            return self._finish(stopping)
 
     def _catch_up(self) -> None:
         """Go on from where others are, if this process was behind."""
@@ -214,7 +194,8 @@ class Loop:
             self._evaluate(progress)
         if saves or self._ended():
             ends = stopping or self._ended()
-            self.run.save(self._training, asdict(self.progression), last=ends)
+            if self.run.save(self._training, asdict(self.progression), last=ends):
+                self.run.settle_best(self.progression.best_step)
         if evaluates or saves:
             self._interval.restart()
 
@@ -232,25 +213,49 @@ class Loop:
 
     def _evaluate(self, progress: Progress) -> None:
         state = RandomState.capture(self.procedure.device)
-        metrics = dict(self.procedure.evaluate())
+        with self._as_evaluated():
+            metrics = dict(self.procedure.evaluate())
+            self._check_metrics(metrics)
+            better = self.progression.take_evaluation(metrics, self._direction)
+            self.run.record(self.progression.step, self.progression.metrics)
+            if better:
+                self._keep_best()
         # How often a model is evaluated must not change how it is trained.
         state.restore()
-        if self.options.patience is not None and "loss" not in metrics:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        progress.say(f"step {self.progression.step}: validation {shown}")
+
+    def _check_metrics(self, metrics: dict[str, float]) -> None:
+        best_by, given = self.options.best_by, ", ".join(metrics) or "it has no metrics"
+        if best_by not in metrics and self.options.patience is not None:
             raise GraftworkError(
-                "trainer.patience waits for a better validation loss, and no metric of the task is called "
-                f"'loss' ({', '.join(metrics) or 'it has no metrics'}); leave patience out"
+                f"trainer.patience waits for a better validation {best_by}, and no metric of the task is "
+                f"called {best_by!r} ({given}); leave patience out, or name a metric by trainer.best_by"
+            )
+        if best_by not in metrics and best_by != LoopOptions.best_by:
+            raise GraftworkError(
+                f"trainer.best_by is {best_by!r}, and no metric of the task is called so ({given})"
             )
         if not math.isfinite(metrics.get("loss", 0.0)):
             raise GraftworkError(
                 f"the validation loss is {metrics['loss']} at step {self.progression.step}, and the training "
                 f"loss is finite ({self.run.checkpoints.kept()}): look at the validation data"
             )
-        self.progression.take_evaluation(metrics)
-        self.run.record(self.progression.step, self.progression.metrics)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        progress.say(f"step {self.progression.step}: validation {shown}")
 
-    def _finish(self, stopping: int) -> None:
+    def _keep_best(self) -> None:
+        progression = self.progression
+        if self.run.keep_best(progression.step, self.procedure.evaluated_model(), progression.metrics):
+            progression.best_step, progression.best_metrics = progression.step, progression.metrics
+
+    @contextmanager
+    def _as_evaluated(self) -> Iterator[None]:
+        self.procedure.to_evaluated()
+        try:
+            yield
+        finally:
+            self.procedure.to_trained()
+
+    def _finish(self, stopping: int) -> nn.Module:
         if self.progression.step < self.options.steps and not self._ended() and stopping:
             self.run.finish("interrupted", self._result())
             raise Interrupted(
@@ -258,16 +263,33 @@ class Loop:
                 f"`graftwork train --resume {self.run.directory}`",
                 stopping,
             )
-        self.run.finish(
-            "finished" if self.progression.step >= self.options.steps else "stopped-early", self._result()
-        )
+        status = "finished" if self.progression.step >= self.options.steps else "stopped-early"
+        model, best = self._final_model()
+        self.run.finish(status, {**self._result(), "metrics": self._final_metrics(best)})
         try:
-            self.procedure.artefacts(self.run.directory / "artefacts")
+            self.procedure.artefacts(model, self.run.directory / "artefacts")
         except Exception as error:  # what was trained is saved, and worth more than a picture of it
             told = f"the task's artefacts could not be written: {type(error).__name__}: {error}"
             if self.procedure.sharded:  # the others wait in a pass of the model
                 raise GraftworkError(told) from error
             tell(told)
+        return model
+
+    def _final_model(self) -> tuple[nn.Module, bool]:
+        """The model that the result is of, and whether it is the best one; nothing is trained after this."""
+        self.procedure.to_evaluated()
+        model = self.procedure.evaluated_model()
+        if self.progression.step >= self.options.steps:
+            return model, False
+        best = self.run.best_weights(self.progression.best_step)
+        if best is None:
+            self.progression.best_step = 0
+            return model, False
+        restore_model(model, best)
+        return model, True
+
+    def _final_metrics(self, best: bool) -> dict[str, float]:
+        return self.progression.best_metrics if best else self.progression.metrics
 
     def _result(self) -> dict[str, Any]:
         seconds = self._step_watch.summary()
@@ -276,6 +298,7 @@ class Loop:
             "reason": None,
             "steps": self.progression.step,
             "metrics": self.progression.metrics,
+            "best_step": self.progression.best_step or None,
             "parameters": sum(parameter.numel() for parameter in procedure.model.parameters()),
             "optimizer_state_bytes": state_bytes(procedure.optimizer),
             "step_seconds": seconds,

@@ -27,7 +27,9 @@ class LoopOptions:
         deterministic: use deterministic algorithms, at some cost on a GPU.
         log_every: steps between records of the training loss.
         evaluate_every: steps between evaluations; 0 for one at the end alone.
-        patience: evaluations without a better validation loss before training stops; none for no early stop.
+        best_by: name of the validation metric by which the best weights are kept, and patience judges.
+        patience: evaluations without a better value of it before training stops, with the best weights; none
+            for no early stop.
         checkpoint_every: steps between checkpoints; 0 for one at the end alone.
         keep_checkpoints: how many checkpoints stay.
         timeout_seconds: after how long a process that does not answer ends the others; longer than any step,
@@ -46,6 +48,7 @@ class LoopOptions:
     deterministic: bool = True
     log_every: int = 10
     evaluate_every: int = 100
+    best_by: str = "loss"
     patience: int | None = None
     checkpoint_every: int = 100
     keep_checkpoints: int = 2

@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graftwork import Direction
+from graftwork_trainer.task_members import DEFAULT_DIRECTIONS
+
 
 @dataclass(slots=True)
 class StepOutcome:
@@ -38,6 +41,7 @@ class Procedure(ABC):
         units: trained on in the latest step, in all processes.
         position: steps taken so far; where others were ahead, one step may take it further than by one.
         sharded: whether all processes must take part in each pass of the model.
+        directions: which way metrics are better.
     """
 
     model: nn.Module
@@ -47,6 +51,7 @@ class Procedure(ABC):
     units: int
     position: int
     sharded: bool = False
+    directions: Mapping[str, Direction] = DEFAULT_DIRECTIONS
 
     @abstractmethod
     def start(self, step: int) -> None:
@@ -70,7 +75,19 @@ class Procedure(ABC):
 
     @abstractmethod
     def evaluate(self) -> Mapping[str, float]:
-        """Metrics on held-out data; ``loss`` among them."""
+        """Metrics on held-out data; called between :meth:`to_evaluated` and :meth:`to_trained`."""
+
+    def to_evaluated(self) -> None:
+        """Put the weights in place that the optimizer stands for, where it trains at others."""
+        return
+
+    def to_trained(self) -> None:
+        """Put those back that are trained."""
+        return
+
+    def evaluated_model(self) -> nn.Module:
+        """The model that is evaluated, the same in every process; asked for when its weights are in place."""
+        return self.model
 
     def agree(self) -> None:
         """Bring what processes keep apart together; called before an evaluation and before a checkpoint."""
@@ -84,8 +101,8 @@ class Procedure(ABC):
         """Further metrics for a record, asked for whenever the loop makes one."""
         return {}
 
-    def artefacts(self, folder: Path) -> None:
-        """Write what the report is to show of the trained model."""
+    def artefacts(self, model: nn.Module, folder: Path) -> None:
+        """Write what the report is to show of the trained model, which :meth:`evaluated_model` gave."""
         return
 
     def result(self) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ _MAY_CHANGE = frozenset(
         "log_every",
         "evaluate_every",
         "evaluate_agents",
+        "best_by",
         "patience",
         "checkpoint_every",
         "keep_checkpoints",

@@ -7,7 +7,8 @@
       environment.json   versions, commit, device, facts of the data
       metrics.jsonl      one flat JSON object a line
       tensorboard/       the same numbers, for looking at
-      checkpoints/       step-000500/, whole or absent
+      checkpoints/       step-000500/, whole or absent; best-000300/, the weights of the best evaluation
+      model/             what the model is used with (a tokenizer), where the task keeps such
       history.json       what was changed when the run was resumed; absent where nothing was
       result.json        how it ended; absent while it runs, or where it was killed
       report.html        what to look at, with plots/
@@ -22,10 +23,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from graftwork import GraftworkError
 from graftwork.resolution import Resolved
 from graftwork_trainer.causes import cause_of
-from graftwork_trainer.checkpoint import Checkpoints, Opened, TrainingState
+from graftwork_trainer.checkpoint import Checkpoints, DamagedCheckpointError, Opened, TrainingState
 from graftwork_trainer.checkpoint.ranks import RefusedError, gathered, rank_and_size
 from graftwork_trainer.claim import refuse_another_run
 from graftwork_trainer.durable import write_durably
@@ -120,7 +123,7 @@ class RunDirectory:
         self._begun = True
         return state
 
-    def save(self, training: TrainingState, progression: Mapping[str, Any], *, last: bool) -> None:
+    def save(self, training: TrainingState, progression: Mapping[str, Any], *, last: bool) -> bool:
         """Write a checkpoint; every rank calls it.
 
         Args:
@@ -128,6 +131,9 @@ class RunDirectory:
             progression: plain data to get back from :meth:`start`; ``step`` among it.
             last: whether no other will follow; where the system refuses one that others follow, that is told,
                 and the training goes on.
+
+        Returns:
+            Whether it was written.
 
         Raises:
             GraftworkError: it could not be written; earlier ones are untouched.
@@ -143,13 +149,60 @@ class RunDirectory:
             self._tell(
                 "checkpoints", f"{error}; the training goes on, and tries again at the next checkpoint"
             )
-            return
+            return False
         self._told.discard("checkpoints")
         if self._main and not (self.directory / "recipe.toml").exists():
             # Removed while it was trained, and with it the way to go on from the checkpoint.
             with self._expendable("recipe.toml"):
                 self._write_text("recipe.toml", self._recipe.to_toml())
                 self._write("environment.json", self._environment)
+        return True
+
+    def keep_best(self, step: int, model: nn.Module, metrics: Mapping[str, float]) -> bool:
+        """Write the weights of the best evaluation so far; every rank calls it.
+
+        Args:
+            step: of the evaluation.
+            model: as it was evaluated.
+            metrics: of the evaluation.
+
+        Returns:
+            Whether they were written. Where the system refuses it, that is told, and training goes on.
+
+        Raises:
+            GraftworkError: they could not be written for another reason.
+        """
+        best = self.checkpoints.best
+        if best is None:
+            return False
+        self._hold()
+        now = self._identity()
+        try:
+            best.save(step, model, {"metrics": dict(metrics), "recipe": now.recipe, "data": now.data})
+        except RefusedError as error:
+            self._tell("best", f"{error}; the training goes on, and tries again when it is better still")
+            return False
+        self._told.discard("best")
+        return True
+
+    def settle_best(self, step: int) -> None:
+        """Keep the best weights of a step alone, which a checkpoint knows of; none with 0."""
+        if self.checkpoints.best is not None:
+            self.checkpoints.best.settle(step)
+
+    def best_weights(self, step: int) -> Opened | None:
+        """Open the best weights, which are of a step; None where they are not there. Every rank calls it."""
+        best = self.checkpoints.best
+        if best is None or not step:
+            return None
+        problem = f"{best.path(step)} is gone"
+        try:
+            if (opened := best.open(step)) is not None:
+                return opened
+        except DamagedCheckpointError as error:
+            problem = str(error)
+        self._tell("best", f"{problem}; the last weights take the place of the best")
+        return None
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append metrics, named ``train/loss`` or ``validation/perplexity``, with the seconds trained so

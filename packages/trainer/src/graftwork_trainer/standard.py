@@ -7,8 +7,7 @@ task, and how many processes share the work from ``torchrun`` (:mod:`graftwork_t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +108,7 @@ class StandardTrainer:
                 **facts_of(task),
             }
         )
-        drive(StandardProcedure(self.loop, task, world, model, optimizer), self.loop, run)
-        return plain
+        return drive(StandardProcedure(self.loop, task, world, model, optimizer), self.loop, run)
 
     def _step_in_backward(self, optimizer: Any, world: World) -> None:
         if not hasattr(optimizer, "step_in_backward"):
@@ -148,6 +146,8 @@ class StandardProcedure(Procedure):
         self._options, self._task, self._world, self._wrapped = options, task, world, model
         self.model = unwrapped(model)
         self.optimizer = optimizer
+        self._swaps = hasattr(optimizer, "eval") and hasattr(optimizer, "train")
+        self.directions = directions_of(task)
         self.device = world.device
         self.unit = unit_of(task)
         self.sharded = world.strategy == "fsdp"
@@ -196,38 +196,30 @@ class StandardProcedure(Procedure):
 
     def evaluate(self) -> dict[str, float]:
         """The task's metrics, at the weights that the optimizer stands for."""
-        with self._as_evaluated():
-            forward = self._options.autocast(self.device)
-            return evaluate(self._task, self.model, world=self._world, forward=forward)
+        forward = self._options.autocast(self.device)
+        return evaluate(self._task, self.model, world=self._world, forward=forward)
 
-    def artefacts(self, folder: Path) -> None:
+    def to_evaluated(self) -> None:
+        """Have an optimizer that trains at other weights than those it stands for put the latter in place."""
+        if self._swaps:
+            self.optimizer.eval()  # type: ignore[attr-defined]
+
+    def to_trained(self) -> None:
+        """Have it put those back that it trains at."""
+        if self._swaps:
+            self.optimizer.train()  # type: ignore[attr-defined]
+
+    def artefacts(self, model: nn.Module, folder: Path) -> None:
         """Let the task write what it has to show; on rank 0, and sharded on all, since all must take part."""
         if not hasattr(self._task, "artefacts") or (self._world.rank and not self.sharded):
             return
         forward = self._options.autocast(self.device)
-        with (
-            self._as_evaluated(),
-            evaluation_mode(self.model),
-            forward,
-            tempfile.TemporaryDirectory() as elsewhere,
-        ):
+        with evaluation_mode(model), forward, tempfile.TemporaryDirectory() as elsewhere:
             kept = Path(elsewhere) if self._world.rank else folder
             kept.mkdir(parents=True, exist_ok=True)
-            self._task.artefacts(self.model, kept)
-            forget_gathered(self.model)
+            self._task.artefacts(model, kept)
+            forget_gathered(model)
 
     def result(self) -> dict[str, Any]:
         """Further facts for ``result.json``."""
         return {"optimizer_step_seconds": self._optimizer_watch.summary()}
-
-    @contextmanager
-    def _as_evaluated(self) -> Iterator[None]:
-        """Have an optimizer that trains at other weights than those it stands for put the latter in place."""
-        swaps = hasattr(self.optimizer, "eval") and hasattr(self.optimizer, "train")
-        if swaps:
-            self.optimizer.eval()  # type: ignore[attr-defined]
-        try:
-            yield
-        finally:
-            if swaps:
-                self.optimizer.train()  # type: ignore[attr-defined]

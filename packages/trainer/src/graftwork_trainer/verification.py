@@ -19,6 +19,7 @@ from graftwork_trainer.environment import describe_environment
 from graftwork_trainer.files import read_file
 from graftwork_trainer.history import read_history
 from graftwork_trainer.lock import holder
+from graftwork_trainer.own_code import absence_named, differences
 from graftwork_trainer.plain_json import read_json
 from graftwork_trainer.resuming import Identity, identity_in
 from graftwork_trainer.task_members import facts_of
@@ -63,15 +64,11 @@ def verify_run(run: Path) -> Iterator[Finding]:
     newest = None
     checkpoints = sorted((run / "checkpoints").glob("**/step-*"), key=_in_order)
     for path in checkpoints:
-        if path.suffix == ".partial":
-            yield Finding(_name(run, path), "left by a process that was killed; the next one removes it")
-            continue
-        try:
-            newest = open_checkpoint(path)
-            yield _checkpoint(_name(run, path), newest)
-        except (GraftworkError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            newest = None
-            yield Finding(_name(run, path), str(error).removeprefix(f"checkpoint {path}: "), whole=False)
+        finding, opened = _looked_at(run, path)
+        newest = newest if path.suffix == ".partial" else opened
+        yield finding
+    for path in sorted((run / "checkpoints").glob("**/best-*")):
+        yield _looked_at(run, path)[0]
     yield _resumption(run, newest, any_there=bool(checkpoints))
 
 
@@ -105,6 +102,18 @@ def _read(path: Path) -> Finding:
     return Finding(path.name, "read")
 
 
+def _looked_at(run: Path, path: Path) -> tuple[Finding, Opened | None]:
+    """What is found of a checkpoint, and the checkpoint where it is whole."""
+    name = _name(run, path)
+    if path.suffix == ".partial":
+        return Finding(name, "left by a process that was killed; the next one removes it"), None
+    try:
+        opened = open_checkpoint(path)
+        return _checkpoint(name, opened), opened
+    except (GraftworkError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        return Finding(name, str(error).removeprefix(f"checkpoint {path}: "), whole=False), None
+
+
 def _checkpoint(name: str, checkpoint: Opened) -> Finding:
     files = checkpoint.index.files
     size = sum(facts["bytes"] for facts in files.values())
@@ -117,6 +126,8 @@ def _checkpoint(name: str, checkpoint: Opened) -> Finding:
 
 
 def _trained(checkpoint: Opened) -> list[str]:
+    if (trained := checkpoint.index.values.get("trained")) is not None:  # weights alone, without an optimizer
+        return list(trained)
     groups = checkpoint.index.values["optimizer"]["groups"].values()
     return [weight for group in groups for weight in group["parameters"]]
 
@@ -156,8 +167,10 @@ def _reasons(run: Path, checkpoint: Opened) -> Iterator[str]:
     for package, version in dict(environment.get("packages", {})).items():
         if package in now["packages"] and now["packages"][package] != version:
             yield f"{package} was {version} and is {now['packages'][package]}"
+    yield from differences(environment)
     read_history(run)  # which must be readable to resume
-    resolved = load_resumed(str(run / "recipe.toml"), ()).resolve()
+    with absence_named(run):
+        resolved = load_resumed(str(run / "recipe.toml"), ()).resolve()
     data = facts_of(resolved.task()).get("data", {})
     recipe = resolved.sections
     for change in identity_in(checkpoint).changes_to(Identity(recipe, data, checkpoint.processes)):

@@ -20,12 +20,17 @@ def recorded_over_agents(directions: Mapping[str, Direction]) -> dict[str, dict[
     >>> list(recorded_over_agents({"mse": "lower"})["metric_directions"])[-2:]
     ['validation/worst_agent_mse', 'validation/mean_agent_mse']
     """
-    of_agents = {
-        f"validation/{which}_agent_{name}": better
-        for name, better in directions.items()
-        for which in ("worst", "mean")
-    }
+    of_agents = {f"validation/{name}": better for name, better in _of_agents(directions).items()}
     return {"metric_directions": recorded_directions(directions)["metric_directions"] | of_agents}
+
+
+def directions_over_agents(directions: Mapping[str, Direction]) -> dict[str, Direction]:
+    """Directions of a task's metrics, and of what :func:`mean_and_worst` makes of them.
+
+    >>> directions_over_agents({"mse": "lower"})
+    {'mse': 'lower', 'worst_agent_mse': 'lower', 'mean_agent_mse': 'lower'}
+    """
+    return {**directions, **_of_agents(directions)}
 
 
 def mean_and_worst(
@@ -49,3 +54,9 @@ def mean_and_worst(
         if name in directions
     }
     return {f"mean_agent_{name}": float(column.mean()) for name, column in columns.items()} | worst
+
+
+def _of_agents(directions: Mapping[str, Direction]) -> dict[str, Direction]:
+    return {
+        f"{which}_agent_{name}": better for name, better in directions.items() for which in ("worst", "mean")
+    }

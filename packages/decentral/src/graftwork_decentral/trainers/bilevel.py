@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from torch import nn
+
 from graftwork import Choice, GraftworkError, Task
 from graftwork.resolution import Resolved
 from graftwork_decentral.bilevel.problem import BilevelSettings
@@ -55,8 +57,8 @@ class BilevelTrainer:
         """Steps of every agent."""
         return self.loop.steps
 
-    def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> None:
-        """Train to the end, or from the newest checkpoint to the end.
+    def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> nn.Module:
+        """Train to the end, or from the newest checkpoint to the end; return the agents' variables.
 
         Raises:
             GraftworkError: the task has no bilevel problem, a strategy does not go with the graph or the
@@ -91,4 +93,4 @@ class BilevelTrainer:
         procedure = BilevelProcedure(setup, communicator, optimizer, evaluate_agents=network.evaluate_agents)
         run.checkpoints = AgentCheckpoints(run.checkpoints.directory, communicator)
         with communicator:
-            drive(procedure, self.loop, run)
+            return drive(procedure, self.loop, run)

@@ -12,7 +12,7 @@ from graftwork_decentral.agents.measures import distance_from_mean
 from graftwork_decentral.bilevel.oracles import Oracles
 from graftwork_decentral.bilevel.setup import BilevelSetup
 from graftwork_decentral.communication.communicator import Communicator
-from graftwork_decentral.trainers.agent_metrics import mean_and_worst
+from graftwork_decentral.trainers.agent_metrics import directions_over_agents, mean_and_worst
 from graftwork_decentral.trainers.bilevel_optimizer import BilevelOptimizer
 from graftwork_decentral.trainers.moved_once import MovedOnce
 from graftwork_decentral.trainers.network_state import network_state, restore_network
@@ -42,6 +42,7 @@ class BilevelProcedure(Procedure):
         self._setup, self._communicator, self._evaluates_agents = setup, communicator, evaluate_agents
         self.optimizer = optimizer
         self.model = optimizer.module
+        self.directions = directions_over_agents(setup.directions)
         self.device = communicator.device
         self._oracles = Oracles(setup.problem, vectorize=optimizer.settings.vectorize)
         self._to_device = MovedOnce(communicator.device)

@@ -19,6 +19,7 @@ from graftwork_decentral.communication.communicator import Communicator
 from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.trainers.making_agents import agent_name
 from graftwork_trainer.checkpoint import (
+    BestWeights,
     Checkpoints,
     DamagedCheckpointError,
     Opened,
@@ -26,6 +27,24 @@ from graftwork_trainer.checkpoint import (
     open_checkpoint,
 )
 from graftwork_trainer.progress import tell
+
+
+class AgentBestWeights(BestWeights):
+    """The weights of the best evaluation, written by all processes together.
+
+    Args:
+        directory: of the run's checkpoints.
+        communicator: of this process.
+    """
+
+    def __init__(self, directory: Path, communicator: Communicator) -> None:
+        super().__init__(directory)
+        self._communicator = communicator
+
+    def open(self, step: int) -> Opened | None:
+        """Open those of a step, as far as they are of this process's agents; None where they are gone."""
+        opened = super().open(step)
+        return None if opened is None else _without(opened, _elsewhere(self._communicator))
 
 
 class AgentCheckpoints(Checkpoints):
@@ -38,6 +57,7 @@ class AgentCheckpoints(Checkpoints):
 
     def __init__(self, directory: Path, communicator: Communicator) -> None:
         super().__init__(directory)
+        self.best = AgentBestWeights(directory, communicator)
         self._communicator = communicator
 
     def newest(self) -> Opened | None:
@@ -50,9 +70,7 @@ class AgentCheckpoints(Checkpoints):
         if opened is None:
             self._refuse_if_written_otherwise()
             return None
-        here = self._communicator.rows
-        elsewhere = {agent_name(one) for one in range(self._communicator.agents) if one not in here}
-        return _without(opened, elsewhere)
+        return _without(opened, _elsewhere(self._communicator))
 
     def _refuse_if_written_otherwise(self) -> None:
         if any(self.directory.glob("agents-*")):
@@ -72,6 +90,7 @@ class ApartCheckpoints(AgentCheckpoints):
 
     def __init__(self, directory: Path, communicator: Communicator) -> None:
         super().__init__(directory / f"agents-{communicator.rows.start:04d}", communicator)
+        self.best = None  # the mean over agents is of all, who may not be the same at its end
 
     def save(self, step: int, training: TrainingState, values: Mapping[str, Any] | None = None) -> Path:
         # One may be killed before it writes what another has written: the one before is what both have.
@@ -160,14 +179,18 @@ class ApartCheckpoints(AgentCheckpoints):
         shutil.rmtree(path.rename(doomed), ignore_errors=True)
 
 
+def _elsewhere(communicator: Communicator) -> set[str]:
+    """What the agents of other processes are called."""
+    return {agent_name(one) for one in range(communicator.agents) if one not in communicator.rows}
+
+
 def _without(opened: Opened, agents: Collection[str]) -> Opened:
     """What a checkpoint holds besides what some agents have."""
 
     def left(by_name: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in by_name.items() if name.partition(".")[0] not in agents}
 
-    values = dict(opened.index.values)
-    optimizer = values["optimizer"]
-    kept = {part: left(optimizer[part]) for part in ("state", "groups")}
-    values |= {"model": left(values["model"]), "optimizer": {**optimizer, **kept}}
+    values = {**opened.index.values, "model": left(opened.index.values["model"])}
+    if (optimizer := values.get("optimizer")) is not None:
+        values["optimizer"] = {**optimizer, **{part: left(optimizer[part]) for part in ("state", "groups")}}
     return replace(opened, index=replace(opened.index, values=values))

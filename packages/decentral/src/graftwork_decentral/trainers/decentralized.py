@@ -65,8 +65,8 @@ class DecentralizedTrainer:
         """Optimizer steps of every agent."""
         return self.loop.steps
 
-    def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> None:
-        """Train to the end, or from the newest checkpoint to the end.
+    def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> nn.Module:
+        """Train to the end, or from the newest checkpoint to the end; return the mean over agents.
 
         Raises:
             GraftworkError: the strategy does not go with the graph or the optimizer, the loss is not finite,
@@ -103,7 +103,7 @@ class DecentralizedTrainer:
         kind = ApartCheckpoints if self.connects_itself else AgentCheckpoints
         run.checkpoints = kind(run.checkpoints.directory, communicator)
         with communicator:
-            drive(procedure, self.loop, run)
+            return drive(procedure, self.loop, run)
 
 
 def _records_are_kept(change: MembershipChanged) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from graftwork_decentral.agents.measures import distance_from_mean, mean_model
 from graftwork_decentral.agents.optimizer import DecentralizedOptimizer
 from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.draws import bits
-from graftwork_decentral.trainers.agent_metrics import mean_and_worst
+from graftwork_decentral.trainers.agent_metrics import directions_over_agents, mean_and_worst
 from graftwork_decentral.trainers.making_agents import by_agent
 from graftwork_decentral.trainers.network_state import network_state, restore_network
 from graftwork_trainer.data.batches import StepBatches
@@ -56,6 +56,7 @@ class DecentralizedProcedure(Procedure):
         self._averaged = self._bank.blank()
         self.optimizer = optimizer
         self.model = by_agent(self._rows, self._bank.models)
+        self.directions = directions_over_agents(directions_of(task))
         self.device = self._bank.device
         self.unit = unit_of(task)
         alone = World.alone(self.device)
@@ -125,30 +126,37 @@ class DecentralizedProcedure(Procedure):
 
     def evaluate(self) -> dict[str, float]:
         """The metrics of the mean over agents, and of agents: their mean, and the worst of them."""
-        with self._as_evaluated():
-            models = self._bank.models if self._evaluates_agents else ()
-            own = [self._metrics_of(model) for model in models]
+        models = self._bank.models if self._evaluates_agents else ()
+        own = [self._metrics_of(model) for model in models]
 
-            def of_all() -> dict[str, float]:
-                metrics = self._metrics_of(self._mean_model())
-                if own:
-                    metrics |= mean_and_worst(own, self._communicator, directions_of(self._task))
-                return metrics
+        def of_all() -> dict[str, float]:
+            metrics = self._metrics_of(self._mean_model())
+            if own:
+                metrics |= mean_and_worst(own, self._communicator, directions_of(self._task))
+            return metrics
 
-            return self._together(
-                of_all, otherwise=lambda: own[0] if own else self._metrics_of(self._bank.models[0])
-            )
+        return self._together(
+            of_all, otherwise=lambda: own[0] if own else self._metrics_of(self._bank.models[0])
+        )
 
-    def artefacts(self, folder: Path) -> None:
-        """Let the task write what it has to show of the mean over agents, in the process that records."""
-        if not hasattr(self._task, "artefacts"):
-            return
-        with self._as_evaluated():
-            model = self._together(self._mean_model, otherwise=lambda: self._bank.models[0])
-            if self._rows.start == 0:
-                folder.mkdir(parents=True, exist_ok=True)
-                with evaluation_mode(model):
-                    self._task.artefacts(model, folder)
+    def to_evaluated(self) -> None:
+        """Have optimizers that train at other weights than those they stand for put the latter in place."""
+        self.optimizer.eval()
+
+    def to_trained(self) -> None:
+        """Have them put those back that they train at."""
+        self.optimizer.train()
+
+    def evaluated_model(self) -> nn.Module:
+        """The mean over agents."""
+        return self._together(self._mean_model, otherwise=lambda: self._bank.models[0])
+
+    def artefacts(self, model: nn.Module, folder: Path) -> None:
+        """Let the task write what it has to show, in the process that records."""
+        if self._rows.start == 0 and hasattr(self._task, "artefacts"):
+            folder.mkdir(parents=True, exist_ok=True)
+            with evaluation_mode(model):
+                self._task.artefacts(model, folder)
 
     def measurements(self) -> dict[str, float]:
         """How far agents are apart, and what they have sent so far."""
@@ -186,12 +194,3 @@ class DecentralizedProcedure(Procedure):
 
     def _mean_model(self) -> nn.Module:
         return mean_model(self._bank, self._communicator, self._averaged)
-
-    @contextmanager
-    def _as_evaluated(self) -> Iterator[None]:
-        """Have optimizers that train at other weights than those they stand for put the latter in place."""
-        self.optimizer.eval()
-        try:
-            yield
-        finally:
-            self.optimizer.train()

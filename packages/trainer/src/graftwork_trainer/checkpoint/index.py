@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -17,13 +17,15 @@ from graftwork_trainer.checkpoint.geometry import Extent, Piece
 FORMAT = 1
 NAME = "index.json"
 SHARD_NAME = "shard-{rank:05d}.safetensors"
+Kind = Literal["step", "best"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _SHARD = re.compile(r"shard-\d{5,}\.safetensors")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def folder_name(step: int) -> str:
-    """Of the checkpoint of a step."""
-    return f"step-{step:06d}"
+def folder_name(step: int, kind: Kind = "step") -> str:
+    """Of the checkpoint of a step; of weights alone where the kind is ``best``."""
+    return f"{kind}-{step:06d}"
 
 
 @dataclass(frozen=True, slots=True)

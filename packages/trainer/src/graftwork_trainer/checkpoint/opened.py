@@ -13,7 +13,7 @@ from torch import Tensor
 from graftwork import GraftworkError
 from graftwork_trainer.checkpoint.encoding import decode, dtype_called
 from graftwork_trainer.checkpoint.geometry import Piece
-from graftwork_trainer.checkpoint.index import NAME, Index, folder_name
+from graftwork_trainer.checkpoint.index import KINDS, NAME, Index, folder_name
 from graftwork_trainer.checkpoint.ranks import rank_and_size, together
 from graftwork_trainer.checkpoint.shard_file import check_shard, digest_of, read_piece
 from graftwork_trainer.files import read_file
@@ -111,7 +111,8 @@ def open_checkpoint(path: Path) -> Opened:
             raise GraftworkError(f"{NAME} is missing") from None
         except ValueError as error:
             raise GraftworkError(str(error)) from error
-        if path.name.startswith("step-") and path.name.partition(".")[0] != folder_name(index.step):
+        named = [folder_name(index.step, kind) for kind in KINDS if path.name.startswith(kind)]
+        if named and path.name.partition(".")[0] not in named:
             raise GraftworkError(f"is that of step {index.step}, and its folder was renamed")
         for name, facts in list(index.files.items())[rank::size]:
             _verify(path / name, facts["sha256"], facts["bytes"])

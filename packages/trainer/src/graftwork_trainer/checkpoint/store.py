@@ -12,18 +12,17 @@ from typing import Any
 from torch import Tensor
 
 from graftwork import GraftworkError
-from graftwork_trainer.checkpoint.encoding import encode, merge
-from graftwork_trainer.checkpoint.geometry import Extent, Piece, is_sharded, local_piece
-from graftwork_trainer.checkpoint.index import NAME, SHARD_NAME, Index, Stored, folder_name
+from graftwork_trainer.checkpoint.best import BestWeights
+from graftwork_trainer.checkpoint.encoding import Encoded, encode
+from graftwork_trainer.checkpoint.geometry import Extent, local_piece
+from graftwork_trainer.checkpoint.index import folder_name
 from graftwork_trainer.checkpoint.opened import DamagedCheckpointError, Opened, open_checkpoint
-from graftwork_trainer.checkpoint.ranks import RefusedError, gathered, rank_and_size, together
-from graftwork_trainer.checkpoint.shard_file import check_storable, write_shard
+from graftwork_trainer.checkpoint.ranks import gathered
 from graftwork_trainer.checkpoint.training_state import TrainingState
-from graftwork_trainer.durable import sync_folder, write_durably
-from graftwork_trainer.finite import first_nan, first_not_finite
+from graftwork_trainer.checkpoint.writing import REPLACED, remove_whole, write_checkpoint
+from graftwork_trainer.finite import first_nan
 
 _NAME = re.compile(r"step-(\d{6,})")
-_REPLACED = ".replaced"
 
 
 class Checkpoints:
@@ -37,6 +36,8 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int = 2) -> None:
         self.directory = directory
         self.keep = keep
+        self.best: BestWeights | None = BestWeights(directory)
+        """Beside them; None where no process alone has the weights that are evaluated."""
 
     def steps(self) -> list[int]:
         """The steps of all whole checkpoints, oldest first.
@@ -48,13 +49,13 @@ class Checkpoints:
             if self.directory.exists():
                 raise GraftworkError(f"{self.directory} is no folder, and checkpoints need one of this name")
             return []
-        matches = [_NAME.fullmatch(path.name.removesuffix(_REPLACED)) for path in self.directory.iterdir()]
+        matches = [_NAME.fullmatch(path.name.removesuffix(REPLACED)) for path in self.directory.iterdir()]
         return sorted({int(match[1]) for match in matches if match})
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step lies."""
         path = self.directory / folder_name(step)
-        before = path.with_name(path.name + _REPLACED)
+        before = path.with_name(path.name + REPLACED)
         return before if before.is_dir() and not path.exists() else path
 
     def save(self, step: int, training: TrainingState, values: Mapping[str, Any] | None = None) -> Path:
@@ -71,42 +72,16 @@ class Checkpoints:
             GraftworkError: a weight is not finite, or something is no data; likewise.
         """
         final = self.directory / folder_name(step)
-        partial = final.with_name(final.name + ".partial")
-        rank, size = rank_and_size()
-        tensors: dict[str, Tensor] = {}
 
-        def capture() -> tuple[Any, dict[str, tuple[Stored, Piece]]]:
-            if rank == 0:
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir(parents=True)
-            if (name := first_not_finite(training.procedure.model)) is not None:
-                raise GraftworkError(f"the weights of {name!r} are not finite")
+        def capture(tensors: dict[str, Tensor]) -> Encoded:
             encoded = training.capture(tensors)
             _refuse_odd_state({name: t for name, t in tensors.items() if name.startswith("optimizer/")})
-            return encoded | encode(dict(values or {}), "values", tensors), _described(tensors)
-
-        def write() -> dict[str, Any] | None:
-            own = {name: local_piece(name, tensors[name])[1] for name in _share(descriptions, rank)}
-            return write_shard(partial / SHARD_NAME.format(rank=rank), own) if own else None
-
-        def conclude() -> None:
-            if rank == 0:
-                index = Index(step, size, _files(facts), _stored(descriptions), merge(dict(enumerate(trees))))
-                write_durably(partial / NAME, index.to_bytes())
-                _put_in_place(partial, final)
-                self._prune()
+            return encoded | encode(dict(values or {}), "values", tensors)
 
         try:
-            outcomes = together(capture)
-            trees = [tree for tree, _ in outcomes]
-            descriptions = [described for _, described in outcomes]
-            facts = together(write)
-            together(conclude)
+            write_checkpoint(final, step, training.procedure.model, capture, self._prune)
         except GraftworkError as error:
-            if rank == 0:
-                shutil.rmtree(partial, ignore_errors=True)
-            told = f"checkpoint {final}: not written: {error}; {self.kept()}"
-            raise (RefusedError if isinstance(error, RefusedError) else GraftworkError)(told) from error
+            raise type(error)(f"checkpoint {final}: not written: {error}; {self.kept()}") from error
         return final
 
     def newest(self) -> Opened | None:
@@ -137,10 +112,7 @@ class Checkpoints:
 
     def _prune(self) -> None:
         for step in self.steps()[: -self.keep]:
-            # Renamed first, so that a kill half-way through the removal leaves no half checkpoint.
-            path = self.path(step)
-            doomed = path.rename(path.with_name(path.name + ".partial"))
-            shutil.rmtree(doomed, ignore_errors=True)
+            remove_whole(self.path(step))
         for leftover in self.directory.glob("*.partial"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -164,58 +136,3 @@ def _refuse_odd_state(state: Mapping[str, Tensor]) -> None:
         places[place] = name
     if (name_of_nan := first_nan(state)) is not None:
         raise GraftworkError(f"{name_of_nan} holds what is not a number")
-
-
-def _described(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Stored, Piece]]:
-    """What of which tensors a process has."""
-    described = {}
-    for name, tensor in tensors.items():
-        check_storable(name, tensor)
-        piece, _ = local_piece(name, tensor)
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        described[name] = (Stored(dtype, tuple(tensor.shape), is_sharded(tensor), {}), piece)
-    return described
-
-
-def _share(descriptions: list[dict[str, tuple[Stored, Piece]]], rank: int) -> list[str]:
-    """The tensors of which a rank writes its piece: none that a lower rank has, too.
-
-    Raises:
-        GraftworkError: ranks have different tensors under one name.
-    """
-    mine = []
-    for name, (stored, piece) in descriptions[rank].items():
-        others = [described[name] for described in descriptions[:rank] if name in described]
-        if any(other != stored for other, _ in others):
-            raise GraftworkError(f"{name} differs between processes in shape, dtype or the way it is spread")
-        if piece not in [theirs for _, theirs in others] and (piece.numel or not others):
-            mine.append(name)
-    return mine
-
-
-def _stored(descriptions: list[dict[str, tuple[Stored, Piece]]]) -> dict[str, Stored]:
-    pieces: dict[str, dict[str, Piece]] = {}
-    known: dict[str, Stored] = {}
-    for rank, described in enumerate(descriptions):
-        for name in _share(descriptions, rank):
-            known[name] = described[name][0]
-            pieces.setdefault(name, {})[SHARD_NAME.format(rank=rank)] = described[name][1]
-    return {
-        name: Stored(stored.dtype, stored.shape, stored.sharded, pieces[name])
-        for name, stored in known.items()
-    }
-
-
-def _files(facts: list[dict[str, Any] | None]) -> dict[str, dict[str, Any]]:
-    return {SHARD_NAME.format(rank=rank): fact for rank, fact in enumerate(facts) if fact is not None}
-
-
-def _put_in_place(partial: Path, final: Path) -> None:
-    """Rename, so that at every moment one of the two is whole under a name that is read."""
-    replaced = final.with_name(final.name + _REPLACED)
-    if final.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        final.rename(replaced)
-    partial.rename(final)
-    sync_folder(final.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
