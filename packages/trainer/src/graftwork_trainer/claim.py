@@ -14,6 +14,7 @@ from pathlib import Path
 
 from graftwork import GraftworkError
 from graftwork_trainer.lock import RunLock
+from graftwork_trainer.stage_folders import whole_run
 
 
 @contextmanager
@@ -21,11 +22,17 @@ def claimed(directory: Path, *, resume: bool) -> Iterator[None]:
     """Hold the lock of a directory that was named.
 
     Raises:
-        GraftworkError: another process trains in it, or it holds a run already and is not to be resumed.
+        GraftworkError: another process trains in it, it holds a run already and is not to be resumed, or it
+            is for a stage of one.
     """
     if _rank():
         yield
         return
+    if (whole := whole_run(directory)) is not None:
+        raise GraftworkError(
+            f"run {directory}: is for a stage of {whole}, which is trained as a whole; go on with "
+            f"`graftwork train --resume {whole}`, or name another directory with --out"
+        )
     with RunLock(directory):
         if not resume:
             refuse_another_run(directory)

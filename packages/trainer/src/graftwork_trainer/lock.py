@@ -178,8 +178,9 @@ def holder(directory: Path) -> Holder | None:
 
 
 def renew(directory: Path) -> None:
-    """Renew this process's lock of a directory, if it has one; see :meth:`RunLock.renew`."""
-    for lock in [lock for lock in _held if lock.directory == directory]:
+    """Renew this process's lock of a directory or of one that it is in, if it has one; see
+    :meth:`RunLock.renew`."""
+    for lock in [lock for lock in _held if directory.is_relative_to(lock.directory)]:
         lock.renew()
 
 

@@ -260,7 +260,7 @@ class Loop:
             self.run.finish("interrupted", self._result())
             raise Interrupted(
                 f"stopped at step {self.progression.step} and saved; continue with "
-                f"`graftwork train --resume {self.run.directory}`",
+                f"`graftwork train --resume {self.run.root}`",
                 stopping,
             )
         status = "finished" if self.progression.step >= self.options.steps else "stopped-early"

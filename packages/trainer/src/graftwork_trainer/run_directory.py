@@ -77,7 +77,10 @@ class RunDirectory:
         rank: int = 0,
         quiet: bool = False,
     ) -> None:
-        self.directory = directory
+        self.directory = self.root = directory
+        """Of this training; and what ``--resume`` takes, which is the whole where this is a stage of it."""
+        self.start_from: str | None = None
+        """What the weights begin as, where the recipe does not say: in a stage after another, its."""
         self.resume = resume
         self.metrics: Mapping[str, float] = {}
         """Of the run's result, once it has one."""

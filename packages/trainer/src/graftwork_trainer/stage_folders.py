@@ -1,0 +1,38 @@
+"""Where the stages of a run lie: ``RUN/stages/1-general``. Imports no torch."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+STAGES = "stages"
+
+
+def stage_folders(run: Path, names: Sequence[str]) -> list[Path]:
+    """The run directory of each stage.
+
+    >>> [folder.as_posix() for folder in stage_folders(Path("run"), ["general", "2"])]
+    ['run/stages/1-general', 'run/stages/2']
+    """
+    numbers = map(str, range(1, len(names) + 1))
+    return [
+        run / STAGES / (name if name == number else f"{number}-{name}")
+        for number, name in zip(numbers, names, strict=True)
+    ]
+
+
+def stage_names(recipe: Mapping[str, Any]) -> list[str]:
+    """The stages of a resolved recipe, in order; none where it is of one training."""
+    return [str(stage["name"]) for stage in recipe.get(STAGES, ())]
+
+
+def whole_run(directory: Path) -> Path | None:
+    """The run that a directory is for a stage of; None where it is for none."""
+    stages = directory.absolute().parent
+    try:
+        recipe = tomllib.loads((stages.parent / "recipe.toml").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return directory.parent.parent if stages.name == STAGES and STAGES in recipe else None
