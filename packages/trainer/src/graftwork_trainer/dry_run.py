@@ -21,6 +21,12 @@ def describe(resolved: Resolved) -> str:
 
     Activations are left out: they depend on the batch and on what autograd keeps.
     """
+    if resolved.stages:
+        count = len(resolved.stages)
+        return "\n\n".join(
+            f"# stage {number} of {count}: {stage.name}\n\n{describe(stage)}"
+            for number, stage in enumerate(resolved.stages, start=1)
+        )
     trainer = resolved.trainer()
     task = resolved.task()
     try:

@@ -1,11 +1,15 @@
-"""Where the stages of a run lie: ``RUN/stages/1-general``. Imports no torch."""
+"""Where the stages of a run lie, ``RUN/stages/1-general``, and how they ended. Imports no torch."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from graftwork import GraftworkError
+from graftwork_trainer.plain_json import read_json
 
 STAGES = "stages"
 
@@ -25,7 +29,10 @@ def stage_folders(run: Path, names: Sequence[str]) -> list[Path]:
 
 def stage_names(recipe: Mapping[str, Any]) -> list[str]:
     """The stages of a resolved recipe, in order; none where it is of one training."""
-    return [str(stage["name"]) for stage in recipe.get(STAGES, ())]
+    stages = recipe.get(STAGES)
+    if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):
+        return []
+    return [str(stage.get("name", number)) for number, stage in enumerate(stages, start=1)]
 
 
 def whole_run(directory: Path) -> Path | None:
@@ -36,3 +43,12 @@ def whole_run(directory: Path) -> Path | None:
     except (OSError, ValueError):
         return None
     return directory.parent.parent if stages.name == STAGES and STAGES in recipe else None
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """What a stage wrote at its end; nothing where it did not, or where that is damaged and written anew."""
+    with suppress(GraftworkError, OSError):
+        result = read_json(folder / "result.json")
+        if isinstance(result, dict):
+            return result
+    return {}

@@ -16,24 +16,23 @@ A stage that ended by itself is not trained again: the run goes on in the first 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from graftwork import GraftworkError, Interrupted
+from graftwork import GraftworkError, Interrupted, load_recipe
 from graftwork.resolution import Resolved
 from graftwork_trainer.causes import cause_of
 from graftwork_trainer.checkpoint import TrainingState
 from graftwork_trainer.checkpoint.ranks import gathered
 from graftwork_trainer.claim import refuse_another_run
 from graftwork_trainer.durable import write_durably
-from graftwork_trainer.plain_json import read_json, to_json
+from graftwork_trainer.plain_json import to_json
 from graftwork_trainer.progress import tell
 from graftwork_trainer.resuming import Identity
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_trainer.stage_folders import stage_folders
+from graftwork_trainer.stage_folders import result_of, stage_folders
 from graftwork_trainer.status import COMPLETE_STATUSES
 
 
@@ -88,7 +87,7 @@ class StagedRun:
         start_from = None
         for place, (folder, stage) in enumerate(self._stages.items()):
             last = stage is self._recipe.stages[-1]
-            status, begun = gathered((_result(folder).get("status"), folder.is_dir()))[0]
+            status, begun = gathered((result_of(folder).get("status"), folder.is_dir()))[0]
             if status not in COMPLETE_STATUSES or last:
                 resume = self._resume and begun
                 yield (
@@ -98,7 +97,7 @@ class StagedRun:
                     ),
                 )
                 # Rank 0 wrote it, and others may be ahead of it.
-                status = gathered(_result(folder).get("status"))[0]
+                status = gathered(result_of(folder).get("status"))[0]
             else:
                 _refuse_another_recipe(folder, stage)
             if status not in COMPLETE_STATUSES and not last:
@@ -152,7 +151,7 @@ class StagedRun:
         """
         if not self._begun:
             return
-        results = [_result(folder) for folder in self._stages]
+        results = [result_of(folder) for folder in self._stages]
         summary = {
             "status": status or results[-1].get("status"),
             "reason": reason,
@@ -205,28 +204,15 @@ class StageDirectory(RunDirectory):
         return state
 
 
-def _result(folder: Path) -> dict[str, Any]:
-    """What a stage wrote at its end; nothing where it did not, or where that is damaged and written anew."""
-    with suppress(GraftworkError, OSError):
-        result = read_json(folder / "result.json")
-        if isinstance(result, dict):
-            return result
-    return {}
-
-
 def _refuse_another_recipe(folder: Path, stage: Resolved) -> None:
     """Refuse what would be another stage than the one that ended.
 
     Raises:
         GraftworkError: it is, or it is not known what it was.
     """
-    file = folder / "recipe.toml"
-    try:
-        trained = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise GraftworkError(f"{file}: cannot be read: {error}") from error
-    now = tomllib.loads(stage.to_toml())
-    changes = Identity(trained, {}, 1).changes_to(Identity(now, {}, 1))
+    # Resolved anew, as an option that has come to a component since then is no change.
+    trained = load_recipe(str(folder / "recipe.toml")).resolve()
+    changes = Identity(trained.sections, {}, 1).changes_to(Identity(stage.sections, {}, 1))
     if changes:
         raise GraftworkError(
             f"--resume: stage {stage.name!r} has ended, and {changes[0]}; put it back, or train another run"

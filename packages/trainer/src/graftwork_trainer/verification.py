@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +22,8 @@ from graftwork_trainer.lock import holder
 from graftwork_trainer.own_code import absence_named, differences
 from graftwork_trainer.plain_json import read_json
 from graftwork_trainer.resuming import Identity, identity_in
+from graftwork_trainer.stage_folders import result_of, stage_folders, stage_names
+from graftwork_trainer.status import COMPLETE_STATUSES
 from graftwork_trainer.task_members import facts_of
 
 # What another of makes other bits of the same arithmetic.
@@ -60,6 +62,41 @@ def verify_run(run: Path) -> Iterator[Finding]:
         raise GraftworkError(f"{run} is no run: {found}")
     if (now := holder(run)) is not None:
         yield Finding("lock", f"held by {now}; what follows may be out of date")
+    names = stage_names(_recipe_of(run))
+    if names:
+        yield from map(_read, _plain_files(run))
+        yield from _stages(run, names)
+        return
+    newest, any_there = yield from _contents(run)
+    yield _resumption(run, newest, any_there=any_there)
+
+
+def _recipe_of(run: Path) -> dict[str, Any]:
+    """Nothing where it is damaged, which is told elsewhere."""
+    try:
+        return tomllib.loads(read_file(run / "recipe.toml").decode())
+    except (OSError, GraftworkError, ValueError):
+        return {}
+
+
+def _stages(run: Path, names: Sequence[str]) -> Iterator[Finding]:
+    """What is in each stage; how the run goes on is how the first does that did not end, or the last one."""
+    folders = stage_folders(run, names)
+    for folder in folders:
+        where = str(folder.relative_to(run))
+        if not (folder / "recipe.toml").is_file():
+            lost = folder.is_dir()
+            told = "it has no recipe.toml" if lost else "not begun"
+            yield Finding(where, told, whole=not lost)
+            continue
+        ended = folder != folders[-1] and result_of(folder).get("status") in COMPLETE_STATUSES
+        for finding in _contents(folder) if ended else verify_run(folder):
+            yield replace(finding, what=f"{where}/{finding.what}")
+
+
+def _contents(run: Path) -> Generator[Finding, None, tuple[Opened | None, bool]]:
+    """Look at every file of one training; return its newest checkpoint, if it is whole, and whether there are
+    any."""
     yield from map(_read, _plain_files(run))
     newest = None
     checkpoints = sorted((run / "checkpoints").glob("**/step-*"), key=_in_order)
@@ -69,7 +106,7 @@ def verify_run(run: Path) -> Iterator[Finding]:
         yield finding
     for path in sorted((run / "checkpoints").glob("**/best-*")):
         yield _looked_at(run, path)[0]
-    yield _resumption(run, newest, any_there=bool(checkpoints))
+    return newest, bool(checkpoints)
 
 
 def _plain_files(run: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from graftwork_trainer.claim import new_directory
 from graftwork_trainer.commands.variant_names import Variant, variant_names
 from graftwork_trainer.report import read_run
 from graftwork_trainer.report.variants import UNSET, canonical, flatten, value_text
+from graftwork_trainer.stage_folders import STAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,31 @@ def plan(
     jobs = []
     for variant, name, first in zip(variants, variant_names(variants), resolved, strict=True):
         said = " ".join(override.origin for override in variant)
-        first_seed = int(first.sections["trainer"].get("seed", 0))
+        first_seed = _seed_of(first)
         for seed in range(first_seed, first_seed + seeds):
-            with_seed = Override(("trainer", "seed"), seed, "--seeds")
-            run = load_recipe(recipe, [*base, *variant, with_seed]).resolve()
+            later = _later_seeds(first, seed - first_seed)
+            run = load_recipe(recipe, [*base, *variant, *later]).resolve()
             jobs.append(Job(f"{name}-seed{seed}", said, run, out / f"{name}-seed{seed}"))
     _refuse_repeated_runs(jobs)
     for job in jobs:
         _refuse_another_recipe(job)
     return jobs
+
+
+def _seed_of(resolved: Resolved) -> int:
+    """Of the training, or of the first of its stages."""
+    first = resolved.stages[0] if resolved.stages else resolved
+    return int(first.sections["trainer"].get("seed", 0))
+
+
+def _later_seeds(resolved: Resolved, by: int) -> list[Override]:
+    """What makes every seed of a recipe a later one."""
+    if not resolved.stages:
+        return [Override(("trainer", "seed"), _seed_of(resolved) + by, "--seeds")]
+    return [
+        Override((STAGES, stage.name, "trainer", "seed"), _seed_of(stage) + by, "--seeds")
+        for stage in resolved.stages
+    ]
 
 
 def _refuse_repeated_keys(variant: Variant) -> None:
@@ -91,7 +108,7 @@ def _refuse_repeated_runs(jobs: Iterable[Job]) -> None:
         first = known.setdefault(canonical(job.resolved.sections), job)
         if first is not job:
             same = "is given twice" if first.variant == job.variant else f"is the same as {first.variant}"
-            seed = job.resolved.sections["trainer"].get("seed", 0)
+            seed = _seed_of(job.resolved)
             raise GraftworkError(f"{job.variant} {same}, with seed {seed}: give each value once")
 
 
