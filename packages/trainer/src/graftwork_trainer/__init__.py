@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 from graftwork.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from graftwork_trainer.data.batches import StepBatches
     from graftwork_trainer.checkpoint import Checkpoints
+    from graftwork_trainer.data.batches import StepBatches
+    from graftwork_trainer.data.order import EndlessBatches, Examples, OrderedBatches
     from graftwork_trainer.device import choose_device, move
     from graftwork_trainer.evaluation import evaluate, evaluation_mode
+    from graftwork_trainer.from_python import train
     from graftwork_trainer.loop import drive
     from graftwork_trainer.options import GradientOptions, LoopOptions
-    from graftwork_trainer.data.order import EndlessBatches, Examples, OrderedBatches
     from graftwork_trainer.parallel import World
     from graftwork_trainer.procedure import Procedure, StepOutcome
     from graftwork_trainer.report import read_run, write_report
     from graftwork_trainer.run_directory import RunDirectory
     from graftwork_trainer.standard import StandardTrainer
     from graftwork_trainer.step_rule import StepRule
-    from graftwork_trainer.training import Trained, train
+    from graftwork_trainer.training import Trained
 
 __all__ = [
     "train",
@@ -70,7 +71,7 @@ __getattr__, __dir__ = lazy_names(
         "move": "device",
         "read_run": "report",
         "Trained": "training",
-        "train": "training",
+        "train": "from_python",
         "write_report": "report",
     },
 )

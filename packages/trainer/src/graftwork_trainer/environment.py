@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from graftwork import get_registry
+from graftwork_trainer.own_code import describe_own_code
 
 _LIBRARIES = ("torch", "numpy", "transformers", "tokenizers", "triton")
 
@@ -22,6 +23,7 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": _processor(),
         "packages": _versions(),
+        **describe_own_code(),
         "commit": _commit(),
         "device": _device_name(),
         "threads": torch.get_num_threads(),
@@ -30,7 +32,8 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    plugins = {plugin.distribution: plugin.version for plugin in get_registry().plugins}
+    installed = [plugin for plugin in get_registry().plugins if plugin.file is None and not plugin.objects]
+    plugins = {plugin.distribution: plugin.version for plugin in installed}
     versions = {"graftwork": metadata.version("graftwork"), **plugins}
     for name in _LIBRARIES:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from types import TracebackType
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -23,7 +24,6 @@ class Progress:
     """
 
     def __init__(self, start: int, total: int, unit: str, *, label: str, shown: bool) -> None:
-        interactive = sys.stderr.isatty()
         self._unit = unit
         self._bar = tqdm(
             total=total,
@@ -34,7 +34,7 @@ class Progress:
             disable=not shown,
             file=Expendable(sys.stderr),
             # A log file wants a line now and then, a person wants to see it move.
-            mininterval=0.2 if interactive else 30.0,
+            mininterval=0.2 if _is_watched(sys.stderr) else 30.0,
             bar_format="{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
 
@@ -62,6 +62,11 @@ class Progress:
         """Print a line above the bar."""
         if not self._bar.disable:
             self._bar.write(text, file=Expendable(sys.stderr))
+
+
+def _is_watched(stream: TextIO) -> bool:
+    """Whether it is a terminal, or the output of a notebook's cell, which says that it is none."""
+    return stream.isatty() or type(stream).__module__.startswith("ipykernel.")
 
 
 def tell(text: str) -> None:

@@ -1,12 +1,14 @@
-"""One training of a resolved recipe, from the process group to what it leaves."""
+"""The trainings of a resolved recipe, from the process group to what they leave."""
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -16,9 +18,12 @@ from graftwork_trainer.claim import claimed_anew
 from graftwork_trainer.environment import describe_environment
 from graftwork_trainer.failure import recorded_failure
 from graftwork_trainer.options import LoopOptions
-from graftwork_trainer.parallel import process_group
-from graftwork_trainer.roll_call import lost_ranks_named
+from graftwork_trainer.own_code import differences, environment_of
+from graftwork_trainer.parallel import launched_by_torchrun, process_group
+from graftwork_trainer.progress import tell
+from graftwork_trainer.roll_call import RollCall, lost_ranks_named
 from graftwork_trainer.run_directory import RunDirectory
+from graftwork_trainer.stages import StagedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,10 @@ class Trained:
 
     Args:
         run: its directory.
-        model: as trained, in this process; None where a trainer of somebody else's returns none.
-        metrics: of the evaluation that the run's result stands for, named ``validation/...``.
+        model: as trained, in evaluation mode, on the device that it was trained on; None where a trainer of
+            somebody else's returns none.
+        metrics: of the evaluation that the run's result stands for, named ``validation/...``; of the last
+            stage where there are several.
     """
 
     run: Path
@@ -49,36 +56,85 @@ def train_resolved(
         quiet: no progress bar.
         allow: what may be another than in that checkpoint.
     """
-    trainer = resolved.trainer()
-    connects_itself = getattr(trainer, "connects_itself", False)
+    trainings = resolved.stages or (resolved,)
+    trainers = [one.trainer() for one in trainings]
+    connects_itself = _connects_itself(trainings, trainers)
     if connects_itself and directory is None:
         raise GraftworkError(
             "--out DIR is missing: processes that are to go on without each other cannot agree on a directory"
         )
-    # A trainer of somebody else's may have options of its own.
-    limit = getattr(getattr(trainer, "loop", None), "timeout_seconds", LoopOptions.timeout_seconds)
-    rank = int(os.environ.get("RANK", "0"))
+    limit = max(map(_timeout_seconds, trainers))
+    settings: dict[str, Any] = {
+        "resume": resume,
+        "allow": allow,
+        "rank": int(os.environ.get("RANK", "0")),
+        "quiet": quiet,
+    }
     with (
         nullcontext() if connects_itself else process_group(limit) as roll_call,
         nullcontext(directory) if directory else claimed_anew(resolved.name) as chosen,
     ):
-        task = resolved.task()
-        run = RunDirectory(
-            chosen, resolved, describe_environment(), resume=resume, allow=allow, rank=rank, quiet=quiet
-        )
-        go_on = f"; look at its output, and go on with `graftwork train --resume {chosen}`"
-        with recorded_failure(run, task), lost_ranks_named(roll_call, go_on):
-            model = trainer.fit(task, resolved, run)
-    return Trained(chosen, model, run.metrics)
+        if resume and not settings["rank"]:
+            for difference in differences(environment_of(chosen)):
+                tell(f"{chosen.name}: {difference}")
+        # All of them before the first is trained: what is wrong with an option is found now.
+        tasks = [one.task() for one in trainings]
+        if resolved.stages:
+            whole = StagedRun(chosen, resolved, describe_environment(), **settings)
+            return _train_stages(whole, resolved, trainers, tasks, roll_call)
+        run = RunDirectory(chosen, resolved, describe_environment(), **settings)
+        return _fitted(trainers[0], tasks[0], resolved, run, roll_call)
 
 
-def train(
-    recipe: Resolved,
-    directory: Path | None = None,
-    *,
-    resume: bool = False,
-    quiet: bool = False,
-    allow: Collection[str] = (),
+def _train_stages(
+    whole: StagedRun,
+    resolved: Resolved,
+    trainers: Sequence[Any],
+    tasks: list[Any],
+    roll_call: RollCall | None,
 ) -> Trained:
-    """Train a recipe; see :func:`train_resolved`."""
-    return train_resolved(recipe, directory, resume=resume, quiet=quiet, allow=allow)
+    """Train what is left of several stages."""
+    trained = Trained(whole.directory, None, {})
+    for index, run in whole.unfinished():
+        # The model before it, which a DDP wrapper in a reference cycle keeps.
+        trained = Trained(whole.directory, None, {})
+        gc.collect()
+        stage, task, tasks[index] = resolved.stages[index], tasks[index], None
+        with whole.recorded(stage.name):
+            trained = _fitted(trainers[index], task, stage, run, roll_call)
+    whole.finish()
+    return trained
+
+
+def _fitted(
+    trainer: Any, task: Any, recipe: Resolved, run: RunDirectory, roll_call: RollCall | None
+) -> Trained:
+    """Train in a run directory, and note there why it failed."""
+    go_on = f"; look at its output, and go on with `graftwork train --resume {run.root}`"
+    with recorded_failure(run, task), lost_ranks_named(roll_call, go_on):
+        model = trainer.fit(task, recipe, run)
+    return Trained(run.root, model.eval() if isinstance(model, nn.Module) else None, run.metrics)
+
+
+def _connects_itself(trainings: Sequence[Resolved], trainers: Sequence[Any]) -> bool:
+    """Whether processes find each other by themselves, rather than in one group for all stages.
+
+    Raises:
+        GraftworkError: those of one of several stages do.
+    """
+    apart = [
+        one.name
+        for one, trainer in zip(trainings, trainers, strict=True)
+        if getattr(trainer, "connects_itself", False)
+    ]
+    if apart and len(trainings) > 1 and launched_by_torchrun():
+        raise GraftworkError(
+            f"stage {apart[0]!r}: its processes are to go on without each other, and all of them are needed "
+            "for the stages after it; train it as a run of its own, and the others with trainer.start_from"
+        )
+    return bool(apart)
+
+
+def _timeout_seconds(trainer: Any) -> float:
+    """How long an exchange may take. A trainer of somebody else's may have options of its own."""
+    return float(getattr(getattr(trainer, "loop", None), "timeout_seconds", LoopOptions.timeout_seconds))

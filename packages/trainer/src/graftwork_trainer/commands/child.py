@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from graftwork.plugin_file import plugin_file_arguments
+
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def graftwork(arguments: Sequence[str], *, processes: int) -> tuple[int, int]:
-    """Run ``graftwork`` to its end.
+    """Run ``graftwork``, with the plugin files that this process has, to its end.
 
     It is in a process group of its own, so that Ctrl-C and whatever else asks this process to stop reach it
     once, from here: it saves when it is asked, and ends at once when it is asked again.
@@ -25,7 +27,7 @@ def graftwork(arguments: Sequence[str], *, processes: int) -> tuple[int, int]:
     Returns:
         Its exit code, and the number of the signal that this process had meanwhile, 0 for none.
     """
-    launcher = ["-m", "graftwork"]
+    launcher = ["-m", "graftwork", *plugin_file_arguments()]
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *launcher]
     # What lies in the current folder is executed neither by Graftwork nor by torchrun.

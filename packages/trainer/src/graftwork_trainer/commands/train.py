@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from graftwork import GraftworkError, Override, Recipe, load_recipe, parse_set
+from graftwork import GraftworkError, Override, load_recipe, parse_set
+from graftwork.resolution import Resolved
 from graftwork_trainer.claim import claimed
 from graftwork_trainer.commands.resumed_recipe import load_resumed
 from graftwork_trainer.heap import keep_freed_memory
+from graftwork_trainer.own_code import absence_named
 from graftwork_trainer.streams import expendable_streams
 
 
@@ -69,11 +71,11 @@ class TrainCommand:
         if arguments.dry_run:
             from graftwork_trainer.dry_run import describe
 
-            print(describe(_recipe(arguments, reference, overrides).resolve()))
+            print(describe(_resolved(arguments, reference, overrides)))
             return 0
         directory, resume = arguments.resume or arguments.out, bool(arguments.resume)
         with expendable_streams(), claimed(directory, resume=resume) if directory else nullcontext():
-            resolved = _recipe(arguments, reference, overrides).resolve()
+            resolved = _resolved(arguments, reference, overrides)
             # The process is this training's alone, unlike one that calls `train` from Python.
             keep_freed_memory()
             from graftwork_trainer.training import train_resolved
@@ -95,8 +97,11 @@ def print_report(runs: Sequence[Path], output: Path, *, title: str) -> None:
     print(f"report: {report.page}")
 
 
-def _recipe(arguments: argparse.Namespace, reference: str, overrides: Sequence[Override]) -> Recipe:
-    return load_resumed(reference, overrides) if arguments.resume else load_recipe(reference, overrides)
+def _resolved(arguments: argparse.Namespace, reference: str, overrides: Sequence[Override]) -> Resolved:
+    if not arguments.resume:
+        return load_recipe(reference, overrides).resolve()
+    with absence_named(arguments.resume):
+        return load_resumed(reference, overrides).resolve()
 
 
 def _reference(arguments: argparse.Namespace) -> str:

@@ -1,0 +1,94 @@
+"""Training from Python, with classes, functions and objects at hand in place of names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from graftwork import (
+    GraftworkError,
+    Interrupted,
+    Override,
+    Recipe,
+    build_recipe,
+    get_registry,
+    load_recipe,
+)
+from graftwork.registry import registry_in_use
+from graftwork.resolution import Resolved
+from graftwork_trainer.claim import claimed
+from graftwork_trainer.given import names_of, plugin_of
+from graftwork_trainer.training import Trained, train_resolved
+from graftwork_trainer.untouched import process_as_before
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any] | Recipe | Resolved,
+    directory: str | Path | None = None,
+    *,
+    task: Any = None,
+    model: Any = None,
+    optimizer: Any = None,
+    trainer: Any = None,
+    resume: bool = False,
+    quiet: bool = False,
+    allow: Collection[str] = (),
+) -> Trained:
+    """Train a recipe from Python, a notebook for instance, with classes and functions at hand.
+
+    An object takes the place of what its section names, and the section's options are for it, checked against
+    its signature as those of a plugin are. Ctrl-C saves and raises ``Interrupted``, from the main thread; the
+    global generators, the signal handlers and torch's choice of algorithms are afterwards what they were
+    before. One training at a time in a process: they would share torch's generators.
+
+    Args:
+        recipe: a registered recipe's name, a .toml file, its sections as a mapping, or what
+            :func:`graftwork.load_recipe` and :meth:`graftwork.Recipe.resolve` return.
+        directory: of the run; a new one under ``runs/`` unless given.
+        task: a :class:`graftwork.Task`, or a class or function that makes one of options.
+        model: a ``torch.nn.Module``, which is trained itself and no copy of it, from the weights that it has;
+            or a class or function that makes one. For tasks whose recipe has a section ``[model]``.
+        optimizer: a class, or a function, of parameters and options; a ``functools.partial`` is one.
+        trainer: an object with ``fit``, or a class or function that makes one of options.
+        resume: go on from the newest checkpoint in the directory, with the same objects as before.
+        quiet: no progress bar.
+        allow: what may be another than in that checkpoint.
+
+    Returns:
+        The model, in evaluation mode and on the device that it was trained on; its metrics; the run.
+
+    Raises:
+        GraftworkError: a mistake in the recipe or in an object, or the training cannot go on.
+        Interrupted: Ctrl-C or another signal; what was trained is saved.
+    """
+    directory = None if directory is None else Path(directory)
+    if resume and not (directory and (directory / "recipe.toml").is_file()):
+        raise GraftworkError(f"resume: directory must be a run's, with a recipe.toml in it; got {directory}")
+    given = {"task": task, "model": model, "optimizer": optimizer, "trainer": trainer}
+    objects = {kind: thing for kind, thing in given.items() if thing is not None}
+    registry = get_registry()
+    plugin = plugin_of(objects, registry)
+    with (
+        registry_in_use(registry.extended(plugin)) if objects else nullcontext(),
+        claimed(directory, resume=resume) if directory else nullcontext(),
+        process_as_before(),
+    ):
+        resolved = _resolved(recipe, names_of(plugin))
+        try:
+            return train_resolved(resolved, directory, resume=resume, quiet=quiet, allow=allow)
+        except Interrupted as stop:
+            raise Interrupted(f"{stop}, or in Python with resume=True", stop.number) from None
+
+
+def _resolved(
+    recipe: str | Path | Mapping[str, Any] | Recipe | Resolved, overrides: Sequence[Override]
+) -> Resolved:
+    if isinstance(recipe, str | Path):
+        return load_recipe(str(recipe), overrides).resolve()
+    if isinstance(recipe, Resolved) and not overrides:
+        return recipe
+    if isinstance(recipe, Recipe | Resolved):
+        return build_recipe(recipe.sections, name=recipe.name, overrides=overrides).resolve()
+    return build_recipe(recipe, overrides=overrides).resolve()
