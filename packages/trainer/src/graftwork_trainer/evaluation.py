@@ -16,6 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from graftwork import GraftworkError
+from graftwork_trainer.data.held_out import own_batches
+from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.device import move
 from graftwork_trainer.parallel import World, forget_gathered
 
@@ -54,6 +56,7 @@ def evaluate(
     *,
     world: World | None = None,
     forward: AbstractContextManager[Any] | None = None,
+    loading: Loading | None = None,
 ) -> dict[str, float]:
     """Return a task's metrics on held-out data; every rank of the world calls it and gets the same.
 
@@ -63,6 +66,7 @@ def evaluate(
         split: of the task's data; another than ``validation`` only of tasks that give rows.
         world: the processes that share the work; this one alone where it is left out.
         forward: what the model is run in (autocast); ``metrics`` of rows are computed outside.
+        loading: how samples of a dataset are loaded; in this process where it is left out.
 
     Raises:
         GraftworkError: rows do not fit together, metrics are no numbers, or the evaluation failed on another
@@ -72,7 +76,7 @@ def evaluate(
     with evaluation_mode(model):
         if hasattr(task, "evaluate_rows"):
             with forward or nullcontext():
-                rows = rows_of(task, model, split, world=world)
+                rows = rows_of(task, model, split, world=world, loading=loading)
             metrics = _on_rank_0(lambda: task.metrics(rows), world)
         elif split != "validation":
             raise GraftworkError(
@@ -90,7 +94,14 @@ def evaluate(
     return metrics
 
 
-def rows_of(task: Any, model: nn.Module, split: str, *, world: World | None = None) -> Columns:
+def rows_of(
+    task: Any,
+    model: nn.Module,
+    split: str,
+    *,
+    world: World | None = None,
+    loading: Loading | None = None,
+) -> Columns:
     """Return the rows of every example of a part, in order, on rank 0; nothing on the others.
 
     Args:
@@ -98,6 +109,7 @@ def rows_of(task: Any, model: nn.Module, split: str, *, world: World | None = No
         model: in evaluation mode.
         split: of the task's data.
         world: the processes that share the work; this one alone where it is left out.
+        loading: how samples of a dataset are loaded; in this process where it is left out.
 
     Raises:
         GraftworkError: rows do not fit together, there are none, or another rank failed.
@@ -107,11 +119,12 @@ def rows_of(task: Any, model: nn.Module, split: str, *, world: World | None = No
     problem: Exception | None = None
     try:
         with _ending_all(world):
-            own = dict(_own_rows(task, model, split, world))
+            own = dict(_own_rows(task, model, split, world, loading))
     except Exception as error:
         if world.size == 1 or world.strategy == "fsdp":
             raise
-        problem, own = error, f"{type(error).__name__}: {error}"
+        kind = "" if isinstance(error, GraftworkError) else f"{type(error).__name__}: "
+        problem, own = error, f"{kind}{error}"
     pieces: list[Any] = [own]
     if world.size > 1:
         pieces = [None] * world.size
@@ -140,8 +153,10 @@ def _ending_all(world: World) -> Iterator[None]:
         ) from error
 
 
-def _own_rows(task: Any, model: nn.Module, split: str, world: World) -> Iterator[tuple[int, Columns]]:
-    for number, batch in _own_batches(task.batches(split, rank=0, world_size=1, seed=0), world):
+def _own_rows(
+    task: Any, model: nn.Module, split: str, world: World, loading: Loading | None
+) -> Iterator[tuple[int, Columns]]:
+    for number, batch in own_batches(task, split, world, loading or Loading()):
         rows = task.evaluate_rows(model, move(batch, world.device))
         if number is not None:
             columns = {name: _kept(column) for name, column in rows.items()}
@@ -152,32 +167,6 @@ def _own_rows(task: Any, model: nn.Module, split: str, world: World) -> Iterator
                     f"got {', '.join(f'{count} of {name!r}' for name, count in lengths.items()) or 'none'}"
                 )
             yield number, columns
-
-
-def _own_batches(batches: Any, world: World) -> Iterator[tuple[int | None, Any]]:
-    """Every ``world.size``-th batch with its number.
-
-    Under FSDP all ranks must run the model equally often: one that is left without a batch in the last round
-    gets another's, without a number.
-    """
-    sharded = world.strategy == "fsdp"
-    if isinstance(batches, Sequence):
-        for first in range(0, len(batches), world.size):
-            number = first + world.rank
-            if number < len(batches):
-                yield number, batches[number]
-            elif sharded:
-                yield None, batches[first]
-        return
-    stream = iter(batches)
-    for first in itertools.count(0, world.size):
-        together = list(itertools.islice(stream, world.size))
-        if world.rank < len(together):
-            yield first + world.rank, together[world.rank]
-        elif sharded and together:
-            yield None, together[0]
-        if len(together) < world.size:
-            return
 
 
 def _has_length(column: Any) -> bool:

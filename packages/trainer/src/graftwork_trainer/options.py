@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.device import Device
 from graftwork_trainer.random_state import make_deterministic, seed_everything
 from graftwork_trainer.schedule import Schedule
@@ -93,7 +94,11 @@ class GradientOptions(LoopOptions):
     """What trainings by gradients of a task's loss have besides.
 
     Args:
+        start_from: weights to begin with: a run, RUN:best, RUN:600, a .safetensors file or a folder of a
+            model; none for those of the task.
         accumulate: micro-batches of every rank that make one step.
+        workers: processes of every rank that load samples of a task's dataset; 0 for none, or for as many as
+            its DataLoader says.
         clip_norm: largest global gradient norm; none for no clipping.
         dropout_in_closure: for optimizers that only evaluate the loss: do so in training mode, with dropout,
             and not in evaluation mode.
@@ -103,7 +108,9 @@ class GradientOptions(LoopOptions):
         ValueError: an option is out of its range.
     """
 
+    start_from: str | None = None
     accumulate: int = 1
+    workers: int = 0
     clip_norm: float | None = 1.0
     dropout_in_closure: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -112,8 +119,16 @@ class GradientOptions(LoopOptions):
         super().__post_init__()
         if self.accumulate < 1:
             raise ValueError(f"accumulate must be at least 1, got {self.accumulate}")
+        if self.workers < 0:
+            raise ValueError(f"workers must be at least 0, got {self.workers}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0, or none for no clipping, got {self.clip_norm}")
+
+    def loading(self, device: torch.device) -> Loading:
+        """How samples are loaded for a device."""
+        return Loading(
+            workers=self.workers, timeout_seconds=self.timeout_seconds, pin_memory=device.type == "cuda"
+        )
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """The context that losses are computed in."""

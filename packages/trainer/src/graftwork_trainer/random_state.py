@@ -54,6 +54,17 @@ class RandomState:
         np.random.set_state(self.numpy)
         random.setstate(self.python)
 
+    def is_like(self, other: RandomState) -> bool:
+        """Whether nothing was drawn from one to the other."""
+        mine, others = self.numpy["state"], other.numpy["state"]
+        return (
+            torch.equal(self.cpu, other.cpu)
+            and (self.cuda is None or other.cuda is None or torch.equal(self.cuda, other.cuda))
+            and np.array_equal(mine["key"], others["key"])
+            and mine["pos"] == others["pos"]
+            and self.python == other.python
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """The states as tensors and plain numbers, for a checkpoint."""
         version, words, normal = self.python

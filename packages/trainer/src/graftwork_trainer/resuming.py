@@ -29,6 +29,7 @@ _MAY_CHANGE = frozenset(
         "patience",
         "checkpoint_every",
         "keep_checkpoints",
+        "workers",
     }
 )
 _ABSENT = "not there"

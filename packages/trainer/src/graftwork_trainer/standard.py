@@ -33,6 +33,7 @@ from graftwork_trainer.task_members import (
     unit_of,
 )
 from graftwork_trainer.timing import Stopwatch
+from graftwork_trainer.weights import start_model
 
 
 class StandardTrainer:
@@ -84,6 +85,7 @@ class StandardTrainer:
         world = World.current(self.loop.device, self.parallel)
         self.loop.begin()
         plain = world.place(task.build_model())
+        start_model(plain, self.loop.start_from, task, run)
         optimizer: torch.optim.Optimizer = self.optimizer.for_model(
             plain,
             parameter_groups_of(task, plain),
@@ -153,15 +155,16 @@ class StandardProcedure(Procedure):
         self.sharded = world.strategy == "fsdp"
         self._optimizer_watch = Stopwatch(world.device)
         self._rule = StepRule(task, model, optimizer, world, options, self._optimizer_watch)
-        self._drawn = 0
+        self._place: Mapping[str, Any] | None = None
 
     def state(self) -> dict[str, Any]:
-        """How far it is in its stream."""
-        return {"micro_batches": self._batches.drawn, "inexact": self._batches.inexact}
+        """How far it is in its data."""
+        return self._batches.state()
 
     def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Find the place in the stream again, whatever makes a step now."""
-        self._drawn = int(states[0]["micro_batches"])
+        """Find the place in the data again, whatever makes a step now."""
+        # Its own, where there is one: an iterable dataset of each process's may be elsewhere in each.
+        self._place = states[self._world.rank if self._world.rank < len(states) else 0]
 
     def start(self, step: int) -> None:
         """Take up the data after so many steps."""
@@ -171,9 +174,9 @@ class StandardProcedure(Procedure):
             self._task,
             self._options,
             self.device,
-            start=self._drawn,
             rank=0 if alike else self._world.rank,
             world_size=1 if alike else self._world.size,
+            state=self._place,
         )
         # What a task has put into evaluation mode within a model that trains stays in it.
         if not self.model.training:
@@ -197,7 +200,8 @@ class StandardProcedure(Procedure):
     def evaluate(self) -> dict[str, float]:
         """The task's metrics, at the weights that the optimizer stands for."""
         forward = self._options.autocast(self.device)
-        return evaluate(self._task, self.model, world=self._world, forward=forward)
+        loading = self._options.loading(self.device)
+        return evaluate(self._task, self.model, world=self._world, forward=forward, loading=loading)
 
     def to_evaluated(self) -> None:
         """Have an optimizer that trains at other weights than those it stands for put the latter in place."""

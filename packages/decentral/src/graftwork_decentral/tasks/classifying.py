@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from graftwork import Direction
 from graftwork.contracts import Split
 from graftwork_decentral.tasks.images import ImageBatch, Images
-from graftwork_trainer.evaluation import evaluate, rows_of
 from graftwork_trainer.data.order import OrderedBatches
+from graftwork_trainer.evaluation import evaluate, rows_of
 from graftwork_trainer.tables import write_confusion_matrix
 
 _EVALUATED_AT_ONCE = 1024

@@ -64,26 +64,41 @@ class DecentralizedProcedure(Procedure):
             StepRule(task, model, inner, alone, options)
             for model, inner in zip(self._bank.models, optimizer.inners, strict=True)
         ]
-        self._drawn = 0
+        self._places: dict[str, Mapping[str, Any]] = {}
 
     def state(self) -> dict[str, Any]:
-        """What the network remembers, and how far agents are in their streams."""
-        return {**network_state(self._communicator), "micro_batches": self._batches[0].drawn}
+        """What the network remembers, and how far agents are in their data."""
+        places = {
+            str(agent): batches.state() for agent, batches in zip(self._rows, self._batches, strict=True)
+        }
+        inexact = next((place["inexact"] for place in places.values()), None)
+        return {**network_state(self._communicator), "places": places, "inexact": inexact}
 
     def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Take up the network's memory and the place in the streams, whatever makes a step now."""
+        """Take up the network's memory and the places in the data, whatever makes a step now."""
         restore_network(self._communicator, states)
-        self._drawn = int(states[0]["micro_batches"])
+        for state in states:
+            self._places.update(state["places"])
 
     def start(self, step: int) -> None:
         """Take up the data after so many steps."""
         # One that came back goes on where the others are.
         self.position = self.optimizer.rounds = self._communicator.start(step)
-        agents = self._communicator.agents
-        drawn = self._drawn + (self.position - step) * self._options.accumulate
+        missed = (self.position - step) * self._options.accumulate
+        # Of an agent that was lost nothing was saved; the others had drawn as many.
+        drawn = max((place["micro_batches"] for place in self._places.values()), default=0)
         self._batches = [
-            StepBatches(self._task, self._options, self.device, start=drawn, rank=agent, world_size=agents)
+            StepBatches(
+                self._task,
+                self._options,
+                self.device,
+                rank=agent,
+                world_size=self._communicator.agents,
+                state=place,
+                behind=missed if place else missed + drawn,
+            )
             for agent in self._rows
+            for place in [self._places.get(str(agent))]
         ]
         self.model.train()
 
@@ -190,7 +205,12 @@ class DecentralizedProcedure(Procedure):
             return otherwise()
 
     def _metrics_of(self, model: nn.Module) -> dict[str, float]:
-        return evaluate(self._task, model, forward=self._options.autocast(self.device))
+        return evaluate(
+            self._task,
+            model,
+            forward=self._options.autocast(self.device),
+            loading=self._options.loading(self.device),
+        )
 
     def _mean_model(self) -> nn.Module:
         return mean_model(self._bank, self._communicator, self._averaged)

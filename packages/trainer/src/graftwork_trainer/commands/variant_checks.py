@@ -13,6 +13,8 @@ from graftwork import GraftworkError, Task
 from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.resolution import Resolved
 from graftwork.toml import dumps
+from graftwork_trainer.data.opening import open_stream
+from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.dry_run import model_without_memory, optimizer_of
 
 
@@ -86,7 +88,7 @@ def _opened(recipe: Resolved, processes: int) -> Task:
     Under the meta device, where models are built below, nothing could be read any more.
     """
     task: Task = recipe.task()
-    next(iter(task.batches("train", rank=0, world_size=processes, seed=0)))
+    next(open_stream(task, Loading(), rank=0, world_size=processes, seed=0))
     return task
 
 

@@ -20,8 +20,8 @@ from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
 from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncoder
 from graftwork_text.tasks.fine_tuning.objective import Objective
 from graftwork_text.tasks.fine_tuning.selection import Parts, Selection, Split
-from graftwork_trainer.evaluation import evaluate
 from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
+from graftwork_trainer.evaluation import evaluate
 
 ExampleT = TypeVar("ExampleT")
 

@@ -23,8 +23,8 @@ from graftwork_text.tasks.language_model.continuations import logits_of, write_c
 from graftwork_text.tasks.language_model.packing import PackedSequences
 from graftwork_text.tasks.language_model.token_cache import TokenizedCorpus, open_tokenized
 from graftwork_text.tasks.language_model.tokenization import SMALLEST_VOCABULARY
-from graftwork_trainer.evaluation import evaluate
 from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
+from graftwork_trainer.evaluation import evaluate
 
 
 class LanguageModelPretraining:
