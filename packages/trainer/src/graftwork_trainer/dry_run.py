@@ -10,8 +10,10 @@ from torch import nn
 
 from graftwork import Task
 from graftwork.resolution import Resolved
+from graftwork_trainer.assets import start_of, task_of
 from graftwork_trainer.task_members import parameter_groups_of
 from graftwork_trainer.timing import state_bytes
+from graftwork_trainer.weights import describe_start
 
 _MEBIBYTE = 2**20
 
@@ -28,7 +30,7 @@ def describe(resolved: Resolved) -> str:
             for number, stage in enumerate(resolved.stages, start=1)
         )
     trainer = resolved.trainer()
-    task = resolved.task()
+    task = task_of(resolved)
     try:
         model = model_without_memory(task)
     except (NotImplementedError, RuntimeError) as error:  # it looks at numbers, which are not there
@@ -42,6 +44,7 @@ def describe(resolved: Resolved) -> str:
     if optimizer is not None:
         lines += _of_optimizer(optimizer, trained)
     lines.append("not counted      activations")
+    lines += describe_start(model, start_of(resolved), task)
     return "\n".join(lines)
 
 

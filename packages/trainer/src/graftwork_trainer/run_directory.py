@@ -88,14 +88,15 @@ class RunDirectory:
         self._recipe = recipe
         self._allow = allow
         self._environment = dict(environment)
-        self._main = rank == 0
+        self.main = rank == 0
+        """Whether this process writes what is not of all."""
         self._quiet = quiet
         self._trackers: dict[str, JsonLines | TensorBoard] = {}
         self._started = time.perf_counter()
         self._seconds_before = 0.0
         self._begun = self._ended = False
         self._told: set[str] = set()
-        if self._main and not resume:
+        if self.main and not resume:
             refuse_another_run(directory)
 
     def start(self, training: TrainingState) -> dict[str, Any]:
@@ -115,7 +116,7 @@ class RunDirectory:
         state = {"step": 0} if checkpoint is None else _progression_in(checkpoint)
         if self.resume and checkpoint is None:
             self._tell("resume", f"{self.directory.name} has no checkpoint to go on from, and begins anew")
-        if self._main:
+        if self.main:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._write_text("recipe.toml", self._recipe.to_toml())
             with self._expendable("environment.json"):
@@ -154,7 +155,7 @@ class RunDirectory:
             )
             return False
         self._told.discard("checkpoints")
-        if self._main and not (self.directory / "recipe.toml").exists():
+        if self.main and not (self.directory / "recipe.toml").exists():
             # Removed while it was trained, and with it the way to go on from the checkpoint.
             with self._expendable("recipe.toml"):
                 self._write_text("recipe.toml", self._recipe.to_toml())
@@ -211,7 +212,7 @@ class RunDirectory:
         """Append metrics, named ``train/loss`` or ``validation/perplexity``, with the seconds trained so
         far."""
         self._hold()
-        if self._main:
+        if self.main:
             with self._expendable("result.json"):
                 # It told how an earlier part ended, and is out of date from here on.
                 (self.directory / "result.json").unlink(missing_ok=True)
@@ -228,15 +229,26 @@ class RunDirectory:
         """Add to ``environment.json``, written when training starts."""
         self._environment.update(facts)
 
+    def note_again(self, fact: str) -> None:
+        """Keep a fact that an earlier part of the run noted."""
+        path = self.directory / "environment.json"
+        with suppress(GraftworkError, OSError, TypeError, KeyError):  # a damaged one is written anew
+            self.note({fact: read_json(path)[fact]})
+
+    def goes_on(self) -> bool:
+        """Whether there is a checkpoint to go on from; the same on every rank, which all call it."""
+        saved = (self.directory / "checkpoints").glob("**/step-*")
+        return self.resume and bool(gathered(any(path.suffix != ".partial" for path in saved))[0])
+
     def progress(self, start: int, total: int, unit: str) -> Progress:
         """A progress bar over steps, shown on rank 0."""
-        return Progress(start, total, unit, label=self.directory.name, shown=self._main and not self._quiet)
+        return Progress(start, total, unit, label=self.directory.name, shown=self.main and not self._quiet)
 
     def has_result(self) -> bool:
         """Whether it is written that the run ended by itself; the same on every rank, which all call it."""
         path = self.directory / "result.json"
         status = None
-        if self._main and path.is_file():
+        if self.main and path.is_file():
             with suppress(GraftworkError, OSError, TypeError, KeyError):  # a damaged one is written anew
                 status = read_json(path)["status"]
         return gathered(status)[0] in COMPLETE_STATUSES
@@ -246,7 +258,7 @@ class RunDirectory:
         self.close()
         self._ended = True
         self.metrics = dict(result.get("metrics", {}))
-        if self._main and self.directory.is_dir():
+        if self.main and self.directory.is_dir():
             with self._expendable("result.json"):
                 self._write(
                     "result.json", {"status": status, "wall_seconds": round(self.seconds, 3), **result}
@@ -301,7 +313,7 @@ class RunDirectory:
 
     def _tell(self, subject: str, text: str) -> None:
         """Say something once, on rank 0."""
-        if self._main and subject not in self._told:
+        if self.main and subject not in self._told:
             self._told.add(subject)
             tell(text)
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from graftwork import GraftworkError
 from graftwork.resolution import Resolved
+from graftwork_trainer.assets import take_assets
 from graftwork_trainer.claim import claimed_anew
 from graftwork_trainer.environment import describe_environment
 from graftwork_trainer.failure import recorded_failure
@@ -112,6 +113,7 @@ def _fitted(
     """Train in a run directory, and note there why it failed."""
     go_on = f"; look at its output, and go on with `graftwork train --resume {run.root}`"
     with recorded_failure(run, task), lost_ranks_named(roll_call, go_on):
+        take_assets(task, trainer, run)
         model = trainer.fit(task, recipe, run)
     return Trained(run.root, model.eval() if isinstance(model, nn.Module) else None, run.metrics)
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 
 from graftwork import GraftworkError
+from graftwork_trainer.assets import trained_task
 from graftwork_trainer.causes import cause_of
 from graftwork_trainer.checkpoint import Opened, open_checkpoint
 from graftwork_trainer.commands.resumed_recipe import load_resumed
@@ -208,7 +209,7 @@ def _reasons(run: Path, checkpoint: Opened) -> Iterator[str]:
     read_history(run)  # which must be readable to resume
     with absence_named(run):
         resolved = load_resumed(str(run / "recipe.toml"), ()).resolve()
-    data = facts_of(resolved.task()).get("data", {})
+    data = facts_of(trained_task(resolved, run, environment)).get("data", {})
     recipe = resolved.sections
     for change in identity_in(checkpoint).changes_to(Identity(recipe, data, checkpoint.processes)):
         yield str(change)

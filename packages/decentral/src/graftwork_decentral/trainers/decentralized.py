@@ -26,6 +26,7 @@ from graftwork_trainer.loop import drive
 from graftwork_trainer.options import GradientOptions
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.task_members import decay_of, directions_of, facts_of
+from graftwork_trainer.weights import start_model
 
 
 class DecentralizedTrainer:
@@ -83,7 +84,10 @@ class DecentralizedTrainer:
         def inner(model: nn.Module) -> torch.optim.Optimizer:
             return local_optimizer(self.optimizer, task, model, self.steps)
 
+        kind = ApartCheckpoints if self.connects_itself else AgentCheckpoints
+        run.checkpoints = kind(run.checkpoints.directory, communicator)
         start = task.build_model().to(device)
+        start_model(start, self.loop.start_from, task, run)
         optimizer = agents_from(start, inner, strategy, communicator, unsuited=self.unsuited)
         run.note(
             {
@@ -100,8 +104,6 @@ class DecentralizedTrainer:
             self.loop, task, optimizer, evaluate_agents=network.evaluate_agents
         )
         communicator.on_membership_change.append(_records_are_kept)
-        kind = ApartCheckpoints if self.connects_itself else AgentCheckpoints
-        run.checkpoints = kind(run.checkpoints.directory, communicator)
         with communicator:
             return drive(procedure, self.loop, run)
 

@@ -48,7 +48,7 @@ def restore_model(model: nn.Module, checkpoint: Opened) -> None:
             module.set_extra_state(checkpoint.decoded(saved[name]))
             continue
         piece, local = local_piece(name, value)
-        stored = _stored_name(saved[name])
+        stored = stored_name(saved[name])
         taken = checkpoint.decoded(saved[name]) if stored is None else checkpoint.tensor(stored, piece)
         # One that is a view in which elements share memory cannot be written, and need not be where it is so.
         if not same_bits(local, taken):
@@ -56,7 +56,7 @@ def restore_model(model: nn.Module, checkpoint: Opened) -> None:
 
 
 def _check_fits(name: str, own: Tensor, saved: Any, checkpoint: Opened) -> None:
-    stored = _stored_name(saved)
+    stored = stored_name(saved)
     found: Any
     if stored is None:
         found = checkpoint.decoded(saved)
@@ -71,10 +71,13 @@ def _check_fits(name: str, own: Tensor, saved: Any, checkpoint: Opened) -> None:
         )
 
 
-def _stored_name(encoded: Any) -> str | None:
-    """Of a tensor of the checkpoint, which goes into one that has an order in memory of its own."""
+def stored_name(encoded: Any) -> str | None:
+    """The name of a tensor in a checkpoint's files, by what its values say; None for what lies elsewhere.
+
+    The order in memory is left aside: the tensor goes into one that has its own.
+    """
     if not isinstance(encoded, dict):
         return None
     if "$ordered" in encoded:
-        return _stored_name(encoded["$ordered"][1])
+        return stored_name(encoded["$ordered"][1])
     return encoded.get("$tensor")

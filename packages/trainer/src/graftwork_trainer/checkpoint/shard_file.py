@@ -38,6 +38,8 @@ _NAMES = {
     torch.float32: "F32",
     torch.float64: "F64",
 }
+DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+"""Of the names that the format has for them."""
 
 
 def check_storable(name: str, tensor: Tensor) -> None:

@@ -13,6 +13,7 @@ from graftwork import GraftworkError, Task
 from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.resolution import Resolved
 from graftwork.toml import dumps
+from graftwork_trainer.assets import task_of
 from graftwork_trainer.data.opening import open_stream
 from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.dry_run import model_without_memory, optimizer_of
@@ -30,6 +31,7 @@ def check_variants(variants: Mapping[str, Sequence[Resolved]], *, processes: int
     Raises:
         GraftworkError: what is wrong, with the variant, unless the same is wrong with all of them.
     """
+    variants = _apart(variants)
     by_task: dict[str, list[str]] = {}
     for name, (recipe, *_) in variants.items():
         tables = {str(number): choice.table for number, choice in enumerate(recipe.task.with_inner())}
@@ -39,6 +41,17 @@ def check_variants(variants: Mapping[str, Sequence[Resolved]], *, processes: int
         causes |= _check_of_one_task({name: variants[name] for name in names}, processes)
     if causes:
         raise GraftworkError(_told(causes, len(variants)))
+
+
+def _apart(variants: Mapping[str, Sequence[Resolved]]) -> dict[str, Sequence[Resolved]]:
+    """Each stage of a variant as one of its own."""
+    apart: dict[str, Sequence[Resolved]] = {}
+    for name, recipes in variants.items():
+        if not recipes[0].stages:
+            apart[name] = recipes
+        for of_seeds in zip(*(recipe.stages for recipe in recipes), strict=True):
+            apart[f"{name}, stage {of_seeds[0].name!r}"] = of_seeds
+    return apart
 
 
 def _told(causes: Mapping[str, str], variants: int) -> str:
@@ -87,7 +100,7 @@ def _opened(recipe: Resolved, processes: int) -> Task:
 
     Under the meta device, where models are built below, nothing could be read any more.
     """
-    task: Task = recipe.task()
+    task = task_of(recipe)
     next(open_stream(task, Loading(), rank=0, world_size=processes, seed=0))
     return task
 
