@@ -34,10 +34,10 @@ nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", f"tests-{THIS_PYTHON}", "docs", "readme", "wheels", "integration"]
 
-# Tests use one thread each. A file stays on one worker: its fixtures start process groups. Those of
-# optim-core run alone: beside others, a process of a sharded job was once seen to abort as it shut down.
-WORKERS = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
-IN_PARALLEL = {"trainer": WORKERS, "text": WORKERS, "decentral": WORKERS}
+# Tests use one thread each, so that every core can have some.
+WORKERS = ["-n", "auto", "--maxprocesses", "4"]
+# A file stays on one worker: its fixtures start process groups.
+BY_FILE = [*WORKERS, "--dist", "loadfile"]
 
 per_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
 
@@ -90,7 +90,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session, package: str) -> None:
     """One package's tests, with that package and its own dependencies and nothing else."""
     sync(session, "--package", DISTRIBUTIONS[package], "--group", "test")
-    workers = IN_PARALLEL.get(package, [])
+    workers = [] if package == "core" else BY_FILE
     pytest(session, *workers, f"packages/{package}/tests", name=f"tests-{session.python}-{package}")
 
 
@@ -121,8 +121,8 @@ def docs(session: nox.Session) -> None:
         f"--ignore=packages/trainer/src/graftwork_trainer/{name}.py"
         for name in ("corpora", "models", "tasks")
     ]
-    pytest(session, "--doctest-modules", "-p", "no:sybil", *moved, *sources, name="docs-docstrings")
-    pytest(session, "docs", name="docs-pages")
+    pytest(session, *BY_FILE, "--doctest-modules", "-p", "no:sybil", *moved, *sources, name="docs-docstrings")
+    pytest(session, *WORKERS, "docs", name="docs-pages")
 
 
 @nox.session(python=THIS_PYTHON, reuse_venv=False)
@@ -160,7 +160,7 @@ def wheels(session: nox.Session, package: str) -> None:
 def integration(session: nox.Session) -> None:
     """What only shows when packages meet: third-party plugins, torchrun, the report in a browser."""
     sync(session, "--all-packages", "--group", "integration")
-    pytest(session, "integration-tests", name="integration")
+    pytest(session, *BY_FILE, "integration-tests", name="integration")
 
 
 @nox.session(python=THIS_PYTHON, default=False, tags=["nightly"])

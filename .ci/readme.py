@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,40 +78,53 @@ def as_run(command: str, *, readme: bool, whole: bool) -> list[str] | None:
     return words
 
 
-def main(whole: bool) -> int:
-    """Run all and say how each went."""
+def commands(whole: bool) -> dict[Path, list[list[str]]]:
+    """What is run of each page; what two pages show, of the first."""
     pages = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("packages/*/README.md"))]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRAFTWORK_P")}
-    failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        bring_along(Path(folder))
-        seen: set[tuple[str, ...]] = set()
-        for page in pages:
-            for command in shown_commands(page):
-                words = as_run(command, readme=page.parent == ROOT, whole=whole)
-                if words is None or tuple(words) in seen:
-                    continue
+    seen: set[tuple[str, ...]] = set()
+    of_page: dict[Path, list[list[str]]] = {page: [] for page in pages}
+    for page in pages:
+        for command in shown_commands(page):
+            words = as_run(command, readme=page.parent == ROOT, whole=whole)
+            if words is not None and tuple(words) not in seen:
                 seen.add(tuple(words))
-                started = time.perf_counter()
-                ended = subprocess.run(
-                    words,
-                    cwd=folder,
-                    env=environment,
-                    check=False,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-                seconds = time.perf_counter() - started
-                outcome = "ok" if ended.returncode == 0 else f"exit code {ended.returncode}"
-                print(
-                    f"{page.relative_to(ROOT)}: {shlex.join(words)}: {outcome}, {seconds:.0f} s", flush=True
-                )
-                if ended.returncode:
-                    failed += 1
-                    print(ended.stdout)
-    print(f"{len(seen) - failed} passed, {failed} failed")
-    return int(failed > 0)
+                of_page[page].append(words)
+    return of_page
+
+
+def run_page(page: Path, lines: list[list[str]], folder: Path) -> list[bool]:
+    """Run a page's commands in a reader's folder, say how each went, and return which succeeded."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRAFTWORK_P")}
+    # Other pages have the other cores.
+    environment["OMP_NUM_THREADS"] = "1"
+    succeeded = []
+    for words in lines:
+        started = time.perf_counter()
+        ended = subprocess.run(
+            words,
+            cwd=folder,
+            env=environment,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        seconds = time.perf_counter() - started
+        outcome = "ok" if ended.returncode == 0 else f"exit code {ended.returncode}\n{ended.stdout}"
+        print(f"{page.relative_to(ROOT)}: {shlex.join(words)}: {seconds:.0f} s, {outcome}", flush=True)
+        succeeded.append(ended.returncode == 0)
+    return succeeded
+
+
+def main(whole: bool) -> int:
+    """Run all, a page beside another, and say how each command went."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        bring_along(Path(folder))
+        of_page = commands(whole)
+        ended = [pool.submit(run_page, page, lines, Path(folder)) for page, lines in of_page.items()]
+        succeeded = [one for page in ended for one in page.result()]
+    print(f"{succeeded.count(True)} passed, {succeeded.count(False)} failed")
+    return int(not all(succeeded))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""One process of the job of test_contract_distributed.py: every registered optimizer under DDP and FSDP2.
-
-    python contract_job.py RANK WORLD FOLDER
+"""What every process of test_contract_distributed.py runs, see forked.py: optimizers under DDP and FSDP2.
 
 Writes ``FOLDER/found-RANK.json``: for every optimizer by how much its weights differ from those of one
 process that saw the whole batch.
@@ -11,7 +9,6 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,7 +136,7 @@ def check(target: Any, name: str, rank: int, world: int) -> dict[str, float]:
     return {"ddp": difference(replicated, alone), "fsdp": difference(sharded, alone)}
 
 
-def main(rank: int, world: int, folder: Path) -> None:
+def main(rank: int, world: int, folder: Path, chosen: list[str]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", store=dist.FileStore(str(folder / "store"), world), rank=rank, world_size=world
@@ -148,11 +145,8 @@ def main(rank: int, world: int, folder: Path) -> None:
     found = {
         entry.component.name: check(registry.resolve(entry), entry.component.name, rank, world)
         for entry in registry.entries("optimizer")
+        if entry.component.name in chosen
     }
     (folder / f"found-{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,4 +1,4 @@
-"""What every process of the distributed tests runs: ``distributed_job.py RANK WORLD FOLDER [CHECK ...]``.
+"""What every process of the distributed tests runs, see forked.py.
 
 Each check compares a sharded run with the same run in this process alone, and writes what it found as JSON;
 the assertions are in test_distributed.py.
@@ -7,7 +7,6 @@ the assertions are in test_distributed.py.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -344,7 +343,3 @@ def main(rank: int, world: int, folder: Path, chosen: list[str]) -> None:
     (folder / f"found-{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +15,8 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 
 WORLD = 3
 JOB = Path(__file__).with_name("distributed_job.py")
+
+RunJob = Callable[..., list[dict[str, Any]]]
 
 
 def load_job() -> ModuleType:
@@ -31,41 +31,19 @@ def load_job() -> ModuleType:
 JOB_NAMES = list(load_job().FAMILY)
 
 
-def run_job(folder: Path, world: int, *checks: str) -> list[dict[str, Any]]:
-    """Run checks, all by default, in processes of their own; return what each process found."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(JOB), str(rank), str(world), str(folder), *checks],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * world, "\n".join(outputs)
-    return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(world)]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("job")
-    run_job(folder, WORLD)
-    return folder
+    return tmp_path_factory.mktemp("job")
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(WORLD)]
+def found(folder: Path, run_job: RunJob) -> list[dict[str, Any]]:
+    return run_job(JOB, folder, WORLD)
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_fewer_processes_equal_one_as_well(tmp_path: Path, world: int) -> None:
-    for rank in run_job(tmp_path, world, "fully_shard", "family"):
+def test_fewer_processes_equal_one_as_well(tmp_path: Path, world: int, run_job: RunJob) -> None:
+    for rank in run_job(JOB, tmp_path, world, "fully_shard", "family"):
         assert all(rank["fully_shard"][mode] < 1e-12 for mode in ("loop", "foreach", "capturable"))
         assert rank["fully_shard"]["all_reduces_a_step"] == (1 if world > 1 else 0)
         assert all(rank["family"][name] < 1e-12 for name in JOB_NAMES)
@@ -134,7 +112,7 @@ def test_a_checkpoint_of_three_loads_in_two(found: list[dict[str, Any]]) -> None
     assert all(rank["checkpoint"]["pair"] < 1e-12 for rank in found)
 
 
-def test_a_checkpoint_of_three_loads_in_one(folder: Path) -> None:
+def test_a_checkpoint_of_three_loads_in_one(found: list[dict[str, Any]], folder: Path) -> None:
     job = load_job()
     model = job.make_model()
     optimizer = job.make_optimizer(model)

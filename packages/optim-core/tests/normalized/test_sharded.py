@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,28 +31,12 @@ NAMES = list(load_job().FAMILY)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("normalized")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(JOB), str(rank), str(WORLD), str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(WORLD)
-    ]
-    try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * WORLD, "\n".join(outputs)
-    return folder
+    return tmp_path_factory.mktemp("normalized")
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(WORLD)]
+def found(folder: Path, run_job: Callable[..., list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return run_job(JOB, folder, WORLD)
 
 
 @pytest.mark.parametrize("name", NAMES)

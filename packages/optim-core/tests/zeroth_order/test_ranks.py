@@ -4,9 +4,7 @@ that they take the steps of one."""
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,40 +22,19 @@ every = pytest.mark.parametrize("name", METHODS)
 Found = list[dict[str, Any]]
 
 
-def run_job(folder: Path, world: int, *checks: str) -> Found:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(JOB), str(rank), str(world), str(folder), *checks],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0] * world, "\n".join(outputs)
-    return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(world)]
-
-
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    return run_job(tmp_path_factory.mktemp("pair"), 2)
+def pair(tmp_path_factory: pytest.TempPathFactory, run_job: Callable[..., Found]) -> Found:
+    return run_job(JOB, tmp_path_factory.mktemp("pair"), 2)
 
 
 @pytest.fixture(scope="module")
 def folder_of_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("three")
-    run_job(folder, 3, "fully_shard", "checkpoint")
-    return folder
+    return tmp_path_factory.mktemp("three")
 
 
 @pytest.fixture(scope="module")
-def three(folder_of_three: Path) -> Found:
-    return [json.loads((folder_of_three / f"found-{rank}.json").read_text()) for rank in range(3)]
+def three(folder_of_three: Path, run_job: Callable[..., Found]) -> Found:
+    return run_job(JOB, folder_of_three, 3, "fully_shard", "checkpoint")
 
 
 def load_job(monkeypatch: pytest.MonkeyPatch) -> ModuleType:

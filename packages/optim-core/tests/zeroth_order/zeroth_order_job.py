@@ -1,4 +1,4 @@
-"""What every process of the tests of ranks runs: ``zeroth_order_job.py RANK WORLD FOLDER [CHECK ...]``.
+"""What every process of the tests of ranks runs, see forked.py.
 
 Each check compares a run of several processes with one of this process alone and writes what it found as
 JSON; the assertions are in test_ranks.py.
@@ -7,7 +7,6 @@ JSON; the assertions are in test_ranks.py.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,7 +294,3 @@ def main(rank: int, world: int, folder: Path, chosen: list[str]) -> None:
     (folder / f"found-{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
