@@ -57,8 +57,13 @@ def test_moving_average_by_hand():
 
 
 def test_moving_average_goes_around_what_is_not_finite():
-    smoothed = smooth(points(range(5), [1.0, 3.0, math.nan, 5.0, 7.0]), 3)
-    np.testing.assert_allclose(smoothed.y, [1.0, 2.0, math.nan, 6.0, 6.0])
+    smoothed = smooth(points(range(5), [1.0, 3.0, math.inf, 5.0, 7.0]), 3)
+    np.testing.assert_allclose(smoothed.y, [1.0, 2.0, math.inf, 6.0, 6.0])
+
+
+def test_moving_average_begins_anew_where_a_curve_breaks():
+    smoothed = smooth(points(range(7), [6.0, 0.0, 3.0, math.nan, 90.0, 0.0, 30.0]), 3)
+    np.testing.assert_allclose(smoothed.y, [6.0, 3.0, 1.5, math.nan, 90.0, 40.0, 15.0])
 
 
 def test_thinning_keeps_ends_and_extremes():
@@ -68,3 +73,10 @@ def test_thinning_keeps_ends_and_extremes():
     assert thin.x.size <= 50
     assert {0.0, 500.0, 700.0, 1000.0} <= set(thin.x.tolist())
     assert np.all(np.diff(thin.x) > 0)
+
+
+def test_thinning_keeps_breaks_and_what_is_lowest_beside_them():
+    y = np.ones(1001)
+    y[400], y[405] = math.nan, -9.0
+    thin = thin_out(points(np.arange(1001), y), 50)
+    assert {400.0, 405.0} <= set(thin.x.tolist())

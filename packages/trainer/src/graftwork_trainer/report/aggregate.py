@@ -70,15 +70,31 @@ def track(curve: Curve, axis: Axis) -> Track:
     return Track(x[placed][order], y[placed][order])
 
 
+def unbroken(whole: Track) -> list[Track]:
+    """The stretches between points that are not a number, each with the one that ends it."""
+    ends = np.flatnonzero(np.isnan(whole.y)) + 1
+    parts = zip(np.split(whole.x, ends), np.split(whole.y, ends), strict=True)
+    return [Track(x, y) for x, y in parts if x.size]
+
+
+def _joined(parts: Sequence[Track]) -> Track:
+    return Track(np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts]))
+
+
 def smooth(raw: Track, window: int) -> Track:
-    """Centred moving average over ``window`` points.
+    """Centred moving average over ``window`` points, of every unbroken stretch.
 
     At the start, where training losses fall steeply, the window shrinks on both sides, so that the first
     point is the raw one; at the end it shrinks on the right only. Points that are not finite stay so.
     """
+    if window < 2 or not raw.x.size:
+        return raw
+    return _joined([_smooth(part, window // 2) for part in unbroken(raw)])
+
+
+def _smooth(raw: Track, half: int) -> Track:
     count = raw.y.size
-    half = window // 2
-    if half == 0 or count < 3:
+    if count < 3:
         return raw
     finite = np.isfinite(raw.y)
     totals = np.concatenate([[0.0], np.cumsum(np.where(finite, raw.y, 0.0))])
@@ -109,12 +125,23 @@ def band(tracks: Sequence[Track]) -> Band | None:
 
 
 def thin_out(whole: Track, most_points: int) -> Track:
-    """At most ``most_points`` points that keep every stretch's lowest and highest value, and both ends."""
+    """At most ``most_points`` points, that keep every stretch's lowest and highest value, and both ends.
+
+    Points where the curve breaks are kept besides.
+    """
     count = whole.x.size
     if count <= most_points:
         return whole
-    kept = {0, count - 1}
+    missing = np.isnan(whole.y)
+    low, high = np.where(missing, np.inf, whole.y), np.where(missing, -np.inf, whole.y)
+    kept = {0, count - 1, *breaks(whole.y).tolist()}
     for stretch in np.array_split(np.arange(1, count - 1), max(1, (most_points - 2) // 2)):
-        kept |= {int(stretch[np.argmin(whole.y[stretch])]), int(stretch[np.argmax(whole.y[stretch])])}
+        kept |= {int(stretch[np.argmin(low[stretch])]), int(stretch[np.argmax(high[stretch])])}
     chosen = np.asarray(sorted(kept))
     return Track(whole.x[chosen], whole.y[chosen])
+
+
+def breaks(y: Floats) -> NDArray[np.intp]:
+    """The places of points that are not a number, the first of each row of such."""
+    missing = np.isnan(y)
+    return np.flatnonzero(missing & ~np.concatenate([[False], missing[:-1]]))

@@ -53,7 +53,7 @@ class Artefacts:
 
 
 def collect_artefacts(variants: Sequence[Variant], report_folder: Path) -> list[Artefacts]:
-    """The artefacts of the first run of every variant that has any.
+    """The artefacts of the first run of every variant that has any, of each of its stages.
 
     Args:
         variants: of the report.
@@ -62,10 +62,13 @@ def collect_artefacts(variants: Sequence[Variant], report_folder: Path) -> list[
     found = []
     for place, variant in enumerate(variants):
         for run in variant.runs:
-            if files := _files(run.path / "artefacts"):
-                several = len(variant.runs) > 1 and run.seed is not None
-                title = f"{variant.label}, seed {run.seed}" if several else variant.label
-                found.append(_of_one_run(place, title, files, report_folder))
+            several = len(variant.runs) > 1 and run.seed is not None
+            title = f"{variant.label}, seed {run.seed}" if several else variant.label
+            parts = {f"{title}, stage {stage.name}": stage.record.path for stage in run.stages}
+            left = {part: _files(path / "artefacts") for part, path in (parts or {title: run.path}).items()}
+            if any(left.values()):
+                of_run = ((part, files) for part, files in left.items() if files)
+                found += [_of_one_run(place, part, files, report_folder) for part, files in of_run]
                 break
     return found
 

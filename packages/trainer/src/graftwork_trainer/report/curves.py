@@ -10,16 +10,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graftwork_trainer.report import metrics
-from graftwork_trainer.report.aggregate import Axis, Band, Floats, Track, band, smooth, thin_out, track
+from graftwork_trainer.report.aggregate import (
+    Axis,
+    Band,
+    Floats,
+    Track,
+    band,
+    breaks,
+    smooth,
+    thin_out,
+    track,
+)
 from graftwork_trainer.report.drawing import (
     FONT_SIZE,
     INK,
     LOGARITHMIC_FROM,
+    SEAM_ROOM,
     Label,
     Plot,
+    Seam,
     Size,
     Style,
     arrange,
+    draw_seams,
     label_room,
     logarithmic_y,
     new_axes,
@@ -81,13 +94,29 @@ def plan(metric: str, variants: Sequence[Variant], *, axis: Axis, leading: bool)
     y_title = name + (", log scale" if logarithmic else "")
     x_title = "step" if axis == "step" else f"wall time, {unit}"
 
+    seams = _seams(variants, axis, scale)
+
     def draw(size: Size, title: str, note: str) -> Figure:
-        return _draw(strands, size, x_title, y_title, logarithmic, title, note)
+        return _draw(strands, seams, size, x_title, y_title, logarithmic, title, note)
 
     against = "by step" if axis == "step" else "by wall time"
     file = metric.replace("/", "-").replace("_", "-") + ("" if axis == "step" else "-by-wall-time")
     title = f"{spoken[:1].upper()}{spoken[1:]} {against}"
-    return Plot(_file_name(file), title, _note(strands, window), leading, draw)
+    broken = bool(breaks(np.concatenate([one.y for one in found])).size)
+    return Plot(_file_name(file), title, _note(strands, window, seams, broken=broken), leading, draw)
+
+
+def _seams(variants: Sequence[Variant], axis: Axis, scale: float) -> list[Seam]:
+    """Where stages begin, on the axis; by wall time that is another place for every variant."""
+    if axis == "seconds" and len(variants) > 1:
+        return []
+    runs = [run for variant in variants for run in variant.runs]
+    places = {
+        (stage.first_step if axis == "step" else stage.first_second, stage.name)
+        for run in runs
+        for stage in run.stages
+    }
+    return [Seam(place / scale, name) for place, name in sorted(places)]
 
 
 def _file_name(text: str) -> str:
@@ -116,7 +145,7 @@ def _strand(metric: str, axis: Axis, variant: Variant, style: Style, window: int
     )
 
 
-def _note(strands: Sequence[_Strand], window: int) -> str:
+def _note(strands: Sequence[_Strand], window: int, seams: Sequence[Seam], *, broken: bool) -> str:
     counts = {strand.centre.count for strand in strands if strand.centre}
     parts = []
     if any(count > 1 for count in counts):
@@ -130,11 +159,19 @@ def _note(strands: Sequence[_Strand], window: int) -> str:
         parts.append("Faint: single seeds.")
     if any(strand.interrupted for strand in strands):
         parts.append("A cross ends a run that failed or is unfinished.")
+    if len(seams) > 1:
+        parts.append("Dotted: where a stage begins.")
+    if broken:
+        parts.append(
+            "Where a line is broken, a stage with another task or other data begins: its numbers are not to "
+            "be compared with those before."
+        )
     return " ".join(parts)
 
 
 def _draw(
     strands: Sequence[_Strand],
+    seams: Sequence[Seam],
     size: Size,
     x_title: str,
     y_title: str,
@@ -156,8 +193,9 @@ def _draw(
     arrange(
         figure, axes, size,
         y_title=y_title, x_title=x_title, title=title, note=note,
-        right=12 if room is None else _room_needed(axes, labels, size, room),
+        right=12 if room is None else _room_needed(axes, labels, size, room), above=SEAM_ROOM if seams else 0,
     )  # fmt: skip
+    draw_seams(axes, seams, size)
     if room is None:
         _legend(axes, strands, size)
     else:
@@ -191,7 +229,8 @@ def _draw_strand(axes: Axes, strand: _Strand) -> tuple[float, float] | None:
         return (
             _last_finite(strand.interrupted[-1].x, strand.interrupted[-1].y) if strand.interrupted else None
         )
-    chosen = np.unique(np.linspace(0, centre.x.size - 1, min(centre.x.size, _MOST_POINTS)).astype(int))
+    spread = np.linspace(0, centre.x.size - 1, min(centre.x.size, _MOST_POINTS)).astype(int)
+    chosen = np.unique(np.concatenate([spread, breaks(centre.mean)]))
     if centre.count > 1:
         axes.fill_between(
             centre.x[chosen], centre.low[chosen], centre.high[chosen],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from textwrap import wrap
 
 from matplotlib.axes import Axes
@@ -23,6 +24,7 @@ MUTED = "#5a636e"
 RULE = "#dde1e6"
 FONT_SIZE = 12.5
 LOGARITHMIC_FROM = 8.0
+SEAM_ROOM = 18.0
 
 
 Dashes = tuple[int, tuple[float, ...] | None]
@@ -94,6 +96,14 @@ class Label:
     colour: str
 
 
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """Where a stage begins, in data coordinates."""
+
+    x: float
+    name: str
+
+
 def style_of(index: int) -> Style:
     """The style of the variant at ``index``: no two of the first thirty look alike."""
     hue = HUES[index % len(HUES)]
@@ -133,7 +143,16 @@ def logarithmic_y(axes: Axes) -> None:
 
 
 def arrange(
-    figure: Figure, axes: Axes, size: Size, *, y_title: str, x_title: str, right: float, title: str, note: str
+    figure: Figure,
+    axes: Axes,
+    size: Size,
+    *,
+    y_title: str,
+    x_title: str,
+    right: float,
+    title: str,
+    note: str,
+    above: float = 0.0,
 ) -> None:
     """Set margins by the text that has to fit, and write the titles.
 
@@ -141,6 +160,7 @@ def arrange(
         right: pixels right of the axes, for labels.
         title: written above where not empty: for a figure that stands alone.
         note: what lines and bands mean, under the title; for a figure that stands alone.
+        above: pixels between the title of the vertical axis and the axes, for names of stages.
     """
     ticks = axes.yaxis.get_major_formatter()
     low, high = axes.get_ylim()
@@ -148,7 +168,7 @@ def arrange(
     left = (6 + 0.6 * FONT_SIZE * longest) if longest else 2
     note_lines = _wrapped(note, size.width / (FONT_SIZE * 0.52)) if note else []
     head = (30 if title else 0) + 16 * len(note_lines)
-    top = head + (26 if y_title else 10)
+    top = head + (26 if y_title else 10) + above
     bottom = 44 if x_title else 24
     edge = 8 / size.width if title else 0.0
     left += edge * size.width
@@ -168,6 +188,33 @@ def arrange(
         figure.text(edge, place, y_title, color=MUTED, fontsize=FONT_SIZE)
     if x_title:
         axes.set_xlabel(x_title, color=MUTED, fontsize=FONT_SIZE, labelpad=5)
+
+
+def draw_seams(axes: Axes, seams: Sequence[Seam], size: Size) -> None:
+    """Mark where stages begin, with their names above as far as there is room for them.
+
+    Args:
+        axes: as arranged, :data:`SEAM_ROOM` kept free above them.
+        seams: from left to right.
+        size: of the figure.
+    """
+    low, high = axes.get_xlim()
+    width = axes.get_position().width * size.width / (high - low)
+    for seam, following in zip_longest(seams, seams[1:]):
+        end = following.x if following else high
+        if seam.x > low:
+            axes.axvline(seam.x, color=MUTED, linewidth=0.9, linestyle=(0, (1.5, 2.5)), zorder=0.9)
+        axes.annotate(
+            _shortened(seam.name, (end - max(seam.x, low)) * width), xy=(max(seam.x, low), 1.0),
+            xycoords=("data", "axes fraction"), xytext=(3, 5), textcoords="offset points",
+            color=MUTED, fontsize=FONT_SIZE - 1.5, annotation_clip=False,
+        )  # fmt: skip
+
+
+def _shortened(text: str, pixels: float) -> str:
+    """A text in so much room, its end cut off where it is longer."""
+    characters = int((pixels - 6) / (FONT_SIZE * 0.55))
+    return text if len(text) <= characters else f"{text[: characters - 1]}…" if characters > 1 else ""
 
 
 def text_width(text: str) -> float:

@@ -1,4 +1,4 @@
-"""A run directory as data: recipe, environment, curves and result.
+"""A run directory as data: recipe, environment, curves and result, of all its stages where it has several.
 
 A run that was killed is still a run: a torn last line of ``metrics.jsonl`` is dropped, and without a
 ``result.json`` the run counts as unfinished.
@@ -17,6 +17,7 @@ from typing import Any, get_args
 from graftwork import Direction, GraftworkError
 from graftwork_trainer.history import Changed, read_history
 from graftwork_trainer.plain_json import read_json
+from graftwork_trainer.stage_folders import stage_folders, stage_names
 from graftwork_trainer.status import COMPLETE_STATUSES
 
 
@@ -70,6 +71,7 @@ class RunRecord:
         directions: which way metrics are better, by full name, the most important first; empty where the run
             does not say.
         history: what was changed on the way.
+        stages: those that began, in order; none of a run of one training.
     """
 
     path: Path
@@ -80,6 +82,7 @@ class RunRecord:
     result: Result | None
     directions: Mapping[str, Direction] = field(default_factory=dict)
     history: Sequence[Changed] = ()
+    stages: Sequence[Stage] = ()
 
     @property
     def status(self) -> str:
@@ -93,8 +96,8 @@ class RunRecord:
 
     @property
     def seed(self) -> object:
-        """``trainer.seed``, or None where the recipe sets none."""
-        trainer = self.recipe.get("trainer")
+        """``trainer.seed``, or None where the recipe sets none; of the first stage where it has stages."""
+        trainer = (self.stages[0].record.recipe if self.stages else self.recipe).get("trainer")
         return trainer.get("seed") if isinstance(trainer, Mapping) else None
 
     @property
@@ -109,15 +112,36 @@ class RunRecord:
         return metric in self.curves or (self.result is not None and metric in self.result.metrics)
 
     def final(self, metric: str) -> float | None:
-        """The run's final value of ``metric``, or its last one so far."""
+        """The run's final value of ``metric``, or its last one so far; of its last stage alone."""
+        if self.stages:
+            return self.stages[-1].record.final(metric)
         if self.result and metric in self.result.metrics:
             return self.result.metrics[metric]
         curve = self.curves.get(metric)
         return curve.values[-1] if curve else None
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a run.
+
+    Args:
+        name: of the stage.
+        record: of its own directory.
+        first_step: steps that the stages before it took.
+        first_second: seconds that they took.
+        continues: whether its numbers go on from those of the stage before: its task and data are the same.
+    """
+
+    name: str
+    record: RunRecord
+    first_step: float = 0
+    first_second: float = 0
+    continues: bool = False
+
+
 def read_run(path: Path) -> RunRecord:
-    """Read one run directory.
+    """Read one run directory, with all of its stages.
 
     Raises:
         GraftworkError: where ``path`` is no run directory, or one of its files is not what it should be;
@@ -140,7 +164,9 @@ def read_run(path: Path) -> RunRecord:
     environment_file = path / "environment.json"
     environment = _read_object(environment_file)
     result_file = path / "result.json"
-    return RunRecord(
+    from graftwork_trainer.report.stages import of_stages  # which is about records
+
+    record = RunRecord(
         path=path,
         recipe=recipe,
         recipe_text=recipe_text,
@@ -149,6 +175,12 @@ def read_run(path: Path) -> RunRecord:
         result=_read_result(result_file) if result_file.is_file() else None,
         directions=_directions(environment.get("metric_directions"), environment_file),
         history=read_history(path),
+    )
+    names = stage_names(recipe)
+    folders = dict(zip(names, stage_folders(path, names), strict=True))
+    return of_stages(
+        record,
+        {name: read_run(folder) for name, folder in folders.items() if (folder / "recipe.toml").is_file()},
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from graftwork.toml import dumps_value
 from graftwork_trainer.report.read import RunRecord
+from graftwork_trainer.stage_folders import STAGES, stage_names
 
 _SEED = "trainer.seed"
 _LONGEST_VALUE = 24
@@ -79,9 +80,16 @@ def differences(variants: Sequence[Variant]) -> list[Difference]:
 def flatten(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys and their values, without the seed.
 
+    What all stages of a recipe agree on is the recipe's; the rest has the stage's name in front.
+
     >>> flatten({"optimizer": {"name": "sgd", "momentum": {"beta": 0.9}}, "trainer": {"seed": 1}})
     {'optimizer.name': 'sgd', 'optimizer.momentum.beta': 0.9}
+    >>> stages = [{"name": "a", "optimizer": {"name": "sgd", "lr": lr}} for lr in (0.1, 0.2)]
+    >>> flatten({"stages": [stages[0], {**stages[1], "name": "b"}]})
+    {'optimizer.name': 'sgd', 'stages.a.optimizer.lr': 0.1, 'stages.b.optimizer.lr': 0.2}
     """
+    if not prefix and (names := stage_names(recipe)):
+        return _flat_stages(dict(zip(names, recipe[STAGES], strict=True)))
     flat: dict[str, Any] = {}
     for key, value in recipe.items():
         dotted = prefix + key
@@ -90,6 +98,20 @@ def flatten(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif dotted != _SEED:
             flat[dotted] = value
     return flat
+
+
+def _flat_stages(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    flat = {
+        name: flatten({key: value for key, value in stage.items() if key != "name"})
+        for name, stage in stages.items()
+    }
+    shared: dict[str, Any] = {}
+    for key in dict.fromkeys(key for of_stage in flat.values() for key in of_stage):
+        if len({_text_of(of_stage, key) for of_stage in flat.values()}) == 1:
+            shared[key] = next(iter(flat.values()))[key]
+            continue
+        shared |= {f"{STAGES}.{name}.{key}": own[key] for name, own in flat.items() if key in own}
+    return shared
 
 
 def value_text(value: object) -> str:
@@ -108,11 +130,18 @@ def value_text(value: object) -> str:
 
 
 def _identity(recipe: Mapping[str, Any]) -> str:
-    """A recipe without its seed, as text."""
-    sections = {**recipe}
-    if isinstance(trainer := sections.get("trainer"), Mapping):
-        sections["trainer"] = {key: value for key, value in trainer.items() if key != "seed"}
+    """A recipe without its seeds, as text."""
+    sections = _seedless(recipe)
+    if stage_names(recipe):
+        sections[STAGES] = [_seedless(stage) for stage in recipe[STAGES]]
     return canonical(sections)
+
+
+def _seedless(sections: Mapping[str, Any]) -> dict[str, Any]:
+    trainer = sections.get("trainer")
+    if not isinstance(trainer, Mapping):
+        return dict(sections)
+    return {**sections, "trainer": {key: value for key, value in trainer.items() if key != "seed"}}
 
 
 def canonical(value: object) -> str:

@@ -24,8 +24,11 @@ from graftwork_trainer.report.directions import Directions
 from graftwork_trainer.report.headline import write_headline
 from graftwork_trainer.report.numerals import LONG_TIMES, compact, number, unit_for
 from graftwork_trainer.report.read import RunRecord, read_run
+from graftwork_trainer.report.stage_table import stage_tables
+from graftwork_trainer.report.stages import aligned
 from graftwork_trainer.report.table import NOTHING, ResultRow, ResultTable, build_table
 from graftwork_trainer.report.variants import Variant, differences, flatten, group_runs, value_text
+from graftwork_trainer.stage_folders import stage_names
 
 _PACKAGE = "graftwork_trainer.report"
 _FIGURES = Extra("graftwork-trainer[report]", ("matplotlib",))
@@ -64,7 +67,7 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str) -> Report:
     directories = list({Path(run).resolve(): Path(run) for run in runs}.values())
     if not directories:
         raise GraftworkError("a report needs at least one run directory, got none")
-    variants = group_runs(map(read_run, directories))
+    variants = group_runs(aligned([read_run(directory) for directory in directories]))
     table = build_table(variants)
     output.mkdir(parents=True, exist_ok=True)
     drawn, files = ([], ()) if _FIGURES.missing else _draw(variants, table, output / "plots")
@@ -117,6 +120,7 @@ def _body(
             leading=leading[1 if beside else 2 :],
             artefacts=collect_artefacts(variants, output),
             further=[figure for figure in drawn if not figure["plot"].leading],
+            stages=stage_tables(variants),
             differences=differences(variants),
             variants=variants,
             runs=_every_run(variants),
@@ -142,6 +146,8 @@ def _subject(variants: Sequence[Variant]) -> list[str]:
         shared += names if len(names) == 1 else []
     sizes = {run.result.parameters for run in runs if run.result and run.result.parameters}
     shared += [f"{_size(sizes.pop())} parameters"] if len(sizes) == 1 else []
+    counts = {len(stage_names(variant.recipe)) for variant in variants}
+    shared += [f"{counts.pop()} stages"] if len(counts) == 1 and counts != {0} else []
     steps = {run.steps for run in runs if run.complete}
     shared += [f"{steps.pop():,} steps"] if len(steps) == 1 else []
     devices = {str(run.environment.get("device")) for run in runs} - {"None"}
@@ -188,6 +194,11 @@ def _remarks(variants: Sequence[Variant], directions: Directions) -> list[str]:
     twice.
     """
     remarks = directions.remarks()
+    if any(run.stages for variant in variants for run in variant.runs):
+        remarks.append(
+            "Of a run with stages, final metrics and the cost of a step are its last stage's; wall time is that "
+            "of all."
+        )
     for variant in variants:
         for run in variant.runs:
             if not run.complete:
