@@ -163,8 +163,8 @@ def _note(strands: Sequence[_Strand], window: int, seams: Sequence[Seam], *, bro
         parts.append("Dotted: where a stage begins.")
     if broken:
         parts.append(
-            "Where a line is broken, a stage with another task or other data begins: its numbers are not to "
-            "be compared with those before."
+            "A line is broken where a stage with another task, other options of it or other data begins: its "
+            "numbers are not to be compared with those before."
         )
     return " ".join(parts)
 

@@ -34,7 +34,7 @@ def _table(variant: Variant) -> page.Table:
         recipe = flatten(stage.record.recipe)
         rows.append(
             [
-                page.Cell(stage.name, float(place)),
+                page.Cell(stage.name, f"{place} {stage.name}"),
                 _lines(_changes(before, recipe)),
                 _steps(of_seeds),
                 _wall_time(of_seeds),
