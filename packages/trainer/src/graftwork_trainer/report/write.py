@@ -196,8 +196,8 @@ def _remarks(variants: Sequence[Variant], directions: Directions) -> list[str]:
     remarks = directions.remarks()
     if any(run.stages for variant in variants for run in variant.runs):
         remarks.append(
-            "Of a run with stages, final metrics and the cost of a step are its last stage's; wall time is of "
-            "all."
+            "Of a run with stages, final metrics and the cost of a step are its last stage's; wall time is "
+            "that of all."
         )
     for variant in variants:
         for run in variant.runs:
