@@ -167,9 +167,9 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
     Kind(Kind.LOSS, "target(**options) -> callable of predictions and labels, returning a scalar tensor."),
     Kind(
         Kind.TASK,
-        "target(**options) -> Task: build_model(), batches(split, rank, world_size, seed), "
+        "target(**options) -> Task: build_model(), dataset(split) or batches(split, rank, world_size, seed), "
         "loss(model, batch), and evaluate(model) or evaluate_rows(model, batch) with metrics(rows).",
-        attributes=("build_model", "batches", "loss", "evaluate|evaluate_rows"),
+        attributes=("build_model", "dataset|batches", "loss", "evaluate|evaluate_rows"),
     ),
     Kind(Kind.TRAINER, "target(**options) -> Trainer: fit(task, recipe, run).", attributes=("fit",)),
     Kind(
