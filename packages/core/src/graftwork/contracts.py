@@ -57,6 +57,13 @@ class Task(Protocol):
     ``unit``, ``count(batch)``          ``"samples"``, 1: what throughput counts, and how many a batch has
     ``facts()``                         nothing: plain data that identify the data (digests of what it says),
                                         kept with the run; resuming refuses other ones
+    ``save_assets(folder)``             nothing: files without which the trained weights are of no use (a
+                                        tokenizer, names of labels), kept in ``RUN/model/``; written once,
+                                        by the first process, before training
+    ``load_assets(folder)``             nothing: called before all else where training starts from other
+                                        weights (``trainer.start_from``), with the folder of theirs, which
+                                        may lack what is looked for: a task takes over what makes the weights
+                                        mean the same, and a run that goes on gets its own back
     ``batches(...)`` with ``skip``      resuming draws the batches already seen and lets them go
     ``smallest(folder)``                of the class, the defaults: options (``model`` among them) with which
                                         it trains in seconds on data that it makes in a folder, for tests

@@ -61,6 +61,13 @@ def _models() -> Iterator[Component]:
             paper=None if size == "tiny" else "arXiv:2403.03507",
         )
     yield Component(
+        Kind.MODEL,
+        "pretrained-lm",
+        f"{_PACKAGE}.models.pretrained_lm:pretrained_lm",
+        "a causal language model with pretrained weights, to go on training",
+        extras=(GGUF,),
+    )
+    yield Component(
         Kind.WEIGHTS,
         "minilm",
         f"{_PACKAGE}.models.packaged:minilm",
@@ -102,6 +109,11 @@ def _recipes() -> Iterator[Component]:
     for name, summary, paper in (
         ("lm-pretrain", "pretrain a small LLaMA on English prose, in about a minute on two cores", None),
         (
+            "lm-continue",
+            "go on training a small pretrained language model on text, in some minutes on two cores",
+            None,
+        ),
+        (
             "zeroth-order-finetune",
             "fine-tune a sentence encoder on film reviews by forward passes alone",
             "arXiv:2410.07698",
@@ -117,6 +129,6 @@ def _recipes() -> Iterator[Component]:
             None,
         ),
     ):
-        extras = (GGUF,) if name == "prompt-answering" else ()
+        extras = (GGUF,) if name in ("prompt-answering", "lm-continue") else ()
         target = f"{_PACKAGE}:recipes/{name}.toml"
         yield Component(Kind.RECIPE, name, target, summary, paper, extras)

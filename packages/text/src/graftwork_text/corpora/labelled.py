@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from graftwork_text.corpora.corpus import Source
@@ -41,6 +41,25 @@ class LabelledData:
     train: Sequence[LabelledExample]
     test: Sequence[LabelledExample]
     validation: Sequence[LabelledExample] = ()
+
+    def numbered_by(self, labels: tuple[str, ...]) -> LabelledData:
+        """The same examples with other numbers of their labels; as they are where one is not among them.
+
+        Args:
+            labels: names in the order of their numbers, more than these maybe.
+
+        >>> data = LabelledData(("bad", "good"), (LabelledExample(("Fine.",), 1),), ())
+        >>> data.numbered_by(("good", "bad", "worse")).train[0].label
+        0
+        """
+        if labels == self.labels or not set(self.labels) <= set(labels):
+            return self
+        number = [labels.index(label) for label in self.labels]
+        parts = [
+            tuple(replace(example, label=number[example.label]) for example in part)
+            for part in (self.train, self.test, self.validation)
+        ]
+        return LabelledData(labels, *parts)
 
 
 @dataclass(frozen=True)

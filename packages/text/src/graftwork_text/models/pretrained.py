@@ -58,6 +58,10 @@ class Pretrained:
         with self._explained():
             return {"hub": source, "commit": commit_of(source)}
 
+    def is_local(self) -> bool:
+        """Whether it is a folder, or becomes one by being fetched, rather than a name on the hub."""
+        return self.known is not None or Path(self.source()).is_dir()
+
     def config(self) -> Any:
         """transformers' configuration of the model."""
         from transformers import AutoConfig

@@ -11,14 +11,14 @@ from graftwork_trainer.progress import tell
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.task_members import facts_of
 from graftwork_trainer.weights.files import open_files
-from graftwork_trainer.weights.matching import match
+from graftwork_trainer.weights.matching import Match, match
 from graftwork_trainer.weights.places import find_place
 from graftwork_trainer.weights.runs import open_run
 from graftwork_trainer.weights.source import Place, Source
 from graftwork_trainer.weights.taking import recorded, refuse_nothing, roundings, take, told
 
 # Facts of the data by which rows of weights have their meaning.
-_MEANINGS = {"tokenizer": "tokens", "labels": "labels"}
+_MEANINGS = {"tokenizer": "tokens", "head": "labels"}
 
 
 def start_model(model: nn.Module, start_from: str | None, task: Task, run: RunDirectory) -> None:
@@ -75,16 +75,16 @@ def describe_start(model: nn.Module, start_from: str | None, task: Task) -> list
     if start_from is None:
         return []
     source = _opened(find_place(start_from))
-    _refuse_other_meaning(source, task)
     found = match(model, source.tensors)
+    _refuse_other_meaning(source, found, task)
     refuse_nothing(model, source, found)
     return [told(source, found, roundings(model, source, found))]
 
 
 def _started(model: nn.Module, place: Place, task: Task) -> Source:
     source = _opened(place)
-    _refuse_other_meaning(source, task)
     found = match(model, source.tensors)
+    _refuse_other_meaning(source, found, task)
     refuse_nothing(model, source, found)
     try:
         together(lambda: take(model, source, found))
@@ -107,7 +107,7 @@ def _newest(place: Place) -> int:
     return int(gathered(max(steps, default=0))[0])
 
 
-def _refuse_other_meaning(source: Source, task: Task) -> None:
+def _refuse_other_meaning(source: Source, found: Match, task: Task) -> None:
     """Refuse weights whose rows stand for other tokens or labels than the task's: that goes wrong silently.
 
     Raises:
@@ -118,6 +118,8 @@ def _refuse_other_meaning(source: Source, task: Task) -> None:
         digest = f"{kind}_sha256"
         fact = digest if digest in own and digest in source.data else kind
         was, now = source.data.get(fact), own.get(fact)
+        if kind == "head" and found.misfits:  # of another number of labels, which is told
+            continue
         if was is not None and now is not None and was != now:
             raise GraftworkError(
                 f"start_from {source.told}: its {fact} is {was!s:.40} and the task's is {now!s:.40}, so that "

@@ -126,7 +126,8 @@ class SequenceClassification(ClassificationTask):
 
     def facts(self) -> dict[str, str | int | float]:
         """What data and model are: names, versions, digests and sizes, as plain data."""
-        return {**super().facts(), "pooling": self.pooling}
+        # Rows of the head stand for the labels, which those of a prompted model do not.
+        return {**super().facts(), "pooling": self.pooling, "head": ", ".join(self.data.labels)}
 
     def _mean_pooled(self, classes: int) -> nn.Module:
         encoder, missing = self.pretrained.load_encoder(dtype=self._compute.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from graftwork import Direction
+from graftwork import Direction, GraftworkError
 from graftwork_text.corpora import LabelledCorpus, LabelledData, LabelledExample
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.classification.mistakes import write_mistakes
@@ -21,6 +22,8 @@ from graftwork_text.tasks.fine_tuning.selection import ClassSelection, Parts, Sp
 from graftwork_text.tasks.fine_tuning.task import FineTuningTask
 from graftwork_trainer.evaluation import rows_of
 from graftwork_trainer.tables import write_confusion_matrix
+
+_LABELS = "labels.json"
 
 
 class ClassificationTask(FineTuningTask[LabelledExample]):
@@ -37,6 +40,7 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
     }
     corpus: LabelledCorpus
     _selection: ClassSelection
+    _labels: tuple[str, ...] | None = None
 
     @classmethod
     def smallest(cls, folder: Path) -> dict[str, object]:
@@ -51,7 +55,31 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
     @cached_property
     def data(self) -> LabelledData:
         """All examples; read at first use."""
-        return self.corpus.read()
+        data = self.corpus.read()
+        return data if self._labels is None else data.numbered_by(self._labels)
+
+    def save_assets(self, folder: Path) -> None:
+        """Write the tokenizer, and ``labels.json``, the names of the labels in the order of their numbers."""
+        super().save_assets(folder)
+        (folder / _LABELS).write_text(json.dumps(self.data.labels, indent=1) + "\n", "utf-8")
+
+    def load_assets(self, folder: Path) -> None:
+        """Number the labels as those were that the weights in use have learnt.
+
+        Args:
+            folder: that may have a ``labels.json``.
+
+        Raises:
+            GraftworkError: it is no list of names.
+        """
+        if (file := folder / _LABELS).is_file():
+            try:
+                labels = json.loads(file.read_text("utf-8"))
+            except ValueError as error:
+                raise GraftworkError(f"{file}: not valid JSON: {error}") from error
+            if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+                raise GraftworkError(f"{file}: expected a list of the labels' names, got {labels!r:.80}")
+            self._labels = tuple(labels)
 
     @cached_property
     def parts(self) -> Parts[LabelledExample]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -122,6 +123,10 @@ class FineTuningTask(ABC, Generic[ExampleT]):
         return OrderedBatches(
             examples, batch_size=compute.evaluation_batch_size, rank=rank, world_size=world_size
         )
+
+    def save_assets(self, folder: Path) -> None:
+        """Write the tokenizer as transformers has it."""
+        self.tokenizer.save_pretrained(folder)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return the metrics on the validation examples, in this process alone.

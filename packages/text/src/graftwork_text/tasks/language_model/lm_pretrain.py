@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from graftwork import Choice, Direction, GraftworkError, Supplies
 from graftwork_text.corpora import find_corpus
+from graftwork_text.models.pretrained_lm import brought_with
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.language_model.continuations import logits_of, write_continuations
 from graftwork_text.tasks.language_model.packing import PackedSequences
@@ -41,9 +42,10 @@ class LanguageModelPretraining:
             registered name; or the path of a .txt, .md or .jsonl file or of a folder of them.
         sequence_length: tokens that the model sees and predicts at once.
         batch_size: sequences in a batch of one process.
-        vocabulary_size: tokens of the byte-level BPE that is trained on the training documents; not used with
-            tokenizer.
-        tokenizer: path of a tokenizer.json, or of a folder that transformers' AutoTokenizer loads.
+        vocabulary_size: tokens of the byte-level BPE that is trained on the training documents, where there
+            is no other tokenizer.
+        tokenizer: path of a tokenizer.json, or of a folder that transformers' AutoTokenizer loads; none for
+            that of the weights, or of the run, that training starts from.
         validation_fraction: expected share of held-out documents.
         evaluation_tokens: held-out tokens that one evaluation predicts, at most.
         cache: folder of the tokenized text; by default lm-pretrain in Graftwork's cache.
@@ -94,7 +96,14 @@ class LanguageModelPretraining:
         self._sequence_length = sequence_length
         self._batch_size = batch_size
         self._vocabulary_size = vocabulary_size
+        self._weights = brought_with(model)
+        if self._weights is not None and tokenizer:
+            raise GraftworkError(
+                f"task.tokenizer must be left out with model {self._weights.name!r}, whose weights are "
+                f"of its own tokenizer; got {tokenizer!r}"
+            )
         self._tokenizer = Path(tokenizer).expanduser() if tokenizer else None
+        self._taken_over: Path | None = None
         self._validation_fraction = validation_fraction
         self._evaluation_tokens = evaluation_tokens
         self._cache = cache
@@ -114,20 +123,44 @@ class LanguageModelPretraining:
             "cache": str(folder / "cache"),
         }
 
+    def load_assets(self, folder: Path) -> None:
+        """Split text as the weights in use were trained to see it, unless the recipe says otherwise.
+
+        Args:
+            folder: that may have a ``tokenizer.json``.
+        """
+        if (folder / "tokenizer.json").is_file():
+            self._taken_over = folder
+
+    def save_assets(self, folder: Path) -> None:
+        """Write the tokenizer as transformers has it, ``tokenizer.json`` and ``tokenizer_config.json``."""
+        self.tokenized.tokenizer().save_folder(folder)
+
     @cached_property
     def tokenized(self) -> TokenizedCorpus:
         """The text as tokens; made at first use."""
+        tokenizer = self._tokenizer or self._taken_over
         return open_tokenized(
             self._corpus,
-            tokenizer=self._tokenizer,
+            tokenizer=Path(self._weights.source()) if self._weights is not None else tokenizer,
             vocabulary_size=self._vocabulary_size,
             validation_fraction=self._validation_fraction,
             cache=self._cache,
         )
 
     def build_model(self) -> nn.Module:
-        """Return the model with fresh weights from torch's global generator."""
+        """Return the model with fresh weights from torch's global generator, or with those that it brings.
+
+        Raises:
+            GraftworkError: pretrained weights are of shorter sequences.
+        """
         model: nn.Module = self._model(vocab_size=self.tokenized.vocabulary)
+        longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+        if self._weights is not None and longest is not None and longest < self._sequence_length:
+            raise GraftworkError(
+                f"task.sequence_length must be at most {longest}, for which model {self._weights.name!r} was "
+                f"trained; got {self._sequence_length}"
+            )
         return model
 
     def batches(
@@ -219,7 +252,8 @@ class LanguageModelPretraining:
         return {
             "corpus": self._corpus.name,
             **{f"corpus_{name}": value for name, value in self._corpus.identity.items()},
-            "tokenizer": str(self._tokenizer or "byte-level BPE of the training documents"),
+            **self._facts_of_weights(),
+            "tokenizer": self._tokenizer_told(),
             "vocabulary": tokenized.vocabulary,
             "train_tokens": len(tokenized.train),
             "validation_tokens": len(tokenized.validation),
@@ -227,6 +261,23 @@ class LanguageModelPretraining:
             "validation_fraction": self._validation_fraction,
             **{f"{name}_sha256": value for name, value in tokenized.digests.items()},
         }
+
+    def _facts_of_weights(self) -> dict[str, str | int]:
+        weights = self._weights
+        if weights is None:
+            return {}
+        return {
+            "model": weights.name,
+            **{f"model_{name}": value for name, value in weights.identity.items()},
+            "model_vocabulary": int(weights.config().vocab_size),
+        }
+
+    def _tokenizer_told(self) -> str:
+        if self._weights is not None:
+            return "that of the model"
+        if self._tokenizer is not None:
+            return str(self._tokenizer)
+        return "that of the weights" if self._taken_over else "byte-level BPE of the training documents"
 
     @cached_property
     def _training_sequences(self) -> PackedSequences:

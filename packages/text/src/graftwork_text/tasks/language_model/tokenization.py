@@ -87,6 +87,16 @@ class TextTokenizer:
         """Write the tokenizer as JSON."""
         self.backend.save(str(file))
 
+    def save_folder(self, folder: Path) -> None:
+        """Write the tokenizer as transformers' ``AutoTokenizer`` and :func:`load_tokenizer` read it."""
+        self.save(folder / "tokenizer.json")
+        settings = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": self.backend.id_to_token(self.end_of_text),
+            "clean_up_tokenization_spaces": False,
+        }
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
+
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> TextTokenizer:
     """Train a byte-level BPE: any text can be encoded, and decoding gives it back exactly.
