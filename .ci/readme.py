@@ -56,6 +56,9 @@ def bring_along(folder: Path) -> None:
         rows = csv.writer(stream)
         rows.writerow(["text", "label"])
         rows.writerows([f"Number {n} was {'fine' if n % 2 else 'dull'}.", n % 2] for n in range(6000))
+    (folder / "mine.py").write_text(
+        "import graftwork\n@graftwork.register('metric')\ndef mine(): ...\n", "utf-8"
+    )
     for name in ("recipe.toml", "RECIPE"):
         (folder / name).write_text(RECIPE, "utf-8")
 
@@ -69,7 +72,7 @@ def as_run(command: str, *, readme: bool, whole: bool) -> list[str] | None:
         return ["torchrun", "--standalone", "--nproc-per-node", "2", *words[3:], *BRIEF] if readme else None
     if words[0] == "python":
         return None
-    if words[1] == "train":
+    if words[1] in ("train", "--plugin"):
         return [*words, *BRIEF] if readme else [*words, "--dry-run"]
     if words[1] == "compare":
         return [*words, *BRIEF_COMPARISON] if readme else None

@@ -1,8 +1,9 @@
 """Every example on every page is run: ``python`` blocks as one program per page, ``console`` blocks line by
 line.
 
-A ``console`` block holds ``$ command`` lines and what they print; ``...`` stands for whatever. Blocks marked
-``sh``, ``toml`` or ``text`` are shown, not run: installing and long training have nox sessions of their own.
+A ``console`` block holds ``$ command`` lines and what they print; ``...`` stands for whatever. A block marked
+``LANGUAGE FILE`` is written to that file, for the commands after it. Blocks marked ``sh``, ``toml`` or
+``text`` alone are shown, not run: installing and long training have nox sessions of their own.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sybil import Document
+from sybil import Document, Region
 from sybil.example import Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 ROOT = Path(__file__).resolve().parent.parent
 # The pages of adapters are run by the adapters' own tests, where the library is that they adapt.
@@ -46,7 +49,23 @@ def run_console(example: Example) -> None:
         assert matches, f"$ {line}\nprinted\n{result.stdout}\nthe page says\n{expected}"
 
 
-PARSERS = (PythonCodeBlockParser(), CodeBlockParser(language="console", evaluator=run_console))
+def parse_files(document: Document) -> Iterator[Region]:
+    """The blocks that are to be written to a file."""
+    for region in FencedCodeBlockLexer(r"\w+ \S+", mapping={"language": "file", "source": "text"})(document):
+        region.parsed, region.evaluator = region.lexemes, write_file
+        yield region
+
+
+def write_file(example: Example) -> None:
+    """Write a block to the file that it is marked with."""
+    Path(example.parsed["file"].split()[1]).write_text(example.parsed["text"], "utf-8")
+
+
+PARSERS = (
+    PythonCodeBlockParser(),
+    CodeBlockParser(language="console", evaluator=run_console),
+    parse_files,
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
