@@ -17,8 +17,10 @@ from graftwork_text.models.pretrained import Precision, Pretrained, find_pretrai
 if TYPE_CHECKING:
     from torch import nn
 
+_WEIGHTS = "smollm2-135m"
 
-def pretrained_lm(vocab_size: int, *, weights: str, dtype: Precision = "float32") -> nn.Module:
+
+def pretrained_lm(vocab_size: int, *, weights: str = _WEIGHTS, dtype: Precision = "float32") -> nn.Module:
     """A causal language model with pretrained weights.
 
     Args:
@@ -70,4 +72,4 @@ def brought_with(model: Choice | Callable[..., nn.Module]) -> Pretrained | None:
     options = dict(model.options) if isinstance(model, Choice) else {}
     while isinstance(target, partial):
         target, options = target.func, {**target.keywords, **options}
-    return causal_weights(options["weights"]) if target is pretrained_lm else None
+    return causal_weights(options.get("weights", _WEIGHTS)) if target is pretrained_lm else None
