@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graftwork import build_recipe, get_registry, parse_set
 from graftwork.testing import write_plugin
@@ -36,6 +36,7 @@ class Run:
     """What a training left."""
 
     folder: Path
+    model: nn.Module
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -79,8 +80,8 @@ def train(lines_plugin: None, tmp_path: Path) -> Callable[..., Run]:
             for key, value in short.items()
         ]
         resolved = build_recipe(recipe, overrides=overrides).resolve()
-        folder = train(resolved, tmp_path / name, quiet=True).run
-        return Run(folder)
+        trained = train(resolved, tmp_path / name, quiet=True)
+        return Run(trained.run, trained.model)
 
     return run
 

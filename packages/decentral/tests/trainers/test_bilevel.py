@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from graftwork import GraftworkError
 
@@ -64,3 +65,13 @@ def test_settings_are_options_of_the_trainer(train: Train, setting: dict[str, An
 def test_what_is_out_of_range_is_named(train: Train, option: dict[str, Any], says: str) -> None:
     with pytest.raises(GraftworkError, match=says):
         train(RECIPE, **option)
+
+
+def test_the_model_is_the_mean_over_agents_of_each_level(train: Train) -> None:
+    run = train(RECIPE)
+    agents = run.weights()
+    assert [name for name, _ in run.model.named_parameters()] == ["lower", "upper"]
+    for level, mean in run.model.named_parameters():
+        own = [value for name, value in agents.items() if name.endswith(f".{level}")]
+        assert len(own) == 4
+        torch.testing.assert_close(mean, torch.stack(own).mean(0))

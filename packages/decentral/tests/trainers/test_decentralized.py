@@ -94,3 +94,13 @@ def test_a_model_that_is_not_of_images_is_refused_before_anything_is_built(train
     says = "model/of-words takes no image_shape and no classes, which task/image-classification supplies"
     with pytest.raises(GraftworkError, match=f"{says}; it wants vocab_size"):
         train(images)
+
+
+def test_the_model_is_the_mean_over_agents(train: Train) -> None:
+    run = train(RECIPE)
+    agents = run.weights()
+    assert not run.model.training
+    for name, mean in run.model.named_parameters():
+        own = [value for agent, value in agents.items() if agent.partition(".")[2] == name]
+        assert len(own) == 3
+        torch.testing.assert_close(mean, torch.stack(own).mean(0))

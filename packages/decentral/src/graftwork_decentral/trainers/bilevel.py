@@ -58,7 +58,8 @@ class BilevelTrainer:
         return self.loop.steps
 
     def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> nn.Module:
-        """Train to the end, or from the newest checkpoint to the end; return the agents' variables.
+        """Train to the end, or from the newest checkpoint to the end; return the means over agents of
+        the variables, a ``torch.nn.ParameterDict`` of ``upper`` and ``lower``.
 
         Raises:
             GraftworkError: the task has no bilevel problem, a strategy does not go with the graph or the

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graftwork_decentral.agents.measures import distance_from_mean
 from graftwork_decentral.bilevel.oracles import Oracles
@@ -83,6 +83,15 @@ class BilevelProcedure(Procedure):
             own = [self._metrics_of(x, y) for x, y in zip(method.upper, method.lower, strict=True)]
             metrics |= mean_and_worst(own, communicator, self._setup.directions)
         return metrics
+
+    @torch.no_grad()
+    def evaluated_model(self) -> nn.Module:
+        """The means over agents of the ``upper`` and the ``lower`` variables."""
+        method = self.optimizer.method
+        points = {"upper": method.upper, "lower": method.lower}
+        return nn.ParameterDict(
+            {name: nn.Parameter(self._communicator.mean(point)) for name, point in points.items()}
+        )
 
     def measurements(self) -> dict[str, float]:
         """How far agents are apart at each level, and what they have sent so far."""
