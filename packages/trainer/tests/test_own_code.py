@@ -89,6 +89,22 @@ def test_a_file_that_is_another_is_told_once_and_resumes(run, mine, capsys):
         assert capsys.readouterr().err.count(f"run: {changed}") == told
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"a b.py": "0" * 64}, "graftwork --plugin 'a b.py' train --resume run`"),
+        ({"$(id).py": "0" * 64}, "graftwork --plugin '$(id).py' train --resume run`"),
+        ({"a\nb.py": "0" * 64, "b.py": 3}, "no task called 'mine'"),
+        (["mine.py"], "no task called 'mine'"),
+    ],
+)
+def test_what_somebody_else_wrote_into_a_run_is_told_as_one_sentence(run, capsys, files, told):
+    path = run / "environment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "plugin_files": files}))
+    assert main(["train", "--resume", "run"]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_what_an_unknown_name_is_for_another_reason_is_left(run, capsys):
     assert train("--resume", "run", "--set", "optimizer.name=adam") == 2
     assert "no optimizer called 'adam', did you mean 'adamw'" in capsys.readouterr().err

@@ -6,6 +6,7 @@ is missing, or is another.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -77,8 +78,8 @@ def _absent(environment: Mapping[str, Any]) -> Iterator[str]:
 def _way_on(run: Path, environment: Mapping[str, Any]) -> str:
     if _table(environment, OBJECTS):
         return "go on in Python: graftwork_trainer.train(..., resume=True) with the same objects"
-    files = " ".join(f"--plugin {name}" for name in _table(environment, FILES))
-    return f"give it again: `graftwork {files} train --resume {run}`"
+    files = [argument for name in _table(environment, FILES) for argument in ("--plugin", name)]
+    return f"give it again: `{shlex.join(['graftwork', *files, 'train', '--resume', str(run)])}`"
 
 
 def _digests() -> dict[str, str]:
@@ -96,5 +97,7 @@ def _objects() -> dict[str, str]:
 
 
 def _table(environment: Mapping[str, Any], key: str) -> dict[str, str]:
-    table = environment.get(key, {})
-    return {str(name): str(value) for name, value in table.items()} if isinstance(table, Mapping) else {}
+    """One of the two tables, as far as it holds what can be told: a run may come from anybody."""
+    table = environment.get(key)
+    pairs = table.items() if isinstance(table, Mapping) else ()
+    return {name: value for name, value in pairs if isinstance(value, str) and (name + value).isprintable()}
