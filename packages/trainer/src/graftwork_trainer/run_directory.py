@@ -77,6 +77,11 @@ class RunDirectory:
         rank: int = 0,
         quiet: bool = False,
     ) -> None:
+        if recipe.stages:
+            raise GraftworkError(
+                f"run {directory}: the recipe has stages, each with a run directory of its own; train it by "
+                "graftwork_trainer.train"
+            )
         self.directory = self.root = directory
         """Of this training; and what ``--resume`` takes, which is the whole where this is a stage of it."""
         self.start_from: str | None = None

@@ -25,6 +25,7 @@ from graftwork_trainer.progress import tell
 from graftwork_trainer.roll_call import RollCall, lost_ranks_named
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.stages import StagedRun
+from graftwork_trainer.untouched import process_as_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,9 @@ def _train_stages(
         trained = Trained(whole.directory, None, {})
         gc.collect()
         stage, task, tasks[index] = resolved.stages[index], tasks[index], None
-        with whole.recorded(stage.name):
+        # What a stage sets for its process (deterministic algorithms) is not for the next, which may begin in
+        # another.
+        with whole.recorded(stage.name), process_as_before():
             trained = _fitted(trainers[index], task, stage, run, roll_call)
     whole.finish()
     return trained
