@@ -98,9 +98,10 @@ def _train_stages(
     """Train what is left of several stages."""
     trained = Trained(whole.directory, None, {})
     for index, run in whole.unfinished():
-        # The model before it, which a DDP wrapper in a reference cycle keeps.
-        trained = Trained(whole.directory, None, {})
-        gc.collect()
+        if trained.model is not None:
+            # It has been saved, and a DDP wrapper in a reference cycle keeps it.
+            trained = Trained(whole.directory, None, {})
+            gc.collect()
         stage, task, tasks[index] = resolved.stages[index], tasks[index], None
         # What a stage sets for its process (deterministic algorithms) is not for the next, which may begin in
         # another.
