@@ -8,6 +8,8 @@ import shutil
 import pytest
 import torch
 
+from graftwork_trainer.checkpoint import open_checkpoint
+
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 EXACT = ["--set", "task.dropout=0.0"]
 
@@ -214,3 +216,53 @@ def test_a_layer_that_gets_no_gradient_is_named_under_ddp_and_trains_sharded(com
         more = ["--resume", "run", "--set", "trainer.steps=14"]
         assert command("train", "--no-report", *more, launcher=TORCHRUN).returncode == 0
         assert command("train", "--no-report", *more, "--set", "trainer.steps=16").returncode == 0
+
+
+def test_sharded_ranks_keep_the_best_weights_and_start_from_them(command, tmp_path):
+    settings = ["--set", "trainer.parallel=fsdp"]
+    rising = ["--set", "trainer.patience=1", "--set", "task.validation_loss_rises=true"]
+    early = command(
+        "train", "--no-report", "toy.toml", "--out", "early", *settings, *rising, launcher=TORCHRUN
+    )
+    assert early.returncode == 0, early.stderr
+    result = json.loads((tmp_path / "early" / "result.json").read_text())
+    assert (result["status"], result["steps"], result["best_step"]) == ("stopped-early", 8, 4)
+    still = [
+        "--set",
+        "trainer.start_from=early:best",
+        "--set",
+        "optimizer.lr=0.0",
+        "--set",
+        "trainer.steps=1",
+    ]
+    started = command(
+        "train", "--no-report", "toy.toml", "--out", "started", *settings, *still, launcher=TORCHRUN
+    )
+    assert started.returncode == 0, started.stderr
+    assert started.stderr.count("early, step 4 (best): 4 of 4 tensors taken") == 1
+    best, taken = (
+        open_checkpoint(tmp_path / path).part("model")["model"]
+        for path in ("early/checkpoints/best-000004", "started/checkpoints/step-000001")
+    )
+    assert all(torch.equal(best[name], taken[name]) for name in best)
+
+
+def test_two_ranks_go_through_stages_sharing_them_in_two_ways_and_resume_to_the_same_bits(
+    command, assert_same_bits, tmp_path
+):
+    recipe = (tmp_path / "toy.toml").read_text()
+    (tmp_path / "staged.toml").write_text(
+        f'{recipe}parallel = "ddp"\n[[stages]]\n[[stages]]\n[stages.trainer]\nparallel = "fsdp"\nsteps = 6\n'
+    )
+    train = ("train", "--no-report")
+    whole = command(*train, "staged.toml", "--out", "whole", launcher=TORCHRUN)
+    assert whole.returncode == 0, whole.stderr
+    killed = ("--set", "stages.2.task.kill_at_batch=5")
+    assert command(*train, "staged.toml", "--out", "parts", *killed, launcher=TORCHRUN).returncode != 0
+    alive = ("--set", "task.kill_at_batch=0", "--allow", "kill_at_batch")
+    resumed = command(*train, "--resume", "parts", *alive, launcher=TORCHRUN)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_bits(tmp_path / "whole/stages/2", tmp_path / "parts/stages/2")
+    for number, parallel in {1: "ddp", 2: "fsdp"}.items():
+        environment = json.loads((tmp_path / f"parts/stages/{number}/environment.json").read_text())
+        assert (environment["world_size"], environment["parallel"]) == (2, parallel)
