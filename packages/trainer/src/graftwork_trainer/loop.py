@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -43,7 +43,9 @@ def drive(procedure: Procedure, options: LoopOptions, run: RunDirectory) -> nn.M
         GraftworkError: the loss is not finite, or a checkpoint cannot be written or read.
         Interrupted: a signal asked for it; what was trained is saved.
     """
-    return Loop(procedure, options, run).run_to_end()
+    loop = Loop(procedure, options, run)
+    with closing(procedure):
+        return loop.run_to_end()
 
 
 class Interval:

@@ -105,6 +105,10 @@ class Procedure(ABC):
         """Write what the report is to show of the trained model, which :meth:`evaluated_model` gave."""
         return
 
+    def close(self) -> None:
+        """Let go of what works beside this process; called when training has ended, however it did."""
+        return
+
     def result(self) -> Mapping[str, Any]:
         """Further facts for the run's result, over the loop's own."""
         return {}

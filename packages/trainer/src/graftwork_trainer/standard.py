@@ -224,6 +224,10 @@ class StandardProcedure(Procedure):
             self._task.artefacts(model, kept)
             forget_gathered(model)
 
+    def close(self) -> None:
+        """End the processes that load samples."""
+        self._batches.close()
+
     def result(self) -> dict[str, Any]:
         """Further facts for ``result.json``."""
         return {"optimizer_step_seconds": self._optimizer_watch.summary()}

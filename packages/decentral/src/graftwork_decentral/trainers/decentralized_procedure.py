@@ -184,6 +184,11 @@ class DecentralizedProcedure(Procedure):
         measured = self._together(of_all, otherwise=dict[str, float])
         return measured | {"living_agents": float(len(self._communicator.living))}
 
+    def close(self) -> None:
+        """End the processes that load samples."""
+        for batches in self._batches:
+            batches.close()
+
     def result(self) -> dict[str, Any]:
         """Further facts for ``result.json``, and the strategy's tensors among the optimizer's."""
         corrections = [buffer for form in self.optimizer.forms for buffer in form.state().values()]

@@ -187,8 +187,9 @@ class WorkerBatches(Iterator[Any]):
         self._workers = []
 
     def __del__(self) -> None:
-        if hasattr(self, "_workers"):
-            self.close()
+        # Maybe amid other garbage, where nothing can be waited for.
+        for worker in getattr(self, "_workers", ()):
+            worker.kill()
 
     def _told_of_dead(self, process: BaseProcess) -> str:
         code = process.exitcode or 0
