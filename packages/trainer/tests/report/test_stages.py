@@ -90,11 +90,18 @@ def test_a_run_that_is_on_its_way(write_staged):
 
 def test_seeds_that_stopped_early_are_moved_to_where_all_have_begun(write_staged):
     runs = [read_run(write_staged("a", seed=1, first_steps=300)), read_run(write_staged("b", seed=2))]
-    early, late = aligned(runs)
-    assert (runs[0].stages[1].first_step, early.stages[1].first_step) == (300, 600)
+    (variant,) = aligned(group_runs(runs))
+    early, late = variant.runs
+    assert (early.seed, runs[0].stages[1].first_step, early.stages[1].first_step) == (1, 300, 600)
+    assert early.stages[1].first_second == late.stages[1].first_second == 60.0
     assert early.curves["train/loss"].steps[-1] == late.curves["train/loss"].steps[-1] == 800
-    (variant,) = group_runs([early, late])
-    assert [run.seed for run in variant.runs] == [1, 2]
+
+
+def test_variants_share_steps_and_not_seconds(write_staged):
+    runs = [write_staged("a", first_steps=300), write_staged("b", stages=(GENERAL, GENERAL))]
+    short, long = (variant.runs[0].stages[1] for variant in aligned(group_runs(map(read_run, runs))))
+    assert short.first_step == long.first_step == 600
+    assert (short.first_second, long.first_second) == (30.0, 60.0)
 
 
 def test_runs_with_stages_and_without_are_told_apart_by_what_differs(

@@ -219,7 +219,7 @@ def _shortened(text: str, pixels: float) -> str:
 
 def text_width(text: str) -> float:
     """Pixels that a label takes, generously: the page sets it in the reader's own font."""
-    return len(text) * FONT_SIZE * 0.6
+    return len(text) * FONT_SIZE * 0.64
 
 
 def label_room(labels: Sequence[Label], size: Size) -> float | None:

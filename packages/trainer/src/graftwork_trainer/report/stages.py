@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from graftwork_trainer.report.read import Curve, Result, RunRecord, Stage
-from graftwork_trainer.report.variants import canonical
+from graftwork_trainer.report.variants import Variant, canonical
 
 
 def of_stages(run: RunRecord, records: Mapping[str, RunRecord]) -> RunRecord:
@@ -34,37 +34,40 @@ def of_stages(run: RunRecord, records: Mapping[str, RunRecord]) -> RunRecord:
     return _in_place(run, stages)
 
 
-def aligned(runs: Sequence[RunRecord]) -> list[RunRecord]:
-    """Runs in which the same stages begin at the same place, which is that of the last of them to get there.
+def aligned(variants: Sequence[Variant]) -> list[Variant]:
+    """Variants in which the same stages begin at the same place, which is that of the last run to get there.
 
-    A mean over seeds of which one stopped early would otherwise be over two stages at once.
+    A mean over seeds of which one stopped early would otherwise be over two stages at once. Steps are aligned
+    over all variants, so that one mark is for all of them, and seconds within each, as they are its cost.
 
     Args:
-        runs: in any order; those with stages of other names are another kind.
+        variants: in any order; those with stages of other names are another kind.
     """
+    everything = [run.stages for variant in variants for run in variant.runs]
     return [
-        _in_place(run, _moved(run.stages, [one.stages for one in runs])) if run.stages else run
-        for run in runs
+        replace(
+            variant,
+            runs=tuple(_moved(run, everything, variant) if run.stages else run for run in variant.runs),
+        )
+        for variant in variants
     ]
 
 
-def _moved(stages: Sequence[Stage], all_stages: Sequence[Sequence[Stage]]) -> list[Stage]:
-    names = [stage.name for stage in stages]
-    moved = []
-    for place, stage in enumerate(stages):
-        alike = [
-            other[place]
-            for other in all_stages
-            if [one.name for one in other[: place + 1]] == names[: place + 1]
-        ]
-        moved.append(
-            replace(
-                stage,
-                first_step=max(one.first_step for one in alike),
-                first_second=max(one.first_second for one in alike),
-            )
-        )
-    return moved
+def _moved(run: RunRecord, everything: Sequence[Sequence[Stage]], variant: Variant) -> RunRecord:
+    own = [one.stages for one in variant.runs]
+    stages = []
+    for place, stage in enumerate(run.stages):
+        names = [one.name for one in run.stages[: place + 1]]
+        first_step = max(one.first_step for one in _alike(names, everything))
+        first_second = max(one.first_second for one in _alike(names, own))
+        stages.append(replace(stage, first_step=first_step, first_second=first_second))
+    return _in_place(run, stages)
+
+
+def _alike(names: Sequence[str], runs: Sequence[Sequence[Stage]]) -> list[Stage]:
+    """The last of some stages, in all runs that have them."""
+    count = len(names)
+    return [stages[count - 1] for stages in runs if [stage.name for stage in stages[:count]] == names]
 
 
 def _in_place(run: RunRecord, stages: Sequence[Stage]) -> RunRecord:

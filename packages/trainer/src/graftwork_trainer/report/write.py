@@ -67,7 +67,7 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str) -> Report:
     directories = list({Path(run).resolve(): Path(run) for run in runs}.values())
     if not directories:
         raise GraftworkError("a report needs at least one run directory, got none")
-    variants = group_runs(aligned([read_run(directory) for directory in directories]))
+    variants = aligned(group_runs(map(read_run, directories)))
     table = build_table(variants)
     output.mkdir(parents=True, exist_ok=True)
     drawn, files = ([], ()) if _FIGURES.missing else _draw(variants, table, output / "plots")
