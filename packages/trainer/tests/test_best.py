@@ -7,6 +7,7 @@ import torch
 
 from graftwork import GraftworkError
 from graftwork_trainer.checkpoint import open_checkpoint, writing
+from graftwork_trainer.report import read_run
 from graftwork_trainer.verification import verify_run
 
 RISING = ("trainer.patience=2", "trainer.steps=100", "task.validation_loss_rises=true")
@@ -39,6 +40,7 @@ def test_early_stopping_ends_with_the_best_weights_and_their_metrics(train):
     result = trained.result()
     assert (result["status"], result["steps"], result["best_step"]) == ("stopped-early", 12, 4)
     assert result["metrics"] == trained.run.metrics == validation(trained)[4]
+    assert read_run(trained.run.directory).result.reason.endswith("are those of step 4, the best")
     assert kept(trained) == ["best-000004"]
     assert has(trained.model, weights_in(trained, "best-000004"))
     assert not has(trained.model, weights_in(trained, "step-000012"))

@@ -254,3 +254,16 @@ def test_a_dry_run_says_what_would_be_taken(toy, train, source, tmp_path):
         "trainer": {"name": "standard", "start_from": str(source.directory)},
     }
     assert "source, step 12: 4 of 4 tensors taken" in describe(build_recipe(recipe).resolve())
+
+
+def test_a_layer_within_an_adapter_takes_what_the_plain_one_has():
+    adapted = nn.Module()
+    adapted.layer = nn.ModuleDict({"base_layer": nn.Linear(2, 2, bias=False), "lora_A": nn.Linear(2, 1)})
+    plain = {"layer.weight": Found((2, 2), torch.float32)}
+    found = match(adapted, plain)
+    assert (found.taken, found.unused) == ({"layer.base_layer.weight": "layer.weight"}, [])
+    assert list(found.missing) == ["layer.lora_A.weight", "layer.lora_A.bias"]
+    of_adapted = {
+        name: Found(tuple(value.shape), value.dtype) for name, value in adapted.state_dict().items()
+    }
+    assert match(adapted, of_adapted).fitted == 3

@@ -267,7 +267,11 @@ class Loop:
             )
         status = "finished" if self.progression.step >= self.options.steps else "stopped-early"
         model, best = self._final_model()
-        self.run.finish(status, {**self._result(), "metrics": self._final_metrics(best)})
+        told = f"metrics and artefacts are those of step {self.progression.best_step}, the best"
+        self.run.finish(
+            status,
+            {**self._result(), "metrics": self._final_metrics(best), "reason": told if best else None},
+        )
         try:
             self.procedure.artefacts(model, self.run.directory / "artefacts")
         except Exception as error:  # what was trained is saved, and worth more than a picture of it

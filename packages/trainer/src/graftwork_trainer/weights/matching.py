@@ -2,7 +2,7 @@
 
 What wrappers add to names falls away: ``_orig_mod.`` of torch.compile, and ``module.`` of DataParallel where
 all names begin with it. A model of transformers with a head says by ``base_model_prefix`` under which name it
-has the body that others save alone.
+has the body that others save alone. A layer that an adapter of peft's wraps takes what the plain one has.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from graftwork_trainer.weights.source import Found
 
-_COMPILED, _PARALLEL = "_orig_mod", "module."
+_COMPILED, _PARALLEL, _ADAPTED = "_orig_mod", "module.", "base_layer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,9 @@ def match(model: nn.Module, tensors: Mapping[str, Found]) -> Match:
     there = _named_as_here(tensors, own, getattr(model, "base_model_prefix", None))
     taken: dict[str, str] = {}
     misfits: dict[str, tuple[Found, str]] = {}
+    sources = {name: there.get(_plain(name), there.get(_unwrapped(name))) for name in own}
     for name, value in own.items():
-        if isinstance(value, Tensor) and (source := there.get(_plain(name))) is not None:
+        if isinstance(value, Tensor) and (source := sources[name]) is not None:
             if _fits(value, tensors[source]):
                 taken[name] = source
             else:
@@ -64,7 +65,7 @@ def match(model: nn.Module, tensors: Mapping[str, Found]) -> Match:
     for name, value in own.items():
         groups.setdefault(id(value), []).append(name)
     fitted = [[name for name in group if name in taken] for group in groups.values()]
-    used = {*taken.values(), *(there[_plain(name)] for name in misfits)}
+    used = {*taken.values(), *(sources[name] for name in misfits)}
     return Match(
         taken=taken,
         tied=[names for names in fitted if len({taken[name] for name in names}) > 1],
@@ -99,6 +100,11 @@ def _named_as_here(names: Collection[str], own: Collection[str], prefix: Any) ->
 
 def _plain(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != _COMPILED)
+
+
+def _unwrapped(name: str) -> str:
+    """The name of a layer's tensor before an adapter of peft's took the layer inside."""
+    return _plain(name).replace(f".{_ADAPTED}.", ".")
 
 
 def _all_within(names: Collection[str], prefix: str) -> bool:
