@@ -144,6 +144,53 @@ def here(environment_here: Callable[..., Environment], tmp_path: Path) -> Enviro
     return environment_here(tmp_path)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a command line in several processes ended.
+
+    Args:
+        codes: exit codes of every process, one a start.
+        words: what all of them printed to standard error.
+        seconds: that it took.
+    """
+
+    codes: dict[int, list[int]]
+    words: str
+    seconds: float
+
+
+@pytest.fixture
+def forked(here: Environment) -> Callable[..., Ended]:
+    """Run ``graftwork`` as several processes under the variables of a launcher, as decentral's tests do.
+
+    They are forked from one that has imported everything: launchers have tests of their own, and importing
+    torch costs seconds a process.
+    """
+    script = ROOT / "packages" / "decentral" / "tests" / "communication" / "forked.py"
+    job = Path(__file__).with_name("command_job.py")
+
+    def run(
+        *arguments: str, processes: int, plugins: Sequence[Path] = (), restart: Sequence[int] = ()
+    ) -> Ended:
+        scenario = {
+            "arguments": arguments,
+            "folder": str(here.folder),
+            "plugins": list(map(str, plugins)),
+            "restart": list(restart),
+            "world": processes,
+            "limit": 200.0,
+        }
+        scenarios = here.folder / "scenarios.json"
+        scenarios.write_text(json.dumps([scenario]))
+        ran = here.command(str(scenarios), launcher=[str(script), str(job)])
+        assert ran.returncode == 0, ran.stderr
+        (one,) = json.loads(ran.stdout.splitlines()[-1])
+        codes = {int(rank): codes for rank, codes in one["codes"].items()}
+        return Ended(codes, ran.stderr, one["seconds"])
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheel of every package, built from the tree."""

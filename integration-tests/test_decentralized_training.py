@@ -11,7 +11,6 @@ import pytest
 
 from graftwork import GraftworkError, build_recipe, get_registry, parse_set
 
-PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "graftwork")
 DECENTRALIZED = {
     "trainer__name": "decentralized",
     "trainer__agents": 3,
@@ -133,7 +132,7 @@ def test_two_processes_train_the_weights_of_one_bit_for_bit(
     optimizer: str,
     train: Train,
     small: Callable[..., list[str]],
-    here: Any,
+    forked: Callable[..., Any],
     tmp_path: Path,
     assert_same_bits: Callable[..., None],
 ) -> None:
@@ -145,8 +144,8 @@ def test_two_processes_train_the_weights_of_one_bit_for_bit(
     }
     one = train("one", **settings)
     options = small(**{**DECENTRALIZED, **settings})
-    ran = here.command("train", "lm-pretrain", "--no-report", "--out", "two", *options, launcher=PROCESSES)
-    assert ran.returncode == 0, ran.stderr
+    ran = forked("train", "lm-pretrain", "--no-report", "--out", "two", *options, processes=2)
+    assert ran.codes == {0: [0], 1: [0]}, ran.words
     assert_same_bits(one, tmp_path / "two", at_least=30)
     environment = json.loads((tmp_path / "two" / "environment.json").read_text())
     assert (environment["world_size"], environment["parallel"]) == (2, "decentralized, 3 agents")

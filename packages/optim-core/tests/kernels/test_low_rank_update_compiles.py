@@ -118,8 +118,15 @@ def count(pattern: str, kernel: CompiledKernel) -> int:
     return len(re.findall(pattern, kernel.asm["ptx"]))
 
 
-@pytest.mark.parametrize("dtype", [FLOAT, BRAIN, HALF], ids=str)
-@pytest.mark.parametrize(("capability", "rank"), [(80, 2), (90, 1), (90, 2), (90, 4), (90, 16)])
+@pytest.mark.parametrize(
+    ("capability", "rank", "dtype"),
+    [
+        (80, 2, BRAIN),
+        *((90, rank, dtype) for rank in (2, 16) for dtype in (FLOAT, BRAIN, HALF)),
+        *((90, rank, BRAIN) for rank in (1, 4)),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("name", ["perturb", "merge"])
 def test_an_update_compiles_into_registers_and_wide_accesses(
     compiled: Callable[..., CompiledKernel],

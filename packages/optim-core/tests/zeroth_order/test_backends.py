@@ -426,7 +426,7 @@ def test_8_a_step_makes_nothing_as_large_as_a_matrix(make: Callable[..., Any], d
             return model(ids(1, 3, 1200)).float().square().mean()
 
     # The first pass repeats what is kept beside weights; and within a step it is the same.
-    for _ in range(5):
+    for _ in range(3):
         with recorder:
             optimizer.step(closure)
     smallest = min(p.numel() * p.element_size() for p in model.parameters() if p.ndim == 2)

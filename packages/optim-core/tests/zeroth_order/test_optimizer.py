@@ -455,16 +455,17 @@ def test_a_model_with_weights_in_place_is_evaluated_before_its_first_step() -> N
 
 
 @every
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-@pytest.mark.parametrize("at_step", [0, 2, 3])
+@pytest.mark.parametrize(
+    ("at_step", "error"), [(0, KeyboardInterrupt), (2, ValueError), (3, KeyboardInterrupt)]
+)
 def test_an_error_in_the_closure_leaves_weights_and_optimizer_as_they_were(
     make: Make, error: type[BaseException], at_step: int
 ) -> None:
     """On the first, second and third call of a step, at a refresh (3) and elsewhere, and the step again."""
+    undisturbed, other = begin(make)
+    train(undisturbed, other, 0, STEPS)
     for failing in (1, 2, 3):
-        undisturbed, other = begin(make)
         model, optimizer = begin(make)
-        train(undisturbed, other, 0, at_step)
         train(model, optimizer, 0, at_step)
         calls = []
 
@@ -484,7 +485,6 @@ def test_an_error_in_the_closure_leaves_weights_and_optimizer_as_they_were(
             torch.testing.assert_close(loss_of(model, at_step), before, rtol=1e-5, atol=1e-6)
             optimizer.train()
             train(model, optimizer, at_step, STEPS)
-            train(undisturbed, other, at_step, STEPS)
             for one, two in zip(weights(model), weights(undisturbed), strict=True):
                 torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
         else:
