@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributed import TCPStore
 
 import graftwork_trainer
 from graftwork import Choice, GraftworkError, Interrupted, build_recipe, get_registry, load_recipe
@@ -24,7 +25,14 @@ from graftwork_trainer.lock import RunLock
 RECIPE = {
     "task": {"name": "regression", "batch_size": 4},
     "optimizer": {"name": "adamw", "lr": 0.01},
-    "trainer": {"steps": 6, "log_every": 1, "evaluate_every": 3, "checkpoint_every": 2, "device": "cpu"},
+    "trainer": {
+        "steps": 6,
+        "log_every": 1,
+        "evaluate_every": 3,
+        "checkpoint_every": 2,
+        "device": "cpu",
+        "timeout_seconds": 30.0,
+    },
 }
 # With objects in the place of task and optimizer.
 OPTIONS = {section: {**table} for section, table in RECIPE.items()}
@@ -209,6 +217,26 @@ def test_it_trains_in_another_thread_and_beside_a_running_event_loop(regression)
     asyncio.run(in_a_loop())
     assert len(trained) == 3
     assert all(torch.equal(weights(one), expected) for one in trained[1:])
+
+
+def test_processes_of_one_launcher_train_several_times(assert_same_end):
+    # As torchrun keeps it: for as long as the processes live, whatever they train.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    processes = []
+    for rank in range(2):
+        processes.append(os.fork())
+        if not processes[-1]:
+            where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "RANK": str(rank)}
+            os.environ |= {**where, "WORLD_SIZE": "2", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+            code = 1
+            try:
+                for directory in ("first", "second"):
+                    train(RECIPE, directory)
+                code = 0
+            finally:
+                os._exit(code)
+    assert [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes] == [0, 0]
+    assert_same_end(Path("first"), Path("second"))
 
 
 def test_a_directory_is_taken_as_at_the_command_line():

@@ -8,6 +8,7 @@ which under torchrun is the launcher's and outlives them.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -28,6 +29,7 @@ T = TypeVar("T")
 _LOOKS_EVERY_SECONDS = 0.5
 _ANSWERS_WITHIN_SECONDS = 2.0
 _WHERE = ("MASTER_ADDR", "MASTER_PORT", "RANK")
+_trainings = itertools.count()
 # As gloo words it, in errors that have no type of their own.
 _TRANSPORT = (
     "Timed out waiting",
@@ -189,8 +191,9 @@ def connected_store(timeout_seconds: float) -> Store:
             f"rank 0, which keeps the store at {host}:{port} (MASTER_ADDR, MASTER_PORT), did not answer "
             f"within trainer.timeout_seconds = {timeout_seconds:g}; look at its output"
         ) from error
-    # A launcher that starts all anew keeps its store.
-    return PrefixStore(f"graftwork/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    # A launcher that starts all anew keeps its store, and so it does for the next training of a process.
+    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"graftwork/{restart}/{next(_trainings)}", store)
 
 
 def _transport_error(error: BaseException | None) -> str | None:
