@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -140,6 +141,7 @@ class WorkerBatches(Iterator[Any]):
         with _no_death_in_between():
             self._batches = iter(loader)
         self._workers = list(set(multiprocessing.active_children()) - before)
+        self._watch = Watch(self._workers, loading.patience_seconds)
         _open.add(self)
 
     def __next__(self) -> Any:
@@ -148,35 +150,27 @@ class WorkerBatches(Iterator[Any]):
         Raises:
             GraftworkError: a sample cannot be made, or a worker died or does not answer.
         """
-        since = time.monotonic()
         while True:
             try:
-                batch = next(self._batches)
+                with self._watch:
+                    batch = next(self._batches)
             except (RuntimeError, OSError, EOFError) as error:  # of workers; what samples raise is a Failure
-                if (ended := next((one for one in self._workers if not one.is_alive()), None)) is not None:
+                told = self._told_of_lost()
+                if told is not None:
                     self.close()
-                    raise GraftworkError(self._told_of_dead(ended)) from error
+                    raise GraftworkError(told) from error
                 if not str(error).startswith("DataLoader timed out"):
                     raise
-                if (waited := time.monotonic() - since) > self._loading.patience_seconds:
-                    told = self._told_of_hung(waited)
-                    self.close(at_once=True)
-                    raise GraftworkError(told) from error
                 continue
             if isinstance(batch, Failure):
                 self.close()
                 batch.raise_in(self._data)
             return batch
 
-    def close(self, *, at_once: bool = False) -> None:
-        """End the workers.
-
-        Args:
-            at_once: those that are in the middle of a sample need not end it.
-        """
+    def close(self) -> None:
+        """End the workers."""
         self._desks.close()
-        for worker in self._workers if at_once else ():
-            worker.kill()
+        self._watch.close()
         if hasattr(self._batches, "_shutdown_workers"):
             # What its deletion does, which would come late: a traceback may hold it.
             self._batches._shutdown_workers()
@@ -191,29 +185,79 @@ class WorkerBatches(Iterator[Any]):
         for worker in getattr(self, "_workers", ()):
             worker.kill()
 
-    def _told_of_dead(self, process: BaseProcess) -> str:
-        code = process.exitcode or 0
-        ended = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    def _told_of_lost(self) -> str | None:
+        """What is said of a worker that has ended, or had to be; None where all live."""
+        ended = next((worker for worker in self._workers if not worker.is_alive()), None)
+        if ended is None:
+            return None
+        if self._watch.waited is not None:  # all were ended; the one that did not answer is at a sample
+            busy = [n for n in range(self._desks.count) if self._desks.sample_of(n) is not None]
+            number = busy[0] if busy else 0
+            return (
+                f"worker process {number} has not answered for {self._watch.waited:.0f} seconds "
+                f"{self._place(number)}; if that is how long it takes, set a longer trainer.timeout_seconds"
+            )
+        code = ended.exitcode or 0
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         advice = {
             -signal.SIGBUS: "; where /dev/shm is full, give it more room or take fewer trainer.workers",
             -signal.SIGKILL: "; where memory has run out, take fewer trainer.workers",
         }
-        number = self._desks.worker_of(process)
-        return f"worker process {number} {ended} {self._place(number)}{advice.get(code, '')}"
-
-    def _told_of_hung(self, seconds: float) -> str:
-        busy = (number for number in range(self._desks.count) if self._desks.sample_of(number) is not None)
-        number = next(busy, 0)
-        return (
-            f"worker process {number} has not answered for {seconds:.0f} seconds {self._place(number)}; if "
-            "that is how long it takes, set a longer trainer.timeout_seconds"
-        )
+        number = self._desks.worker_of(ended)
+        return f"worker process {number} {how} {self._place(number)}{advice.get(code, '')}"
 
     def _place(self, worker: int) -> str:
         sample = self._desks.sample_of(worker)
         if sample is None:
             return f"between two samples of {self._data}"
         return f"while it loaded sample {sample} of {self._data}"
+
+
+class Watch(threading.Thread):
+    """Ends workers when a batch was waited for too long; whatever waits for one of them then fails.
+
+    A batch that is there may need its worker still, to hand over the memory that it lies in.
+
+    Args:
+        workers: to end.
+        patience_seconds: how long a batch may be waited for.
+
+    Attributes:
+        waited: seconds after which the workers were ended; None where they were not.
+    """
+
+    def __init__(self, workers: Sequence[BaseProcess], patience_seconds: float) -> None:
+        super().__init__(daemon=True)
+        self._workers, self._patience_seconds = workers, patience_seconds
+        self._since: float | None = None
+        self._closed = threading.Event()
+        self.waited: float | None = None
+        if workers:
+            self.start()
+
+    def __enter__(self) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._since = None
+
+    def close(self) -> None:
+        """Watch no longer."""
+        self._closed.set()
+
+    def run(self) -> None:
+        """Look now and then."""
+        while not self._closed.wait(min(1.0, self._patience_seconds / 4)):
+            since = self._since
+            if since is not None and (waited := time.monotonic() - since) > self._patience_seconds:
+                self.waited = waited
+                for worker in self._workers:
+                    worker.kill()
+                return
 
 
 class WorkerStart:
