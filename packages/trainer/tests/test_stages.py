@@ -208,6 +208,39 @@ def test_ctrl_c_stops_the_whole_and_says_how_to_go_on(graftwork, monkeypatch, ca
     assert result(tmp_path / "run")["status"] == "finished"
 
 
+def test_a_signal_while_a_stage_ends_keeps_the_next_from_beginning(graftwork, monkeypatch, capsys, tmp_path):
+    finish = RunDirectory.finish
+
+    def asked_to_stop(self, *given):
+        if self.directory.name == "1-general":
+            os.kill(os.getpid(), signal.SIGTERM)
+        finish(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "finish", asked_to_stop)
+        assert graftwork("train", "staged.toml", "--out", "run") == 128 + signal.SIGTERM
+    told = capsys.readouterr().err
+    assert "stopped after stage 'general'; continue with `graftwork train --resume run`" in told
+    assert not (tmp_path / "run/stages/2-mine").exists()
+    assert result(tmp_path / "run")["status"] == "interrupted"
+    assert graftwork("train", "--resume", "run") == 0
+
+
+def test_a_run_that_was_removed_while_it_was_trained_can_be_gone_on_with(graftwork, monkeypatch, tmp_path):
+    save = RunDirectory.save
+
+    def removed(self, *given, **settings):
+        if self.directory.name == "2-mine" and not (tmp_path / "gone").exists():
+            (tmp_path / "run").rename(tmp_path / "gone")
+        return save(self, *given, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "save", removed)
+        assert graftwork("train", "staged.toml", "--out", "run") == 0
+    assert (tmp_path / "run/recipe.toml").read_bytes() == (tmp_path / "gone/recipe.toml").read_bytes()
+    assert graftwork("train", "--resume", "run") == 0
+
+
 def test_a_stage_that_fails_is_named_and_can_be_mended(graftwork, capsys, tmp_path):
     settings = ["--set", "stages.mine.task.infinite_from_batch=2"]
     assert graftwork("train", "staged.toml", "--out", "run", *settings) == 2
@@ -266,6 +299,23 @@ def test_another_recipe_for_a_stage_that_has_ended_is_refused(graftwork, tmp_pat
         train("stages.general.optimizer.lr=0.2", resume=True)
     again = train(resume=True)  # ended: its model is there all the same
     assert all(torch.equal(value, saved[name]) for name, value in again.model.state_dict().items())
+
+
+def test_a_run_goes_on_with_the_stages_that_it_has_and_further_ones(toy, tmp_path):
+    def train(count, resume=True):
+        data = tomllib.loads(STAGED)
+        more = {"name": "more", "trainer": {"steps": 3}}
+        data["stages"] = [*data["stages"], more][:count]
+        if not count:
+            del data["stages"]
+        train_resolved(build_recipe(data).resolve(), tmp_path / "run", resume=resume, quiet=True)
+
+    train(2, resume=False)
+    for count, told in {0: "no stages", 1: "the stages general"}.items():
+        with pytest.raises(GraftworkError, match=f"has the stages general, mine, and the recipe {told};"):
+            train(count)
+    train(3)
+    assert [one["name"] for one in result(tmp_path / "run")["stages"]] == ["general", "mine", "more"]
 
 
 def test_one_writer_and_no_stage_by_itself(graftwork, capsys, tmp_path):

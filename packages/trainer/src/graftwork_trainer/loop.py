@@ -153,7 +153,10 @@ class Loop:
                 progress.advance()
                 stopping = stop_requested()
                 self._keep_records(progress, stopping=stopping > 0)
-            return self._finish(stopping)
+            model = self._finish(stopping)
+            # Asked twice, as the signal of another process is known a call late.
+            self.run.asked_to_stop = max(stop_requested(), stop_requested())
+            return model
 
     def _catch_up(self) -> None:
         """Go on from where others are, if this process was behind."""

@@ -86,6 +86,8 @@ class RunDirectory:
         """Of this training; and what ``--resume`` takes, which is the whole where this is a stage of it."""
         self.start_from: str | None = None
         """What the weights begin as, where the recipe does not say: in a stage after another, its."""
+        self.asked_to_stop = 0
+        """The signal that came when the training was ending by itself: what is to follow it should not."""
         self.resume = resume
         self.metrics: Mapping[str, float] = {}
         """Of the run's result, once it has one."""

@@ -35,14 +35,18 @@ def stage_names(recipe: Mapping[str, Any]) -> list[str]:
     return [str(stage.get("name", number)) for number, stage in enumerate(stages, start=1)]
 
 
+def stage_names_in(run: Path) -> list[str]:
+    """The stages of a run, in order; none where it is one training, or where its recipe cannot be read."""
+    try:
+        return stage_names(tomllib.loads((run / "recipe.toml").read_text("utf-8")))
+    except (OSError, ValueError):
+        return []
+
+
 def whole_run(directory: Path) -> Path | None:
     """The run that a directory is for a stage of; None where it is for none."""
     stages = directory.absolute().parent
-    try:
-        recipe = tomllib.loads((stages.parent / "recipe.toml").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return directory.parent.parent if stages.name == STAGES and STAGES in recipe else None
+    return directory.parent.parent if stages.name == STAGES and stage_names_in(stages.parent) else None
 
 
 def result_of(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ A stage that ended by itself is not trained again: the run goes on in the first 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from graftwork_trainer.plain_json import to_json
 from graftwork_trainer.progress import tell
 from graftwork_trainer.resuming import Identity
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_trainer.stage_folders import result_of, stage_folders
+from graftwork_trainer.stage_folders import result_of, stage_folders, stage_names_in
 from graftwork_trainer.status import COMPLETE_STATUSES
 
 
@@ -132,8 +132,8 @@ class StagedRun:
             raise
 
     def begin(self) -> None:
-        """Write what the run is, once it may begin or go on."""
-        if self._begun or not self._main:
+        """Write what the run is, once it may begin or go on, and again where it was removed."""
+        if not self._main or (self._begun and (self.directory / "recipe.toml").exists()):
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         self._write("recipe.toml", self._recipe.to_toml())
@@ -202,6 +202,32 @@ class StageDirectory(RunDirectory):
         state = super().start(training)
         self._whole.begin()
         return state
+
+    def save(self, training: TrainingState, progression: Mapping[str, Any], *, last: bool) -> bool:
+        """Write a checkpoint; see :meth:`RunDirectory.save`."""
+        written = super().save(training, progression, last=last)
+        with self._expendable("recipe.toml"):
+            self._whole.begin()
+        return written
+
+
+def refuse_other_stages(directory: Path, recipe: Resolved) -> None:
+    """Refuse to go on in a run that has other stages, or to make stages of a run that has none.
+
+    Raises:
+        GraftworkError: it has; further ones may follow those that it has.
+    """
+    names = [stage.name for stage in recipe.stages]
+    there = stage_names_in(directory)
+    if there != names[: len(there)] or bool(there) is not bool(names):
+        raise GraftworkError(
+            f"resume: run {directory} has {_told(there)}, and the recipe {_told(names)}; give the one that "
+            "the run was trained by"
+        )
+
+
+def _told(names: Sequence[str]) -> str:
+    return f"the stages {', '.join(names)}" if names else "no stages"
 
 
 def _refuse_another_recipe(folder: Path, stage: Resolved) -> None:

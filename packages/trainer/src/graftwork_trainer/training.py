@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from graftwork import GraftworkError
+from graftwork import GraftworkError, Interrupted
 from graftwork.resolution import Resolved
 from graftwork_trainer.assets import take_assets
 from graftwork_trainer.claim import claimed_anew
@@ -24,7 +24,7 @@ from graftwork_trainer.parallel import launched_by_torchrun, process_group
 from graftwork_trainer.progress import tell
 from graftwork_trainer.roll_call import RollCall, lost_ranks_named
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_trainer.stages import StagedRun
+from graftwork_trainer.stages import StagedRun, refuse_other_stages
 from graftwork_trainer.untouched import process_as_before
 
 
@@ -79,6 +79,8 @@ def train_resolved(
         if resume and not settings["rank"]:
             for difference in differences(environment_of(chosen)):
                 tell(f"{chosen.name}: {difference}")
+        if resume:
+            refuse_other_stages(chosen, resolved)
         # All of them before the first is trained: what is wrong with an option is found now.
         tasks = [one.task() for one in trainings]
         if resolved.stages:
@@ -107,6 +109,12 @@ def _train_stages(
         # another.
         with whole.recorded(stage.name), process_as_before():
             trained = _fitted(trainers[index], task, stage, run, roll_call)
+        if run.asked_to_stop and stage is not resolved.stages[-1]:
+            whole.finish("interrupted", f"stopped after stage {stage.name!r}")
+            raise Interrupted(
+                f"stopped after stage {stage.name!r}; continue with `graftwork train --resume {run.root}`",
+                run.asked_to_stop,
+            )
     whole.finish()
     return trained
 

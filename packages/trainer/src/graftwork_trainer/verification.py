@@ -23,7 +23,7 @@ from graftwork_trainer.lock import holder
 from graftwork_trainer.own_code import absence_named, differences
 from graftwork_trainer.plain_json import read_json
 from graftwork_trainer.resuming import Identity, identity_in
-from graftwork_trainer.stage_folders import result_of, stage_folders, stage_names
+from graftwork_trainer.stage_folders import result_of, stage_folders, stage_names_in
 from graftwork_trainer.status import COMPLETE_STATUSES
 from graftwork_trainer.task_members import facts_of
 
@@ -63,21 +63,13 @@ def verify_run(run: Path) -> Iterator[Finding]:
         raise GraftworkError(f"{run} is no run: {found}")
     if (now := holder(run)) is not None:
         yield Finding("lock", f"held by {now}; what follows may be out of date")
-    names = stage_names(_recipe_of(run))
+    names = stage_names_in(run)
     if names:
         yield from map(_read, _plain_files(run))
         yield from _stages(run, names)
         return
     newest, any_there = yield from _contents(run)
     yield _resumption(run, newest, any_there=any_there)
-
-
-def _recipe_of(run: Path) -> dict[str, Any]:
-    """Nothing where it is damaged, which is told elsewhere."""
-    try:
-        return tomllib.loads(read_file(run / "recipe.toml").decode())
-    except (OSError, GraftworkError, ValueError):
-        return {}
 
 
 def _stages(run: Path, names: Sequence[str]) -> Iterator[Finding]:
