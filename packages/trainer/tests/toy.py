@@ -6,16 +6,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import time
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    default_collate,
+)
 
 from graftwork import Component, Finding, Kind, hookimpl
 
@@ -180,17 +188,161 @@ class Restarting(Regression):
         return Stream(self)
 
 
-class Loader(Regression):
-    """Its batches come from torch's own DataLoader, shuffled as torch does it."""
+def _note(path, line):
+    if path:
+        with Path(path).open("a") as stream:
+            stream.write(f"{line}\n")
 
-    def __init__(self) -> None:
-        super().__init__(dropout=0.0)
+
+class Numbered:
+    """Samples with numbers, each with noise of all three global generators; some have a mishap."""
+
+    def __init__(self, task, count):
+        self.task, self.count = task, count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, number):
+        return self.task.sample(number)
+
+
+class Iterated(IterableDataset):
+    """The same one after another, in an order of the epoch's own."""
+
+    def __init__(self, task, count):
+        self.task, self.count, self.epoch = task, count, 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __iter__(self):
+        for number in range(self.count):
+            yield self.task.sample((number + 3 * self.epoch) % self.count)
+
+
+class Stateful(Iterated):
+    """Finds its place itself, without a sample being made again."""
+
+    first = 0
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "first": self.first}
+
+    def load_state_dict(self, state):
+        self.epoch, self.first = state["epoch"], state["first"]
+
+    def __iter__(self):
+        for number in range(self.first, self.count):
+            self.first = number + 1
+            yield self.task.sample((number + 3 * self.epoch) % self.count)
+        self.first = 0
+
+
+DATASETS = {"numbered": Numbered, "iterated": Iterated, "stateful": Stateful}
+
+
+class Sampled(Regression):
+    """Trains on a dataset of 37 samples, and is evaluated by rows on one of 11."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 4,
+        dropout: float = 0.5,
+        kind: str = "numbered",
+        samples: int = 37,
+        mishap: str = "",
+        mishap_at: int = 17,
+        seen: str = "",
+        random: bool = True,
+    ) -> None:
+        super().__init__(batch_size=batch_size, dropout=dropout)
+        self.kind, self.samples, self.random = kind, samples, random
+        self.mishap, self.mishap_at, self.seen = mishap, mishap_at, seen
+
+    def dataset(self, split):
+        if split != "train":
+            return Numbered(self, 11)
+        return DATASETS[self.kind](self, self.samples)
+
+    def sample(self, number):
+        if self.mishap and number == self.mishap_at:
+            self.happen()
+        inputs = torch.sin(torch.arange(4) + number)
+        if self.random:
+            noise = [torch.rand(()).item(), np.random.random(), random.random()]
+            inputs = inputs + 0.1 * torch.tensor([*noise, sum(noise)])
+        length = 4 if self.mishap == "longer" and number == self.mishap_at else 3
+        return {"inputs": inputs, "targets": torch.sin(inputs[:length]), "sample": number}
+
+    def happen(self):
+        match self.mishap:
+            case "raises":
+                raise ValueError("no such picture")
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "stopped":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "exits":
+                os._exit(3)
+            case "sleeps":
+                time.sleep(1000)
+            case "bus error":
+                os.kill(os.getpid(), signal.SIGBUS)
+
+    def collate(self, samples):
+        batch = default_collate(samples)
+        if self.random:
+            batch["inputs"] += 0.01 * torch.rand(())
+        return batch
+
+    def loss(self, model, batch):
+        # Each rank is handed its own share, so that all of them together are what was seen.
+        _note(self.seen, " ".join(map(str, batch["sample"].tolist())))
+        return super().loss(model, batch)
+
+    def evaluate_rows(self, model, batch):
+        errors = (model(batch["inputs"]) - batch["targets"]).square().mean(1)
+        return {"error": errors, "sample": batch["sample"]}
+
+    def metrics(self, rows):
+        assert rows["sample"].tolist() == list(range(11))
+        return {"loss": rows["error"].double().mean()}
+
+
+class Loader(Sampled):
+    """The same in torch's own DataLoader, as one writes it; drawn with repetition, in an order of its own."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 4,
+        dropout: float = 0.5,
+        kind: str = "numbered",
+        order: str = "shuffled",
+        loader_workers: int = 0,
+        seen: str = "",
+    ) -> None:
+        super().__init__(batch_size=batch_size, dropout=dropout, kind=kind, seen=seen)
+        self.order, self.loader_workers = order, loader_workers
+
+    dataset = None
 
     def batches(self, split, *, rank, world_size, seed):
-        inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
-        data = [{"inputs": row, "targets": torch.sin(row[:3])} for row in inputs]
-        endless = RandomSampler(data, replacement=True, num_samples=10**6)
-        return DataLoader(data, batch_size=8, sampler=endless)
+        held_out = split != "train"
+        data = Numbered(self, 11) if held_out else DATASETS[self.kind](self, self.samples)
+        given = {"batch_size": self.batch_size, "num_workers": self.loader_workers, "collate_fn": self.collate}
+        match "in order" if held_out or self.kind != "numbered" else self.order:
+            case "in order":
+                return DataLoader(data, **given)
+            case "shuffled":
+                return DataLoader(data, shuffle=True, **given)
+            case "repeated":
+                return DataLoader(data, sampler=RandomSampler(data, replacement=True), **given)
+            case "dealt out":
+                sampler = DistributedSampler(data, num_replicas=world_size, rank=rank)
+                return DataLoader(data, sampler=sampler, **given)
 
 
 class Augmented(Regression):
@@ -435,6 +587,7 @@ def graftwork_components():
     yield Component(Kind.TASK, "regression", f"{here}:Regression", "for tests")
     yield Component(Kind.TASK, "rows", f"{here}:Rows", "evaluated by rows")
     yield Component(Kind.TASK, "restarting", f"{here}:Restarting", "skips by another stream")
+    yield Component(Kind.TASK, "sampled", f"{here}:Sampled", "a dataset")
     yield Component(Kind.TASK, "loader", f"{here}:Loader", "batches of a DataLoader")
     yield Component(Kind.TASK, "augmented", f"{here}:Augmented", "batches of the global generator")
     yield Component(Kind.TASK, "drawing", f"{here}:Drawing", "draws when it is evaluated")

@@ -1,0 +1,110 @@
+"""Worker processes that raise, die or hang end the training with one sentence; signals pass them by."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from graftwork import GraftworkError
+
+# Of the second epoch, so that no worker meets it before the first step.
+SAMPLED = ["task.name=sampled", "trainer.evaluate_every=0", "trainer.checkpoint_every=0"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "sample"), [("numbered", "sample 17"), ("iterated", "sample 17 in epoch 0")]
+)
+def test_a_sample_that_raises_is_named(train, workers, kind, sample):
+    with pytest.raises(GraftworkError) as caught:
+        train(*SAMPLED, f"task.kind={kind}", "task.mishap=raises", f"trainer.workers={workers}")
+    told = str(caught.value)
+    assert told.startswith(f"{sample} of the training data: ValueError: no such picture (graftwork_toy.py:")
+    assert "in happen" in str(caught.value.__cause__) or isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_that_make_no_batch_are_named(train, workers):
+    told = r"samples .* of the training data make no batch: RuntimeError: stack expects each tensor"
+    with pytest.raises(GraftworkError, match=told):
+        train(*SAMPLED, "task.mishap=longer", f"trainer.workers={workers}")
+
+
+@pytest.mark.parametrize(
+    ("mishap", "ended"),
+    [
+        ("killed", "was ended by signal 9 while it loaded sample 17 of the training data; where memory has run out"),
+        ("bus error", "was ended by signal 7 while it loaded sample 17 of the training data; where /dev/shm is full"),
+        ("exits", "ended with exit code 3 while it loaded sample 17 of the training data"),
+    ],
+)
+def test_a_worker_that_dies_is_named_with_its_sample(train, mishap, ended):
+    with pytest.raises(GraftworkError, match=rf"^worker process \d {ended}"):
+        train(*SAMPLED, f"task.mishap={mishap}", "trainer.workers=2")
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("mishap", ["sleeps", "stopped"])
+def test_a_worker_that_hangs_is_named_with_its_sample_and_ended(train, mishap):
+    hung = r"has not answered for \d seconds while it loaded sample 17 of the training data; if that is"
+    with pytest.raises(GraftworkError, match=hung):
+        train(*SAMPLED, f"task.mishap={mishap}", "trainer.workers=2", "trainer.timeout_seconds=2")
+    assert not multiprocessing.active_children()
+
+
+def test_a_sample_of_the_validation_data_is_named_too(train):
+    with pytest.raises(GraftworkError, match=r"^sample 3 of the validation data: ValueError: no such picture"):
+        train(*SAMPLED, "task.mishap=raises", "task.mishap_at=3", "task.samples=3", "trainer.steps=1")
+
+
+def test_an_epoch_without_a_sample(train):
+    with pytest.raises(GraftworkError, match=r"^the training data are empty"):
+        train(*SAMPLED, "task.samples=0")
+    with pytest.raises(GraftworkError, match=r"^epoch 0 of the training data: it has no sample"):
+        train(*SAMPLED, "task.samples=0", "task.kind=iterated", directory="other")
+
+
+def of_group(process):
+    listed = subprocess.run(["ps", "-o", "pid=", "-g", str(process.pid)], capture_output=True, text=True)
+    return {int(pid) for pid in listed.stdout.split()} - {process.pid}
+
+
+def started(launch, tmp_path, *settings):
+    """A training with two workers that has taken some steps."""
+    given = ["task.name=sampled", "trainer.workers=2", "trainer.steps=100000", "trainer.checkpoint_every=0", *settings]
+    options = [option for setting in given for option in ("--set", setting)]
+    process = launch("train", "toy.toml", "--no-report", *options, "--out", "run")
+    metrics = tmp_path / "run/metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    assert len(of_group(process)) >= 2
+    return process
+
+
+@pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_saves_and_ends_in_one_sentence(launch, tmp_path, wish):
+    process = started(launch, tmp_path)
+    os.killpg(process.pid, wish)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + wish
+    assert "saved; continue with" in stderr
+    assert "Traceback" not in stderr
+    assert not of_group(process)
+
+
+def test_workers_do_not_outlive_the_training(launch, tmp_path):
+    """Not in the middle of a sample, either."""
+    process = started(launch, tmp_path, "task.mishap=sleeps", "task.samples=1000", "task.mishap_at=999")
+    workers = of_group(process)
+    process.kill()
+    process.wait(30)
+    deadline = time.monotonic() + 10
+    while workers & of_group(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
