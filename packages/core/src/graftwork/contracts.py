@@ -27,10 +27,20 @@ Direction = Literal["lower", "higher"]
 
 @runtime_checkable
 class Task(Protocol):
-    """What a trainer can train: a model, batches, a loss, and metrics on held-out data.
+    """What a trainer can train: a model, data, a loss, and metrics on held-out data.
 
-    A task knows nothing of optimizers, devices or ranks beyond its arguments. It is evaluated in one of two
-    ways; the trainer sets ``eval()`` and ``no_grad()`` around either.
+    A task knows nothing of optimizers, devices or ranks beyond its arguments. It gives its data in one of
+    two ways.
+
+    As samples: ``dataset(split)`` returns a torch dataset, map-style or iterable, and ``batch_size`` and
+    ``collate(samples)`` (torch's where it is left out) say how a batch is made of it. The trainer keeps the
+    order, the position, the worker processes, and seeds torch's, NumPy's and Python's global generators for
+    each sample.
+
+    Or as batches: see :meth:`batches`; a torch DataLoader does, and is taken over where its sampler is one of
+    torch's plain ones.
+
+    It is evaluated in one of two ways; the trainer sets ``eval()`` and ``no_grad()`` around either.
 
     By rows: ``evaluate_rows(model, batch)`` returns a mapping of columns (tensors or lists), each with one
     entry per example of the batch, and ``metrics(rows)`` makes numbers of the whole columns, ``loss`` among
@@ -64,6 +74,10 @@ class Task(Protocol):
                                         weights (``trainer.start_from``), with the folder of theirs, which
                                         may lack what is looked for: a task takes over what makes the weights
                                         mean the same, and a run that goes on gets its own back
+    ``dataset(split)``, ``batch_size``  ``batches``, which may be left out where there are these
+    ``collate(samples)``                with ``dataset``: torch's ``default_collate``
+    ``batches(...)`` with ``position``  resuming passes over as many batches as were drawn, whatever is in
+    and ``seek(position)``              them; the position counts the samples that all ranks have taken
     ``batches(...)`` with ``skip``      resuming draws the batches already seen and lets them go
     ``smallest(folder)``                of the class, the defaults: options (``model`` among them) with which
                                         it trains in seconds on data that it makes in a folder, for tests
@@ -80,9 +94,10 @@ class Task(Protocol):
     def batches(self, split: Split, *, rank: int, world_size: int, seed: int) -> Iterable[Any]:
         """Return batches on the CPU.
 
-        For ``train`` this rank's, without end, and the same ones for the same arguments. For ``validation``
-        every ``world_size``-th from number ``rank`` on, once and in order: a sequence, where making a batch
-        costs something, so that each rank makes its own alone.
+        For ``train`` this rank's, without end, and the same ones for the same arguments, from a generator of
+        their own; of a DataLoader one epoch, which the trainer repeats. For ``validation`` every
+        ``world_size``-th from number ``rank`` on, once and in order: a sequence, where making a batch costs
+        something, so that each rank makes its own alone.
         """
         ...
 
