@@ -72,3 +72,24 @@ def test_what_was_begun_is_gone_on_with(planned):
     (again,) = planned("optimizer.lr=1")
     assert again.begun
     assert not again.finished
+
+
+def test_values_and_seeds_go_over_every_stage(planned, tmp_path):
+    text = f'{RECIPE}[[stages]]\nname = "general"\n[[stages]]\nname = "mine"\n[stages.trainer]\nseed = 8\n'
+    (tmp_path / "toy.toml").write_text(text)
+    jobs = planned("optimizer.lr=1,2", seeds=2)
+    assert [job.name for job in jobs] == ["lr-1-seed3", "lr-1-seed4", "lr-2-seed3", "lr-2-seed4"]
+    found = [
+        [
+            (stage.sections["optimizer"]["lr"], stage.sections["trainer"]["seed"])
+            for stage in job.resolved.stages
+        ]
+        for job in jobs[1:3]
+    ]
+    assert found == [[(1, 4), (1, 9)], [(2, 3), (2, 8)]]
+    jobs = planned("stages.mine.optimizer.lr=1,2")
+    assert [job.resolved.stages[0].sections["optimizer"]["lr"] for job in jobs] == [0.001, 0.001]
+    jobs[0].directory.mkdir(parents=True)
+    (jobs[0].directory / "recipe.toml").write_text(jobs[1].resolved.to_toml())
+    with pytest.raises(GraftworkError, match=r"stages\.mine\.optimizer\.lr = 2\.0 there, 1\.0 here"):
+        planned("stages.mine.optimizer.lr=1,2")

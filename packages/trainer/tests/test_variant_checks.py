@@ -91,3 +91,10 @@ def test_a_model_that_looks_at_numbers_is_left_to_training(check, task_class, mo
 
     monkeypatch.setattr(task_class, "build_model", look)
     check("optimizer.lr=1")
+
+
+def test_what_is_wrong_with_a_stage_is_told_with_its_name(toy):
+    stages = [{"name": "general"}, {"name": "mine", "task": {"missing_file": "/nowhere/texts"}}]
+    recipe = build_recipe({**RECIPE, "stages": stages}).resolve()
+    with pytest.raises(GraftworkError, match=r"^adamw, stage 'mine': /nowhere/texts: No such file"):
+        check_variants({"adamw": [recipe]}, processes=1)
