@@ -105,7 +105,9 @@ class StagedRun:
                     f"{folder / 'result.json'} is gone, and the next stage starts from what it says; go on "
                     f"with `graftwork train --resume {self.directory}`"
                 )
-            start_from = f"{folder}:best" if status == "stopped-early" else str(folder)
+            # Where the best could not be kept it ended with its last.
+            best = gathered(result_of(folder).get("best_step"))[0]
+            start_from = f"{folder}:best" if status == "stopped-early" and best else str(folder)
 
     @contextmanager
     def recorded(self, name: str) -> Iterator[None]:
