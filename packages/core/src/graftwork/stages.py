@@ -15,7 +15,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # Said of a stage, not of what it trains with.
 _OWN_KEYS = ("name", "description")
 
-Tables = dict[str, dict[str, Any]]
+Sections = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class Stage:
 
     number: int
     name: str
-    tables: Tables
+    tables: Sections
     shared: frozenset[str]
 
 
-def read_stages(given: object, base: Tables, mistakes: list[str]) -> list[Stage]:
+def read_stages(given: object, base: Sections, mistakes: list[str]) -> list[Stage]:
     """Lay the tables of every stage over the recipe's own.
 
     Args:
@@ -58,7 +58,7 @@ def read_stages(given: object, base: Tables, mistakes: list[str]) -> list[Stage]
             )
         if name in (stage.name for stage in stages):
             mistakes.append(f"stage {number}: {name!r} is the name of an earlier stage; each has its own")
-        own: Tables = {}
+        own: Sections = {}
         for section, value in table.items():
             if isinstance(value, Mapping):
                 own[section] = dict(value)
@@ -119,14 +119,14 @@ def overrides_of(
             for stage in having:
                 of_stage[stage.number - 1].append(override)
             continue
-        one = addressed(override, stages, mistakes)
+        one = _addressed(override, stages, mistakes)
         if one is not None:
             inner = Override(override.path[2:], override.value, override.origin)
             of_stage[one.number - 1].append(inner)
     return of_stage
 
 
-def addressed(override: Override, stages: Sequence[Stage], mistakes: list[str]) -> Stage | None:
+def _addressed(override: Override, stages: Sequence[Stage], mistakes: list[str]) -> Stage | None:
     """The stage that ``stages.NAME.SECTION.KEY`` is for, its mistakes noted; None where there is none."""
     found = [stage for stage in stages if override.path[1] in (stage.name, str(stage.number))]
     if len(override.path) < 4:
