@@ -1,8 +1,9 @@
 """Run what README and the docs show, in the environment that README's first command makes.
 
-README's own commands run as they stand, but for two steps of each training and what a reader brings along
-(texts, a table, a recipe), which is made here. Of the other pages the trainings are taken as far as a dry run
-and the reproductions as far as their options: that is where something missing shows.
+README's own commands run as they stand, but for two steps of each training, reproductions in their shortest
+form, and what a reader brings along (texts, a table, a recipe), which is made here. Of the other pages the
+trainings are taken as far as a dry run and the reproductions as far as their options: that is where something
+missing shows.
 
     python .ci/readme.py            # all of that
     python .ci/readme.py --whole    # every reproduction and study from beginning to end
@@ -25,6 +26,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BRIEF = ["--set", "trainer.steps=2", "--set", "trainer.warmup_steps=0", "--no-report"]
 BRIEF_COMPARISON = ["--set", "trainer.steps=2", "--set", "trainer.warmup_steps=0", "--seeds", "1"]
+BRIEF_EVALUATION = {"lm-pretrain": ["--set", "task.evaluation_tokens=512"]}
+BRIEF_REPRODUCTION = {
+    "golore": ["--set", "steps=2000"],
+    "sparkle": ["--set", "seeds=1", "--set", "problem_steps=200", "--set", "cleaning_steps=250"],
+}
 RECIPE = """[task]
 name = "lm-pretrain"
 data = "my-texts"
@@ -73,11 +79,16 @@ def as_run(command: str, *, readme: bool, whole: bool) -> list[str] | None:
     if words[0] == "python":
         return None
     if words[1] in ("train", "--plugin"):
-        return [*words, *BRIEF] if readme else [*words, "--dry-run"]
+        brief = [*BRIEF, *BRIEF_EVALUATION.get(words[2], [])]
+        return [*words, *brief] if readme else [*words, "--dry-run"]
     if words[1] == "compare":
-        return [*words, *BRIEF_COMPARISON] if readme else None
-    if words[1] in ("reproduce", "flatness-study") and not (readme or whole):
-        return ["graftwork", "info", f"reproduction/{words[2]}"] if words[1] == "reproduce" else None
+        brief = [*BRIEF_COMPARISON, *BRIEF_EVALUATION.get(words[2], [])]
+        return [*words, *brief] if readme else None
+    if words[1] == "reproduce" and not whole:
+        brief = BRIEF_REPRODUCTION.get(words[2], [])
+        return [*words, *brief] if readme else ["graftwork", "info", f"reproduction/{words[2]}"]
+    if words[1] == "flatness-study" and not whole:
+        return None
     return words
 
 

@@ -127,12 +127,11 @@ def test_sharded_training_killed_and_resumed_ends_with_the_same_bits(
 
 
 def test_golore_stepping_in_the_backward_pass_of_sharded_weights_trains_like_one_process(
-    environment_here: Callable[..., Any],
+    forked: Callable[..., Any],
     small: Callable[..., list[str]],
     read_losses: Callable[[Path], list[float]],
     tmp_path: Path,
 ) -> None:
-    here = environment_here(tmp_path)
     golore = {
         "optimizer__name": "golore-adamw",
         "optimizer__rank": 8,
@@ -146,7 +145,6 @@ def test_golore_stepping_in_the_backward_pass_of_sharded_weights_trains_like_one
         ("two", 2, {"trainer__parallel": "fsdp", "trainer__step_in_backward": "true"}),
     ):
         options = small(**golore, **changes, task__batch_size=SEQUENCES_PER_STEP // ranks)
-        launcher = {} if ranks == 1 else {"launcher": TORCHRUN}
-        result = here.command("train", "lm-pretrain", "--no-report", "--out", out, *options, **launcher)
-        assert result.returncode == 0, result.stderr
+        ran = forked("train", "lm-pretrain", "--no-report", "--out", out, *options, processes=ranks)
+        assert ran.codes == {rank: [0] for rank in range(ranks)}, ran.words
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), rel=1e-4)

@@ -3,8 +3,9 @@
     python forked.py JOB.py WORLD FOLDER [CHECK ...]
 
 Importing torch costs seconds a process; a fork costs nothing. Each process calls ``main(rank, world, folder,
-checks)`` of the job, and leaves without Python's way of shutting down: gloo's threads may abort in it where a
-machine is busy. Ends with 1 if one of them did not return.
+checks)`` of the job, and leaves without Python's shutdown: a DDP wrapper in a reference cycle keeps gloo's
+threads alive into it, where one that asks for the interpreter's lock aborts the process. Ends with 1 if one
+of them did not return.
 """
 
 from __future__ import annotations
