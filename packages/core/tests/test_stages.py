@@ -159,6 +159,8 @@ def test_a_section_of_the_recipe_is_for_the_stages_that_use_it(resolve):
     text = RECIPE + "[[stages]]\n[stages.task]\nname = 'table'\n"
     stages = resolve(text, "model.width=64").stages
     assert [stage.sections.get("model", {}).get("width") for stage in stages] == [64, 64, None]
+    (told,) = mistakes(resolve, text, "stages.3.model.width=64")
+    assert told.startswith("stage '3': [model]: nothing in this recipe uses it")
     graphs = "[topology]\nname = 'star'\n" + RECIPE
     assert mistakes(resolve, graphs) == ["[topology]: no stage of this recipe uses it"]
 

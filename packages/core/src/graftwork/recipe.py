@@ -165,7 +165,9 @@ def _staged(
     recipes: list[Recipe] = []
     by_stage: dict[str, list[str]] = {stage.name: [] for stage in stages}
     for stage, own in zip(stages, overrides_of(stages, overrides, mistakes), strict=True):
-        as_given = replace(empty, name=stage.name, shared=stage.shared)
+        # What the command line says of this very stage is for it.
+        meant = {override.path[2] for override in overrides if stage.is_meant_by(override)}
+        as_given = replace(empty, name=stage.name, shared=stage.shared - meant)
         recipes.append(_plain(stage.tables, as_given, own, registry, by_stage[stage.name]))
     mistakes.extend(told_by_stage(by_stage))
     return replace(empty, sections=_sections_of(recipes), stages=tuple(recipes))

@@ -34,6 +34,11 @@ class Stage:
     tables: Sections
     shared: frozenset[str]
 
+    def is_meant_by(self, override: Override) -> bool:
+        """Whether it is ``stages.NAME.SECTION.KEY`` with this stage's name or number."""
+        first, name, *section = override.path
+        return first == SECTION and name in (self.name, str(self.number)) and len(section) > 1
+
 
 def read_stages(given: object, base: Sections, mistakes: list[str]) -> list[Stage]:
     """Lay the tables of every stage over the recipe's own.
@@ -128,18 +133,16 @@ def overrides_of(
 
 def _addressed(override: Override, stages: Sequence[Stage], mistakes: list[str]) -> Stage | None:
     """The stage that ``stages.NAME.SECTION.KEY`` is for, its mistakes noted; None where there is none."""
-    found = [stage for stage in stages if override.path[1] in (stage.name, str(stage.number))]
+    meant = next((stage for stage in stages if stage.is_meant_by(override)), None)
     if len(override.path) < 4:
         mistakes.append(f"{override.origin}: must be stages.STAGE.SECTION.KEY=VALUE")
-    elif not found:
+    elif meant is None:
         names = [stage.name for stage in stages]
         mistakes.append(
             f"{override.origin}: no stage is called {override.path[1]!r}"
             f"{did_you_mean(override.path[1], names)}; there are {', '.join(names) or 'none'}"
         )
-    else:
-        return found[0]
-    return None
+    return meant
 
 
 def told_by_stage(mistakes: Mapping[str, Sequence[str]]) -> list[str]:
