@@ -61,6 +61,16 @@ def package_of(kind: str, name: str) -> str | None:
     )
 
 
+def kinds_with(name: str) -> list[str]:
+    """The kinds of which Graftwork's packages bring a component of that name."""
+    return [
+        kind
+        for kinds in BROUGHT_BY.values()
+        for kind, names in kinds.items()
+        if kind != COMMAND and name in names.split()
+    ]
+
+
 def package_with(kind: str) -> str | None:
     """The first distribution that brings any component of a kind, or None."""
     return next((package for package, kinds in BROUGHT_BY.items() if kind in kinds), None)

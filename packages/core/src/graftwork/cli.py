@@ -10,10 +10,12 @@ import contextlib
 import gc
 import os
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn, TextIO, cast
 
+from graftwork import process
 from graftwork.component import Command
 from graftwork.current_folder import leave_out_of_the_environment
 from graftwork.errors import GraftworkError, Interrupted, did_you_mean
@@ -27,6 +29,7 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 _OUTPUT = "standard output"
 _PLUGIN = "--plugin"
+_HELP = {"-h", "--help"}
 
 _OWN = (
     Command("list", "what is installed, by kind", "graftwork.listing:ListCommand"),
@@ -59,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_program = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if as_program:
+        process.started = time.time()
         open_the_closed()
         sys.stdout = cast(TextIO, Named(sys.stdout, _OUTPUT))
         leave_out_of_the_environment()
@@ -134,7 +138,18 @@ def _run(arguments: list[str], registry: Registry) -> int:
     command.configure(subparser)
     position = arguments.index(word)
     parser.parse_args(arguments[:position])
-    return int(command.run(subparser.parse_args(arguments[position + 1 :])))
+    own = arguments[position + 1 :]
+    if not _HELP.isdisjoint(own):
+        return _explain(command, subparser, [argument for argument in own if argument not in _HELP])
+    return int(command.run(subparser.parse_args(own)))
+
+
+def _explain(command: Any, parser: Parser, rest: list[str]) -> int:
+    """Print a command's help, and what it has to tell of what else the command line says."""
+    parser.print_help()
+    if rest and hasattr(command, "more_help"):
+        print("\n".join(command.more_help(parser.parse_args(rest))))
+    return 0
 
 
 def _parser(commands: dict[str, Command], registry: Registry) -> Parser:

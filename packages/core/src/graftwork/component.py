@@ -117,6 +117,16 @@ class Component:
         """The short reference, ``kind/name``."""
         return f"{self.kind}/{self.name}"
 
+    def require_extras(self) -> None:
+        """Refuse to go on where something that it always needs is missing.
+
+        Raises:
+            MissingExtraError: one sentence with the command that installs it.
+        """
+        for extra in self.extras:
+            if not extra.when:
+                extra.require(self.reference)
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -126,7 +136,8 @@ class Command:
         name: the word on the command line.
         summary: one line for ``graftwork --help``.
         target: ``package.module:attribute``, a class whose instance has ``configure(parser)`` and
-            ``run(arguments) -> int``; imported only when the command is called.
+            ``run(arguments) -> int``; imported only when the command is called. With
+            ``more_help(arguments) -> lines``, ``--help`` tells more of what else stands beside it.
     """
 
     name: str

@@ -63,7 +63,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("zebra", ["adamw"])
     ''
     """
+    close = close_matches(name, known)
+    return f", did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def close_matches(name: str, known: Iterable[str]) -> list[str]:
+    """Known names that come close to one, two at most."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, sorted(set(known)), n=2, cutoff=0.7)
-    return f", did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return get_close_matches(name, sorted(set(known)), n=2, cutoff=0.7)

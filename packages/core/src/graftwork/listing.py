@@ -7,16 +7,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 
-from graftwork.registry import Entry, get_registry
+from graftwork.errors import UnknownNameError, did_you_mean
+from graftwork.registry import Entry, Registry, get_registry
 from graftwork.terminal import wrap
 
 
 class ListCommand:
-    """``graftwork list [KIND]``; imports no target."""
+    """``graftwork list [KIND | WORD]``; imports no target."""
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "kind", nargs="?", metavar="KIND", help="only this kind, `optimizer` for instance"
+            "word",
+            nargs="?",
+            metavar="WORD",
+            help="only this kind, `optimizer` for instance; or what has it in name, summary or paper",
         )
         parser.add_argument("--kinds", action="store_true", help="list the kinds and their contracts instead")
 
@@ -29,11 +33,38 @@ class ListCommand:
                 )
             )
             return 0
-        entries = registry.entries(arguments.kind)
-        if not entries:
-            print(f"no installed plugin registers any {arguments.kind or 'component'}")
+        word = arguments.word
+        if word is None or word in registry.kinds:
+            entries = registry.entries(word)
+            if not entries:
+                print(f"no installed plugin registers any {word or 'component'}")
+        else:
+            entries = entries_with(word, registry)
+            print(f"{len(entries)} with {word!r} in name, summary or paper\n")
         print("\n".join(list_lines(entries)))
         return 0
+
+
+def entries_with(word: str, registry: Registry) -> list[Entry]:
+    """What has a word in its name, summary or paper, in whatever case.
+
+    Raises:
+        UnknownNameError: nothing has.
+    """
+    entries = registry.entries()
+    found = [
+        entry
+        for entry in entries
+        if word.lower()
+        in f"{entry.component.name}\n{entry.component.summary}\n{entry.component.paper or ''}".lower()
+    ]
+    if not found:
+        known = {*registry.kinds, *(entry.component.name for entry in entries)}
+        raise UnknownNameError(
+            f"no kind is called {word!r}, and nothing has it in name, summary or paper"
+            f"{did_you_mean(word, known)} (kinds: {', '.join(registry.kinds)})"
+        )
+    return found
 
 
 def list_lines(entries: list[Entry]) -> Iterator[str]:

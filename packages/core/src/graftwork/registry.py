@@ -15,10 +15,17 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from graftwork.catalogue import COMMAND, package_of, package_with
+from graftwork.catalogue import COMMAND, kinds_with, package_of, package_with
 from graftwork.component import SHIPPED_KINDS, Command, Component, Kind
 from graftwork.entry_points import installed_entry_points
-from graftwork.errors import AmbiguousNameError, ContractError, GraftworkError, UnknownNameError, did_you_mean
+from graftwork.errors import (
+    AmbiguousNameError,
+    ContractError,
+    GraftworkError,
+    UnknownNameError,
+    close_matches,
+    did_you_mean,
+)
 from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.plugins import Plugin, Selection, load_plugins
 
@@ -148,6 +155,43 @@ class Registry:
             raise AmbiguousNameError(f"{reference!r} is claimed by {len(found)} plugins: write {both}")
         raise UnknownNameError(self._unknown(kind, name, same_kind))
 
+    def find_anywhere(self, name: str) -> Entry:
+        """Look up a reference, or the name of a recipe, or one that components of a single kind have.
+
+        Raises:
+            UnknownNameError: nothing of that name; the message offers close matches.
+            AmbiguousNameError: several have it; the message gives their references.
+        """
+        if "/" in name:
+            return self.find(name)
+        plugin, colon, bare = name.rpartition(":")
+        found = [
+            entry
+            for entry in self._entries
+            if entry.component.name == bare and (not colon or entry.plugin.name == plugin)
+        ]
+        # A recipe is what commands take by its bare name.
+        recipes = [entry for entry in found if entry.component.kind == Kind.RECIPE]
+        if len(recipes or found) == 1:
+            return (recipes or found)[0]
+        if found:
+            claims = Counter(entry.component.reference for entry in found)
+            references = [
+                entry.component.reference if claims[entry.component.reference] == 1 else entry.full_reference
+                for entry in found
+            ]
+            raise AmbiguousNameError(f"{name!r} is the name of {len(found)}: write {' or '.join(references)}")
+        for kind in kinds_with(bare):  # of a package of ours that is not here
+            self.find(f"{kind}/{name}")
+        known = [entry.component.name for entry in self._entries]
+        references = [
+            entry.component.reference
+            for entry in self._entries
+            if entry.component.name in close_matches(bare, known)
+        ]
+        hint = f", did you mean {' or '.join(dict.fromkeys(references))}?" if references else ""
+        raise UnknownNameError(f"nothing is called {name!r}{hint} (`graftwork list` shows all)")
+
     def _unknown(self, kind: str, name: str, same_kind: Sequence[Entry]) -> str:
         bare = name.rpartition(":")[2]
         elsewhere = [entry.full_reference for entry in same_kind if entry.component.name == bare]
@@ -197,9 +241,7 @@ class Registry:
             ContractError: the target lacks what its kind promises.
         """
         component = entry.component
-        for extra in component.extras:
-            if not extra.when:
-                extra.require(component.reference)
+        component.require_extras()
         given = entry.plugin.objects
         target = given[component.target] if component.target in given else _imported(entry)
         check_contract(self.kinds[component.kind], component, target)

@@ -249,8 +249,8 @@ class Resolution:
             value = values.get(key, None if option.required else option.default)
             if value is None and not option.required and option.default is not None:
                 table[key] = NONE  # left out, it would come back as the default
-            elif _plain(value) is not None:
-                table[key] = _plain(value)
+            elif plain(value) is not None:
+                table[key] = plain(value)
         return table
 
     def _mistake(self, path: str, text: str) -> None:
@@ -269,8 +269,8 @@ class _Taker:
 _UNSET: Any = object()
 
 
-def _plain(value: Any) -> Any:
-    """A value as TOML can hold it; None for what it cannot (None itself, a tensor)."""
+def plain(value: Any) -> Any:
+    """Return a value as TOML can hold it; None for what it cannot (None itself, a tensor)."""
     if isinstance(value, Choice):
         return dict(value.table)
     if isinstance(value, enum.Enum):
@@ -288,7 +288,7 @@ def _plain(value: Any) -> Any:
 
 def _plain_inside(value: Any) -> Any:
     """The same inside a list or table, where nothing can be left out."""
-    return NONE if value is None else _plain(value)
+    return NONE if value is None else plain(value)
 
 
 def _toml_type(value: Any) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from graftwork import GraftworkError, Override, load_recipe, parse_set
+from graftwork import GraftworkError, Override, Recipe, get_registry, load_recipe, parse_set
 from graftwork.resolution import Resolved
 from graftwork_trainer.claim import claimed
 from graftwork_trainer.commands.resumed_recipe import load_resumed
@@ -65,6 +65,17 @@ class TrainCommand:
         parser.add_argument("--quiet", action="store_true", help="no progress bar")
         parser.add_argument("--no-report", action="store_true", help="no table and no page at the end")
 
+    def more_help(self, arguments: argparse.Namespace) -> Iterator[str]:
+        """Every option of the recipe, as the command line has it."""
+        from graftwork.recipe_options import recipe_lines
+
+        if arguments.recipe or arguments.resume:
+            reference = _reference(arguments)
+            recipe = _recipe(arguments, reference, [parse_set(text) for text in arguments.set])
+            yield ""
+            yield f"options of {reference}, for --set or a recipe of your own (`graftwork new recipe`):"
+            yield from recipe_lines(recipe, get_registry())
+
     def run(self, arguments: argparse.Namespace) -> int:
         reference = _reference(arguments)
         overrides = [parse_set(text) for text in arguments.set]
@@ -98,10 +109,12 @@ def print_report(runs: Sequence[Path], output: Path, *, title: str) -> None:
 
 
 def _resolved(arguments: argparse.Namespace, reference: str, overrides: Sequence[Override]) -> Resolved:
-    if not arguments.resume:
-        return load_recipe(reference, overrides).resolve()
-    with absence_named(arguments.resume):
-        return load_resumed(reference, overrides).resolve()
+    with absence_named(arguments.resume) if arguments.resume else nullcontext():
+        return _recipe(arguments, reference, overrides).resolve()
+
+
+def _recipe(arguments: argparse.Namespace, reference: str, overrides: Sequence[Override]) -> Recipe:
+    return load_resumed(reference, overrides) if arguments.resume else load_recipe(reference, overrides)
 
 
 def _reference(arguments: argparse.Namespace) -> str:
