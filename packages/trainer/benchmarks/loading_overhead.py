@@ -79,7 +79,7 @@ def _jpeg(generator: np.random.Generator) -> bytes:
 
 def bare_batches(dataset: Any, workers: int) -> Iterator[Any]:
     """What one writes without a trainer, epoch after epoch."""
-    several = {"persistent_workers": True, "prefetch_factor": 2} if workers else {}
+    several: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 2} if workers else {}
     loader = DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True, num_workers=workers, **several)
     for _ in itertools.repeat(None):
         yield from loader

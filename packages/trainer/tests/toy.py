@@ -332,7 +332,11 @@ class Loader(Sampled):
     def batches(self, split, *, rank, world_size, seed):
         held_out = split != "train"
         data = Numbered(self, 11) if held_out else DATASETS[self.kind](self, self.samples)
-        given = {"batch_size": self.batch_size, "num_workers": self.loader_workers, "collate_fn": self.collate}
+        given = {
+            "batch_size": self.batch_size,
+            "num_workers": self.loader_workers,
+            "collate_fn": self.collate,
+        }
         match "in order" if held_out or self.kind != "numbered" else self.order:
             case "in order":
                 return DataLoader(data, **given)

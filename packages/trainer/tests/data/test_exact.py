@@ -1,4 +1,4 @@
-"""A training on a dataset ends with the same bits, with any number of worker processes, at once or in parts."""
+"""A training on a dataset ends with the same bits, with any number of workers, at once or in parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ STEPS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_number_of_workers_and_resuming_with_another_make_the_same_bits(train, tmp_path, assert_same_end, kind):
+def test_any_number_of_workers_and_resuming_with_another_make_the_same_bits(
+    train, tmp_path, assert_same_end, kind
+):
     train(*STEPS, *KINDS[kind], directory="whole")
     for number, (before, after) in enumerate([(0, 0), (1, 4), (4, 1)]):
         parts = f"parts-{number}"
@@ -34,7 +36,7 @@ def test_any_number_of_workers_and_resuming_with_another_make_the_same_bits(trai
         assert_same_end(tmp_path / "whole", tmp_path / parts)
 
 
-def test_what_is_random_in_samples_follows_from_the_seed(train, tmp_path, saved_bits):
+def test_what_samples_draw_at_random_is_trained_on(train, tmp_path, saved_bits):
     one = ["task.name=sampled", "task.dropout=0", "trainer.steps=3"]
     train(*one, directory="a")
     train(*one, "task.random=false", directory="b")
@@ -47,28 +49,30 @@ def test_a_dataloader_says_how_many_workers_unless_the_trainer_does(train, monke
 
     counts = []
     monkeypatch.setattr(
-        workers.Desks, "__init__", lambda self, count, begin=workers.Desks.__init__: counts.append(count) or begin(self, count)
+        workers.Desks,
+        "__init__",
+        lambda self, count, begin=workers.Desks.__init__: counts.append(count) or begin(self, count),
     )
     train("task.name=loader", "task.loader_workers=2", "trainer.steps=1")
     train("task.name=loader", "task.loader_workers=2", "trainer.workers=1", "trainer.steps=1", directory="b")
     assert counts == [2, 2, 1, 1]  # for training and for the evaluation
 
 
-def test_killed_at_the_command_line(launch, command, tmp_path, assert_same_bits):
-    """With workers ahead of the checkpoint, and the run resumed while they might still be there."""
-    settings = ["task.name=sampled", "trainer.workers=2", "trainer.schedule=constant", "trainer.keep_checkpoints=9"]
-    options = [option for setting in settings for option in ("--set", setting)]
-    process = launch("train", "toy.toml", "--no-report", *options, "--set", "trainer.steps=100000", "--out", "run")
+def test_killed_at_the_command_line(launch, train, tmp_path, assert_same_bits):
+    """With workers ahead of the checkpoint, which end with the training."""
+    settings = ["task.name=sampled", "trainer.workers=2", "trainer.schedule=constant"]
+    given = [*settings, "trainer.steps=100000", "trainer.keep_checkpoints=100000"]
+    options = [option for setting in given for option in ("--set", setting)]
+    process = launch("train", "toy.toml", "--no-report", *options, "--out", "run")
     while not (tmp_path / "run/checkpoints/step-000006").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     process.kill()
-    process.wait(30)
+    process.communicate(timeout=30)  # which the workers would hold up: they have the same standard output
     newest = max(int(path.name[5:]) for path in (tmp_path / "run/checkpoints").glob("step-??????"))
-    length = ["--set", f"trainer.steps={newest + 2}"]
-    resumed = command("train", "--resume", "run", "--no-report", *length)
-    assert resumed.returncode == 0, resumed.stderr
-    assert command("train", "toy.toml", "--no-report", *options, *length, "--out", "whole").returncode == 0
+    length = f"trainer.steps={newest + 2}"
+    train(*settings, length, resume=True)
+    train(*settings, length, "trainer.workers=0", directory="whole")
     assert_same_bits(tmp_path / "run", tmp_path / "whole")
 
 

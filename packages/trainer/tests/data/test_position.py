@@ -54,17 +54,23 @@ class Rows:
 def take(task, steps, *, processes=1, accumulate=1, states=(None,)):
     """What all processes see in some steps, in order; and their states after."""
     options = GradientOptions(accumulate=accumulate)
-    seen, after = [], []
+    seen = []
     workers = [
-        StepBatches(task, options, CPU, rank=rank, world_size=processes, state=states[rank if rank < len(states) else 0])
+        StepBatches(
+            task,
+            options,
+            CPU,
+            rank=rank,
+            world_size=processes,
+            state=states[rank if rank < len(states) else 0],
+        )
         for rank in range(processes)
     ]
     for _ in range(steps):
         together = [worker.next_step() for worker in workers]
         for micro_batches in zip(*together, strict=True):
             seen += [number for batch in micro_batches for number in batch["sample"].tolist()]
-    after = [worker.state() for worker in workers]
-    return seen, after
+    return seen, [worker.state() for worker in workers]
 
 
 WAYS = [
@@ -135,16 +141,36 @@ def test_one_worker_reads_an_iterable_and_what_is_read_again_is_told(tasks, caps
     assert "which one worker process reads, not 3" in capsys.readouterr().err
     StepBatches(tasks["iterated"](), GradientOptions(), CPU, state=state)
     assert "without state_dict: 4 samples are read again and passed over" in capsys.readouterr().err
-    StepBatches(tasks["stateful"](), GradientOptions(), CPU, state={**state, "stream": {**state["stream"], "dataset": {}}})
+    StepBatches(
+        tasks["stateful"](),
+        GradientOptions(),
+        CPU,
+        state={**state, "stream": {**state["stream"], "dataset": {}}},
+    )
     assert capsys.readouterr().err == ""
 
 
 def test_real_processes_go_on_where_others_were(train, command, tmp_path):
     """Two under DDP, then one, then two under FSDP2."""
-    both = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
-    settings = ["task.name=sampled", f"task.seen={tmp_path / 'seen'}", "trainer.evaluate_every=0", "trainer.schedule=constant"]
+    both = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    settings = [
+        "task.name=sampled",
+        f"task.seen={tmp_path / 'seen'}",
+        "trainer.evaluate_every=0",
+        "trainer.schedule=constant",
+    ]
     options = [option for setting in settings for option in ("--set", setting)]
-    begun = command("train", "toy.toml", "--no-report", "--out", "run", *options, "--set", "trainer.steps=3", launcher=both)
+    begun = command(
+        "train",
+        "toy.toml",
+        "--no-report",
+        "--out",
+        "run",
+        *options,
+        "--set",
+        "trainer.steps=3",
+        launcher=both,
+    )
     assert begun.returncode == 0, begun.stderr
     train(*settings, "trainer.steps=5", resume=True)
     more = ("--set", "trainer.steps=11", "--set", "trainer.parallel=fsdp", "--allow", "parallel")

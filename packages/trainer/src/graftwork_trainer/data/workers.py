@@ -182,8 +182,10 @@ class WorkerBatches(Iterator[Any]):
 
     def __del__(self) -> None:
         # Maybe amid other garbage, where nothing can be waited for.
-        for worker in getattr(self, "_workers", ()):
-            worker.kill()
+        if hasattr(self, "_watch"):
+            self._watch.close()
+            for worker in self._workers:
+                worker.kill()
 
     def _told_of_lost(self) -> str | None:
         """What is said of a worker that has ended, or had to be; None where all live."""
