@@ -250,7 +250,10 @@ def test_a_stage_that_fails_is_named_and_can_be_mended(graftwork, capsys, tmp_pa
     assert whole["status"] == "failed"
     assert whole["reason"].startswith("stage 'mine': a loss")
     assert [stage["status"] for stage in whole["stages"]] == ["stopped-early", "failed"]
-    mended = ["--set", "stages.mine.task.infinite_from_batch=0"]
+    lost = ["--set", "stages.mine.task.missing_file=/nowhere", "--allow", "missing_file"]
+    assert graftwork("train", "--resume", "run", "--set", "task.infinite_from_batch=0", *lost) == 2
+    assert "error: stage 'mine': /nowhere: No such file" in capsys.readouterr().err
+    mended = ["--set", "task.infinite_from_batch=0", "--set", "task.missing_file="]
     assert graftwork("train", "--resume", "run", *mended) == 0
 
 

@@ -130,6 +130,8 @@ class StagedRun:
             raise GraftworkError(f"{where}: {error}") from error
         except BaseException as error:
             self.finish("failed", f"{where}: {type(error).__name__}: {error}")
+            if isinstance(error, OSError) and error.filename is not None:  # the command line's sentence of it
+                raise GraftworkError(f"{where}: {error.filename}: {error.strerror}") from error
             error.add_note(f"in {where}")
             raise
 

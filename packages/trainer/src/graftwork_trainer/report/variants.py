@@ -174,9 +174,25 @@ def _text_of(table: Mapping[str, Any], key: str) -> str | None:
 
 
 def _labels(representatives: Sequence[RunRecord]) -> list[str]:
+    """Names by what differs: the stages, where these do, and then among those of the same stages."""
+    stages = [" + ".join(stage_names(run.recipe)) for run in representatives]
+    if len(set(stages)) == 1:
+        return _labels_of_alike(representatives)
+    labels = [""] * len(stages)
+    for names in dict.fromkeys(stages):
+        alike = [place for place, other in enumerate(stages) if other == names]
+        for place, label in zip(
+            alike, _labels_of_alike([representatives[one] for one in alike]), strict=True
+        ):
+            labels[place] = f"{names}: {label}" if names else label
+    return _made_unique(labels)
+
+
+def _labels_of_alike(representatives: Sequence[RunRecord]) -> list[str]:
     if len(representatives) == 1:
         return [_own_name(representatives[0])]
     tables = [flatten(run.recipe) for run in representatives]
+    staged = bool(stage_names(representatives[0].recipe))
     differing = _differing(tables)
     renamed = {key.removesuffix("name") for key in differing if key.endswith(".name")}
     governed = [key for key in differing if any(key.startswith(t) and key != f"{t}name" for t in renamed)]
@@ -197,7 +213,9 @@ def _labels(representatives: Sequence[RunRecord]) -> list[str]:
     labels = []
     for table, own in zip(tables, keys_of, strict=True):
         parts = [_shortened(table.get(key, UNSET)) for key in leads if key in table]
-        parts += [f"{short[key]}={_shortened(table.get(key, UNSET))}" for key in own]
+        # What all stages share in one recipe stands under their names in another.
+        told = [key for key in own if key in table or not staged]
+        parts += [f"{short[key]}={_shortened(table.get(key, UNSET))}" for key in told]
         labels.append(", ".join(parts))
     return _made_unique(labels)
 
