@@ -24,8 +24,8 @@ from transformers import (
 from graftwork import GraftworkError, build_recipe, get_registry, parse_set
 from graftwork.resolution import Resolved
 from graftwork.testing import write_plugin
-from graftwork_trainer.data.batches import StepBatches
 from graftwork_trainer.checkpoint import open_checkpoint
+from graftwork_trainer.data.batches import StepBatches
 from graftwork_trainer.run_directory import RunDirectory
 
 
