@@ -38,6 +38,7 @@ _OWN = (
         "the options of one entry: names, types, defaults, meanings",
         "graftwork.info:InfoCommand",
     ),
+    Command("new", "a recipe to edit, every option with its meaning", "graftwork.new:NewCommand"),
     Command("doctor", "check plugins and versions", "graftwork.doctor:DoctorCommand"),
 )
 # What a newcomer may start with, of what is installed: the command, and the reference that it needs.

@@ -92,16 +92,26 @@ def load_recipe(
     registry = registry or get_registry()
     name, path = _locate(reference, registry)
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        data = tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise GraftworkError(f"recipe {path}: is not TOML: {error}") from error
+    return build_recipe(data, name=name, source=str(path), overrides=overrides, registry=registry)
+
+
+def recipe_text(reference: str, registry: Registry) -> str:
+    """What a recipe's file holds, see :func:`load_recipe`."""
+    return _read(_locate(reference, registry)[1])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
     except OSError as error:
         raise GraftworkError(f"recipe {path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise GraftworkError(
             f"recipe {path}: is not UTF-8 text: {error.reason} at byte {error.start}"
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise GraftworkError(f"recipe {path}: is not TOML: {error}") from error
-    return build_recipe(data, name=name, source=str(path), overrides=overrides, registry=registry)
 
 
 def build_recipe(
