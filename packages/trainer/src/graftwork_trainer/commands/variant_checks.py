@@ -7,7 +7,7 @@ data.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 from graftwork import GraftworkError, Task
 from graftwork.plugin_code import cause_of, plugin_code
@@ -101,7 +101,8 @@ def _opened(recipe: Resolved, processes: int) -> Task:
     Under the meta device, where models are built below, nothing could be read any more.
     """
     task = task_of(recipe)
-    next(open_stream(task, Loading(), rank=0, world_size=processes, seed=0))
+    with closing(open_stream(task, Loading(), rank=0, world_size=processes, seed=0)) as stream:
+        next(stream)
     return task
 
 
