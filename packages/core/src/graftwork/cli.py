@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import takewhile
 from typing import Any, NoReturn, TextIO, cast
 
 from graftwork import process
@@ -28,7 +29,7 @@ from graftwork.terminal import terminal_width
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 _OUTPUT = "standard output"
-_PLUGIN = "--plugin"
+PLUGIN = "--plugin"
 _HELP = {"-h", "--help"}
 
 _OWN = (
@@ -39,6 +40,7 @@ _OWN = (
         "graftwork.info:InfoCommand",
     ),
     Command("new", "a recipe to edit, every option with its meaning", "graftwork.new:NewCommand"),
+    Command("completion", "what makes a shell complete these", "graftwork.completion:CompletionCommand"),
     Command("doctor", "check plugins and versions", "graftwork.doctor:DoctorCommand"),
 )
 # What a newcomer may start with, of what is installed: the command, and the reference that it needs.
@@ -114,7 +116,7 @@ def _plugin_files(arguments: list[str]) -> tuple[list[str], list[str]]:
     """The files that stand before the command, and the arguments without them."""
     files: list[str] = []
     rest = list(arguments)
-    while rest and (rest[0] == _PLUGIN or rest[0].startswith(f"{_PLUGIN}=")):
+    while rest and (rest[0] == PLUGIN or rest[0].startswith(f"{PLUGIN}=")):
         option, equals, file = rest.pop(0).partition("=")
         if not equals and not rest:
             raise GraftworkError(f"{option} needs a FILE (see `graftwork --help`)")
@@ -123,7 +125,7 @@ def _plugin_files(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _run(arguments: list[str], registry: Registry) -> int:
-    commands = {command.name: command for command in (*_OWN, *(command for command, _ in registry.commands))}
+    commands = all_commands(registry)
     parser = _parser(commands, registry)
     word = next((argument for argument in arguments if not argument.startswith("-")), None)
     if word is not None and word not in commands:
@@ -132,7 +134,7 @@ def _run(arguments: list[str], registry: Registry) -> int:
         parser.parse_args(arguments)
         parser.print_help()
         return 0
-    command = _import(commands[word])
+    command = imported(commands[word])
     subparser = Parser(
         prog=f"graftwork {word}", formatter_class=HelpFormatter, description=commands[word].summary
     )
@@ -140,7 +142,7 @@ def _run(arguments: list[str], registry: Registry) -> int:
     position = arguments.index(word)
     parser.parse_args(arguments[:position])
     own = arguments[position + 1 :]
-    if not _HELP.isdisjoint(own):
+    if not _HELP.isdisjoint(takewhile("--".__ne__, own)):
         return _explain(command, subparser, [argument for argument in own if argument not in _HELP])
     return int(command.run(subparser.parse_args(own)))
 
@@ -164,7 +166,7 @@ def _parser(commands: dict[str, Command], registry: Registry) -> Parser:
         epilog=_first_steps(commands, registry),
     )
     parser.add_argument(
-        _PLUGIN, metavar="FILE", help="take a Python file as a plugin for this call; may be repeated"
+        PLUGIN, metavar="FILE", help="take a Python file as a plugin for this call; may be repeated"
     )
     parser.add_argument("--version", action="version", version=f"graftwork {core_version()}")
     return parser
@@ -187,7 +189,17 @@ def _first_steps(commands: dict[str, Command], registry: Registry) -> str:
     return "start here:\n" + "\n".join(lines)
 
 
-def _import(command: Command) -> Any:
+def all_commands(registry: Registry) -> dict[str, Command]:
+    """The core's commands and those of plugins, by name."""
+    return {command.name: command for command in (*_OWN, *(command for command, _ in registry.commands))}
+
+
+def imported(command: Command) -> Any:
+    """An instance of a command.
+
+    Raises:
+        GraftworkError: its module cannot be imported.
+    """
     module, _, attribute = command.target.partition(":")
     try:
         with plugin_code():
@@ -218,6 +230,6 @@ class Parser(argparse.ArgumentParser):
     """argparse, but a mistake is the same one sentence as everywhere else."""
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith(f"unrecognized arguments: {_PLUGIN}"):
+        if message.startswith(f"unrecognized arguments: {PLUGIN}"):
             message += "; it stands before the command: graftwork --plugin FILE COMMAND"
         raise GraftworkError(f"{message} (see `{self.prog} --help`)")

@@ -14,12 +14,12 @@ from graftwork.terminal import wrap
 
 
 class InfoCommand:
-    """``graftwork info NAME``; imports a target, whose signature is what it prints, where it must."""
+    """``graftwork info REFERENCE``; imports a target, whose signature is what it prints, where it must."""
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "reference",
-            metavar="NAME",
+            metavar="REFERENCE",
             help="optimizer/adamw, optimizer/PLUGIN:NAME, a name that nothing else has, or a recipe",
         )
 

@@ -19,7 +19,7 @@ class ListCommand:
         parser.add_argument(
             "word",
             nargs="?",
-            metavar="WORD",
+            metavar="KIND|WORD",
             help="only this kind, `optimizer` for instance; or what has it in name, summary or paper",
         )
         parser.add_argument("--kinds", action="store_true", help="list the kinds and their contracts instead")

@@ -50,6 +50,10 @@ def parts_of(recipe: Recipe, registry: Registry, tell: Describe = describe) -> l
     walk = _Walk(recipe, registry, tell)
     for section in ("task", "trainer"):
         walk.section(section, section)
+    if walk.unknown:  # what takes the others cannot be asked
+        for section in recipe.sections:
+            if section in registry.kinds:
+                walk.section(section, section)
     if walk.wrong:
         recipe.resolve(registry)  # says what is wrong
     order = list(recipe.sections)
@@ -63,6 +67,7 @@ class _Walk:
     tell: Describe
     parts: list[Part] = field(default_factory=list)
     wrong: bool = False
+    unknown: bool = False
 
     def section(self, section: str, kind: str, supplied: tuple[str, ...] = ()) -> None:
         if all(part.path != section for part in self.parts):
@@ -92,6 +97,7 @@ class _Walk:
         options = tuple(option for option in known if option.name not in supplied)
         self.parts.append(Part(path, entry, table, options, problem))
         if described is None:
+            self.unknown = True
             return
         names = {"name", *(option.name for option in options)}
         self.wrong |= any(key not in names for key in table)
