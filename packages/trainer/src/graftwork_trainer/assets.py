@@ -7,7 +7,6 @@ it, so that it can take over what makes the weights mean the same. A run that go
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from typing import Any
 from graftwork import GraftworkError, Task
 from graftwork.resolution import Resolved
 from graftwork_trainer.causes import cause_of
-from graftwork_trainer.durable import sync_folder
+from graftwork_trainer.model_folder.keeping import keep_assets
+from graftwork_trainer.model_folder.manifest import model_folder
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.weights.places import find_place
-
-FOLDER = "model"
 
 
 def task_of(resolved: Resolved) -> Task:
@@ -43,7 +41,7 @@ def trained_task(resolved: Resolved, run: Path, environment: Mapping[str, Any]) 
         environment: what it noted, whether it started from other weights among it.
     """
     task: Task = resolved.task()
-    _load(task, run / FOLDER if "start" in environment else None)
+    _load(task, model_folder(run) if "start" in environment else None)
     return task
 
 
@@ -67,7 +65,7 @@ def take_assets(task: Task, trainer: Any, run: RunDirectory) -> None:
         )
     start_from = getattr(loop, "start_from", None) or run.start_from
     if start_from is not None:
-        _load(task, run.directory / FOLDER if run.goes_on() else find_place(start_from).assets)
+        _load(task, model_folder(run.directory) if run.goes_on() else find_place(start_from).assets)
     if run.main:
         _save(task, run)
 
@@ -84,17 +82,11 @@ def _load(task: Task, folder: Path | None) -> None:
 
 
 def _save(task: Task, run: RunDirectory) -> None:
-    folder = run.directory / FOLDER
+    folder = model_folder(run.directory)
     if not hasattr(task, "save_assets") or (run.resume and folder.is_dir()):
         return
-    partial = folder.with_name(f"{FOLDER}.partial")
-    for left in (partial, folder):
-        shutil.rmtree(left, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        task.save_assets(partial)
-        partial.rename(folder)
-        sync_folder(folder.parent)
+        keep_assets(run.directory, task.save_assets)
     except OSError as error:
         raise GraftworkError(
             f"{folder} cannot be written, and the model could not be used without it: {cause_of(error)}"

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from graftwork import GraftworkError, Interrupted
 from graftwork_trainer.checkpoint import TrainingState
+from graftwork_trainer.checkpoint.index import folder_name
 from graftwork_trainer.checkpoint.model_state import restore_model
 from graftwork_trainer.finite import largest_weight
 from graftwork_trainer.options import LoopOptions
@@ -248,9 +249,24 @@ class Loop:
             )
 
     def _keep_best(self) -> None:
-        progression = self.progression
-        if self.run.keep_best(progression.step, self.procedure.evaluated_model(), progression.metrics):
+        progression, model = self.progression, self.procedure.evaluated_model()
+        if self.run.keep_best(progression.step, model, progression.metrics):
             progression.best_step, progression.best_metrics = progression.step, progression.metrics
+            self._keep_model(model, best=True)
+
+    def _keep_model(self, model: nn.Module, *, best: bool) -> None:
+        """Write what the run's result stands for, or, until it has one, the best so far."""
+        run, progression = self.run, self.progression
+        step = progression.best_step if best else progression.step
+        why = f"these are its best weights by validation {self.options.best_by}, of step {step}"
+        weights = folder_name(step, "best")
+        if not best:
+            why = f"these are its last weights, of step {step}"
+            weights = folder_name(step)
+            if self.procedure.evaluates_others and run.checkpoints.best is not None:
+                weights = run.keep_last(step, model, progression.metrics)
+        sharded = self.procedure.sharded
+        run.keep_model(model, step, self._final_metrics(best), weights=weights, why=why, sharded=sharded)
 
     @contextmanager
     def _as_evaluated(self) -> Iterator[None]:
@@ -270,6 +286,7 @@ class Loop:
             )
         status = "finished" if self.progression.step >= self.options.steps else "stopped-early"
         model, best = self._final_model()
+        self._keep_model(model, best=best)
         told = f"metrics and artefacts are those of step {self.progression.best_step}, the best"
         self.run.finish(
             status,

@@ -42,6 +42,7 @@ class Procedure(ABC):
         position: steps taken so far; where others were ahead, one step may take it further than by one.
         sharded: whether all processes must take part in each pass of the model.
         directions: which way metrics are better.
+        evaluates_others: whether the weights that are evaluated are others than those of the model.
     """
 
     model: nn.Module
@@ -52,6 +53,7 @@ class Procedure(ABC):
     position: int
     sharded: bool = False
     directions: Mapping[str, Direction] = DEFAULT_DIRECTIONS
+    evaluates_others: bool = False
 
     @abstractmethod
     def start(self, step: int) -> None:

@@ -8,7 +8,7 @@
       metrics.jsonl      one flat JSON object a line
       tensorboard/       the same numbers, for looking at
       checkpoints/       step-000500/, whole or absent; best-000300/, the weights of the best evaluation
-      model/             what the model is used with (a tokenizer), where the task keeps such
+      model/             the model as its own library loads it, see graftwork_trainer.model_folder
       history.json       what was changed when the run was resumed; absent where nothing was
       result.json        how it ended; absent while it runs, or where it was killed
       report.html        what to look at, with plots/
@@ -34,6 +34,9 @@ from graftwork_trainer.claim import refuse_another_run
 from graftwork_trainer.durable import write_durably
 from graftwork_trainer.history import read_history, write_history
 from graftwork_trainer.lock import renew
+from graftwork_trainer.model_folder.card import Card
+from graftwork_trainer.model_folder.keeping import keep_model
+from graftwork_trainer.model_folder.manifest import FOLDER
 from graftwork_trainer.plain_json import read_json, to_json
 from graftwork_trainer.progress import Progress, tell
 from graftwork_trainer.resuming import (
@@ -195,6 +198,58 @@ class RunDirectory:
             return False
         self._told.discard("best")
         return True
+
+    def keep_last(self, step: int, model: nn.Module, metrics: Mapping[str, float]) -> str:
+        """Write the weights that a run ends with, where its checkpoint has others; every rank calls it.
+
+        Returns:
+            Name of the checkpoint that has them, of the two.
+        """
+        now = self._identity()
+        try:
+            self.checkpoints.last.save(
+                step, model, {"metrics": dict(metrics), "recipe": now.recipe, "data": now.data}
+            )
+        except RefusedError as error:
+            self._tell("last", f"{error}; what is evaluated later is what was trained")
+            return self.checkpoints.path(step).name
+        return self.checkpoints.last.path(step).name
+
+    def keep_model(
+        self,
+        model: nn.Module,
+        step: int,
+        metrics: Mapping[str, float],
+        *,
+        weights: str,
+        why: str,
+        sharded: bool = False,
+    ) -> None:
+        """Write the model in the layout of its own library; every rank calls it.
+
+        Where it cannot be written, that is told, and training goes on.
+
+        Args:
+            model: as it was evaluated.
+            step: of the evaluation.
+            metrics: of the evaluation.
+            weights: name of the checkpoint that has the same weights.
+            why: which weights these are, in words.
+            sharded: whether it is spread over ranks.
+        """
+        if self.checkpoints.best is None or not (self.main or sharded):
+            return
+        self._hold()
+        card = Card(self.directory.resolve().name, self._recipe, self._environment, step, dict(metrics), why)
+        try:
+            keep_model(self.directory, model, card, weights, main=self.main)
+        except Exception as error:  # of the library that writes it: the weights are in a checkpoint, too
+            cause = cause_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            self._tell(
+                FOLDER, f"{self.directory / FOLDER} cannot be written, which ends no training: {cause}"
+            )
+        else:
+            self._told.discard(FOLDER)
 
     def settle_best(self, step: int) -> None:
         """Keep the best weights of a step alone, which a checkpoint knows of; none with 0."""

@@ -148,7 +148,7 @@ class StandardProcedure(Procedure):
         self._options, self._task, self._world, self._wrapped = options, task, world, model
         self.model = unwrapped(model)
         self.optimizer = optimizer
-        self._swaps = hasattr(optimizer, "eval") and hasattr(optimizer, "train")
+        self.evaluates_others = hasattr(optimizer, "eval") and hasattr(optimizer, "train")
         self.directions = directions_of(task)
         self.device = world.device
         self.unit = unit_of(task)
@@ -205,12 +205,12 @@ class StandardProcedure(Procedure):
 
     def to_evaluated(self) -> None:
         """Have an optimizer that trains at other weights than those it stands for put the latter in place."""
-        if self._swaps:
+        if self.evaluates_others:
             self.optimizer.eval()  # type: ignore[attr-defined]
 
     def to_trained(self) -> None:
         """Have it put those back that it trains at."""
-        if self._swaps:
+        if self.evaluates_others:
             self.optimizer.train()  # type: ignore[attr-defined]
 
     def artefacts(self, model: nn.Module, folder: Path) -> None:

@@ -30,6 +30,7 @@ class BilevelProcedure(Procedure):
     """
 
     optimizer: BilevelOptimizer
+    evaluates_others = True
 
     def __init__(
         self,

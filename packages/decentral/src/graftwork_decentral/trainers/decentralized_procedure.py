@@ -41,6 +41,7 @@ class DecentralizedProcedure(Procedure):
     """
 
     optimizer: DecentralizedOptimizer
+    evaluates_others = True
 
     def __init__(
         self,

@@ -17,14 +17,14 @@ from graftwork_trainer.checkpoint.geometry import Extent, Piece
 FORMAT = 1
 NAME = "index.json"
 SHARD_NAME = "shard-{rank:05d}.safetensors"
-Kind = Literal["step", "best"]
+Kind = Literal["step", "best", "last"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _SHARD = re.compile(r"shard-\d{5,}\.safetensors")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def folder_name(step: int, kind: Kind = "step") -> str:
-    """Of the checkpoint of a step; of weights alone where the kind is ``best``."""
+    """Of the checkpoint of a step; of weights alone where the kind is another."""
     return f"{kind}-{step:06d}"
 
 

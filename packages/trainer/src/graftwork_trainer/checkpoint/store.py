@@ -38,6 +38,8 @@ class Checkpoints:
         self.keep = keep
         self.best: BestWeights | None = BestWeights(directory)
         """Beside them; None where no process alone has the weights that are evaluated."""
+        self.last = BestWeights(directory, "last")
+        """Those that a finished run ended with, where its optimizer trains at others."""
 
     def steps(self) -> list[int]:
         """The steps of all whole checkpoints, oldest first.

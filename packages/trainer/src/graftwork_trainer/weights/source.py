@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from graftwork_trainer.checkpoint.geometry import Piece
+from graftwork_trainer.model_folder.manifest import model_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +70,5 @@ class Place:
     @property
     def assets(self) -> Path | None:
         """The folder with what the weights are used with; None where there is none."""
-        folder = self.path / "model" if self.which else self.path
+        folder = model_folder(self.path) if self.which else self.path
         return folder if folder.is_dir() else None
