@@ -71,8 +71,9 @@ def test_killed_at_the_command_line(launch, train, tmp_path, assert_same_bits):
     process.communicate(timeout=30)  # which the workers would hold up: they have the same standard output
     newest = max(int(path.name[5:]) for path in (tmp_path / "run/checkpoints").glob("step-??????"))
     length = f"trainer.steps={newest + 2}"
-    train(*settings, length, resume=True)
-    train(*settings, length, "trainer.workers=0", directory="whole")
+    rare = ["trainer.checkpoint_every=0", "trainer.evaluate_every=0"]
+    train(*settings, *rare, length, resume=True)
+    train(*settings, *rare, length, "trainer.workers=0", directory="whole")
     assert_same_bits(tmp_path / "run", tmp_path / "whole")
 
 
