@@ -28,7 +28,7 @@ def test_any_number_of_workers_and_resuming_with_another_make_the_same_bits(
     train, tmp_path, assert_same_end, kind
 ):
     train(*STEPS, *KINDS[kind], directory="whole")
-    for number, (before, after) in enumerate([(0, 0), (1, 4), (4, 1)]):
+    for number, (before, after) in enumerate([(0, 4), (4, 1)]):
         parts = f"parts-{number}"
         train(*STEPS, *KINDS[kind], "trainer.steps=7", f"trainer.workers={before}", directory=parts)
         settings = [*STEPS, *KINDS[kind], f"trainer.workers={after}"]
