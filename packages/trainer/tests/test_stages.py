@@ -109,14 +109,9 @@ def newest(run):
 
 def test_a_run_of_two_stages(whole):
     run = whole
-    names = {
-        path.relative_to(run).as_posix() for path in run.glob("**/*") if path.suffix in (".toml", ".json")
-    }
-    assert {name for name in names if "checkpoints" not in name} == {
-        *("recipe.toml", "environment.json", "result.json"),
-        *(f"stages/1-general/{name}" for name in ("recipe.toml", "environment.json", "result.json")),
-        *(f"stages/2-mine/{name}" for name in ("recipe.toml", "environment.json", "result.json")),
-    }
+    for folder in (run, run / "stages/1-general", run / "stages/2-mine"):
+        for name in ("recipe.toml", "environment.json", "result.json"):
+            assert (folder / name).is_file()
     of_all, general, mine = (result(run / name) for name in ("", "stages/1-general", "stages/2-mine"))
     assert (of_all["status"], general["status"]) == ("finished", "stopped-early")
     assert of_all["metrics"] == mine["metrics"]
