@@ -11,7 +11,10 @@ COMMAND = "command"
 
 # A test of all packages together compares it with what they register.
 BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
-    "graftwork-trainer": {"command": "compare report reproduce train verify", "trainer": "standard"},
+    "graftwork-trainer": {
+        "command": "compare evaluate export predict report reproduce train verify",
+        "trainer": "standard",
+    },
     "graftwork-text": {
         "corpus": "bbc-news bbc-topics installed-prose installed-questions news-articles rotten-tomatoes "
         "wikipedia-excerpt",

@@ -28,7 +28,7 @@ def task_of(resolved: Resolved) -> Task:
     """
     task: Task = resolved.task()
     start_from = start_of(resolved)
-    _load(task, None if start_from is None else find_place(start_from).assets)
+    load_assets(task, None if start_from is None else find_place(start_from).assets)
     return task
 
 
@@ -41,7 +41,7 @@ def trained_task(resolved: Resolved, run: Path, environment: Mapping[str, Any]) 
         environment: what it noted, whether it started from other weights among it.
     """
     task: Task = resolved.task()
-    _load(task, model_folder(run) if "start" in environment else None)
+    load_assets(task, model_folder(run) if "start" in environment else None)
     return task
 
 
@@ -65,7 +65,7 @@ def take_assets(task: Task, trainer: Any, run: RunDirectory) -> None:
         )
     start_from = getattr(loop, "start_from", None) or run.start_from
     if start_from is not None:
-        _load(task, model_folder(run.directory) if run.goes_on() else find_place(start_from).assets)
+        load_assets(task, model_folder(run.directory) if run.goes_on() else find_place(start_from).assets)
     if run.main:
         _save(task, run)
 
@@ -76,7 +76,8 @@ def start_of(resolved: Resolved) -> str | None:
     return start_from if isinstance(start_from, str) else None
 
 
-def _load(task: Task, folder: Path | None) -> None:
+def load_assets(task: Task, folder: Path | None) -> None:
+    """Give a task the assets in a folder, where it takes any and it is there."""
     if folder is not None and folder.is_dir() and hasattr(task, "load_assets"):
         task.load_assets(folder)
 

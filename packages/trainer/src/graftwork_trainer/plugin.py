@@ -20,7 +20,7 @@ def graftwork_components() -> Iterator[Component]:
 
 @hookimpl
 def graftwork_commands() -> Iterator[Command]:
-    """``train``, ``compare``, ``report``, ``verify`` and ``reproduce``."""
+    """Training, using what was trained, and looking at runs."""
     yield Command("train", "train a recipe", "graftwork_trainer.commands.train:TrainCommand")
     yield Command(
         "compare",
@@ -39,4 +39,19 @@ def graftwork_commands() -> Iterator[Command]:
         "reproduce",
         "measure a paper's figures beside the published ones",
         "graftwork_trainer.commands.reproduce:ReproduceCommand",
+    )
+    yield Command(
+        "export",
+        "write a run's model as its own library loads it",
+        "graftwork_trainer.commands.export:ExportCommand",
+    )
+    yield Command(
+        "predict",
+        "say what a run's model makes of new inputs",
+        "graftwork_trainer.commands.predict:PredictCommand",
+    )
+    yield Command(
+        "evaluate",
+        "compute the metrics of a run's model, on other data too",
+        "graftwork_trainer.commands.evaluate:EvaluateCommand",
     )

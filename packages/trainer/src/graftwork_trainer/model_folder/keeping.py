@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from graftwork_trainer.checkpoint.shard_file import digest_of
 from graftwork_trainer.durable import sync_folder
@@ -44,7 +43,8 @@ def keep_assets(run: Path, write: Callable[[Path], None]) -> None:
     partial = _emptied(run / PARTIAL)
     write(partial)
     files = _described(partial)
-    _put_in_place(run, partial, Manifest(files, tuple(files)))
+    _write_manifest(partial, Manifest(files, tuple(files)))
+    _put_in_place(run, partial)
 
 
 def keep_model(run: Path, model: nn.Module, card: Card, weights: str, *, main: bool) -> None:
@@ -61,18 +61,39 @@ def keep_model(run: Path, model: nn.Module, card: Card, weights: str, *, main: b
         OSError: it cannot be written; what was there is untouched.
     """
     tensors = whole_tensors(model)
-    if not main:
-        return
-    before, partial = manifest_of(run), _emptied(run / PARTIAL)
+    if main:
+        partial = _emptied(run / PARTIAL)
+        write_model(partial, run, model, tensors, card, weights)
+        _put_in_place(run, partial)
+
+
+def write_model(
+    folder: Path, run: Path, model: nn.Module, tensors: Mapping[str, Tensor], card: Card, weights: str
+) -> None:
+    """Write a model beside the assets of its run into an empty folder.
+
+    Args:
+        folder: to write into.
+        run: directory of the run.
+        model: not wrapped.
+        tensors: of it, whole.
+        card: what there is to tell of them.
+        weights: name of the checkpoint that has the same.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    before = manifest_of(run)
     assets = () if before is None else before.assets
     for name in assets:
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(model_folder(run) / name, partial / name)
-    layout = write_layout(model, tensors, partial)
-    (partial / RECIPE).write_text(card.recipe.to_toml(), "utf-8")
-    (partial / CARD).write_text(card.text(layout, model, partial), "utf-8")
-    facts: dict[str, Any] = {"weights": weights, "step": card.step, "metrics": dict(card.metrics)}
-    _put_in_place(run, partial, replace(Manifest(_described(partial), assets), format=layout, **facts))
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model_folder(run) / name, folder / name)
+    layout = write_layout(model, tensors, folder)
+    (folder / RECIPE).write_text(card.recipe.to_toml(), "utf-8")
+    (folder / CARD).write_text(card.text(layout, model, folder), "utf-8")
+    _write_manifest(
+        folder, Manifest(_described(folder), assets, layout, weights, card.step, dict(card.metrics))
+    )
 
 
 def _emptied(folder: Path) -> Path:
@@ -93,12 +114,15 @@ def _described(folder: Path) -> dict[str, dict[str, Any]]:
     return described
 
 
-def _put_in_place(run: Path, partial: Path, manifest: Manifest) -> None:
-    """Rename, so that at every moment one of the two is whole under a name that is read."""
-    with (partial / MANIFEST).open("wb") as file:
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    with (folder / MANIFEST).open("wb") as file:
         file.write(manifest.to_bytes())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _put_in_place(run: Path, partial: Path) -> None:
+    """Rename, so that at every moment one of the two is whole under a name that is read."""
     folder, replaced = run / FOLDER, run / REPLACED
     if folder.exists():
         shutil.rmtree(replaced, ignore_errors=True)

@@ -55,7 +55,7 @@ def write_layout(model: nn.Module, tensors: Mapping[str, Tensor], folder: Path) 
 def _keys_kept(model: Any) -> Iterator[None]:
     """Have the written model keep the keys and values of earlier tokens: training has no use for that, and
     generation is slow without."""
-    configs = [getattr(model, name, None) for name in ("config", "generation_config")]
+    configs: list[Any] = [getattr(model, name, None) for name in ("config", "generation_config")]
     having = [config for config in configs if hasattr(config, "use_cache")]
     before = [config.use_cache for config in having]
     for config in having:

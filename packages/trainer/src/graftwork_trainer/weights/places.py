@@ -28,7 +28,7 @@ def find_place(text: str) -> Place:
     if not path.exists() and name and _WHICH.fullmatch(end):
         path, which = Path(name).expanduser(), end
     if text and (path / "recipe.toml").is_file():
-        return Place(text, _last_stage(path), which or "newest")
+        return Place(text, last_stage(path), which or "newest")
     if which:
         raise GraftworkError(f"start_from {text}: {path} is no run, which {':' + which!r} would be of")
     if text and path.is_dir():
@@ -53,7 +53,7 @@ def not_read(file: Path) -> str:
     return f"{file.name} is no .safetensors file"
 
 
-def _last_stage(run: Path) -> Path:
+def last_stage(run: Path) -> Path:
     """The run itself, or, of one of several stages, the last stage that has a checkpoint."""
     stages = [folder for folder in (run / STAGES).glob("*") if (folder / "recipe.toml").is_file()]
     saved = [folder for folder in stages if Checkpoints(folder / "checkpoints").steps()]

@@ -8,26 +8,32 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graftwork import GraftworkError
 from graftwork_trainer.checkpoint import Checkpoints, Opened, open_checkpoint
 from graftwork_trainer.checkpoint.encoding import dtype_called
 from graftwork_trainer.checkpoint.geometry import Piece
-from graftwork_trainer.checkpoint.model_state import stored_name
+from graftwork_trainer.checkpoint.model_state import restore_model, stored_name
+from graftwork_trainer.weights.matching import match
 from graftwork_trainer.weights.source import Found, Place, Source
+from graftwork_trainer.weights.taking import take
 
 _AGENT = re.compile(r"agent-\d{4,}")
 
 
-def open_run(place: Place) -> Source:
+def open_run(place: Place, told: str | None = None) -> RunSource | AgentsSource:
     """Open the weights of a run; every process of the default group calls it.
+
+    Args:
+        place: of them.
+        told: what they are to be called in messages.
 
     Raises:
         GraftworkError: they are not there, or not what was written.
     """
     run, checkpoints = place.path, Checkpoints(place.path / "checkpoints")
-    told = f"start_from {place.text}"
+    told = told or f"start_from {place.text}"
     if any(checkpoints.directory.glob("agents-*")):
         raise GraftworkError(
             f"{told}: each process of that run kept the checkpoints of its own agents (faults.on_failure = "
@@ -41,6 +47,12 @@ def open_run(place: Place) -> Source:
         opened = best.open(steps[-1]) if best and steps else None
         if opened is None:
             raise GraftworkError(f"{told}: {run} has no best weights: it was not evaluated yet")
+    elif place.which == "last":
+        names = [path.name.partition("-")[2] for path in checkpoints.directory.glob("last-*")]
+        found = [int(step) for step in names if step.isdecimal()]
+        opened = checkpoints.last.open(max(found, default=0))
+        if opened is None:
+            raise GraftworkError(f"{told}: {run} has no last weights: it did not finish")
     elif place.which == "newest":
         opened = checkpoints.newest()
         if opened is None:
@@ -66,10 +78,24 @@ class RunSource(Source):
 
     def __init__(self, checkpoint: Opened, told: str) -> None:
         self.told, self._checkpoint = told, checkpoint
+        self.step, self.name = checkpoint.step, checkpoint.path.name
+        kept = checkpoint.index.values.get("metrics") or checkpoint.index.values["progression"].get("metrics")
+        self.metrics: Mapping[str, float] = _mapping(checkpoint.decoded(kept))
         self.data = _mapping(checkpoint.part("data")["data"])
         self._values: Mapping[str, Any] = checkpoint.index.values["model"]
         found = {name: self._found(name) for name in self._values}
         self.tensors = {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    def put_in(self, model: nn.Module) -> None:
+        """Make a model the one that was saved, to the bit.
+
+        Raises:
+            GraftworkError: it is another model.
+        """
+        try:
+            restore_model(model, self._checkpoint)
+        except GraftworkError as error:
+            raise GraftworkError(f"checkpoint {self._checkpoint.path}: {error}") from error
 
     def identity(self) -> dict[str, Any]:
         """The digest of its index, which has those of all its files."""
@@ -101,15 +127,27 @@ class AgentsSource(Source):
         agents: their names.
     """
 
-    def __init__(self, source: Source, agents: list[str]) -> None:
+    def __init__(self, source: RunSource, agents: list[str]) -> None:
         self.told = f"{source.told}, the mean of {len(agents)} agents"
-        self.data = source.data
+        self.data, self.step = source.data, source.step
+        self.name, self.metrics = source.name, source.metrics
         self._source, self._agents = source, agents
         self.tensors = {
             name.removeprefix(f"{agents[0]}."): found
             for name, found in source.tensors.items()
             if name.startswith(f"{agents[0]}.")
         }
+
+    def put_in(self, model: nn.Module) -> None:
+        """Make a model the mean over agents.
+
+        Raises:
+            GraftworkError: it is another model.
+        """
+        found = match(model, self.tensors)
+        if other := [*found.missing, *found.misfits, *found.unused]:
+            raise GraftworkError(f"{self.told}: is of another model: {other[0]!r} is there or here alone")
+        take(model, self, found)
 
     def identity(self) -> dict[str, Any]:
         """That of all agents."""

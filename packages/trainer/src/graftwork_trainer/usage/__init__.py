@@ -1,0 +1,1 @@
+"""Using what a run trained: ``graftwork export``, ``predict`` and ``evaluate``."""
