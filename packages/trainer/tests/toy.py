@@ -282,6 +282,8 @@ class Sampled(Regression):
                 raise ValueError("no such picture")
             case "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "kills the training":
+                os.kill(os.getppid(), signal.SIGKILL)
             case "stopped":
                 os.kill(os.getpid(), signal.SIGSTOP)
             case "exits":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import time
+import signal
 
 import pytest
+
+from graftwork_trainer.data.order import EndlessOrder
 
 KINDS = {
     "dataset": ["task.name=sampled"],
@@ -59,21 +61,17 @@ def test_a_dataloader_says_how_many_workers_unless_the_trainer_does(train, monke
 
 
 def test_killed_at_the_command_line(launch, train, tmp_path, assert_same_bits):
-    """With workers ahead of the checkpoint, which end with the training."""
-    settings = ["task.name=sampled", "trainer.workers=2", "trainer.schedule=constant"]
-    given = [*settings, "trainer.steps=100000", "trainer.keep_checkpoints=100000"]
+    """By a worker, which is ahead of the checkpoint; the workers end with the training."""
+    at_batch_11 = EndlessOrder(200, [0]).rows(40, 1).item()
+    settings = ["task.name=sampled", "task.samples=200", f"task.mishap_at={at_batch_11}"]
+    given = [*settings, "task.mishap=kills the training", "trainer.workers=2"]
     options = [option for setting in given for option in ("--set", setting)]
     process = launch("train", "toy.toml", "--no-report", *options, "--out", "run")
-    while not (tmp_path / "run/checkpoints/step-000006").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    process.kill()
-    process.communicate(timeout=30)  # which the workers would hold up: they have the same standard output
-    newest = max(int(path.name[5:]) for path in (tmp_path / "run/checkpoints").glob("step-??????"))
-    length = f"trainer.steps={newest + 2}"
-    rare = ["trainer.checkpoint_every=0", "trainer.evaluate_every=0"]
-    train(*settings, *rare, length, resume=True)
-    train(*settings, *rare, length, "trainer.workers=0", directory="whole")
+    process.communicate(timeout=120)  # which workers would hold up: they have the same standard output
+    assert process.returncode == -signal.SIGKILL
+    assert (tmp_path / "run/checkpoints/step-000003").exists()
+    train(*settings, "trainer.workers=2", resume=True, allow=("mishap",))
+    train(*settings, directory="whole")
     assert_same_bits(tmp_path / "run", tmp_path / "whole")
 
 
