@@ -84,7 +84,10 @@ def test_a_plugin_adds_a_command(command):
         (["gret", "x"], "no command called 'gret', did you mean 'greet'?"),
         (["greet"], "the following arguments are required: name (see `graftwork greet --help`)"),
         (["info", "optimizer/scal"], "did you mean 'scale'"),
-        (["list", "optimizers"], "no such kind: 'optimizers', did you mean 'optimizer'?"),
+        (
+            ["list", "optimizers"],
+            "nothing has it in name, summary or paper, did you mean 'optimizer'?",
+        ),
         (["--verbose", "list"], "unrecognized arguments: --verbose"),
     ],
 )

@@ -110,10 +110,12 @@ def test_a_file_adds_a_command(write, capsys):
     assert capsys.readouterr().out == "hello you\n"
 
 
-def test_several_files_count_and_one_that_is_named_twice_counts_once(write, capsys):
+def test_several_files_count_and_one_that_is_named_twice_counts_once(write, capsys, tmp_path):
     write(MINE)
     write("from graftwork import register\n@register('metric')\ndef two(): pass", "more.py")
-    assert main(["--plugin", "mine.py", "--plugin=more.py", "--plugin", "mine.py", "list", "metric"]) == 0
+    (tmp_path / "link.py").symlink_to("mine.py")
+    again = ["--plugin", "mine.py", "--plugin", "./mine.py", "--plugin", str(tmp_path / "link.py")]
+    assert main(["--plugin", "mine.py", "--plugin=more.py", *again, "list", "metric"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if line] == [
         "metric",
         "one-always",
@@ -137,6 +139,56 @@ def test_a_name_that_an_installed_plugin_has_too_is_ambiguous(write, capsys, plu
     assert main(["--plugin", "mine.py", "info", "metric/one-always"]) == 2
     assert "write metric/other:one-always or metric/mine:one-always" in capsys.readouterr().err
     assert main(["--plugin", "mine.py", "info", "metric/mine:one-always"]) == 0
+
+
+def test_a_link_leads_to_the_file_whose_name_and_folder_count(write, capsys, tmp_path):
+    (tmp_path / "link.py").symlink_to("far/real.py")
+    write("NAME = 'beside'", "far/helper.py")
+    write("import helper" + MINE.replace("mine:", "real:"), "far/real.py")
+    assert main(["--plugin", "link.py", "greet", "you"]) == 0
+    assert main(["--plugin", "link.py", "info", "loss/real:none"]) == 0
+    assert "from      link.py sha256:" in capsys.readouterr().out
+
+
+def test_a_name_need_not_be_english(write, capsys):
+    write("from graftwork import register\n@register('metric')\ndef mine(): pass", "ünï.py")
+    assert main(["--plugin", "ünï.py", "list", "metric"]) == 0
+    assert "mine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [
+        ("class Home:\n    @register('metric', 'lost')\n    class Inner: pass", "Home.Inner"),
+        (
+            "def make():\n    @register('metric', 'lost')\n    def inner(): pass\nmake()",
+            "make.<locals>.inner",
+        ),
+        ("for name in ('lost', 'b'):\n    @register('metric', name)\n    def one(): pass", "one"),
+    ],
+)
+def test_a_mark_on_what_cannot_be_imported_is_not_passed_over(write, capsys, source, where):
+    write("from graftwork import register\n@register('metric')\ndef kept(): pass\n" + source)
+    assert main(["--plugin", "mine.py", "list"]) == 2
+    assert f"mine.py: ValueError: metric/lost is {where}, which no name of the module leads to" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_mark_that_a_wrapper_takes_over_counts(write, capsys):
+    write("""
+        from functools import wraps
+        from graftwork import register
+
+        def wrapped(function):
+            return wraps(function)(lambda: function())
+
+        @wrapped
+        @register("metric")
+        def one(): pass
+    """)
+    assert main(["--plugin", "mine.py", "list", "metric"]) == 0
+    assert "  one" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -167,6 +219,21 @@ def test_a_name_that_an_installed_plugin_has_too_is_ambiguous(write, capsys, plu
             "from graftwork import register\nregister('metric')(3)",
             "mine.py: line 2: TypeError: register marks a class or a function, got 3",
         ),
+        (
+            "mine.py",
+            "from graftwork import register\nf = register('metric')(lambda: 1)",
+            "mine.py: line 2: ValueError: '<lambda>' is no name of a component, which is lower case with hyphens",
+        ),
+        (
+            "mine.py",
+            "from graftwork import register\n@register\ndef one(): pass",
+            "mine.py: line 2: TypeError: register takes the kind first, @register('task'), got <function one",
+        ),
+        (
+            "mine.py",
+            "from graftwork import hookimpl\n@hookimpl\ndef graftwork_kinds(): pass",
+            "mine.py: TypeError: graftwork_kinds() must yield Kinds, got None",
+        ),
         ("mine.txt", "", "mine.txt: must be a Python file, whose name ends in .py"),
         ("my-own.py", "", "my-own.py: must have a name that Python can import"),
         ("json.py", "", "json.py: the module name 'json' is taken by "),
@@ -182,6 +249,20 @@ def test_a_file_that_cannot_be_a_plugin_is_one_sentence(write, capsys, name, sou
     assert told.startswith("graftwork: error: --plugin ")
     assert sentence in told
     assert told.count("\n") == 1
+
+
+def test_an_error_beside_the_file_says_where(write, capsys):
+    write("import helper")
+    write("\n\n1 / 0", "helper.py")
+    assert main(["--plugin", "mine.py", "list"]) == 2
+    assert "--plugin mine.py: helper.py, line 3: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_the_name_of_an_installed_command_is_taken(write, capsys, plugins_folder):
+    write_plugin(plugins_folder, "other", MINE.replace("mine:", "graftwork_other:"))
+    write(MINE)
+    assert main(["--plugin", "mine.py", "greet", "you"]) == 2
+    assert "--plugin mine.py: the command 'greet' is taken by graftwork-other 1.0;" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
