@@ -86,24 +86,23 @@ class JsonLines:
 class TensorBoard:
     """Scalars for ``tensorboard --logdir RUN/tensorboard``; nothing where tensorboard is not installed.
 
-    Raises:
-        OSError: the directory cannot be written.
+    It is imported with the first of them, so that no first step waits for it.
     """
 
     def __init__(self, directory: Path, keep_to_step: int) -> None:
+        self._directory, self._keep_to_step = directory, keep_to_step
+        self._awaited = find_spec("tensorboard") is not None
         self._writer: SummaryWriter | None = None
-        if find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            _keep_writer_threads_quiet()
-            self._writer = SummaryWriter(str(directory), purge_step=keep_to_step + 1)
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write every metric as a scalar.
 
         Raises:
-            OSError: an earlier one could not be written; from here on none is.
+            OSError: the directory cannot be written, or an earlier one could not; from here on none is.
         """
+        if self._awaited:
+            self._awaited = False
+            self._writer = self._opened()
         if self._writer is None:
             return
         try:
@@ -112,6 +111,12 @@ class TensorBoard:
         except Exception as error:
             self._writer = None
             raise _refused(error) from error
+
+    def _opened(self) -> SummaryWriter:
+        from torch.utils.tensorboard import SummaryWriter
+
+        _keep_writer_threads_quiet()
+        return SummaryWriter(str(self._directory), purge_step=self._keep_to_step + 1)
 
     def close(self) -> None:
         """Flush and stop the writer's thread.
