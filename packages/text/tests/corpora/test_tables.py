@@ -107,6 +107,11 @@ def test_the_identity_changes_with_the_content_and_the_columns(write: Write) -> 
             "txt,label\na,x\n",
             r"line 2: no text or label in column 'text', did you mean 'txt'\?; its columns are txt, label",
         ),
+        (
+            "a.csv",
+            "txt,labels\na,x\n",
+            r"'text', did you mean 'txt'\? or 'label', did you mean 'labels'\?; its columns are txt, labels",
+        ),
         ("a.csv", "text,label\na\n", r"line 2: no text or label in column 'label'"),
         ("a.csv", "text,label\na,\n", r"line 2: the label in column 'label' is empty"),
         ("a.csv", "text,label\na,x\nb,x\n", r"column 'label' holds 1 different label.s. .x., and at least 2"),

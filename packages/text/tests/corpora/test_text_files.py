@@ -39,6 +39,24 @@ def test_one_file_is_cut_at_blank_lines(tmp_path: Path) -> None:
     assert rejoined == "\n\n".join(paragraph.strip() for paragraph in paragraphs)
 
 
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("\n\n".join(f"A paragraph, number {number}." for number in range(5)), 5),
+        ("\n".join(f"Line {number} of a text without blank ones." for number in range(600)), 12),
+        (" ".join(f"Sentence {number}." for number in range(40)), 8),
+        ("A text that cannot be cut", 1),
+    ],
+    ids=["paragraphs", "lines", "sentences", "one"],
+)
+def test_a_text_that_is_alone_becomes_several_documents(tmp_path: Path, text: str, count: int) -> None:
+    (tmp_path / "alone.txt").write_text(text)
+    for data in (tmp_path, tmp_path / "alone.txt"):
+        documents = list(find_corpus(str(data)).read())
+        assert len(documents) == count
+        assert " ".join(document.text for document in documents).split() == text.split()
+
+
 def test_documents_before_appended_text_keep_their_names(tmp_path: Path) -> None:
     file = tmp_path / "book.txt"
     file.write_text("\n\n".join(f"{number} " + "word " * 500 for number in range(5)))

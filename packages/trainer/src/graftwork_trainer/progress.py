@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from types import TracebackType
@@ -72,3 +73,9 @@ def _is_watched(stream: TextIO) -> bool:
 def tell(text: str) -> None:
     """Print a line on standard error, above a progress bar where there is one."""
     tqdm.write(f"graftwork: {text}", file=Expendable(sys.stderr))
+
+
+def tell_once(text: str) -> None:
+    """The same, on the first of several processes, all of which have this to tell."""
+    if not int(os.environ.get("RANK", "0")):
+        tell(text)

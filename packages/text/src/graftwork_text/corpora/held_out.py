@@ -69,6 +69,8 @@ class HeldOutFiles:
 def held_out(examples: Sequence[E], key: Callable[[E], str]) -> tuple[list[E], list[E]]:
     """Split a fifth off, by a stable hash: an example stays where it is as others come.
 
+    Of few examples at least one is held out, and at least two are left, for training and for validation.
+
     Args:
         examples: of those with one key the first is kept.
         key: what makes an example the same as another.
@@ -78,9 +80,14 @@ def held_out(examples: Sequence[E], key: Callable[[E], str]) -> tuple[list[E], l
 
     >>> [len(part) for part in held_out([*range(100), *range(100)], str)]
     [86, 14]
+    >>> [len(part) for part in held_out(range(3), str)]
+    [2, 1]
     """
     unique = {key(example): example for example in reversed(examples)}
+    count = sum(split_fraction(name) < TEST_SHARE for name in unique)
+    count = min(max(count, 1), max(len(unique) - 2, 0))
+    tested = set(sorted(unique, key=split_fraction)[:count])
     parts: tuple[list[E], list[E]] = ([], [])
     for name, example in reversed(unique.items()):
-        parts[split_fraction(name) < TEST_SHARE].append(example)
+        parts[name in tested].append(example)
     return parts

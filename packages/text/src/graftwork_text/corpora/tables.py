@@ -97,11 +97,12 @@ def _rows(
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     wanted = (*text_columns, label_column)
     for line, row in records(path):
+            names = [str(column) for column in row]
+            meant = " or ".join(f"{column!r}{did_you_mean(column, names)}" for column in missing)
         missing = [column for column in wanted if not isinstance(row.get(column), (str, int))]
         if missing:
             raise GraftworkError(
-                f"{path}, line {line}: no text or label in column {missing[0]!r}"
-                f"{did_you_mean(missing[0], [str(column) for column in row])}; its columns are "
+                f"{path}, line {line}: no text or label in column {meant}; its columns are "
                 f"{', '.join(map(str, row))} (options text_columns and label_column name those to read)"
             )
         label = str(row[label_column]).strip()

@@ -1,28 +1,33 @@
 """A user's own text: a file, or a folder of text files.
 
 A folder holds one document per ``.txt`` or ``.md`` file, and one per line of its ``.jsonl`` files; subfolders
-are read too. In one ``.txt`` or ``.md`` file, paragraphs (separated by blank lines) are gathered into
-documents. In a ``.jsonl`` file every line is an object whose ``text`` is a document.
+are read too. Of one ``.txt`` or ``.md`` file, paragraphs (separated by blank lines) are gathered into
+documents; of one that is too short, or has no blank lines, shorter ones, lines or sentences. In a ``.jsonl``
+file every line is an object whose ``text`` is a document.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora.corpus import Corpus, Document
-from graftwork_text.corpora.tables import not_utf8, records
+from graftwork_trainer.records import not_utf8, records
 
 TEXT_SUFFIXES = (".txt", ".md")
 LINES_SUFFIXES = (".jsonl",)
 # Long enough to hold a thought, short enough that a chapter's worth of text can be split into two parts at
 # all.
 _SMALLEST_GATHERED_DOCUMENT_CHARACTERS = 2000
+# Of a text that is no longer than one of those.
+_GATHERED_SHARE = 10
 _BLANK_LINES = re.compile(r"\n\s*\n")
+# Where a text can be cut, and what stands there when its pieces are joined again.
+_CUTS = ((_BLANK_LINES, "\n\n"), (re.compile(r"\n"), "\n"), (re.compile(r"(?<=[.!?])\s+"), " "))
 
 
 def text_files(path: Path, *, name: str) -> Corpus:
@@ -61,25 +66,36 @@ def _documents(path: Path, files: list[Path]) -> Iterator[Document]:
         place = file.relative_to(path).as_posix() if path.is_dir() else file.name
         if file.suffix.lower() in LINES_SUFFIXES:
             yield from _lines(file, place)
-        elif path.is_dir():
+        elif len(files) > 1:
             yield Document(place, _text(file))
         else:
-            for number, text in enumerate(_gathered(_text(file))):
+            for number, text in enumerate(_cut(_text(file))):
                 yield Document(f"{place}#{number:06d}", text)
 
 
-def _gathered(text: str) -> Iterator[str]:
-    paragraphs: list[str] = []
+def _cut(text: str) -> list[str]:
+    """Documents of one text: two or more, if it can be cut at all."""
+    documents: list[str] = []
+    for cut, joint in _CUTS:
+        for characters in (_SMALLEST_GATHERED_DOCUMENT_CHARACTERS, len(text) // _GATHERED_SHARE):
+            documents = list(_gathered(cut.split(text), joint, characters))
+            if len(documents) > 1:
+                return documents
+    return documents
+
+
+def _gathered(pieces: Iterable[str], joint: str, smallest: int) -> Iterator[str]:
+    gathered: list[str] = []
     characters = 0
-    for paragraph in _BLANK_LINES.split(text):
-        if stripped := paragraph.strip():
-            paragraphs.append(stripped)
+    for piece in pieces:
+        if stripped := piece.strip():
+            gathered.append(stripped)
             characters += len(stripped)
-        if characters >= _SMALLEST_GATHERED_DOCUMENT_CHARACTERS:
-            yield "\n\n".join(paragraphs)
-            paragraphs, characters = [], 0
-    if paragraphs:
-        yield "\n\n".join(paragraphs)
+        if gathered and characters >= smallest:
+            yield joint.join(gathered)
+            gathered, characters = [], 0
+    if gathered:
+        yield joint.join(gathered)
 
 
 def _lines(file: Path, place: str) -> Iterator[Document]:

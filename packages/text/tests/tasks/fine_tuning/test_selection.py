@@ -57,19 +57,60 @@ def test_the_seed_draws_training_and_validation_and_leaves_the_test_part() -> No
 
 
 @pytest.mark.parametrize(
-    ("sizes", "message"),
+    ("rows", "asked", "sizes"),
     [
-        (ClassSelection(shots_per_class=13), "13: the data has 12 training example.s. left of label 'b'"),
-        (ClassSelection(shots_per_class=26), "26: the data has 25 validation example.s. left of label 'b'"),
-        (ClassSelection(train_examples=90, validation_examples=20), "train_examples must be at most 80"),
-        (ClassSelection(validation_examples=101), "validation_examples must be at most 100, .* got 101"),
-        (ClassSelection(validation_examples=100), "the data leaves no training examples"),
-        (ClassSelection(test_examples=41), "test_examples must be at most 40, .* got 41"),
+        (480, (1000, 500, 1000), (320, 160, 40)),
+        (8, (1000, 500, 10), (6, 2, 10)),
+        (2, (1000, 500, 1000), (1, 1, 40)),
+        (100, (90, 20, 41), (82, 18, 40)),
+        (100, (None, 100, None), (80, 20, 40)),
+        (100, (None, 99, None), (1, 99, 40)),
     ],
 )
-def test_more_than_there_is(sizes: ClassSelection, message: str) -> None:
+def test_small_data_shares_out_what_it_has(
+    rows: int, asked: tuple[int | None, ...], sizes: tuple[int, ...]
+) -> None:
+    options = dict(zip(("train_examples", "validation_examples", "test_examples"), asked, strict=True))
+    selection = ClassSelection(**options)
+    parts = draw_parts(LabelledData(("a", "b"), examples("train", rows), DATA.test), selection)
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == sizes
+    assert not set(parts.train) & set(parts.validation)
+    told = parts.smaller_than(selection) or ""
+    fewer = [
+        f"{name} = {count}"
+        for (name, count), size in zip(options.items(), sizes, strict=True)
+        if count and size < count
+    ]
+    assert [line in told for line in fewer] == [True] * len(fewer)
+    assert told.count("=") == len(fewer)
+
+
+def test_a_validation_part_of_its_own_takes_nothing_from_training() -> None:
+    parts = draw_parts(WITH_VALIDATION, ClassSelection(train_examples=1000, validation_examples=500))
+    assert [len(parts.train), len(parts.validation)] == [100, 60]
+
+
+@pytest.mark.parametrize(
+    ("data", "selection", "message"),
+    [
+        (DATA, ClassSelection(shots_per_class=13), "= 13: the examples of label 'b' are enough for 12 "),
+        (
+            WITH_VALIDATION,
+            ClassSelection(shots_per_class=16),
+            "= 16: the examples of label 'b' are enough for 15 ",
+        ),
+        (
+            LabelledData(("a", "b"), DATA.train[:1], ()),
+            ClassSelection(),
+            r"task.data has 1 example\(s\) beside",
+        ),
+    ],
+)
+def test_what_can_mean_nothing_is_refused(
+    data: LabelledData, selection: ClassSelection, message: str
+) -> None:
     with pytest.raises(GraftworkError, match=message):
-        draw_parts(DATA, sizes)
+        draw_parts(data, selection)
 
 
 def test_options_that_do_not_go_together() -> None:

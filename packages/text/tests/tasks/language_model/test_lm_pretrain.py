@@ -248,11 +248,26 @@ def test_missing_tokenizer(make_task: MakeTask) -> None:
         make_task(tokenizer="no/such.json").build_model()
 
 
-def test_text_too_short_for_a_sequence(make_task: MakeTask) -> None:
+def test_a_text_shorter_than_a_sequence_is_one(
+    make_task: MakeTask, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = make_task(sequence_length=50_000)
-    with pytest.raises(
-        GraftworkError, match=r"training tokens, and sequence_length = 50000 needs at least 50001"
-    ):
-        task.batches("train", rank=0, world_size=1, seed=0)
-    with pytest.raises(GraftworkError, match="held-out tokens"):
-        task.evaluate(task.build_model())
+    train, held_out = len(task.tokenized.train) - 1, len(task.tokenized.validation) - 1
+    batches: Any = task.batches("train", rank=0, world_size=1, seed=0)
+    assert next(batches)["targets"].shape == (4, train)
+    model = Constant(torch.zeros(task.tokenized.vocabulary))
+    assert task.evaluate(model)["loss"] == pytest.approx(math.log(task.tokenized.vocabulary))
+    told = capsys.readouterr().err
+    assert f"one sequence of {train} (sequence_length = 50000)" in told
+    assert f"{held_out + 1} held-out tokens: one sequence of {held_out} (" in told
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_a_few_short_texts_are_enough(make_task: MakeTask, tmp_path: Path, files: int) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(files):
+        (folder / f"{number}.txt").write_text(f"The miller sells lantern {number}. A clerk buys it.", "utf-8")
+    task = make_task(data=str(folder), sequence_length=128)
+    assert task.evaluate(task.build_model())["loss"] > 0
+    assert next(iter(task.batches("train", rank=0, world_size=1, seed=0)))["targets"].shape[0] == 4

@@ -11,11 +11,12 @@ Minus the mean F1, or the share of right answers, is an objective for optimizers
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +25,8 @@ from graftwork_text.corpora import Question, QuestionCorpus, QuestionData, find_
 from graftwork_text.corpora.held_out import HeldOutFiles
 from graftwork_text.models.pretrained import find_pretrained
 from graftwork_text.sources import smallest
-from graftwork_text.tasks.answering.encoded import choices, free_answers, right_answers
-from graftwork_text.tasks.answering.generation import answers_of, continued_greedily, line_ends
+from graftwork_text.tasks.answering.encoded import choices, free_answers, free_prompts, right_answers
+from graftwork_text.tasks.answering.generation import answers_of, generate, line_ends
 from graftwork_text.tasks.answering.marking import best_f1, exact_match
 from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
 from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
@@ -34,7 +35,9 @@ from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded
 from graftwork_text.tasks.fine_tuning.objective import Objective, refuse_gradient
 from graftwork_text.tasks.fine_tuning.prompts import PromptFile
 from graftwork_text.tasks.fine_tuning.selection import Parts, Selection, Split, draw_by_number
-from graftwork_text.tasks.fine_tuning.task import FineTuningTask
+from graftwork_text.tasks.fine_tuning.task import FineTuningTask, texts_in
+from graftwork_trainer.device import move
+from graftwork_trainer.evaluation import device_of
 
 _PACKAGE = __name__.rpartition(".")[0]
 
@@ -129,9 +132,8 @@ class PromptAnswering(FineTuningTask[Question]):
             )
         return data
 
-    @cached_property
-    def parts(self) -> Parts[Question]:
-        """The questions of this experiment; drawn at first use."""
+    def draw(self) -> Parts[Question]:
+        """Draw the questions of this experiment."""
         data = self.data
         return draw_by_number(data.train, data.validation, data.test, self._selection)
 
@@ -216,11 +218,40 @@ class PromptAnswering(FineTuningTask[Question]):
 
         Args:
             model: on the batch's device.
-            batch: of :meth:`batches`, of free answers, for validation or test.
+            batch: with ``prompt_ids`` and ``prompt_mask``, as those of free answers have for validation or
+                test.
         """
         prompts = {"input_ids": batch["prompt_ids"], "attention_mask": batch["prompt_mask"]}
-        generated = continued_greedily(model, prompts, count=self._max_new_tokens, ends=self._ends)
+        generated = generate(model, prompts, count=self._max_new_tokens, ends=self._ends)
         return answers_of(self.tokenizer, generated, self._ends)
+
+    def predict(self, model: nn.Module, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the ``answer`` to each question, and of choices how probable it is among the options.
+
+        Args:
+            model: in evaluation mode.
+            inputs: rows with the fields of the prompt, all of them with ``options`` or none.
+
+        Raises:
+            GraftworkError: a row lacks a field, or only some have options.
+        """
+        questions = [question_in(row, self._prompt.fields) for row in inputs]
+        if len({bool(question.options) for question in questions}) > 1:
+            raise GraftworkError("some questions have options and some have none")
+        if not questions[0].options:
+            generated = self._max_new_tokens
+            prompts = free_prompts(questions, self.encoder, self._prompt, generated=generated)
+            moved = move(prompts.batch(np.arange(len(questions))), device_of(model))
+            return [{"answer": answer} for answer in self.answers(model, moved)]
+        encoded = choices(questions, self.encoder, self._prompt, calibrate=self._calibrate)
+        scores = self.scores(model, move(encoded.batch(np.arange(len(questions))), device_of(model)))
+        best = scores.double().softmax(1).max(1)
+        return [
+            {"answer": question.options[place], "probability": probability}
+            for question, place, probability in zip(
+                questions, best.indices.tolist(), best.values.tolist(), strict=True
+            )
+        ]
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Scores of the options of choices, float32 [examples, most options]; -inf where there is no option.
@@ -285,3 +316,15 @@ def _right_loss(sums: Tensor, batch: Batch) -> Tensor:
     if "right" in batch:
         means = means[batch["rows"].gather(1, batch["right"].unsqueeze(1)).squeeze(1)]
     return -means
+
+
+def question_in(row: Mapping[str, Any], fields: Sequence[str]) -> Question:
+    """The question of a row, whose answer is to be found.
+
+    Raises:
+        GraftworkError: it lacks a field, or its options are none.
+    """
+    options = row.get("options") or ()
+    if isinstance(options, str) or not all(isinstance(option, str) for option in options):
+        raise GraftworkError(f"field 'options' must be a list of texts, got {options!r:.80}")
+    return Question(texts_in(row, fields), tuple(options[:1]), tuple(options))

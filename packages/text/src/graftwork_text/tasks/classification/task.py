@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from graftwork import Direction, GraftworkError
@@ -19,8 +20,9 @@ from graftwork_text.tasks.classification.scoring import Scoring
 from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded
 from graftwork_text.tasks.fine_tuning.objective import accuracy, loss_of, macro_f1
 from graftwork_text.tasks.fine_tuning.selection import ClassSelection, Parts, Split, draw_parts
-from graftwork_text.tasks.fine_tuning.task import FineTuningTask
-from graftwork_trainer.evaluation import rows_of
+from graftwork_text.tasks.fine_tuning.task import FineTuningTask, texts_in
+from graftwork_trainer.device import move
+from graftwork_trainer.evaluation import device_of, rows_of
 from graftwork_trainer.tables import write_confusion_matrix
 
 _LABELS = "labels.json"
@@ -81,9 +83,8 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
                 raise GraftworkError(f"{file}: expected a list of the labels' names, got {labels!r:.80}")
             self._labels = tuple(labels)
 
-    @cached_property
-    def parts(self) -> Parts[LabelledExample]:
-        """The examples of this experiment; drawn at first use."""
+    def draw(self) -> Parts[LabelledExample]:
+        """Draw the examples of this experiment."""
         return draw_parts(self.data, self._selection)
 
     def encode(self, split: Split) -> Encoded:
@@ -125,6 +126,28 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
         if self.objective != "cross-entropy":
             metrics["cross_entropy"] = loss_of(scores, labels, "cross-entropy")
         return {name: value.item() for name, value in metrics.items()}
+
+    def predict(self, model: nn.Module, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the label that is ``predicted`` for each input, and the probability of every label.
+
+        Args:
+            model: in evaluation mode.
+            inputs: rows with the columns of text.
+
+        Raises:
+            GraftworkError: a row lacks one.
+        """
+        examples = [LabelledExample(texts_in(row, self.corpus.fields), 0) for row in inputs]
+        batch = move(self.scoring.encode(examples).batch(np.arange(len(examples))), device_of(model))
+        probabilities = self.scoring.scores(model, batch).double().softmax(1)
+        names = self.data.labels
+        return [
+            {
+                "predicted": names[max(range(len(row)), key=row.__getitem__)],
+                **{f"probability_{name}": value for name, value in zip(names, row, strict=True)},
+            }
+            for row in probabilities.tolist()
+        ]
 
     def artefacts(self, model: nn.Module, folder: Path) -> None:
         """Write ``confusion-matrix.csv`` and ``mistakes.csv``, over the validation examples.

@@ -1,8 +1,8 @@
 """The examples of one experiment: a few of each class, or so many in all, drawn by a seed.
 
 ``shots_per_class`` examples of every class to learn from and as many for validation, as in few-shot protocols
-(16 a class, five data seeds); or numbers of examples for each part (1000 / 500 / 1000 in MeZO and LOZO). The
-test part does not depend on the data seed.
+(16 a class, five data seeds); or numbers of examples for each part (1000 / 500 / 1000 in MeZO and LOZO), in
+whose proportion data that has fewer is shared out. The test part does not depend on the data seed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Selection:
     """Which examples of the data an experiment gets.
 
     Args:
-        train_examples: examples to learn from; none for all.
-        validation_examples: examples for validation; none for all of the data's own validation part, or else
-            for 500 (at most a fifth), drawn from those to learn from.
-        test_examples: test examples; none for all.
+        train_examples: examples to learn from, as far as the data has so many; none for all.
+        validation_examples: examples for validation, as far as the data has so many; none for all of the
+            data's own validation part, or else for 500 (at most a fifth), drawn from those to learn from.
+        test_examples: test examples, as far as the data has so many; none for all.
         data_seed: draws training and validation examples.
 
     Raises:
@@ -105,6 +105,27 @@ class Parts(Generic[_Example]):
         """Every example, part by part."""
         return itertools.chain(self.train, self.validation, self.test)
 
+    def smaller_than(self, selection: Selection) -> str | None:
+        """What is to be said where the data has fewer examples than were asked for.
+
+        Args:
+            selection: that they were drawn by.
+
+        >>> Parts((1, 2), (3,), ()).smaller_than(Selection(train_examples=8, validation_examples=1))
+        'fewer examples than asked for: 2 to learn from (train_examples = 8)'
+        """
+        of_option = {
+            "train_examples": (self.train, "to learn from"),
+            "validation_examples": (self.validation, "for validation"),
+            "test_examples": (self.test, "for the test"),
+        }
+        fewer = [
+            f"{len(part)} {purpose} ({option} = {asked})"
+            for option, (part, purpose) in of_option.items()
+            if (asked := getattr(selection, option)) is not None and len(part) < asked
+        ]
+        return f"fewer examples than asked for: {', '.join(fewer)}" if fewer else None
+
     def facts(self) -> dict[str, str | int]:
         """Sizes, and the SHA-256 over every example in order, as plain data."""
         total = hashlib.sha256()
@@ -129,7 +150,7 @@ def draw_parts(data: LabelledData, selection: ClassSelection) -> Parts[LabelledE
         selection: how many of them.
 
     Raises:
-        GraftworkError: the corpus has fewer examples than asked for.
+        GraftworkError: a class has fewer examples than its shots, or a part would have none.
 
     >>> examples = [LabelledExample((f"text {number}",), number % 2) for number in range(20)]
     >>> parts = draw_parts(LabelledData(("a", "b"), examples, ()), ClassSelection(shots_per_class=3))
@@ -142,8 +163,9 @@ def draw_parts(data: LabelledData, selection: ClassSelection) -> Parts[LabelledE
     train = _shuffled(data.train, stream)
     validation = _shuffled(data.validation, stream)
     shots, labels = selection.shots_per_class, data.labels
-    drawn, rest = _each_class(validation or train, shots, labels, "validation")
-    chosen, _ = _each_class(train if validation else rest, shots, labels, "training")
+    _refuse_more_shots(shots, labels, train, validation)
+    drawn, rest = _each_class(validation or train, shots)
+    chosen, _ = _each_class(train if validation else rest, shots)
     return Parts(tuple(chosen), tuple(drawn), _tested(data.test, selection))
 
 
@@ -161,51 +183,58 @@ def draw_by_number(
         test: all for the last word.
         selection: how many of them, not by class.
 
+    Where there are fewer examples than asked for, training and validation share them in proportion.
+
     Raises:
-        GraftworkError: there are fewer examples than asked for.
+        GraftworkError: a part would have none.
 
     >>> parts = draw_by_number(range(9), (), range(3), Selection(validation_examples=2))
     >>> len(parts.train), len(parts.validation), len(parts.test)
     (7, 2, 3)
+    >>> fewer = Selection(train_examples=1000, validation_examples=500, test_examples=1000)
+    >>> parts = draw_by_number(range(9), (), range(3), fewer)
+    >>> len(parts.train), len(parts.validation), len(parts.test)
+    (6, 3, 3)
     """
     stream = np.random.default_rng([selection.data_seed, 0])
     learnt = _shuffled(train, stream)
     given = _shuffled(validation, stream)
-    wanted = selection.validation_examples
-    if wanted is None:
-        wanted = len(given) or min(_DRAWN_VALIDATION, max(len(learnt) // 5, 1))
-    drawn, rest = _first(given or learnt, wanted, "validation_examples")
-    left = learnt if given else rest
-    chosen, _ = _first(left, selection.train_examples, "train_examples")
-    tested = _tested(test, selection)
-    for name, part in (("training", chosen), ("validation", drawn)):
-        if not part:
-            raise GraftworkError(f"the data leaves no {name} examples")
-    return Parts(tuple(chosen), tuple(drawn), tested)
+    if given:
+        drawn, left = given[: selection.validation_examples], learnt
+    else:
+        count = _for_validation(len(learnt), selection)
+        drawn, left = learnt[:count], learnt[count:]
+    chosen = left[: selection.train_examples]
+    if not chosen or not drawn:
+        raise GraftworkError(
+            f"task.data has {len(learnt) + len(given)} example(s) beside the test part, and at least 2 are "
+            "needed: one to learn from and one for validation"
+        )
+    return Parts(tuple(chosen), tuple(drawn), _tested(test, selection))
+
+
+def _for_validation(count: int, selection: Selection) -> int:
+    """How many of so many examples to draw for validation, the others being for training."""
+    trained, validated = selection.train_examples, selection.validation_examples
+    if validated is not None and validated + (trained or 1) <= count:
+        return validated
+    if validated is not None and trained is not None:
+        return max(count * validated // (validated + trained), 1)
+    return min(validated or _DRAWN_VALIDATION, max(count // 5, 1))
 
 
 def _tested(test: Sequence[_Example], selection: Selection) -> tuple[_Example, ...]:
-    shuffled = _shuffled(test, np.random.default_rng([0, _TEST_STREAM]))
-    return tuple(_first(shuffled, selection.test_examples, "test_examples")[0])
+    return tuple(_shuffled(test, np.random.default_rng([0, _TEST_STREAM]))[: selection.test_examples])
 
 
 def _shuffled(examples: Sequence[_Example], stream: np.random.Generator) -> list[_Example]:
     return [examples[index] for index in stream.permutation(len(examples))]
 
 
-def _first(
-    examples: Sequence[_Example], wanted: int | None, option: str
-) -> tuple[Sequence[_Example], Sequence[_Example]]:
-    """So many, or all, and the rest."""
-    count = len(examples) if wanted is None else wanted
-    if count > len(examples):
-        raise GraftworkError(f"{option} must be at most {len(examples)}, which the data has; got {count}")
-    return examples[:count], examples[count:]
-
-
 def _each_class(
-    examples: Sequence[LabelledExample], count: int, labels: Sequence[str], part: str
+    examples: Sequence[LabelledExample], count: int
 ) -> tuple[Sequence[LabelledExample], Sequence[LabelledExample]]:
+    """So many of each class, and the rest."""
     taken: Counter[int] = Counter()
     chosen: list[LabelledExample] = []
     rest: list[LabelledExample] = []
@@ -213,10 +242,24 @@ def _each_class(
         wanted = taken[example.label] < count
         taken[example.label] += wanted
         (chosen if wanted else rest).append(example)
-    for number, name in enumerate(labels):
-        if taken[number] < count:
-            raise GraftworkError(
-                f"shots_per_class = {count}: the data has {taken[number]} {part} example(s) left of label "
-                f"{name!r}; choose a smaller number"
-            )
     return chosen, rest
+
+
+def _refuse_more_shots(
+    shots: int,
+    labels: Sequence[str],
+    train: Sequence[LabelledExample],
+    validation: Sequence[LabelledExample],
+) -> None:
+    """Refuse more shots than the rarest class has: fewer would be another protocol, which users name."""
+    learnt, held = (Counter(example.label for example in part) for part in (train, validation))
+    most = {
+        name: min(learnt[number], held[number]) if validation else learnt[number] // 2
+        for number, name in enumerate(labels)
+    }
+    rarest = min(most, key=lambda name: most[name])
+    if most[rarest] < shots:
+        raise GraftworkError(
+            f"shots_per_class = {shots}: the examples of label {rarest!r} are enough for {most[rarest]} "
+            "(each class needs as many for validation as to learn from)"
+        )

@@ -6,14 +6,15 @@ Batches are tensors by name; every one has ``sample`` int64 [examples], the exam
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from graftwork import Direction
+from graftwork import Direction, GraftworkError
+from graftwork.errors import did_you_mean
 from graftwork_text.corpora import Source
 from graftwork_text.models.pretrained import Pretrained
 from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
@@ -23,6 +24,7 @@ from graftwork_text.tasks.fine_tuning.objective import Objective
 from graftwork_text.tasks.fine_tuning.selection import Parts, Selection, Split
 from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
 from graftwork_trainer.evaluation import evaluate
+from graftwork_trainer.progress import tell_once
 
 ExampleT = TypeVar("ExampleT")
 
@@ -40,6 +42,7 @@ class FineTuningTask(ABC, Generic[ExampleT]):
     """
 
     unit = "examples"
+    splits = ("train", "validation", "test")
     metric_directions: ClassVar[Mapping[str, Direction]]
     corpus: Source
 
@@ -61,10 +64,17 @@ class FineTuningTask(ABC, Generic[ExampleT]):
         self._compute = compute
         self._encoded: dict[Split, Encoded] = {}
 
-    @property
-    @abstractmethod
+    @cached_property
     def parts(self) -> Parts[ExampleT]:
-        """The examples of this experiment."""
+        """The examples of this experiment; drawn at first use."""
+        parts = self.draw()
+        if fewer := parts.smaller_than(self._selection):
+            tell_once(f"{self.corpus.name} has {fewer}")
+        return parts
+
+    @abstractmethod
+    def draw(self) -> Parts[ExampleT]:
+        """Draw the examples of this experiment."""
 
     @abstractmethod
     def build_model(self) -> nn.Module:
@@ -124,6 +134,12 @@ class FineTuningTask(ABC, Generic[ExampleT]):
             examples, batch_size=compute.evaluation_batch_size, rank=rank, world_size=world_size
         )
 
+    @classmethod
+    def other_data(cls, data: str) -> dict[str, str | None]:
+        """Return options with which all of other data is the test part."""
+        parts = ("train_examples", "validation_examples", "test_examples", "validation_data")
+        return {"data": data, "test_data": data, **dict.fromkeys(parts)}
+
     def save_assets(self, folder: Path) -> None:
         """Write the tokenizer as transformers has it."""
         self.tokenizer.save_pretrained(folder)
@@ -159,3 +175,21 @@ class FineTuningTask(ABC, Generic[ExampleT]):
             **{f"model_{name}": value for name, value in self.pretrained.identity.items()},
             "max_length": self.encoder.max_length,
         }
+
+
+def texts_in(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
+    """The texts of a row; of a task that reads one alone, ``text`` will do whatever it calls it.
+
+    Raises:
+        GraftworkError: one is missing.
+    """
+    texts = [row.get(field) for field in fields]
+    if len(fields) == 1 and texts[0] is None:
+        texts = [row.get("text")]
+    missing = [field for field, text in zip(fields, texts, strict=True) if not isinstance(text, str | int)]
+    if missing:
+        raise GraftworkError(
+            f"no text in column {missing[0]!r}{did_you_mean(missing[0], [str(column) for column in row])}; "
+            f"its columns are {', '.join(map(str, row))}"
+        )
+    return tuple(map(str, texts))

@@ -34,14 +34,15 @@ class LanguageModelPretraining:
     Documents are split into training and held-out ones by a stable hash of their names, tokenized once, and
     joined with end-of-text tokens; the result is kept in a cache.
 
-    Rows hold the summed ``nats`` of each sequence and the ``text_bytes`` of what it predicts.
+    Rows hold the summed ``nats`` of each sequence, how many ``tokens`` it predicts and their ``text_bytes``.
 
     Args:
         model: what to train; it is built with the tokenizer's vocab_size.
         data: installed-prose (no download), bbc-news, news-articles or wikipedia-excerpt, or another
             registered name; or the path of a .txt, .md or .jsonl file or of a folder of them.
-        sequence_length: tokens that the model sees and predicts at once.
+        sequence_length: tokens that the model sees and predicts at once, as far as the text has so many.
         batch_size: sequences in a batch of one process.
+from graftwork_trainer.progress import tell_once
         vocabulary_size: tokens of the byte-level BPE that is trained on the training documents, where there
             is no other tokenizer.
         tokenizer: path of a tokenizer.json, or of a folder that transformers' AutoTokenizer loads; none for
@@ -176,7 +177,7 @@ class LanguageModelPretraining:
             seed: of the training order.
 
         Raises:
-            GraftworkError: the split is too short for one sequence.
+            GraftworkError: the split has not even two tokens.
             ValueError: there is no such split.
         """
         if split not in ("train", "validation"):
@@ -207,9 +208,10 @@ class LanguageModelPretraining:
         return _nats(model, batch, "mean"), {}
 
     def evaluate_rows(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the summed nats of each held-out sequence, and the bytes of the text that it predicts."""
+        """Return the summed nats of each held-out sequence, the tokens that it predicts and their bytes."""
         nats = _nats(model, batch, "none").view_as(batch["targets"])
-        return {"nats": nats.double().sum(1), "text_bytes": batch["text_bytes"]}
+        tokens = batch["text_bytes"].new_full((len(nats),), nats.shape[1])
+        return {"nats": nats.double().sum(1), "tokens": tokens, "text_bytes": batch["text_bytes"]}
 
     def metrics(self, rows: Mapping[str, Tensor]) -> dict[str, float]:
         """Return ``loss`` (nats per token), ``perplexity`` and ``bits_per_byte`` of all held-out sequences.
@@ -218,7 +220,7 @@ class LanguageModelPretraining:
         predicted token, end-of-text too, over the UTF-8 bytes of the predicted text.
         """
         nats = math.fsum(rows["nats"].tolist())
-        loss = nats / (len(rows["nats"]) * self._sequence_length)
+        loss = nats / int(rows["tokens"].sum())
         return {
             "loss": loss,
             "perplexity": math.exp(loss) if loss < 700 else math.inf,
@@ -289,16 +291,22 @@ class LanguageModelPretraining:
 
     @cached_property
     def _evaluated_sequences(self) -> int:
-        return min(len(self._validation_sequences), self._evaluation_tokens // self._sequence_length)
+        sequences = self._validation_sequences
+        return min(len(sequences), self._evaluation_tokens // sequences.length)
 
     def _packed(self, tokens: Any, part: str, token_bytes: Any = None) -> PackedSequences:
-        if len(tokens) <= self._sequence_length:
+        length = min(self._sequence_length, len(tokens) - 1)
+        if length < 1:
             raise GraftworkError(
-                f"data {self._corpus.name!r} has {len(tokens)} {part} tokens, and sequence_length = "
-                f"{self._sequence_length} needs at least {self._sequence_length + 1}: give more text, a "
-                f"shorter sequence_length or another validation_fraction than {self._validation_fraction}"
+                f"data {self._corpus.name!r} has {len(tokens)} {part} token(s), and a sequence needs at "
+                "least 2: give more text"
             )
-        return PackedSequences(tokens, self._sequence_length, token_bytes)
+        if length < self._sequence_length:
+            tell_once(
+                f"{self._corpus.name} has {len(tokens)} {part} tokens: one sequence of {length} "
+                f"(sequence_length = {self._sequence_length})"
+            )
+        return PackedSequences(tokens, length, token_bytes)
 
 
 def _nats(model: nn.Module, batch: Mapping[str, Tensor], reduction: str) -> Tensor:

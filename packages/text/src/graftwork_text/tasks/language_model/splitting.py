@@ -54,8 +54,8 @@ def split_documents(documents: Iterable[Document], validation_fraction: float) -
     if len(unique) < 2:
         raise GraftworkError(
             f"found {len(unique)} document(s) with text, and at least 2 different ones are needed: "
-            "one to learn from and one to hold out (one text file alone is cut into documents of about "
-            "2,000 characters)"
+            "one to learn from and one to hold out (one text file alone is cut at its paragraphs, lines or "
+            "sentences)"
         )
     by_hash = sorted(unique.values(), key=lambda document: split_fraction(document.identifier))
     held_out = sum(split_fraction(document.identifier) < validation_fraction for document in by_hash)
