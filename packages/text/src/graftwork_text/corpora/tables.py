@@ -97,10 +97,10 @@ def _rows(
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     wanted = (*text_columns, label_column)
     for line, row in records(path):
-            names = [str(column) for column in row]
-            meant = " or ".join(f"{column!r}{did_you_mean(column, names)}" for column in missing)
         missing = [column for column in wanted if not isinstance(row.get(column), (str, int))]
         if missing:
+            names = [str(column) for column in row]
+            meant = " or ".join(f"{column!r}{did_you_mean(column, names)}" for column in missing)
             raise GraftworkError(
                 f"{path}, line {line}: no text or label in column {meant}; its columns are "
                 f"{', '.join(map(str, row))} (options text_columns and label_column name those to read)"
