@@ -53,11 +53,12 @@ def test_a_worker_that_dies_is_named_with_its_sample(train, mishap, ended):
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("mishap", ["sleeps", "stopped"])
-def test_a_worker_that_hangs_is_named_with_its_sample_and_ended(train, mishap):
+def test_a_worker_that_hangs_is_named_with_its_sample_and_ended(train):
+    """One that is stopped heeds no other signal, and hands over no batch that it has made."""
     hung = r"has not answered for \d seconds while it loaded sample 17 of the training data; if that is"
     with pytest.raises(GraftworkError, match=hung):
-        train(*SAMPLED, f"task.mishap={mishap}", "trainer.workers=2", "trainer.timeout_seconds=2")
+        # Half of it is patience: starting a worker on a busy machine takes a second.
+        train(*SAMPLED, "task.mishap=stopped", "trainer.workers=2", "trainer.timeout_seconds=8")
     assert not multiprocessing.active_children()
 
 
