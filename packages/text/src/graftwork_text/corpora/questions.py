@@ -24,7 +24,7 @@ from graftwork.errors import GraftworkError, did_you_mean
 from graftwork.realdata import digest
 from graftwork_text.corpora.corpus import Source
 from graftwork_text.corpora.held_out import BETWEEN_TEXTS, held_out
-from graftwork_text.corpora.tables import records
+from graftwork_trainer.records import records
 
 QUESTION_SUFFIXES = (".jsonl",)
 Form = Literal["choice", "free"]

@@ -9,18 +9,16 @@ texts, repeated ones counted once) is held out as test part.
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from graftwork.errors import GraftworkError, did_you_mean
 from graftwork.realdata import digest
 from graftwork_text.corpora.held_out import BETWEEN_TEXTS, HeldOutFiles, held_out
 from graftwork_text.corpora.labelled import LabelledCorpus, LabelledData, LabelledExample
+from graftwork_trainer.records import records
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -109,53 +107,3 @@ def _rows(
         if not label:
             raise GraftworkError(f"{path}, line {line}: the label in column {label_column!r} is empty")
         yield tuple(str(row[column]) for column in text_columns), label
-
-
-def records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of a table, each with the number of its line.
-
-    Args:
-        path: a ``.csv``, ``.tsv`` or ``.jsonl`` file.
-
-    Raises:
-        GraftworkError: it cannot be read, or a line is not what such a file holds.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            if path.suffix.lower() == ".jsonl":
-                yield from _objects(path, stream)
-                return
-            # A field of a table may be a whole article.
-            csv.field_size_limit(max(csv.field_size_limit(), 10**9))
-            tabs = path.suffix.lower() == ".tsv"
-            reader = (
-                csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-                if tabs
-                else csv.DictReader(stream, strict=True)
-            )
-            for row in reader:
-                yield reader.line_num, row
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from error
-    except csv.Error as error:
-        raise GraftworkError(f"{path}: not a table: {error}") from error
-    except OSError as error:
-        raise GraftworkError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def not_utf8(path: Path, error: UnicodeDecodeError) -> GraftworkError:
-    """What to say of a file in another encoding."""
-    return GraftworkError(f"{path}: not UTF-8 text (byte {error.start}: {error.reason}); convert it to UTF-8")
-
-
-def _objects(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise GraftworkError(f"{path}, line {number}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise GraftworkError(f"{path}, line {number}: expected an object, got {line.strip()[:60]}")
-        yield number, row

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from graftwork import GraftworkError
-from graftwork_text.tasks.answering.generation import answers_of, continued_greedily, line_ends
+from graftwork_text.tasks.answering.generation import answers_of, generate, line_ends
 from graftwork_text.tasks.answering.prompt_answering import PromptAnswering
 from graftwork_text.tasks.fine_tuning.encoding import padded
 
@@ -41,7 +41,7 @@ class Reciting(nn.Module):
 def recited(task: PromptAnswering, text: str, count: int) -> tuple[str, int]:
     ends = line_ends(task.tokenizer)
     model = Reciting(task.encoder.encode([text])[0], len(task.tokenizer))
-    generated = continued_greedily(model, prompts_of(task, ["a", "a b c"]), count=count, ends=ends)
+    generated = generate(model, prompts_of(task, ["a", "a b c"]), count=count, ends=ends)
     one, other = answers_of(task.tokenizer, generated, ends)
     assert one == other
     return one, model.calls
@@ -52,7 +52,7 @@ def test_tokens_are_the_likeliest_after_the_whole_row(task_of: TaskOf) -> None:
     model = task.build_model().eval()
     texts = ["a door", "What colour is the car?\nAnswer:", "red"]
     none = torch.tensor([], dtype=torch.int64)
-    generated = continued_greedily(model, prompts_of(task, texts), count=20, ends=none)
+    generated = generate(model, prompts_of(task, texts), count=20, ends=none)
     for text, row in zip(texts, generated, strict=True):
         ids = task.tokenizer(text, return_tensors="pt").input_ids
         for token in row:
@@ -72,7 +72,7 @@ def test_generation_stops_at_the_text_s_end(task_of: TaskOf) -> None:
     ends = line_ends(task.tokenizer)
     red = task.encoder.encode([" red"])[0]
     model = Reciting([*red, task.tokenizer.eos_token_id, *red], len(task.tokenizer))
-    generated = continued_greedily(model, prompts_of(task, ["a"]), count=50, ends=ends)
+    generated = generate(model, prompts_of(task, ["a"]), count=50, ends=ends)
     assert answers_of(task.tokenizer, generated, ends) == ["red"]
     assert model.calls == len(red) + 1
 
@@ -121,6 +121,4 @@ def test_a_batch_that_was_doubled_on_the_way_is_refused(task_of: TaskOf) -> None
 
     model.forward = doubled
     with pytest.raises(GraftworkError, match=r"a batch of 2 was evaluated as one of 4: .*'sidepath'"):
-        continued_greedily(
-            model, prompts_of(task, ["a", "b"]), count=3, ends=torch.tensor([], dtype=torch.int64)
-        )
+        generate(model, prompts_of(task, ["a", "b"]), count=3, ends=torch.tensor([], dtype=torch.int64))

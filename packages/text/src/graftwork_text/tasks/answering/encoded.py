@@ -61,6 +61,33 @@ def free_answers(
     Raises:
         GraftworkError: no room is left for the prompt.
     """
+    alone = free_prompts(questions, encoder, prompt, generated=generated)
+    answered = right_answers(questions, encoder, prompt)
+
+    def batch(numbers: NDArray[np.int64]) -> Batch:
+        return {
+            **answered.batch(numbers),
+            **alone.batch(numbers),
+            "questions": torch.from_numpy(numbers) + first,
+        }
+
+    return Encoded(answered.lengths, batch)
+
+
+def free_prompts(
+    questions: Sequence[Question], encoder: TextEncoder, prompt: Prompt, *, generated: int
+) -> Encoded:
+    """Prompts alone, to generate answers from: ``prompt_ids`` and ``prompt_mask``.
+
+    Args:
+        questions: to answer.
+        encoder: of the model's tokenizer.
+        prompt: what an answer goes on from.
+        generated: tokens of an answer at most; together with the prompt they are no longer than a sequence.
+
+    Raises:
+        GraftworkError: no room is left for the prompt.
+    """
     width = encoder.max_length - generated
     room = width - len(encoder.prefix)
     if room < 1:
@@ -69,21 +96,15 @@ def free_answers(
             f"{generated}; choose a larger max_length (the model may allow fewer) or a smaller "
             "max_new_tokens"
         )
-    answered = right_answers(questions, encoder, prompt)
     bare = encoder.encode([prompt.filled(prompt.before, question.texts) for question in questions])
     prompts: list[Tokens] = [[*encoder.prefix, *tokens[-room:]] for tokens in bare]
 
     def batch(numbers: NDArray[np.int64]) -> Batch:
         chosen = [prompts[number] for number in numbers]
         alone = padded(chosen, padding=encoder.padding, side="left", max_length=width)
-        return {
-            **answered.batch(numbers),
-            "prompt_ids": alone["input_ids"],
-            "prompt_mask": alone["attention_mask"],
-            "questions": torch.from_numpy(numbers) + first,
-        }
+        return {"prompt_ids": alone["input_ids"], "prompt_mask": alone["attention_mask"]}
 
-    return Encoded(answered.lengths, batch)
+    return Encoded(list(map(len, prompts)), batch)
 
 
 def choices(

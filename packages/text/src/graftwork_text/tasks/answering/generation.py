@@ -1,4 +1,4 @@
-"""Greedy generation: the likeliest token again and again, to the line's end or a number of tokens.
+"""Generation: the likeliest token again and again, or another choice, to an end or a number of tokens.
 
 Prompts are padded on the left; keys and values of earlier tokens are kept. A row that has ended goes on being
 fed until all have. Of a sharded model every forward pass gathers weights from all ranks, whose answers differ
@@ -7,6 +7,7 @@ in length, so that there all tokens are generated, needed or not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,14 +36,22 @@ def line_ends(tokenizer: Any) -> Tensor:
     return torch.tensor(sorted(ends), dtype=torch.int64)
 
 
-def continued_greedily(model: nn.Module, prompts: Batch, *, count: int, ends: Tensor) -> Tensor:
-    """The likeliest tokens after each prompt; what follows a row's first end is without meaning.
+def generate(
+    model: nn.Module,
+    prompts: Batch,
+    *,
+    count: int,
+    ends: Tensor,
+    choose: Callable[[Tensor], Tensor] = lambda logits: logits.argmax(-1),
+) -> Tensor:
+    """What a model writes after each prompt; what follows a row's first end is without meaning.
 
     Args:
         model: a causal language model.
         prompts: ``input_ids`` and ``attention_mask`` [rows, width], padded on the left, on its device.
         count: tokens to generate at most.
         ends: int64, tokens that end a row.
+        choose: the next token [rows] by its logits [rows, vocabulary]; the likeliest.
 
     Returns:
         int64 [rows, tokens].
@@ -60,7 +69,7 @@ def continued_greedily(model: nn.Module, prompts: Batch, *, count: int, ends: Te
         output = causal_output(model, tokens, mask, keep=1, use_cache=True, past_key_values=kept)
         kept = output.past_key_values
         _check_rows(kept, len(tokens))
-        tokens = output.logits[:, -1:].argmax(2)
+        tokens = choose(output.logits[:, -1])[:, None]
         generated.append(tokens)
         ended |= torch.isin(tokens[:, 0], ends)
         if not sharded and bool(ended.all()):

@@ -8,7 +8,7 @@ logits [batch_size, sequence_length, vocabulary], or an object that has them as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -22,10 +22,27 @@ from graftwork_text.models.pretrained_lm import brought_with
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.language_model.continuations import logits_of, write_continuations
 from graftwork_text.tasks.language_model.packing import PackedSequences
-from graftwork_text.tasks.language_model.token_cache import TokenizedCorpus, open_tokenized
-from graftwork_text.tasks.language_model.tokenization import SMALLEST_VOCABULARY
+from graftwork_text.tasks.language_model.token_cache import (
+    TokenizedCorpus,
+    open_tokenized,
+    tokens_with_bytes,
+)
+from graftwork_text.tasks.language_model.tokenization import (
+    SMALLEST_VOCABULARY,
+    TextTokenizer,
+    copy_tokenizer,
+    load_tokenizer,
+)
+from graftwork_text.tasks.language_model.writing import (
+    chosen_by,
+    declare_end,
+    longest_sequence,
+    text_in,
+    written_continuations,
+)
 from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
 from graftwork_trainer.evaluation import evaluate
+from graftwork_trainer.progress import tell_once
 
 
 class LanguageModelPretraining:
@@ -42,9 +59,9 @@ class LanguageModelPretraining:
             registered name; or the path of a .txt, .md or .jsonl file or of a folder of them.
         sequence_length: tokens that the model sees and predicts at once, as far as the text has so many.
         batch_size: sequences in a batch of one process.
-from graftwork_trainer.progress import tell_once
         vocabulary_size: tokens of the byte-level BPE that is trained on the training documents, where there
             is no other tokenizer.
+        test_data: other text of the same kinds, all of which is the test part; none for no such part.
         tokenizer: path of a tokenizer.json, or of a folder that transformers' AutoTokenizer loads; none for
             that of the weights, or of the run, that training starts from.
         validation_fraction: expected share of held-out documents.
@@ -76,6 +93,7 @@ from graftwork_trainer.progress import tell_once
         validation_fraction: float = 0.05,
         evaluation_tokens: int = 32768,
         cache: Path | None = None,
+        test_data: str | None = None,
     ) -> None:
         for option, value in {"sequence_length": sequence_length, "batch_size": batch_size}.items():
             if value < 1:
@@ -94,6 +112,7 @@ from graftwork_trainer.progress import tell_once
             )
         self._model = model
         self._corpus = find_corpus(data)
+        self._test_corpus = None if test_data is None else find_corpus(test_data)
         self._sequence_length = sequence_length
         self._batch_size = batch_size
         self._vocabulary_size = vocabulary_size
@@ -124,6 +143,16 @@ from graftwork_trainer.progress import tell_once
             "cache": str(folder / "cache"),
         }
 
+    @classmethod
+    def other_data(cls, data: str) -> dict[str, Any]:
+        """Return options with which all of other text is the test part."""
+        return {"test_data": data}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The parts that there are."""
+        return ("train", "validation", *(["test"] if self._test_corpus is not None else []))
+
     def load_assets(self, folder: Path) -> None:
         """Split text as the weights in use were trained to see it, unless the recipe says otherwise.
 
@@ -134,16 +163,25 @@ from graftwork_trainer.progress import tell_once
             self._taken_over = folder
 
     def save_assets(self, folder: Path) -> None:
-        """Write the tokenizer as transformers has it, ``tokenizer.json`` and ``tokenizer_config.json``."""
-        self.tokenized.tokenizer().save_folder(folder)
+        """Write the tokenizer as transformers has it; one that came in a folder with all that it came with."""
+        source = self._tokenizer_source()
+        if source is not None and source.is_dir():
+            copy_tokenizer(source, folder)
+        else:
+            self.text_tokenizer.save_folder(folder)
+
+    @cached_property
+    def text_tokenizer(self) -> TextTokenizer:
+        """Splits text into tokens. No text is read for one that there is."""
+        source = self._tokenizer_source()
+        return self.tokenized.tokenizer() if source is None else load_tokenizer(source)
 
     @cached_property
     def tokenized(self) -> TokenizedCorpus:
         """The text as tokens; made at first use."""
-        tokenizer = self._tokenizer or self._taken_over
         return open_tokenized(
             self._corpus,
-            tokenizer=Path(self._weights.source()) if self._weights is not None else tokenizer,
+            tokenizer=self._tokenizer_source(),
             vocabulary_size=self._vocabulary_size,
             validation_fraction=self._validation_fraction,
             cache=self._cache,
@@ -155,23 +193,25 @@ from graftwork_trainer.progress import tell_once
         Raises:
             GraftworkError: pretrained weights are of shorter sequences.
         """
-        model: nn.Module = self._model(vocab_size=self.tokenized.vocabulary)
+        model: nn.Module = self._model(vocab_size=self.text_tokenizer.vocabulary)
         longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)
         if self._weights is not None and longest is not None and longest < self._sequence_length:
             raise GraftworkError(
                 f"task.sequence_length must be at most {longest}, for which model {self._weights.name!r} was "
                 f"trained; got {self._sequence_length}"
             )
+        declare_end(model, self.text_tokenizer.end_of_text)
         return model
 
     def batches(
-        self, split: Literal["train", "validation"], *, rank: int, world_size: int, seed: int
+        self, split: Literal["train", "validation", "test"], *, rank: int, world_size: int, seed: int
     ) -> Iterable[dict[str, Tensor]]:
         """Return this rank's batches, on the CPU.
 
         Args:
             split: ``train`` without end, each epoch in a new order (the iterator has ``skip(count)``);
-                ``validation`` once, in order, as many tokens as an evaluation reads.
+                ``validation`` once, in order, as many tokens as an evaluation reads; ``test`` once, all of
+                ``test_data``.
             rank: this process, from 0.
             world_size: number of processes; their batches are disjoint.
             seed: of the training order.
@@ -180,8 +220,8 @@ from graftwork_trainer.progress import tell_once
             GraftworkError: the split has not even two tokens.
             ValueError: there is no such split.
         """
-        if split not in ("train", "validation"):
-            raise ValueError(f"split must be 'train' or 'validation', got {split!r}")
+        if split not in self.splits:
+            raise ValueError(f"split must be {' or '.join(map(repr, self.splits))}, got {split!r}")
         if split == "train":
             return EndlessBatches(
                 self._training_sequences,
@@ -190,10 +230,11 @@ from graftwork_trainer.progress import tell_once
                 world_size=world_size,
                 seed=seed,
             )
+        held_out = self._validation_sequences if split == "validation" else self._test_sequences
         return OrderedBatches(
-            self._validation_sequences,
+            held_out,
             batch_size=self._batch_size,
-            count=self._evaluated_sequences,
+            count=self._evaluated_sequences if split == "validation" else len(held_out),
             rank=rank,
             world_size=world_size,
         )
@@ -235,6 +276,44 @@ from graftwork_trainer.progress import tell_once
         """
         return evaluate(self, model)
 
+    def predict(
+        self,
+        model: nn.Module,
+        inputs: Sequence[Mapping[str, Any]],
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[dict[str, str]]:
+        """Return the ``continuation`` of each ``text``, up to the end of the text.
+
+        Args:
+            model: in evaluation mode.
+            inputs: rows with ``text``; of one that is too long the end is read.
+            max_new_tokens: tokens to write at most.
+            temperature: of the distribution that tokens are drawn from; 0 for the likeliest each time.
+            seed: of what is drawn.
+
+        Raises:
+            GraftworkError: an option is out of its range, or a row has no text.
+        """
+        if max_new_tokens < 1 or not temperature >= 0:
+            raise GraftworkError(
+                f"predict.max_new_tokens must be at least 1 and predict.temperature at least 0, got "
+                f"{max_new_tokens} and {temperature}"
+            )
+        return [
+            {"continuation": text}
+            for text in written_continuations(
+                model,
+                self.text_tokenizer,
+                [text_in(row) for row in inputs],
+                longest=longest_sequence(model, self._sequence_length),
+                count=max_new_tokens,
+                choose=chosen_by(temperature, seed),
+            )
+        ]
+
     def artefacts(self, model: nn.Module, folder: Path) -> None:
         """Write ``continuations.csv``: how held-out texts go on, and how the model has them go on.
 
@@ -264,6 +343,12 @@ from graftwork_trainer.progress import tell_once
             **{f"{name}_sha256": value for name, value in tokenized.digests.items()},
         }
 
+    def _tokenizer_source(self) -> Path | None:
+        """Where the tokenizer is; None where it is trained on the text."""
+        if self._weights is not None:
+            return Path(self._weights.source())
+        return self._tokenizer or self._taken_over
+
     def _facts_of_weights(self) -> dict[str, str | int]:
         weights = self._weights
         if weights is None:
@@ -288,6 +373,12 @@ from graftwork_trainer.progress import tell_once
     @cached_property
     def _validation_sequences(self) -> PackedSequences:
         return self._packed(self.tokenized.validation, "held-out", self.tokenized.validation_bytes)
+
+    @cached_property
+    def _test_sequences(self) -> PackedSequences:
+        documents = () if self._test_corpus is None else self._test_corpus.read()
+        tokens, token_bytes = tokens_with_bytes(documents, self.text_tokenizer)
+        return self._packed(tokens, "test", token_bytes)
 
     @cached_property
     def _evaluated_sequences(self) -> int:

@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +146,7 @@ def _make(
         content.mkdir()
         text_tokenizer.save(content / _TOKENIZER)
         train = _training_tokens(parts.train, text_tokenizer)
-        validation, added_bytes = _validation_tokens(parts.validation, text_tokenizer)
+        validation, added_bytes = tokens_with_bytes(parts.validation, text_tokenizer)
         np.save(content / _TRAIN, train)
         np.save(content / _VALIDATION, validation)
         np.save(content / _VALIDATION_BYTES, added_bytes)
@@ -189,12 +189,14 @@ def _training_tokens(
     return np.concatenate(pieces)
 
 
-def _validation_tokens(
-    documents: tuple[Document, ...], tokenizer: TextTokenizer
+def tokens_with_bytes(
+    documents: Iterable[Document], tokenizer: TextTokenizer
 ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.uint32]]:
+    """Tokens of documents that an evaluation reads, joined by end-of-text ones, and the bytes of each."""
     dtype = _smallest_dtype(tokenizer.vocabulary)
     end = np.array([tokenizer.end_of_text], dtype)
-    pieces, byte_pieces = [], []
+    pieces: list[NDArray[Any]] = [np.zeros(0, dtype)]
+    byte_pieces = [np.zeros(0, np.uint32)]
     for ids, added in tokenizer.encode_with_bytes(document.text for document in documents):
         pieces += [ids.astype(dtype), end]
         byte_pieces += [added.astype(np.uint32), np.zeros(1, np.uint32)]

@@ -26,6 +26,7 @@ SMALLEST_VOCABULARY = 257
 _KNOWN_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", "<|im_end|>", "[EOS]", "[SEP]")
 # A model's folder holds weights too, which take long to read and do not matter here.
 _TOKENIZER_SUFFIXES = (".json", ".txt", ".model", ".tiktoken")
+_OF_THE_MODEL = ("config.json", "generation_config.json", "graftwork.json", "model.safetensors.index.json")
 _DOCUMENTS_AT_ONCE = 256
 
 
@@ -178,16 +179,29 @@ def tokenizer_identity(tokenizer: Path | None, vocabulary_size: int) -> dict[str
         load_tokenizer(tokenizer)
     if tokenizer.is_dir():
         identity["transformers"] = importlib.metadata.version("transformers")
-        files = sorted(file for file in tokenizer.iterdir() if file.suffix in _TOKENIZER_SUFFIXES)
+        files = sorted(
+            file
+            for file in tokenizer.iterdir()
+            if file.suffix in _TOKENIZER_SUFFIXES and file.name not in _OF_THE_MODEL
+        )
         return identity | {file.name: digest(file) for file in files}
     return identity | {"sha256": digest(tokenizer)}
 
 
-def _load_folder(path: Path) -> TextTokenizer:
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Write the tokenizer of a folder to another one, with its special tokens and templates."""
+    _loaded(source).save_pretrained(folder)
+
+
+def _loaded(path: Path) -> Any:
     from transformers import AutoTokenizer
 
     with explained(f"tokenizer {str(path)!r}"):
-        loaded: Any = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+
+
+def _load_folder(path: Path) -> TextTokenizer:
+    loaded = _loaded(path)
     backend = getattr(loaded, "backend_tokenizer", None)
     if backend is None:
         raise GraftworkError(f"tokenizer {str(path)!r} has no fast form (a tokenizer.json)")
