@@ -6,6 +6,8 @@ import enum
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
@@ -50,6 +52,11 @@ class Tensor:
         (1, Union[float, Tensor], 1.0),  # noqa: UP007
         (1, int | float, 1),
         ({"any": []}, Any, {"any": []}),
+        # As Python code gives them.
+        (Path("x"), Path, Path("x")),
+        ((1, 2), list[float], [1.0, 2.0]),
+        (Fraction(1, 2), float, 0.5),
+        (HTTPStatus.OK, int, 200),
     ],
 )
 def test_values_that_fit(value, annotation, expected):

@@ -10,7 +10,12 @@ from typing import Any, ClassVar
 from graftwork.extras import Extra
 
 _NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
-_TARGET = re.compile(r"[A-Za-z_][\w.]*:[\w./-]+")
+_TARGET = re.compile(r"[^\W\d][\w.]*:[\w./-]+")
+
+
+def is_component_name(text: str) -> bool:
+    """Whether a component can be called so: lower case with hyphens."""
+    return _NAME.fullmatch(text) is not None
 
 
 def _require(pattern: re.Pattern[str], value: object, what: str, right: str) -> None:

@@ -32,14 +32,14 @@ def plugin_files(named: Sequence[str]) -> Iterator[None]:
     """Have files be plugins, beside the installed ones, within the block.
 
     Args:
-        named: as on the command line; one that is named twice counts once.
+        named: as on the command line; one that is named twice, in whatever way, counts once.
 
     Raises:
         GraftworkError: one is no Python file, its name is taken, or its code fails: the message says on which
             line.
     """
     with ExitStack() as undo:
-        for name in dict.fromkeys(named):
+        for name in _once(named):
             plugin = undo.enter_context(_loaded(Path(name)))
             registry = get_registry().extended(plugin)
             for failure in registry.failures:
@@ -60,32 +60,45 @@ def _loaded(path: Path) -> Iterator[Plugin]:
     started = time.perf_counter()
     source = _read(path)
     file = PluginFile(path, hashlib.sha256(source).hexdigest())
-    plugin = Plugin(path.stem, str(path), f"sha256:{file.sha256[:12]}", path.stem, file=file)
-    folder = str(path.resolve().parent)
+    # A link leads to the file whose name and folder count, as for Python itself.
+    home = path.resolve()
+    plugin = Plugin(home.stem, str(path), f"sha256:{file.sha256[:12]}", home.stem, file=file)
+    folder = str(home.parent)
     appended = folder not in sys.path
     if appended:
         sys.path.append(folder)
     try:
         _refuse_taken_name(plugin.name, path)
-        module = _module_at(path)
+        module = _module_at(home)
         try:
             with plugin_code():
                 # What has been read, and neither what is there by now nor what Python keeps compiled.
-                exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
+                exec(compile(source, str(home), "exec", dont_inherit=True), vars(module))
                 collected = collect(new_manager(), module, plugin)
         except Exception as error:
-            raise GraftworkError(f"--plugin {path}: {_place_in(path, error)}{cause_of(error)}") from error
+            raise GraftworkError(f"--plugin {path}: {_place_in(home, error)}{cause_of(error)}") from error
+        _refuse_taken_commands(collected)
         yield replace(collected, seconds=time.perf_counter() - started)
     finally:
-        sys.modules.pop(path.stem, None)
+        sys.modules.pop(home.stem, None)
         if appended and folder in sys.path:
             sys.path.remove(folder)
 
 
+def _once(named: Sequence[str]) -> Iterator[str]:
+    """Each file as it was named first."""
+    seen: set[Path] = set()
+    for name in named:
+        if (home := Path(name).resolve()) not in seen:
+            seen.add(home)
+            yield name
+
+
 def _read(path: Path) -> bytes:
-    if path.suffix != ".py":
+    home = path.resolve()
+    if home.suffix != ".py":
         raise GraftworkError(f"--plugin {path}: must be a Python file, whose name ends in .py")
-    if not path.stem.isidentifier() or iskeyword(path.stem):
+    if not home.stem.isidentifier() or iskeyword(home.stem):
         raise GraftworkError(
             f"--plugin {path}: must have a name that Python can import, of letters, digits and underscores; "
             "rename it"
@@ -94,6 +107,17 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise GraftworkError(f"--plugin {path}: cannot be read: {error.strerror}") from error
+
+
+def _refuse_taken_commands(plugin: Plugin) -> None:
+    """See that a command of the file is called, and not one of the same name."""
+    owners = {command.name: owner for command, owner in get_registry().commands}
+    for command in plugin.commands:
+        if (owner := owners.get(command.name)) is not None:
+            raise GraftworkError(
+                f"--plugin {plugin.distribution}: the command {command.name!r} is taken by "
+                f"{owner.distribution} {owner.version}; give it another name"
+            )
 
 
 def _refuse_taken_name(name: str, path: Path) -> None:
@@ -119,7 +143,7 @@ def _refuse_taken_name(name: str, path: Path) -> None:
 
 
 def _module_at(path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path.resolve())
+    spec = spec_from_file_location(path.stem, path)
     assert spec is not None  # its name ends in .py
     module = module_from_spec(spec)
     sys.modules[path.stem] = module
@@ -127,8 +151,11 @@ def _module_at(path: Path) -> ModuleType:
 
 
 def _place_in(path: Path, error: BaseException) -> str:
-    """The line of the file that an error came from, where it does not say so itself."""
+    """The line, of the file or of one beside it, that an error came from, where it does not say so itself."""
     raised = error.__cause__ if isinstance(error, PluginExit) else error
     frames = traceback.extract_tb(raised.__traceback__ if raised is not None else None)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    return f"line {lines[-1]}: " if lines else ""
+    own = [frame for frame in frames if Path(frame.filename).parent == path.parent]
+    if not own:
+        return ""
+    file = "" if own[-1].filename == str(path) else f"{Path(own[-1].filename).name}, "
+    return f"{file}line {own[-1].lineno}: "

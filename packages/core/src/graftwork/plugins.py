@@ -208,7 +208,10 @@ def _read_hook(
     items: list[T] = []
     for implementation in caller.get_hookimpls():
         if implementation.plugin is module:
-            for item in implementation.function():
+            yielded = implementation.function()
+            if not isinstance(yielded, Iterable):
+                raise TypeError(f"{hook}() must yield {expected.__name__}s, got {yielded!r}")
+            for item in yielded:
                 if not isinstance(item, expected):
                     raise TypeError(f"{hook}() must yield {expected.__name__}, got {item!r}")
                 items.append(item)

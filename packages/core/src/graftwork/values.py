@@ -8,6 +8,7 @@ something that a recipe cannot give.
 from __future__ import annotations
 
 import enum
+import numbers
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,7 @@ def check(value: Any, annotation: Any) -> Any:
     """Return the value as its annotation wants it.
 
     Args:
-        value: as TOML gives it.
+        value: as TOML gives it, or Python: a tuple, a ``Path`` and numpy's numbers are what they stand for.
         annotation: evaluated; ``Any`` accepts everything.
 
     Raises:
@@ -105,8 +106,8 @@ def check(value: Any, annotation: Any) -> Any:
     if origin is Literal:
         return _accept(value, any(value == choice and type(value) is type(choice) for choice in arguments))
     if origin in _SEQUENCES or annotation in _SEQUENCES:
-        _accept(value, isinstance(value, list))
-        items = [check(item, arguments[0]) for item in value] if arguments else value
+        _accept(value, isinstance(value, (list, tuple)))
+        items = [check(item, arguments[0]) for item in value] if arguments else list(value)
         gathered = origin or annotation
         return gathered(items) if gathered in (set, frozenset) else items
     if origin is tuple or annotation is tuple:
@@ -150,11 +151,11 @@ def _check_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _check_scalar(value: Any, annotation: Any) -> Any:
     if annotation is float:
-        return float(_accept(value, isinstance(value, (int, float)) and not isinstance(value, bool)))
+        return float(_accept(value, isinstance(value, numbers.Real) and not isinstance(value, bool)))
     if annotation is int:
-        return _accept(value, isinstance(value, int) and not isinstance(value, bool))
+        return int(_accept(value, isinstance(value, numbers.Integral) and not isinstance(value, bool)))
     if annotation is Path:
-        return Path(_accept(value, isinstance(value, str))).expanduser()
+        return Path(_accept(value, isinstance(value, (str, Path)))).expanduser()
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         for member in annotation:
             if value in (member.value, member.name):
