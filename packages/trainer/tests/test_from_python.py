@@ -79,12 +79,21 @@ def test_a_training_returns_its_run_its_model_and_its_metrics():
     assert trained.metrics == result["metrics"]
     assert list(trained.metrics) == ["validation/loss"]
     assert not trained.model.training
+    assert all(weight.grad is None for weight in trained.model.parameters())
 
 
 def test_a_recipe_may_be_given_in_any_form():
     path = Path("mine.toml")
     path.write_text(build_recipe(RECIPE).to_toml())
-    forms = [RECIPE, path, "mine.toml", load_recipe("mine.toml"), load_recipe("mine.toml").resolve()]
+    of_numpy = {**RECIPE, "trainer": {**RECIPE["trainer"], "steps": np.int64(6), "start_from": None}}
+    forms = [
+        RECIPE,
+        path,
+        "mine.toml",
+        load_recipe("mine.toml"),
+        load_recipe("mine.toml").resolve(),
+        of_numpy,
+    ]
     first, *others = [weights(train(form)) for form in forms]
     assert all(torch.equal(first, other) for other in others)
 
@@ -180,6 +189,16 @@ def test_at_the_command_line_a_run_says_which_objects_it_needs(regression, capsy
     assert "go on in Python: graftwork_trainer.train(..., resume=True) with the same objects" in told
     assert main(["verify", str(run)]) == 0
     assert "resumes exactly here: no, because run: it was trained with" in capsys.readouterr().out
+    with pytest.raises(GraftworkError, match="run: it was trained with task/python:regression"):
+        train(run / "recipe.toml", run, resume=True)
+
+
+def test_one_name_may_be_allowed_as_it_is(regression):
+    given = {"task": regression, "resume": True}
+    run = train(OPTIONS, "run", task=regression, optimizer=torch.optim.AdamW).run
+    with pytest.raises(GraftworkError, match=r"optimizer.name was .* by --allow optimizer"):
+        train({**OPTIONS, "optimizer": {}}, run, optimizer=Signs, allow="another optimizer", **given)
+    train({**OPTIONS, "optimizer": {}}, run, optimizer=Signs, allow="optimizer", **given)
 
 
 def test_the_process_is_afterwards_what_it_was():
@@ -245,6 +264,8 @@ def test_a_directory_is_taken_as_at_the_command_line():
         train(RECIPE, "run")
     with pytest.raises(GraftworkError, match=r"must be a run's, with a recipe.toml in it; got none"):
         train(RECIPE, "none", resume=True)
+    with pytest.raises(GraftworkError, match="directory: must name a directory"):
+        train(RECIPE, "")
     with RunLock(Path("locked")), pytest.raises(GraftworkError, match="trains in it"):
         train(RECIPE, "locked")
 
@@ -253,6 +274,11 @@ class NoLoss:
     def build_model(self): ...
     def batches(self, split, *, rank, world_size, seed): ...
     def evaluate(self, model): ...
+
+
+def test_what_is_no_recipe_is_told():
+    with pytest.raises(GraftworkError, match=r"recipe: must be a name, .* got \['a'\]"):
+        train(["a"])
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from graftwork.registry import registry_in_use
 from graftwork.resolution import Resolved
 from graftwork_trainer.claim import claimed
 from graftwork_trainer.given import names_of, plugin_of
+from graftwork_trainer.own_code import absence_named
 from graftwork_trainer.training import Trained, train_resolved
 from graftwork_trainer.untouched import process_as_before
 
@@ -54,7 +55,7 @@ def train(
         trainer: an object with ``fit``, or a class or function that makes one of options.
         resume: go on from the newest checkpoint in the directory, with the same objects as before.
         quiet: no progress bar.
-        allow: what may be another than in that checkpoint.
+        allow: a name, or several, of what may be another than in that checkpoint.
 
     Returns:
         The model, in evaluation mode and on the device that it was trained on; its metrics; the run.
@@ -63,7 +64,10 @@ def train(
         GraftworkError: a mistake in the recipe or in an object, or the training cannot go on.
         Interrupted: Ctrl-C or another signal; what was trained is saved.
     """
+    if directory == "":  # which a variable that was not set leaves
+        raise GraftworkError("directory: must name a directory, or be None for a new one; got ''")
     directory = None if directory is None else Path(directory)
+    allow = [allow] if isinstance(allow, str) else allow
     if resume and not (directory and (directory / "recipe.toml").is_file()):
         raise GraftworkError(f"resume: directory must be a run's, with a recipe.toml in it; got {directory}")
     given = {"task": task, "model": model, "optimizer": optimizer, "trainer": trainer}
@@ -75,7 +79,8 @@ def train(
         claimed(directory, resume=resume) if directory else nullcontext(),
         process_as_before(),
     ):
-        resolved = _resolved(recipe, names_of(plugin))
+        with absence_named(directory) if directory and resume else nullcontext():
+            resolved = _resolved(recipe, names_of(plugin))
         try:
             return train_resolved(resolved, directory, resume=resume, quiet=quiet, allow=allow)
         except Interrupted as stop:
@@ -91,4 +96,8 @@ def _resolved(
         return recipe
     if isinstance(recipe, Recipe | Resolved):
         return build_recipe(recipe.sections, name=recipe.name, overrides=overrides).resolve()
+    if not isinstance(recipe, Mapping):
+        raise GraftworkError(
+            f"recipe: must be a name, a .toml file, a mapping of sections or a recipe, got {recipe!r}"
+        )
     return build_recipe(recipe, overrides=overrides).resolve()

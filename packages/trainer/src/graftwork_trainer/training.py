@@ -127,7 +127,10 @@ def _fitted(
     with recorded_failure(run, task), lost_ranks_named(roll_call, go_on):
         take_assets(task, trainer, run)
         model = trainer.fit(task, recipe, run)
-    return Trained(run.root, model.eval() if isinstance(model, nn.Module) else None, run.metrics)
+    if not isinstance(model, nn.Module):
+        return Trained(run.root, None, run.metrics)
+    model.zero_grad()  # of the last step, which whoever trains it further would add to
+    return Trained(run.root, model.eval(), run.metrics)
 
 
 def _connects_itself(trainings: Sequence[Resolved], trainers: Sequence[Any]) -> bool:
