@@ -266,3 +266,13 @@ def test_two_ranks_go_through_stages_sharing_them_in_two_ways_and_resume_to_the_
     for number, parallel in {1: "ddp", 2: "fsdp"}.items():
         environment = json.loads((tmp_path / f"parts/stages/{number}/environment.json").read_text())
         assert (environment["world_size"], environment["parallel"]) == (2, parallel)
+
+
+def test_two_ranks_end_at_one_step_when_their_time_is_over(command, tmp_path):
+    settings = ("--set", "trainer.steps=none", "--set", "trainer.minutes=0.01")
+    result = command("train", "--no-report", "toy.toml", "--out", "run", *settings, launcher=TORCHRUN)
+    assert result.returncode == 0, result.stderr
+    ended = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (ended["status"], ended["reason"]) == ("finished", "trainer.minutes = 0.01 are over")
+    newest = open_checkpoint(max((tmp_path / "run" / "checkpoints").glob("step-*")))
+    assert (newest.step, newest.processes) == (ended["steps"], 2)

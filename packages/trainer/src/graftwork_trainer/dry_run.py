@@ -40,6 +40,8 @@ def describe(resolved: Resolved) -> str:
     if _count(trained) < _count(model.parameters()):
         lines.append(f"trained          {_count(trained):,}")
     lines.append(f"weights          {_bytes(model.parameters()) / _MEBIBYTE:,.1f} MiB")
+    if (steps := _steps(trainer, task)) is not None:
+        lines.append(f"steps            {steps:,}")
     optimizer = optimizer_of(resolved, trainer, task, model)
     if optimizer is not None:
         lines += _of_optimizer(optimizer, trained)
@@ -67,10 +69,14 @@ def optimizer_of(
     if choice is None:
         return None
     groups = parameter_groups_of(task, model)
-    optimizer: torch.optim.Optimizer = choice.for_model(
-        model, groups, total_steps=getattr(trainer, "steps", None)
-    )
+    optimizer: torch.optim.Optimizer = choice.for_model(model, groups, total_steps=_steps(trainer, task))
     return optimizer
+
+
+def _steps(trainer: Any, task: Task) -> int | None:
+    """How many steps a trainer takes in one process; None where it does not know, or say."""
+    steps: int | None = trainer.total_steps(task) if hasattr(trainer, "total_steps") else None
+    return steps
 
 
 def _extras(resolved: Resolved) -> Iterator[str]:

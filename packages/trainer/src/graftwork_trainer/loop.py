@@ -17,7 +17,9 @@ from graftwork import GraftworkError, Interrupted
 from graftwork_trainer.checkpoint import TrainingState
 from graftwork_trainer.checkpoint.index import folder_name
 from graftwork_trainer.checkpoint.model_state import restore_model
+from graftwork_trainer.checkpoint.ranks import gathered
 from graftwork_trainer.finite import largest_weight
+from graftwork_trainer.length import Length
 from graftwork_trainer.options import LoopOptions
 from graftwork_trainer.procedure import Procedure, StepOutcome
 from graftwork_trainer.progress import Progress, tell
@@ -103,12 +105,8 @@ class Loop:
 
     def __init__(self, procedure: Procedure, options: LoopOptions, run: RunDirectory) -> None:
         self.procedure, self.options, self.run = procedure, options, run
-        self._factor = lr_factor(
-            options.schedule,
-            steps=options.steps,
-            warmup_steps=options.warmup_steps,
-            final_fraction=options.final_lr_fraction,
-        )
+        self._length = Length(options.total_steps)
+        self._time_over = 0.0
         if not all("lr" in group for group in procedure.optimizer.param_groups):
             raise GraftworkError(
                 f"{type(procedure.optimizer).__name__} has a group of parameters without lr, which the loop "
@@ -121,8 +119,12 @@ class Loop:
         self.progression = Progression(**{"best_by": options.best_by, **run.start(self._training)})
         self.progression.judge_by(options.best_by)
         run.settle_best(self.progression.best_step)
-        self._set_rates()
         procedure.start(self.progression.step)
+        self._length = procedure.length(options)
+        if options.minutes is not None:
+            # The first process alone knows how long earlier parts took.
+            self._time_over = gathered(self._part_of_time())[0]
+        self._set_rates()
         self._catch_up()
         self._interval = Interval(procedure)
         self._step_watch = Stopwatch(procedure.device)
@@ -135,9 +137,9 @@ class Loop:
             model, best = self._final_model()
             self.run.metrics = self._final_metrics(best)
             return model
-        progression, steps = self.progression, self.options.steps
+        progression = self.progression
         with (
-            self.run.progress(progression.step, steps, self.procedure.unit) as progress,
+            self.run.progress(progression.step, self._length.steps, self.procedure.unit) as progress,
             stop_requests(self.options.timeout_seconds) as stop_requested,
         ):
             self._interval.restart()
@@ -152,11 +154,11 @@ class Loop:
                 self._catch_up()
                 self._interval.add(outcome, rate)
                 progress.advance()
-                stopping = stop_requested()
+                stopping, self._time_over = stop_requested(self._part_of_time())
                 self._keep_records(progress, stopping=stopping > 0)
             model = self._finish(stopping)
             # Asked twice, as the signal of another process is known a call late.
-            self.run.asked_to_stop = max(stop_requested(), stop_requested())
+            self.run.asked_to_stop = max(stop_requested(0.0)[0], stop_requested(0.0)[0])
             return model
 
     def _catch_up(self) -> None:
@@ -176,9 +178,30 @@ class Loop:
             else:
                 group["lr"] = base * factor
 
+    def _factor(self, step: int) -> float:
+        """On the base learning rate, at a step counted from 0."""
+        options, length = self.options, self._length
+        factor = lr_factor(
+            options.schedule,
+            steps=length.scheduled,
+            warmup_steps=options.warmup_steps,
+            final_fraction=options.final_lr_fraction,
+        )
+        return factor(step + length.ahead, self._time_over)
+
+    def _part_of_time(self) -> float:
+        """How much of the time that there is for training is over in this process."""
+        minutes = self.options.minutes
+        return 0.0 if minutes is None else self.run.seconds / (60 * minutes)
+
+    def _complete(self) -> bool:
+        """Whether training is as long as it should be."""
+        steps = self._length.steps
+        return self._time_over >= 1 or (steps is not None and self.progression.step >= steps)
+
     def _ended(self) -> bool:
         patience = self.options.patience
-        return self.progression.step >= self.options.steps or (
+        return self._complete() or (
             patience is not None and self.progression.evaluations_since_best >= patience
         )
 
@@ -188,7 +211,7 @@ class Loop:
         One that stops saves, and does not evaluate: that would count for trainer.patience.
         """
         step, options = self.progression.step, self.options
-        last = step >= options.steps
+        last = self._complete()
         evaluates = last or (options.evaluate_every > 0 and step % options.evaluate_every == 0)
         saves = last or stopping or (options.checkpoint_every > 0 and step % options.checkpoint_every == 0)
         # A record at every checkpoint makes the mean losses of a resumed run those of an uninterrupted one.
@@ -277,20 +300,24 @@ class Loop:
             self.procedure.to_trained()
 
     def _finish(self, stopping: int) -> nn.Module:
-        if self.progression.step < self.options.steps and not self._ended() and stopping:
+        if stopping and not self._ended():
             self.run.finish("interrupted", self._result())
             raise Interrupted(
                 f"stopped at step {self.progression.step} and saved; continue with "
                 f"`graftwork train --resume {self.run.root}`",
                 stopping,
             )
-        status = "finished" if self.progression.step >= self.options.steps else "stopped-early"
+        complete = self._complete()
         model, best = self._final_model()
         self._keep_model(model, best=best)
-        told = f"metrics and artefacts are those of step {self.progression.best_step}, the best"
+        reason = None
+        if self._time_over >= 1:
+            reason = f"trainer.minutes = {self.options.minutes:g} are over"
+        elif best:
+            reason = f"metrics and artefacts are those of step {self.progression.best_step}, the best"
         self.run.finish(
-            status,
-            {**self._result(), "metrics": self._final_metrics(best), "reason": told if best else None},
+            "finished" if complete else "stopped-early",
+            {**self._result(), "metrics": self._final_metrics(best), "reason": reason},
         )
         try:
             self.procedure.artefacts(model, self.run.directory / "artefacts")
@@ -305,7 +332,7 @@ class Loop:
         """The model that the result is of, and whether it is the best one; nothing is trained after this."""
         self.procedure.to_evaluated()
         model = self.procedure.evaluated_model()
-        if self.progression.step >= self.options.steps:
+        if self._complete():
             return model, False
         best = self.run.best_weights(self.progression.best_step)
         if best is None:

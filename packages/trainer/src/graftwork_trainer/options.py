@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,13 +14,17 @@ from graftwork_trainer.device import Device
 from graftwork_trainer.random_state import make_deterministic, seed_everything
 from graftwork_trainer.schedule import Schedule
 
+_DEFAULT_STEPS = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
     """What every training has, whoever takes its steps.
 
     Args:
-        steps: optimizer steps in all.
+        steps: optimizer steps in all; none for 1000, or for as many as another option makes of it.
+        minutes: of wall time after which training ends, earlier parts of a resumed run counted in; or with
+            the last step, whichever comes first.
         seed: of the initial weights, the order of the data and dropout.
         schedule: of the learning rate after the warm-up.
         warmup_steps: steps of linear warm-up; the first of them already moves.
@@ -40,7 +45,8 @@ class LoopOptions:
         ValueError: an option is out of its range.
     """
 
-    steps: int = 1000
+    steps: int | None = None
+    minutes: float | None = None
     seed: int = 0
     schedule: Schedule = "cosine"
     warmup_steps: int = 0
@@ -69,14 +75,23 @@ class LoopOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes must be above 0, or none for no limit, got {self.minutes}")
         if not self.timeout_seconds > 0:
             raise ValueError(f"timeout_seconds must be above 0, got {self.timeout_seconds}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be in 0..2**63 - 1, got {self.seed}")
-        if self.warmup_steps > self.steps:
-            raise ValueError(f"warmup_steps must be at most steps = {self.steps}, got {self.warmup_steps}")
+        if self.total_steps is not None and self.warmup_steps > self.total_steps:
+            raise ValueError(
+                f"warmup_steps must be at most steps = {self.total_steps}, got {self.warmup_steps}"
+            )
         if not 0 <= self.final_lr_fraction <= 1:
             raise ValueError(f"final_lr_fraction must be in 0..1, got {self.final_lr_fraction}")
+
+    @property
+    def total_steps(self) -> int | None:
+        """The last step, where it is known before the data are; None where the time alone ends training."""
+        return _DEFAULT_STEPS if self.steps is None and self.minutes is None else self.steps
 
     def begin(self) -> None:
         """Choose deterministic algorithms where that was asked for, and seed what is drawn from here on."""
@@ -96,6 +111,7 @@ class GradientOptions(LoopOptions):
     Args:
         start_from: weights to begin with: a run, RUN:best, RUN:600, a .safetensors file or a folder of a
             model; none for those of the task.
+        epochs: times that training goes through its data, in place of steps; parts of one, too.
         accumulate: micro-batches of every rank that make one step.
         workers: processes of every rank that load samples of a task's dataset; 0 for none, or for as many as
             its DataLoader says.
@@ -109,6 +125,7 @@ class GradientOptions(LoopOptions):
     """
 
     start_from: str | None = None
+    epochs: float | None = None
     accumulate: int = 1
     workers: int = 0
     clip_norm: float | None = 1.0
@@ -117,12 +134,24 @@ class GradientOptions(LoopOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.epochs is not None and not 0 < self.epochs < math.inf:
+            raise ValueError(f"epochs must be above 0, or none, got {self.epochs}")
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(
+                f"epochs = {self.epochs:g} and steps = {self.steps} both say how long to train; leave one "
+                "out, or make it none"
+            )
         if self.accumulate < 1:
             raise ValueError(f"accumulate must be at least 1, got {self.accumulate}")
         if self.workers < 0:
             raise ValueError(f"workers must be at least 0, got {self.workers}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be above 0, or none for no clipping, got {self.clip_norm}")
+
+    @property
+    def total_steps(self) -> int | None:
+        """The last step; None where the time or the data say which it is."""
+        return super().total_steps if self.epochs is None else None
 
     def loading(self, device: torch.device) -> Loading:
         """How samples are loaded for a device."""

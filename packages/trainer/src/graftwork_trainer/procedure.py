@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from graftwork import Direction
+from graftwork_trainer.length import Length
+from graftwork_trainer.options import LoopOptions
 from graftwork_trainer.task_members import DEFAULT_DIRECTIONS
 
 
@@ -58,6 +60,10 @@ class Procedure(ABC):
     @abstractmethod
     def start(self, step: int) -> None:
         """Take up the data after so many steps; called once, when a checkpoint has been loaded."""
+
+    def length(self, options: LoopOptions) -> Length:
+        """How many steps there are in all; asked for after :meth:`start`."""
+        return Length(options.total_steps)
 
     def state(self) -> Mapping[str, Any]:
         """What this process must find again to go on, beside model and optimizer: tensors and plain data."""

@@ -18,13 +18,13 @@ class Progress:
 
     Args:
         start: steps taken before, by a resumed run.
-        total: steps in all.
+        total: steps in all; None where nobody knows.
         unit: of throughput, ``tokens`` for instance.
         label: shown in front.
         shown: off on every rank but the first.
     """
 
-    def __init__(self, start: int, total: int, unit: str, *, label: str, shown: bool) -> None:
+    def __init__(self, start: int, total: int | None, unit: str, *, label: str, shown: bool) -> None:
         self._unit = unit
         self._bar = tqdm(
             total=total,
@@ -36,7 +36,9 @@ class Progress:
             file=Expendable(sys.stderr),
             # A log file wants a line now and then, a person wants to see it move.
             mininterval=0.2 if _is_watched(sys.stderr) else 30.0,
-            bar_format="{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+            bar_format="{desc} {n_fmt} [{elapsed}{postfix}]"
+            if total is None
+            else "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
 
     def __enter__(self) -> Progress:

@@ -18,6 +18,8 @@ from graftwork_trainer.history import Changed
 _MAY_CHANGE = frozenset(
     {
         "steps",
+        "minutes",
+        "epochs",
         "schedule",
         "warmup_steps",
         "device",
@@ -112,7 +114,7 @@ def refuse_unless_allowed(
             checkpoint; the message holds both values.
     """
     for change in changes:
-        if change.what == "trainer.steps" and change.after < step:
+        if change.what == "trainer.steps" and isinstance(change.after, int) and change.after < step:
             raise GraftworkError(
                 f"--resume: trainer.steps is {change.after}, and {step} are taken already; give {step} or "
                 f"more, or remove the checkpoints after step {change.after}"

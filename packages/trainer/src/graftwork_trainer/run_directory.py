@@ -302,7 +302,7 @@ class RunDirectory:
         saved = (self.directory / "checkpoints").glob("**/step-*")
         return self.resume and bool(gathered(any(path.suffix != ".partial" for path in saved))[0])
 
-    def progress(self, start: int, total: int, unit: str) -> Progress:
+    def progress(self, start: int, total: int | None, unit: str) -> Progress:
         """A progress bar over steps, shown on rank 0."""
         return Progress(start, total, unit, label=self.directory.name, shown=self.main and not self._quiet)
 

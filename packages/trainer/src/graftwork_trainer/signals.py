@@ -18,7 +18,7 @@ _END_AT_ONCE = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_requests(timeout_seconds: float) -> Iterator[Callable[[], int]]:
+def stop_requests(timeout_seconds: float) -> Iterator[Callable[[float], tuple[int, float]]]:
     """Turn the first SIGINT, SIGTERM, SIGHUP or SIGUSR1 into a request to save and stop after a step.
 
     A second SIGINT or SIGTERM does what it would do otherwise: it ends the process. A signal that is ignored
@@ -28,39 +28,45 @@ def stop_requests(timeout_seconds: float) -> Iterator[Callable[[], int]]:
         timeout_seconds: how long to wait for the word of another process.
 
     Yields:
-        A function that every process calls once a step: the number of the signal to stop for, 0 for none. It
-        is the same number in all processes at the same step, whichever of them had the signal.
+        A function that every process calls once a step, with the part of its time that is over: the number of
+        the signal to stop for, 0 for none, and the largest part of all processes. They are the same in all
+        processes at the same step, whichever of them had the signal.
     """
     with _first_signal() as received:
         if not dist.is_initialized():
-            yield received
+            yield lambda time_over: (received(), time_over)
             return
-        agreement = Agreement(timeout_seconds)
-        yield lambda: agreement.largest(received())
+        agreement = Agreement(timeout_seconds, 2)
+        yield lambda time_over: _as_agreed(*agreement.largest(float(received()), time_over))
         agreement.close()
 
 
-class Agreement:
-    """The largest number of all processes, a step late so that nobody waits for it.
+def _as_agreed(number: float, time_over: float) -> tuple[int, float]:
+    return int(number), time_over
 
-    Each call sends this process's number, and reads what was sent at the call before, which has arrived while
-    the step was taken.
+
+class Agreement:
+    """The largest of some numbers over all processes, a step late so that nobody waits for it.
+
+    Each call sends this process's numbers, and reads what was sent at the call before, which has arrived
+    while the step was taken.
 
     Args:
         timeout_seconds: of reading.
+        count: of the numbers.
     """
 
-    def __init__(self, timeout_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, count: int) -> None:
         # Of its own, and on the CPU: the device is not waited for, and no other exchange comes between.
         made = dist.new_group(backend="gloo", timeout=timedelta(seconds=exchange_seconds(timeout_seconds)))
         assert isinstance(made, dist.ProcessGroup)  # no number, which stands for a group without this process
-        self._group = made
+        self._group, self._count = made, count
         self._sent: tuple[dist.Work, torch.Tensor] | None = None
 
-    def largest(self, number: int) -> int:
-        """Send a number; return the largest that was sent at the call before, 0 at the first."""
+    def largest(self, *numbers: float) -> list[float]:
+        """Send numbers; return the largest of each that was sent at the call before, 0 at the first."""
         known = self._read()
-        sent = torch.tensor(number, dtype=torch.int32, device="cpu")
+        sent = torch.tensor(numbers, dtype=torch.float64, device="cpu")
         work = dist.all_reduce(sent, dist.ReduceOp.MAX, group=self._group, async_op=True)
         assert work is not None
         self._sent = (work, sent)
@@ -71,12 +77,12 @@ class Agreement:
         self._read()
         dist.destroy_process_group(self._group)
 
-    def _read(self) -> int:
+    def _read(self) -> list[float]:
         if self._sent is None:
-            return 0
+            return [0.0] * self._count
         work, sent = self._sent
         work.wait()
-        return int(sent)
+        return list(sent.tolist())
 
 
 @contextmanager

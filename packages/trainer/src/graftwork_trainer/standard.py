@@ -18,8 +18,9 @@ from graftwork import Choice, GraftworkError, Task
 from graftwork.resolution import Resolved
 from graftwork_trainer.data.batches import StepBatches
 from graftwork_trainer.evaluation import evaluate, evaluation_mode
+from graftwork_trainer.length import Length, length_by_epochs, total_steps
 from graftwork_trainer.loop import drive
-from graftwork_trainer.options import GradientOptions
+from graftwork_trainer.options import GradientOptions, LoopOptions
 from graftwork_trainer.parallel import Parallel, World, forget_gathered, unwrapped
 from graftwork_trainer.procedure import Procedure, StepOutcome
 from graftwork_trainer.run_directory import RunDirectory
@@ -71,10 +72,18 @@ class StandardTrainer:
         self.parallel: Parallel = parallel
         self.loop = loop
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps in all."""
-        return self.loop.steps
+    def total_steps(self, task: Task, workers: int = 1) -> int | None:
+        """Optimizer steps in all; None where the time alone ends training.
+
+        Args:
+            task: whose data make epochs.
+            workers: processes that share them.
+
+        Raises:
+            GraftworkError: nobody knows how many steps make an epoch.
+        """
+        alike = self.optimizer.options.get("data_parallel") == "probes"
+        return total_steps(self.loop, task, 1 if alike else workers)
 
     def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> nn.Module:
         """Train the task's model to the end, or from the newest checkpoint to the end; return it.
@@ -89,7 +98,7 @@ class StandardTrainer:
         optimizer: torch.optim.Optimizer = self.optimizer.for_model(
             plain,
             parameter_groups_of(task, plain),
-            total_steps=self.steps,
+            total_steps=self.total_steps(task, world.size),
             data_parallel="average" if world.size > 1 else "none",
         )
         model = world.wrap(plain, gradients=getattr(optimizer, "closure", None) != "loss")
@@ -181,6 +190,13 @@ class StandardProcedure(Procedure):
         # What a task has put into evaluation mode within a model that trains stays in it.
         if not self.model.training:
             self._wrapped.train()
+
+    def length(self, options: LoopOptions) -> Length:
+        """In steps, or in epochs of the data."""
+        epochs = self._options.epochs
+        if epochs is None:
+            return super().length(options)
+        return length_by_epochs(epochs, self._batches, self.position)
 
     def step(self) -> StepOutcome:
         """Take one."""

@@ -207,6 +207,8 @@ def _reasons(run: Path, checkpoint: Opened) -> Iterator[str]:
         yield str(change)
     if now["device"] != "cpu" and not recipe.get("trainer", {}).get("deterministic", True):
         yield "trainer.deterministic is off"
+    if recipe.get("trainer", {}).get("minutes") is not None:
+        yield "trainer.minutes ends training, and decays the learning rate, by the clock"
     for process in checkpoint.index.values["processes"].values():
         if (reason := process["procedure"].get("inexact")) is not None:
             yield str(reason)

@@ -52,11 +52,6 @@ class BilevelTrainer:
             refuse_to_continue(network.planned_faults)
         self.method, self.settings, self.network, self.loop = method, settings, network, loop
 
-    @property
-    def steps(self) -> int:
-        """Steps of every agent."""
-        return self.loop.steps
-
     def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> nn.Module:
         """Train to the end, or from the newest checkpoint to the end; return the means over agents of
         the variables, a ``torch.nn.ParameterDict`` of ``upper`` and ``lower``.

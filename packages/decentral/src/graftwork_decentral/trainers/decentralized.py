@@ -22,6 +22,7 @@ from graftwork_decentral.trainers.decentralized_procedure import DecentralizedPr
 from graftwork_decentral.trainers.making_agents import agents_from, local_optimizer
 from graftwork_decentral.trainers.network import Network, chosen, processes
 from graftwork_trainer.device import choose_device
+from graftwork_trainer.length import total_steps
 from graftwork_trainer.loop import drive
 from graftwork_trainer.options import GradientOptions
 from graftwork_trainer.run_directory import RunDirectory
@@ -61,10 +62,13 @@ class DecentralizedTrainer:
         self.connects_itself = network.outlives_processes
         """Whether processes are to go on when some are lost: torch's default process group would not."""
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of every agent."""
-        return self.loop.steps
+    def total_steps(self, task: Task) -> int | None:
+        """Optimizer steps of every agent; None where the time alone ends training.
+
+        Raises:
+            GraftworkError: nobody knows how many steps make an epoch.
+        """
+        return total_steps(self.loop, task, self.network.agents)
 
     def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> nn.Module:
         """Train to the end, or from the newest checkpoint to the end; return the mean over agents.
@@ -82,8 +86,9 @@ class DecentralizedTrainer:
         communicator = network.connect(graphs, device, self.loop.timeout_seconds, strategy)
 
         def inner(model: nn.Module) -> torch.optim.Optimizer:
-            return local_optimizer(self.optimizer, task, model, self.steps)
+            return local_optimizer(self.optimizer, task, model, steps)
 
+        steps = self.total_steps(task)
         kind = ApartCheckpoints if self.connects_itself else AgentCheckpoints
         run.checkpoints = kind(run.checkpoints.directory, communicator)
         start = task.build_model().to(device)

@@ -20,7 +20,8 @@ from graftwork_decentral.trainers.making_agents import by_agent
 from graftwork_decentral.trainers.network_state import network_state, restore_network
 from graftwork_trainer.data.batches import StepBatches
 from graftwork_trainer.evaluation import evaluate, evaluation_mode
-from graftwork_trainer.options import GradientOptions
+from graftwork_trainer.length import Length, length_by_epochs
+from graftwork_trainer.options import GradientOptions, LoopOptions
 from graftwork_trainer.parallel import World
 from graftwork_trainer.procedure import Procedure, StepOutcome
 from graftwork_trainer.step_rule import StepRule
@@ -102,6 +103,13 @@ class DecentralizedProcedure(Procedure):
             for place in [self._places.get(str(agent))]
         ]
         self.model.train()
+
+    def length(self, options: LoopOptions) -> Length:
+        """In steps, or in epochs of the data of all agents."""
+        epochs = self._options.epochs
+        if epochs is None:
+            return super().length(options)
+        return length_by_epochs(epochs, self._batches[0], self.position)
 
     def step(self) -> StepOutcome:
         """Take one; the loss is the mean over the agents here, the norm the largest of theirs."""

@@ -41,14 +41,16 @@ def agents_from(
     return DecentralizedOptimizer(bank, inner, strategy, communicator, unsuited=unsuited)
 
 
-def local_optimizer(optimizer: Choice, task: Task, model: nn.Module, steps: int) -> torch.optim.Optimizer:
+def local_optimizer(
+    optimizer: Choice, task: Task, model: nn.Module, steps: int | None
+) -> torch.optim.Optimizer:
     """Build the optimizer of one agent.
 
     Args:
         optimizer: as chosen for all of them.
         task: may group the parameters.
         model: the agent's.
-        steps: that will be taken; an optimizer's ``total_steps`` where the recipe left it open.
+        steps: that will be taken, None where nobody knows; an optimizer's ``total_steps`` where the recipe left it open.
 
     Raises:
         GraftworkError: it would share its work with other processes.

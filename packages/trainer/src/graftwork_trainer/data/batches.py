@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -80,6 +81,17 @@ class StepBatches:
             "stream": self._stream.state(),
             "inexact": self._stream.inexact,
         }
+
+    @property
+    def epoch_steps(self) -> Fraction | None:
+        """Steps in which all workers together go once through the data; None where nobody knows."""
+        per_epoch = self._stream.per_epoch
+        return None if per_epoch is None else per_epoch / self._accumulate
+
+    @property
+    def taken_steps(self) -> Fraction:
+        """Steps of today's size that make up what was taken from the data."""
+        return self._stream.taken(self._drawn) / self._accumulate
 
     def close(self) -> None:
         """End worker processes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -46,6 +47,14 @@ class ForeignLoader:
                 raise GraftworkError(f"epoch {epoch} of the training data's DataLoader has no batch")
 
     @property
+    def per_epoch(self) -> Fraction | None:
+        """Batches in an epoch; None where the loader does not say."""
+        try:
+            return Fraction(len(self._loader))
+        except TypeError:  # of a dataset or a sampler without a length
+            return None
+
+    @property
     def why_inexact(self) -> str:
         """Why a resumed run may meet other batches."""
         loader = self._loader
@@ -79,6 +88,11 @@ class GivenStream(Stream):
         self._seeks = hasattr(batches, "seek") and hasattr(batches, "position")
         # A stream that is told of no other workers goes through data of its own.
         self.shared = self._seeks and getattr(batches, "world_size", world_size) == world_size
+        self._stride = getattr(batches, "stride", None) if self._seeks else None
+        if self._stride and hasattr(batches, "epoch_samples"):
+            self.per_epoch = Fraction(int(batches.epoch_samples), int(self._stride))
+        elif isinstance(batches, ForeignLoader):
+            self.per_epoch = batches.per_epoch
 
     def __next__(self) -> Any:
         """The next batch.
@@ -95,6 +109,12 @@ class GivenStream(Stream):
     def state(self) -> dict[str, Any]:
         """How many samples all workers have taken, where it knows."""
         return {"position": int(self._batches.position)} if self._seeks else {}  # type: ignore[attr-defined]
+
+    def taken(self, drawn: int) -> Fraction:
+        """By the samples that all workers have taken, where it knows."""
+        if not self._stride:
+            return Fraction(drawn)
+        return Fraction(int(self._batches.position), int(self._stride))  # type: ignore[attr-defined]
 
     def restore(self, state: Mapping[str, Any]) -> bool:
         """Go on after so many samples, where it can."""

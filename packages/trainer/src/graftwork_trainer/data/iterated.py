@@ -10,6 +10,7 @@ import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from fractions import Fraction
 from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
@@ -185,6 +186,9 @@ class IteratedStream(Stream):
         self._passed_over = 0
         self._batches: WorkerBatches | None = None
         self.shared, self.samples = source.shared, source.batch_size
+        self._stride = source.batch_size * self._turn[1]
+        if hasattr(source.dataset, "__len__"):
+            self.per_epoch = Fraction(len(source.dataset), self._stride)
         if asked > 1:
             self.remarks.append(
                 f"the training data are an iterable dataset, which one worker process reads, not {asked}"
@@ -222,6 +226,10 @@ class IteratedStream(Stream):
     def skip(self, count: int) -> None:
         """Pass over batches, by making them."""
         self._passed_over += count
+
+    def taken(self, drawn: int) -> Fraction:
+        """By the samples that all ranks have taken."""
+        return Fraction(int(self._place["position"]), self._stride) + self._passed_over
 
     def close(self) -> None:
         """End the worker."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from fractions import Fraction
 from typing import Any
 
 from torch.utils.data import Dataset, get_worker_info
@@ -88,6 +89,7 @@ class NumberedStream(Stream):
         self._batches: WorkerBatches | None = None
         self.position = 0
         self.shared, self.samples = source.shared, source.batch_size
+        self.per_epoch = Fraction(len(source.dataset), self._stride)
 
     def __next__(self) -> Any:
         """The next batch."""
@@ -114,6 +116,10 @@ class NumberedStream(Stream):
     def skip(self, count: int) -> None:
         """Pass over batches without making them."""
         self.position += count * self._stride
+
+    def taken(self, drawn: int) -> Fraction:
+        """By the samples that all ranks have taken."""
+        return Fraction(self.position, self._stride)
 
     def close(self) -> None:
         """End the workers."""

@@ -79,6 +79,8 @@ class EndlessBatches(Iterator[B_co]):
 
     Attributes:
         position: examples that all ranks have taken so far.
+        stride: examples that all ranks take in one turn.
+        epoch_samples: examples that there are.
         world_size: as given; 1 for one rank's own data.
 
     Raises:
@@ -106,6 +108,7 @@ class EndlessBatches(Iterator[B_co]):
         self._rank = rank
         self._order = EndlessOrder(len(examples), seeds)
         self.world_size = world_size
+        self.stride, self.epoch_samples = world_size * batch_size, len(examples)
         self.position = 0
 
     def skip(self, count: int) -> None:
@@ -116,7 +119,7 @@ class EndlessBatches(Iterator[B_co]):
         """
         if count < 0:
             raise ValueError(f"count must be at least 0, got {count}")
-        self.position += count * self.world_size * self._batch_size
+        self.position += count * self.stride
 
     def seek(self, position: int) -> None:
         """Go on from where all ranks together had taken so many examples, whoever took them.

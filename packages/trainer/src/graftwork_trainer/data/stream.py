@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 
@@ -14,12 +15,15 @@ class Stream(ABC, Iterator[Any]):
         inexact: why a resumed run would meet other batches; None where it meets the same.
         shared: whether the place in it means the same to any number of workers.
         samples: in a micro-batch; None where nobody knows.
+        per_epoch: micro-batches of one worker in which all of them together go once through the data; None
+            where nobody knows.
         remarks: what a person should know of it, a sentence each.
     """
 
     inexact: str | None = None
     shared: bool = True
     samples: int | None = None
+    per_epoch: Fraction | None = None
 
     def __init__(self) -> None:
         self.remarks: list[str] = []
@@ -50,6 +54,14 @@ class Stream(ABC, Iterator[Any]):
         Args:
             count: how many.
         """
+
+    def taken(self, drawn: int) -> Fraction:
+        """How many micro-batches of today's size make up what was taken from the data.
+
+        Args:
+            drawn: micro-batches that were drawn, of whatever size they were.
+        """
+        return Fraction(drawn)
 
     def close(self) -> None:
         """Let go of worker processes."""
