@@ -53,8 +53,8 @@ def steps_of(epochs: float, epoch_steps: Fraction | None) -> int:
     """
     if epoch_steps is None:
         raise GraftworkError(
-            f"trainer.epochs is {epochs:g}, and the task's training batches do not say how many make an epoch "
-            "(a dataset, a DataLoader, or batches with position, stride and epoch_samples do); give "
+            f"trainer.epochs is {epochs:g}, and the task's training batches do not say how many make an "
+            "epoch (a dataset, a DataLoader, or batches with position, stride and epoch_samples do); give "
             "trainer.steps or trainer.minutes"
         )
     # As it is written: 0.1 of 100 steps are 10.

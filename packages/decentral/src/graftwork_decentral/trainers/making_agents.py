@@ -50,7 +50,8 @@ def local_optimizer(
         optimizer: as chosen for all of them.
         task: may group the parameters.
         model: the agent's.
-        steps: that will be taken, None where nobody knows; an optimizer's ``total_steps`` where the recipe left it open.
+        steps: that will be taken, None where nobody knows; an optimizer's ``total_steps`` where the recipe
+            left it open.
 
     Raises:
         GraftworkError: it would share its work with other processes.
