@@ -68,8 +68,8 @@ class Task(Protocol):
     ``facts()``                         nothing: plain data that identify the data (digests of what it says),
                                         kept with the run; resuming refuses other ones
     ``save_assets(folder)``             nothing: files without which the trained weights are of no use (a
-                                        tokenizer, names of labels), kept in ``RUN/model/``; written once,
-                                        by the first process, before training
+                                        tokenizer, names of labels), kept in ``RUN/model/`` with them; written
+                                        once, by the first process, before training
     ``load_assets(folder)``             nothing: called before all else where training starts from other
                                         weights (``trainer.start_from``), with the folder of theirs, which
                                         may lack what is looked for: a task takes over what makes the weights
@@ -78,6 +78,16 @@ class Task(Protocol):
     ``collate(samples)``                with ``dataset``: torch's ``default_collate``
     ``batches(...)`` with ``position``  resuming passes over as many batches as were drawn, whatever is in
     and ``seek(position)``              them; the position counts the samples that all ranks have taken
+    ``predict(model, inputs)``          none, and ``graftwork predict`` refuses: a mapping of plain data for
+                                        each of a batch of inputs; its keyword-only parameters are options,
+                                        ``--set predict.NAME=VALUE``. What is wrong with an input is a
+                                        ``GraftworkError`` or ``ValueError``, told with its line
+    ``predict_inputs``                  ``"row"``: mappings, of a line of text ``{"text": ...}``; ``"path"``:
+                                        of files
+    ``splits``                          ``("train", "validation")``: the parts that ``batches`` or ``dataset``
+                                        gives; ``graftwork evaluate --split test`` wants ``"test"`` among them
+    ``other_data(data)``                of the class, ``{"data": data}`` as validation part: options with
+                                        which all of other data is the test part, for ``graftwork evaluate``
     ``batches(...)`` with ``skip``      resuming draws the batches already seen and lets them go
     ``smallest(folder)``                of the class, the defaults: options (``model`` among them) with which
                                         it trains in seconds on data that it makes in a folder, for tests

@@ -15,11 +15,13 @@ from graftwork import GraftworkError
 from graftwork_trainer.assets import trained_task
 from graftwork_trainer.causes import cause_of
 from graftwork_trainer.checkpoint import Opened, open_checkpoint
+from graftwork_trainer.checkpoint.shard_file import digest_of
 from graftwork_trainer.commands.resumed_recipe import load_resumed
 from graftwork_trainer.environment import describe_environment
 from graftwork_trainer.files import read_file
 from graftwork_trainer.history import read_history
 from graftwork_trainer.lock import holder
+from graftwork_trainer.model_folder.manifest import Manifest, model_folder
 from graftwork_trainer.own_code import absence_named, differences
 from graftwork_trainer.plain_json import read_json
 from graftwork_trainer.resuming import Identity, identity_in
@@ -97,8 +99,10 @@ def _contents(run: Path) -> Generator[Finding, None, tuple[Opened | None, bool]]
         finding, opened = _looked_at(run, path)
         newest = newest if path.suffix == ".partial" else opened
         yield finding
-    for path in sorted((run / "checkpoints").glob("**/best-*")):
+    for path in sorted([*(run / "checkpoints").glob("**/best-*"), *(run / "checkpoints").glob("last-*")]):
         yield _looked_at(run, path)[0]
+    if (folder := model_folder(run)).is_dir():
+        yield _model(run, folder)
     return newest, bool(checkpoints)
 
 
@@ -153,6 +157,26 @@ def _checkpoint(name: str, checkpoint: Opened) -> Finding:
     if bad is not None:
         return Finding(name, f"{told}, but {bad!r} is not finite", whole=False)
     return Finding(name, f"{told}; weights are finite")
+
+
+def _model(run: Path, folder: Path) -> Finding:
+    """What is found of the model in the layout of its own library."""
+    name = _name(run, folder)
+    try:
+        manifest = Manifest.read(folder)
+        for file, facts in manifest.files.items():
+            if digest_of(folder / file) != facts["sha256"]:
+                return Finding(name, f"{file} is damaged: it is not what was written", whole=False)
+    except OSError as error:
+        return Finding(name, cause_of(error), whole=False)
+    except (GraftworkError, KeyError, TypeError, AttributeError) as error:
+        return Finding(name, str(error), whole=False)
+    what = (
+        f"{manifest.format}, of {manifest.weights}"
+        if manifest.format
+        else "what its task needs, no weights yet"
+    )
+    return Finding(name, f"whole, {len(manifest.files)} files as written; {what}")
 
 
 def _trained(checkpoint: Opened) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 HEADER = "name,a,b,c,d\n"
 
@@ -47,17 +48,16 @@ def test_they_are_what_the_model_gives_without_dropout_and_gradients(table, pred
 
     (first, *_) = rows(predict("run", "in.csv", "--set", "predict.digits=6").out)
     tensors = load_file("run/model/model.safetensors")
-    hidden = torch.tanh(
-        torch.tensor([0.0, 0.5, 1, 2]) @ tensors["blocks.0.weight"].T + tensors["blocks.0.bias"]
-    )
-    expected = (hidden @ tensors["blocks.1.weight"].T + tensors["blocks.1.bias"]).sum()
+    one, other = nn.Linear(4, 16), nn.Linear(16, 3)
+    for number, layer in enumerate((one, other)):
+        layer.load_state_dict({name: tensors[f"blocks.{number}.{name}"] for name in ("weight", "bias")})
+    expected = other(torch.tanh(one(torch.tensor([0.0, 0.5, 1, 2])))).sum()
     assert float(first["sum"]) == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_json_lines_go_in_and_out(table, predict):
-    Path("in.jsonl").write_text(
-        '{"a": 1, "b": 2, "c": 3, "d": 4, "sum": "x"}\n\n{"a": 1, "b": 2, "c": 3, "d": 4}\n'
-    )
+    row = {"a": 1, "b": 2, "c": 3, "d": 4}
+    Path("in.jsonl").write_text(json.dumps(row | {"sum": "x"}) + "\n\n" + json.dumps(row))
     assert predict("run", "in.jsonl", "--out", "out.jsonl").out == ""
     one, other = map(json.loads, Path("out.jsonl").read_text().splitlines())
     assert (one["sum"], one["predicted sum"]) == ("x", other["sum"])

@@ -163,7 +163,7 @@ class LanguageModelPretraining:
             self._taken_over = folder
 
     def save_assets(self, folder: Path) -> None:
-        """Write the tokenizer as transformers has it; one that came in a folder with all that it came with."""
+        """Write the tokenizer as transformers has it; of one from a folder all that lay there."""
         source = self._tokenizer_source()
         if source is not None and source.is_dir():
             copy_tokenizer(source, folder)
