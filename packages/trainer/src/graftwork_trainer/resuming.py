@@ -32,6 +32,7 @@ _MAY_CHANGE = frozenset(
         "checkpoint_every",
         "keep_checkpoints",
         "workers",
+        "gradient_checkpointing",
     }
 )
 _ABSENT = "not there"

@@ -18,6 +18,7 @@ from graftwork import Choice, GraftworkError, Task
 from graftwork.resolution import Resolved
 from graftwork_trainer.data.batches import StepBatches
 from graftwork_trainer.evaluation import evaluate, evaluation_mode
+from graftwork_trainer.gradient_checkpointing import checkpoint_gradients
 from graftwork_trainer.length import Length, length_by_epochs, total_steps
 from graftwork_trainer.loop import drive
 from graftwork_trainer.options import GradientOptions, LoopOptions
@@ -45,6 +46,8 @@ class StandardTrainer:
         step_in_backward: let the optimizer step each weight within the backward pass and free its gradient at
             once; for optimizers with a method ``step_in_backward``, without clip_norm and without DDP.
         compile: compile the model with torch.compile.
+        gradient_checkpointing: keep no activations within a model's blocks, and make them again in the
+            backward pass: less memory, about a third more arithmetic, the same bits on a CPU.
         parallel: how ranks share the work under torchrun; auto is ddp, fsdp shards the model (FSDP2).
         loop: what every training by gradients has.
 
@@ -58,6 +61,7 @@ class StandardTrainer:
         optimizer: Choice,
         step_in_backward: bool = False,
         compile: bool = False,
+        gradient_checkpointing: bool = False,
         parallel: Parallel = "auto",
         loop: GradientOptions = GradientOptions(),
     ) -> None:
@@ -69,6 +73,7 @@ class StandardTrainer:
         self.optimizer = optimizer
         self.step_in_backward = step_in_backward
         self.compile = compile
+        self.gradient_checkpointing = gradient_checkpointing
         self.parallel: Parallel = parallel
         self.loop = loop
 
@@ -95,6 +100,8 @@ class StandardTrainer:
         self.loop.begin()
         plain = world.place(task.build_model())
         start_model(plain, self.loop.start_from, task, run)
+        if self.gradient_checkpointing:
+            checkpoint_gradients(plain)
         optimizer: torch.optim.Optimizer = self.optimizer.for_model(
             plain,
             parameter_groups_of(task, plain),
