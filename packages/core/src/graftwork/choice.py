@@ -36,6 +36,8 @@ class Choice:
     A parameter annotated ``Choice`` is filled from the recipe: ``model: Choice`` in a task takes the
     ``[model]`` section. ``Annotated[Choice, "optimizer"]`` says the kind where the parameter's name does not.
 
+    ``Annotated[Sequence[Choice | str], "callback"]`` takes a list of them.
+
     Calling it builds the component: ``model(vocab_size=4096)``.
 
     Args:
@@ -65,8 +67,9 @@ class Choice:
         """This choice and those that it takes, each before its own."""
         yield self
         for value in self.options.values():
-            if isinstance(value, Choice):
-                yield from value.with_inner()
+            for inner in value if isinstance(value, list) else [value]:
+                if isinstance(inner, Choice):
+                    yield from inner.with_inner()
 
     def __call__(self, *positional: Any, **supplied: Any) -> Any:
         """Build the component.

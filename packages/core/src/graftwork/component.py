@@ -56,6 +56,8 @@ class Kind:
     WEIGHTS: ClassVar[str] = "weights"
     RECIPE: ClassVar[str] = "recipe"
     REPRODUCTION: ClassVar[str] = "reproduction"
+    TRACKER: ClassVar[str] = "tracker"
+    CALLBACK: ClassVar[str] = "callback"
 
     name: str
     contract: str
@@ -204,6 +206,19 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
         "target() -> Path of a folder of pretrained weights in its library's own layout, fetched where it is "
         "not there yet. Where it has them: identity, plain text that determines the weights before they are "
         "fetched; require(), which refuses what fetching lacks, before any work.",
+    ),
+    Kind(
+        Kind.TRACKER,
+        "target(**options) -> Tracker: open(run, step, recipe) begins, or goes on after a step; record(step, "
+        "metrics); close(). It is built and called in the first process alone, and one that fails ends no "
+        "training.",
+        attributes=("open", "record", "close"),
+    ),
+    Kind(
+        Kind.CALLBACK,
+        "target(**options) -> object with on_step(moment), on_evaluation(moment) or on_end(moment), called in "
+        "every process; it looks, and changes nothing.",
+        attributes=("on_step|on_evaluation|on_end",),
     ),
     Kind(Kind.RECIPE, "a TOML file inside a package, target 'package:path.toml'."),
     Kind(

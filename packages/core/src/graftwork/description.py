@@ -122,7 +122,7 @@ def _read(entry: Entry, registry: Registry) -> Description:
 
 
 def _described(option: Option) -> DescribedOption:
-    kind = option.chosen_kind
+    kind = None if option.listed else option.chosen_kind
     named = f"the name of {with_article(kind)}, or the section [{option.name}]" if kind else ""
     default = None if option.required else option.default
     return DescribedOption(

@@ -195,6 +195,8 @@ class Resolution:
 
     def _value(self, option: Option, given: Mapping[str, Any], path: str, reference: str) -> Any:
         """What a component gets for one option, or _UNSET for its default."""
+        if option.chosen_kind is not None and option.listed:
+            return self._several(option, option.chosen_kind, given, path)
         if option.chosen_kind is not None:
             taker = None if option.supplies is None else _Taker(reference, option.supplies)
             return self._nested(option, option.chosen_kind, given, path, taker)
@@ -230,6 +232,18 @@ class Resolution:
             )
         return _UNSET
 
+    def _several(self, option: Option, kind: str, given: Mapping[str, Any], path: str) -> Any:
+        """The components of a list, in its order."""
+        values = given.get(option.name, () if option.required else option.default)
+        if not isinstance(values, (list, tuple)):
+            self._mistake(f"{path}.{option.name}", f"expected {option.type_text}, got {values!r}")
+            return []
+        chosen = [
+            self._choose(kind, value, f"{path}.{option.name}.{number}")
+            for number, value in enumerate(values, start=1)
+        ]
+        return [choice for choice in chosen if choice is not None]
+
     def _unknown_option(self, path: str, key: str, reference: str, options: Mapping[str, Option]) -> None:
         section = path.split(".", 1)[0]
         close = did_you_mean(key, ["name", *options])
@@ -247,6 +261,9 @@ class Resolution:
             if option.chosen_kind is not None and key in self._given.sections and key not in given:
                 continue
             value = values.get(key, None if option.required else option.default)
+            if option.chosen_kind is not None and option.listed:
+                # One that has no options of its own is told by its name.
+                value = [dict(one.table) if len(one.table) > 1 else one.table["name"] for one in value or ()]
             if value is None and not option.required and option.default is not None:
                 table[key] = NONE  # left out, it would come back as the default
             elif plain(value) is not None:

@@ -1,7 +1,7 @@
 """The signature is the schema: what a recipe may set for a target, read from its parameters.
 
 A parameter annotated with a dataclass is a group: its fields are options of the same table. One annotated
-:class:`graftwork.Choice` is a component chosen by name.
+:class:`graftwork.Choice` is a component chosen by name; a list of them takes several.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from graftwork.choice import Choice, Supplies
 from graftwork.component import Kind, called_by
@@ -42,15 +42,25 @@ class Option:
     @property
     def type_text(self) -> str:
         """The annotation in words."""
+        if self.listed and self.chosen_kind:
+            return f"list of {self.chosen_kind}s, each a name or a table with name"
         return describe(self.annotation)
 
     @property
     def chosen_kind(self) -> str | None:
         """The kind of component that it refers to, or None where it is a plain value."""
         annotation, metadata = unwrap(self.annotation)
+        if self.listed:
+            annotation = get_args(annotation)[0]
         if annotation is Choice or Choice in get_args(annotation):
             return next((mark for mark in metadata if isinstance(mark, str)), self.name)
         return None
+
+    @property
+    def listed(self) -> bool:
+        """Whether it takes several: of components, ``Annotated[Sequence[Choice | str], "tracker"]``."""
+        annotation = unwrap(self.annotation)[0]
+        return get_origin(annotation) in (list, Sequence) and bool(get_args(annotation))
 
     @property
     def supplies(self) -> Supplies | None:
