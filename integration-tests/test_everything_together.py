@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from graftwork import UnknownNameError, get_registry, load_recipe
+from graftwork import UnknownNameError, build_recipe, get_registry, load_recipe
 from graftwork.catalogue import BROUGHT_BY
+from graftwork.new_recipe import commented
 
 HEAVY = ("torch", "numpy", "transformers", "tokenizers", "matplotlib", "tensorboard", "triton")
 RECIPES = [f"{entry.plugin.name}:{entry.component.name}" for entry in get_registry().entries("recipe")]
@@ -71,6 +74,16 @@ def test_every_recipe_resolves(reference: str) -> None:
     resolved = load_recipe(reference).resolve()
     for section in ("task", "trainer"):
         assert resolved.sections[section]["name"]
+
+
+@pytest.mark.parametrize("reference", RECIPES)
+def test_every_recipe_to_edit_means_the_same_with_its_defaults_too(reference: str) -> None:
+    text = commented(reference, get_registry())
+    with_defaults = re.sub("^#(?=[^ #])", "", text, flags=re.MULTILINE)
+    assert with_defaults != text
+    original = load_recipe(reference).resolve().sections
+    for edited in (text, with_defaults):
+        assert build_recipe(tomllib.loads(edited)).resolve().sections == original
 
 
 @pytest.mark.parametrize(
