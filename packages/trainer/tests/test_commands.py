@@ -25,6 +25,14 @@ def test_train_ends_with_a_table_and_a_report(command, tmp_path):
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
+def test_help_tells_the_options_of_the_recipe_as_the_command_line_has_it(command):
+    told = command("train", "toy.toml", "--set", "trainer.seed=7", "--help").stdout
+    assert told.startswith("usage: graftwork train")
+    assert "\n    seed = 7  whole number, default 0\n" in told
+    assert "\n    keep_checkpoints  whole number, default 2\n        how many checkpoints stay.\n" in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
 def test_dry_run_counts_without_training(command, tmp_path):
     result = command("train", "toy.toml", "--dry-run")
     assert result.returncode == 0, result.stderr
