@@ -29,6 +29,7 @@ from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.schedule import lr_factor
 from graftwork_trainer.signals import stop_requests
 from graftwork_trainer.timing import Stopwatch, peak_memory_bytes, state_bytes
+from graftwork_trainer.waiting import doing
 
 
 def drive(procedure: Procedure, options: LoopOptions, run: RunDirectory) -> nn.Module:
@@ -141,6 +142,7 @@ class Loop:
         with (
             self.run.progress(progression.step, self._length.steps, self.procedure.unit) as progress,
             stop_requests(self.options.timeout_seconds) as stop_requested,
+            doing("training"),
         ):
             self._interval.restart()
             # Asked once a step: a request that came after the records were kept would end it unsaved.
@@ -223,7 +225,9 @@ class Loop:
             self._evaluate(progress)
         if saves or self._ended():
             ends = stopping or self._ended()
-            if self.run.save(self._training, asdict(self.progression), last=ends):
+            with doing("saving a checkpoint"):
+                saved = self.run.save(self._training, asdict(self.progression), last=ends)
+            if saved:
                 self.run.settle_best(self.progression.best_step)
         if evaluates or saves:
             self._interval.restart()
@@ -243,7 +247,8 @@ class Loop:
     def _evaluate(self, progress: Progress) -> None:
         state = RandomState.capture(self.procedure.device)
         with self._as_evaluated():
-            metrics = dict(self.procedure.evaluate())
+            with doing("evaluating"):
+                metrics = dict(self.procedure.evaluate())
             self._check_metrics(metrics)
             better = self.progression.take_evaluation(metrics, self._direction)
             self.run.record(self.progression.step, self.progression.metrics)
@@ -289,7 +294,8 @@ class Loop:
             if self.procedure.evaluates_others and run.checkpoints.best is not None:
                 weights = run.keep_last(step, model, progression.metrics)
         sharded = self.procedure.sharded
-        run.keep_model(model, step, self._final_metrics(best), weights=weights, why=why, sharded=sharded)
+        with doing("writing the model"):
+            run.keep_model(model, step, self._final_metrics(best), weights=weights, why=why, sharded=sharded)
 
     @contextmanager
     def _as_evaluated(self) -> Iterator[None]:
@@ -320,7 +326,8 @@ class Loop:
             {**self._result(), "metrics": self._final_metrics(best), "reason": reason},
         )
         try:
-            self.procedure.artefacts(model, self.run.directory / "artefacts")
+            with doing("writing what the task shows"):
+                self.procedure.artefacts(model, self.run.directory / "artefacts")
         except Exception as error:  # what was trained is saved, and worth more than a picture of it
             told = f"the task's artefacts could not be written: {type(error).__name__}: {error}"
             if self.procedure.sharded:  # the others wait in a pass of the model

@@ -35,7 +35,7 @@ class Progress:
             disable=not shown,
             file=Expendable(sys.stderr),
             # A log file wants a line now and then, a person wants to see it move.
-            mininterval=0.2 if _is_watched(sys.stderr) else 30.0,
+            mininterval=0.2 if is_watched(sys.stderr) else 30.0,
             bar_format="{desc} {n_fmt} [{elapsed}{postfix}]"
             if total is None
             else "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
@@ -67,7 +67,7 @@ class Progress:
             self._bar.write(text, file=Expendable(sys.stderr))
 
 
-def _is_watched(stream: TextIO) -> bool:
+def is_watched(stream: TextIO) -> bool:
     """Whether it is a terminal, or the output of a notebook's cell, which says that it is none."""
     return stream.isatty() or type(stream).__module__.startswith("ipykernel.")
 

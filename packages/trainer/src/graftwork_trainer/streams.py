@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
@@ -12,6 +13,12 @@ from graftwork.standard_streams import give_up
 
 # The others, a full disk for one, may pass.
 _FOR_GOOD = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)
+_written_at = time.monotonic()
+
+
+def last_written() -> float:
+    """When something was last written by way of :class:`Expendable`, by the monotonic clock."""
+    return _written_at
 
 
 class Expendable:
@@ -28,6 +35,8 @@ class Expendable:
 
     def write(self, text: str) -> int:
         """Write, where it can be."""
+        global _written_at
+        _written_at = time.monotonic()
         try:
             return self._stream.write(text)
         except OSError as error:

@@ -26,6 +26,7 @@ from graftwork_trainer.roll_call import RollCall, lost_ranks_named
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.stages import StagedRun, refuse_other_stages
 from graftwork_trainer.untouched import process_as_before
+from graftwork_trainer.waiting import doing
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def train_resolved(
         if resume:
             refuse_other_stages(chosen, resolved)
         # All of them before the first is trained: what is wrong with an option is found now.
-        tasks = [one.task() for one in trainings]
+        with doing("reading the data"):
+            tasks = [one.task() for one in trainings]
         if resolved.stages:
             whole = StagedRun(chosen, resolved, describe_environment(), **settings)
             return _train_stages(whole, resolved, trainers, tasks, roll_call)
@@ -126,7 +128,8 @@ def _fitted(
     go_on = f"; look at its output, and go on with `graftwork train --resume {run.root}`"
     with recorded_failure(run, task), lost_ranks_named(roll_call, go_on):
         take_assets(task, trainer, run)
-        model = trainer.fit(task, recipe, run)
+        with doing("preparing data and model"):
+            model = trainer.fit(task, recipe, run)
     if not isinstance(model, nn.Module):
         return Trained(run.root, None, run.metrics)
     model.zero_grad()  # of the last step, which whoever trains it further would add to

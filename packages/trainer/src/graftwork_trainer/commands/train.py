@@ -15,6 +15,7 @@ from graftwork_trainer.commands.resumed_recipe import load_resumed
 from graftwork_trainer.heap import keep_freed_memory
 from graftwork_trainer.own_code import absence_named
 from graftwork_trainer.streams import expendable_streams
+from graftwork_trainer.waiting import Watch, doing
 
 
 def directory_argument(text: str) -> Path:
@@ -85,16 +86,22 @@ class TrainCommand:
             print(describe(_resolved(arguments, reference, overrides)))
             return 0
         directory, resume = arguments.resume or arguments.out, bool(arguments.resume)
-        with expendable_streams(), claimed(directory, resume=resume) if directory else nullcontext():
-            resolved = _resolved(arguments, reference, overrides)
-            # The process is this training's alone, unlike one that calls `train` from Python.
-            keep_freed_memory()
-            from graftwork_trainer.training import train_resolved
+        main = not int(os.environ.get("RANK", "0"))
+        with (
+            expendable_streams(),
+            claimed(directory, resume=resume) if directory else nullcontext(),
+            Watch(shown=main and not arguments.quiet),
+        ):
+            with doing("loading torch and what the recipe names"):
+                resolved = _resolved(arguments, reference, overrides)
+                # The process is this training's alone, unlike one that calls `train` from Python.
+                keep_freed_memory()
+                from graftwork_trainer.training import train_resolved
 
             trained = train_resolved(
                 resolved, directory, resume=resume, allow=arguments.allow, quiet=arguments.quiet
             )
-            if not int(os.environ.get("RANK", "0")) and not arguments.no_report:
+            if main and not arguments.no_report:
                 print_report([trained.run], trained.run, title=trained.run.name)
         return 0
 
@@ -103,7 +110,8 @@ def print_report(runs: Sequence[Path], output: Path, *, title: str) -> None:
     """Write the page and the figures, print the table, and say where the page lies."""
     from graftwork_trainer.report import print_table, read_run, write_report
 
-    report = write_report(runs, output, title=title)
+    with doing("writing the report"):
+        report = write_report(runs, output, title=title)
     print_table([read_run(run) for run in runs])
     print(f"report: {report.page}")
 

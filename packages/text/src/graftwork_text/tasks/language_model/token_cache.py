@@ -34,6 +34,7 @@ from graftwork_text.tasks.language_model.tokenization import (
     tokenizer_identity,
     train_tokenizer,
 )
+from graftwork_trainer.waiting import doing
 
 _FORMAT = "packed documents, 2"
 _INDEX = "index.json"
@@ -116,7 +117,8 @@ def open_tokenized(
             if entry.exists():
                 _log.warning("the token cache %s is not as it was written; it is made anew", entry)
             _log.info("tokenizing %s into %s", corpus.name, entry)
-            return _make(entry, corpus, tokenizer, vocabulary_size, validation_fraction)
+            with doing("reading and tokenizing the text"):
+                return _make(entry, corpus, tokenizer, vocabulary_size, validation_fraction)
     except OSError as error:
         raise GraftworkError(
             f"cannot write the token cache {entry.parent}: {error}; the task's cache option or "
