@@ -96,7 +96,8 @@ def main(count: int = 2048, rounds: int = 7) -> int:
             writer = csv.writer(stream)
             writer.writerow(["number", "text"])
             writer.writerows([number, f"Text number {number} of some words. " * 3] for number in range(count))
-        by_hand(model, source, one), by_graftwork(model, source, other)
+        by_hand(model, source, one)
+        by_graftwork(model, source, other)
         pairs = [
             (seconds(by_hand, model, source, one), seconds(by_graftwork, model, source, other))
             for _ in range(rounds)

@@ -101,6 +101,15 @@ def test_pages_are_links_from_where_the_report_lies(write_run, tmp_path):
     assert 'href="../../runs/run/artefacts/curves%20%26%20co.html"' in elsewhere
 
 
+def test_the_card_of_a_runs_model_is_linked(write_run, tmp_path):
+    run, other = write_run("run", seed=0), write_run("other", seed=1)
+    (run / "model").mkdir()
+    (run / "model" / "README.md").write_text("# a model")
+    text = write_report([run, other], tmp_path / "report", title="x").page.read_text()
+    assert text.count("model card") == 1
+    assert '<a href="../runs/run/model/README.md">model card</a>' in text
+
+
 def test_of_a_variant_the_first_run_that_has_any_is_shown(write_run, written):
     write_run("a0", seed=0)
     later = [leave(write_run(f"a{seed}", seed=seed), {"t.txt": f"text of {seed}"}) for seed in (1, 2)]

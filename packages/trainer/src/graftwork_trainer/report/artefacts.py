@@ -98,7 +98,7 @@ def _of_one_run(place: int, title: str, files: Sequence[Path], report_folder: Pa
         pieces += [_read(file, read) for file in files if _ending(file) == ending]
     for file in files:
         if _ending(file) == ".html":
-            pieces.append(Piece(_caption(file), address=_address(file, report_folder)))
+            pieces.append(Piece(_caption(file), address=address_of(file, report_folder)))
     for file in files:
         if _ending(file) not in endings:
             remark = f"{file.name}: is not shown, an artefact's name ends in {', '.join(endings)}."
@@ -115,7 +115,7 @@ def _caption(file: Path) -> str:
     return file.stem.replace("_", " ").replace("-", " ").strip() or file.name
 
 
-def _address(file: Path, report_folder: Path) -> str:
+def address_of(file: Path, report_folder: Path) -> str:
     """A relative one; quoted, so that no name can be taken for ``javascript:`` or another scheme."""
     return quote(Path(os.path.relpath(file, report_folder)).as_posix())
 

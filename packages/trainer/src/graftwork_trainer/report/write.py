@@ -18,8 +18,9 @@ from markupsafe import Markup
 from graftwork.errors import GraftworkError
 from graftwork.extras import Extra
 from graftwork_trainer import page
+from graftwork_trainer.model_folder.manifest import CARD, FOLDER
 from graftwork_trainer.page.templating import templates
-from graftwork_trainer.report.artefacts import collect_artefacts
+from graftwork_trainer.report.artefacts import address_of, collect_artefacts
 from graftwork_trainer.report.directions import Directions
 from graftwork_trainer.report.headline import write_headline
 from graftwork_trainer.report.numerals import LONG_TIMES, compact, number, unit_for
@@ -28,7 +29,7 @@ from graftwork_trainer.report.stage_table import stage_tables
 from graftwork_trainer.report.stages import aligned
 from graftwork_trainer.report.table import NOTHING, ResultRow, ResultTable, build_table
 from graftwork_trainer.report.variants import Variant, differences, flatten, group_runs, value_text
-from graftwork_trainer.stage_folders import stage_names
+from graftwork_trainer.stage_folders import stage_folders, stage_names, stage_names_in
 
 _PACKAGE = "graftwork_trainer.report"
 _FIGURES = Extra("graftwork-trainer[report]", ("matplotlib",))
@@ -123,7 +124,7 @@ def _body(
             stages=stage_tables(variants),
             differences=differences(variants),
             variants=variants,
-            runs=_every_run(variants),
+            runs=_every_run(variants, output),
             remarks=_remarks(variants, table.directions),
             facts=_facts([run for variant in variants for run in variant.runs]),
             hues=page.HUES,
@@ -160,14 +161,16 @@ def _size(count: float) -> str:
     return compact(count) if count < 1e4 else f"{count / 1e6:.3g}M" if count < 1e9 else f"{count / 1e9:.3g}B"
 
 
-def _every_run(variants: Sequence[Variant]) -> page.Table:
+def _every_run(variants: Sequence[Variant], output: Path) -> page.Table:
     headings = ("variant", "seed", "status", "steps", "wall time", "directory")
     return page.Table(
-        "Every run", headings, [_run_row(variant, run) for variant in variants for run in variant.runs]
+        "Every run",
+        headings,
+        [_run_row(variant, run, output) for variant in variants for run in variant.runs],
     )
 
 
-def _run_row(variant: Variant, run: RunRecord) -> list[page.Cell | str]:
+def _run_row(variant: Variant, run: RunRecord, output: Path) -> list[page.Cell | str]:
     wall = run.result.wall_seconds if run.result else None
     if wall is None:
         wall = max(
@@ -183,8 +186,17 @@ def _run_row(variant: Variant, run: RunRecord) -> list[page.Cell | str]:
         f"{run.status}: {reason}" if reason else run.status,
         page.Cell(f"{run.steps:,}", run.steps),
         page.Cell(NOTHING if wall is None else f"{number(wall / scale)} {unit}", wall),
-        page.Cell(Markup("<code>{}</code>").format(folder), folder),
+        page.Cell(Markup("<code>{}</code>{}").format(folder, _model_card(run.path, output)), folder),
     ]
+
+
+def _model_card(run: Path, output: Path) -> Markup:
+    """A link to the card of a run's model, of several stages' last one; nothing where there is none yet."""
+    (*_, last) = [run, *stage_folders(run, stage_names_in(run))]
+    card = last / FOLDER / CARD
+    if not card.is_file():
+        return Markup("")
+    return Markup(' <a href="{}">model card</a>').format(address_of(card, output))
 
 
 def _remarks(variants: Sequence[Variant], directions: Directions) -> list[str]:
