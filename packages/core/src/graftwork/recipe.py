@@ -237,7 +237,8 @@ def _check_name(
     where = f"{section}.name" + (f" ({origins[f'{section}.name']})" if f"{section}.name" in origins else "")
     name = table.get("name")
     if name is None:
-        return [f"{where}: is missing; it says which {section} to use"]
+        hint = "" if section in registry.kinds else did_you_mean(section, registry.kinds)
+        return [f"{where}: is missing; it says which {section} to use{hint}"]
     if not isinstance(name, str):
         return [f"{where}: expected string, got {name!r}"]
     if section not in registry.kinds:
