@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -256,7 +258,33 @@ def test_what_is_wrong_with_a_later_stage_is_found_before_the_first_is_trained(g
     settings = ["--set", "stages.mine.trainer.warmup_steps=-1"]
     assert graftwork("train", "staged.toml", "--out", "run", *settings) == 2
     assert "warmup_steps must be at least 0" in capsys.readouterr().err
+    settings = ["--set", "stages.mine.trainer.start_from=nowhere"]
+    assert graftwork("train", "staged.toml", "--out", "run", *settings) == 2
+    assert "error: stage 'mine': start_from 'nowhere': there is no such run" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_may_start_from_another_of_the_run(graftwork, capsys):
+    settings = [
+        "--set",
+        "stages.mine.trainer.start_from=run/stages/1-general:9",
+        "--set",
+        "trainer.keep_checkpoints=9",
+    ]
+    assert graftwork("train", "staged.toml", "--out", "run", *settings) == 0
+    assert "start_from run/stages/1-general, step 9: " in capsys.readouterr().err
+
+
+def test_what_went_before_a_stage_that_has_begun_may_be_removed(
+    graftwork, killed, capsys, assert_same_end, whole
+):
+    killed("2-mine", "save", 1, "train", "staged.toml", "--out", "run")
+    shutil.rmtree("run/stages/1-general")
+    assert graftwork("train", "--resume", "run") == 0
+    assert "run/stages/1-general is gone, and not needed" in capsys.readouterr().err
+    assert not Path("run/stages/1-general").exists()
+    assert_same_end(Path("run/stages/2-mine"), whole / "stages/2-mine")
+    assert graftwork("verify", "run") == 0
 
 
 def test_a_value_goes_over_the_stages_that_are_yet_to_be_trained(graftwork, killed, capsys, tmp_path):

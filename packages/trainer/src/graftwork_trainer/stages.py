@@ -11,7 +11,8 @@
       result.json        how it ended, and each stage; absent while it runs, or where it was killed
       report.html        of all stages, with plots/
 
-A stage that ended by itself is not trained again: the run goes on in the first that did not.
+A stage that ended by itself is not trained again: the run goes on in the first that did not, and needs none
+before one that has a checkpoint of its own.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from typing import Any
 
 from graftwork import GraftworkError, Interrupted, load_recipe
 from graftwork.resolution import Resolved
+from graftwork_trainer.assets import start_of
 from graftwork_trainer.causes import cause_of
-from graftwork_trainer.checkpoint import TrainingState
+from graftwork_trainer.checkpoint import Checkpoints, TrainingState
 from graftwork_trainer.checkpoint.ranks import gathered
 from graftwork_trainer.claim import refuse_another_run
 from graftwork_trainer.durable import write_durably
@@ -34,6 +36,7 @@ from graftwork_trainer.resuming import Identity
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.stage_folders import result_of, stage_folders, stage_names_in
 from graftwork_trainer.status import COMPLETE_STATUSES
+from graftwork_trainer.weights.places import find_place
 
 
 class StagedRun:
@@ -85,9 +88,14 @@ class StagedRun:
             GraftworkError: how a stage ended is not known, or it ended with another recipe.
         """
         start_from = None
+        furthest = self._furthest() if self._resume else 0
         for place, (folder, stage) in enumerate(self._stages.items()):
             last = stage is self._recipe.stages[-1]
             status, begun = gathered((result_of(folder).get("status"), folder.is_dir()))[0]
+            if place < furthest and not begun:
+                if self._main:
+                    tell(f"{folder} is gone, and not needed: a later stage has begun")
+                continue
             if status not in COMPLETE_STATUSES or last:
                 resume = self._resume and begun
                 yield (
@@ -108,6 +116,12 @@ class StagedRun:
             # Where the best could not be kept it ended with its last.
             best = gathered(result_of(folder).get("best_step"))[0]
             start_from = f"{folder}:best" if status == "stopped-early" and best else str(folder)
+
+    def _furthest(self) -> int:
+        """The place of the last stage that can go on from what it has itself."""
+        begun = [bool(Checkpoints(folder / "checkpoints").steps()) for folder in self._stages]
+        last: int = gathered(max((place for place, has in enumerate(begun) if has), default=0))[0]
+        return last
 
     @contextmanager
     def recorded(self, name: str) -> Iterator[None]:
@@ -228,6 +242,22 @@ def refuse_other_stages(directory: Path, recipe: Resolved) -> None:
             f"resume: run {directory} has {_told(there)}, and the recipe {_told(names)}; give the one that "
             "the run was trained by"
         )
+
+
+def refuse_absent_starts(directory: Path, stages: Sequence[Resolved]) -> None:
+    """Refuse to train the first of several stages where a later one names weights that are not there.
+
+    Raises:
+        GraftworkError: it does, and they are not of another stage of this very run.
+    """
+    for stage in stages:
+        start_from = start_of(stage)
+        if start_from is None or Path(start_from).absolute().is_relative_to(directory.absolute()):
+            continue
+        try:
+            find_place(start_from)
+        except GraftworkError as error:
+            raise GraftworkError(f"stage {stage.name!r}: {error}") from error
 
 
 def _told(names: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from graftwork_trainer.parallel import launched_by_torchrun, process_group
 from graftwork_trainer.progress import tell
 from graftwork_trainer.roll_call import RollCall, lost_ranks_named
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_trainer.stages import StagedRun, refuse_other_stages
+from graftwork_trainer.stages import StagedRun, refuse_absent_starts, refuse_other_stages
 from graftwork_trainer.untouched import process_as_before
 from graftwork_trainer.waiting import doing
 
@@ -82,6 +82,8 @@ def train_resolved(
                 tell(f"{chosen.name}: {difference}")
         if resume:
             refuse_other_stages(chosen, resolved)
+        else:
+            refuse_absent_starts(chosen, resolved.stages)
         # All of them before the first is trained: what is wrong with an option is found now.
         with doing("reading the data"):
             tasks = [one.task() for one in trainings]

@@ -115,6 +115,8 @@ def test_runs_with_stages_and_without_are_told_apart_by_what_differs(
         "general + mine: adamw, gwt-adamw, stages.general.task.data=prose, stages.mine.task.data=mine",
         "general + mine: gwt-adamw, task.data=mine",
     ]
+    labels = [variant.label for variant in group_runs(map(read_run, runs[:2]))]
+    assert labels == ["adamw", "general + mine: adamw, gwt-adamw"]
 
 
 def test_the_table_of_stages_says_what_changed_and_what_each_reached(write_staged):

@@ -223,8 +223,10 @@ def _labels_of_alike(representatives: Sequence[RunRecord]) -> list[str]:
 def _own_name(run: RunRecord) -> str:
     flat = flatten(run.recipe)
     for key in ("name", "optimizer.name", "task.name"):
-        if key in flat:
-            return _shortened(flat[key])
+        # Of stages that do not share it, each its own.
+        of_stages = [f"{STAGES}.{name}.{key}" for name in stage_names(run.recipe)]
+        if found := [_shortened(flat[one]) for one in (key, *of_stages) if one in flat]:
+            return ", ".join(dict.fromkeys(found))
     return run.path.name
 
 
