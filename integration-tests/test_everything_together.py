@@ -138,7 +138,7 @@ def test_what_is_said_to_come_with_our_packages_does() -> None:
     ],
 )
 def test_importing_what_has_moved_names_its_new_home(statement: str) -> None:
-    with pytest.raises(ImportError, match=r"is now graftwork_text\.\w+: pip install graftwork-text"):
+    with pytest.raises(ImportError, match=r"is now graftwork_text\.\w+, of the package packages/text"):
         exec(statement)
 
 

@@ -116,7 +116,7 @@ def test_its_own_tests_need_neither_trainer_nor_optimizers(
     assert int(passed[1]) >= 20
     absent = alone.command("train", "lm-pretrain-lion")
     assert absent.returncode == 2
-    assert "pip install graftwork-trainer" in absent.stderr
+    assert "pip install ./packages/core ./packages/trainer" in absent.stderr
 
 
 def test_it_is_listed_and_explained_like_our_own(installed: Any) -> None:

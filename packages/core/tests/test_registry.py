@@ -57,7 +57,8 @@ def test_a_reference_finds_its_entry(registry):
         ("model/llama", "no installed plugin registers any model; graftwork-text brings some, which is not"),
         (
             "optimizer/golore-msgd",
-            "optimizer/golore-msgd comes with graftwork-optim-core, which is not installed: pip ",
+            "optimizer/golore-msgd comes with graftwork-optim-core, which is not installed; in a "
+            "clone of Graftwork: pip install ./packages/core ./packages/optim-core",
         ),
         ("task/trainer:lm-pretrain", "task/lm-pretrain comes with graftwork-text, which is not installed"),
     ],

@@ -49,6 +49,20 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
 }
 
 
+# Folders of those that train, without which what they train with cannot be installed from a clone.
+_ON_THE_TRAINER = ("graftwork-text", "graftwork-decentral")
+
+
+def installing(package: str) -> str:
+    """How one of Graftwork's own packages is installed from a clone, beside those that it needs.
+
+    >>> installing("graftwork-text")
+    'in a clone of Graftwork: pip install ./packages/core ./packages/trainer ./packages/text'
+    """
+    names = ["core", *(["trainer"] if package in _ON_THE_TRAINER else []), package.removeprefix("graftwork-")]
+    return f"in a clone of Graftwork: pip install {' '.join(f'./packages/{name}' for name in names)}"
+
+
 def package_of(kind: str, name: str) -> str | None:
     """The distribution that brings a name, or None.
 

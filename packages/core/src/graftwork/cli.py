@@ -183,7 +183,7 @@ def _first_steps(commands: dict[str, Command], registry: Registry) -> str:
         if reference in here and line.split()[1] in commands
     ]
     if "recipe/*" not in here:
-        steps.append(("pip install 'graftwork[all]'", "everything that Graftwork has to train with"))
+        steps.append(("pip install ./packages/*", "in a clone of Graftwork: everything to train with"))
     width = max(len(line) for line, _ in steps if len(line) < 36)
     lines = [f"  {line:<{width}}  {what}" if len(line) < 36 else f"  {line}" for line, what in steps]
     return "start here:\n" + "\n".join(lines)

@@ -48,7 +48,7 @@ class DoctorCommand:
 def plugin_lines(registry: Registry) -> Iterator[str]:
     """One line per plugin: status, distribution, load time, and whether loading it imported torch."""
     if not registry.plugins:
-        yield "no plugins installed; `pip install graftwork[all]` brings Graftwork's own"
+        yield "no plugins installed; `pip install ./packages/*` in a clone of Graftwork brings its own"
     width = max((len(plugin.name) for plugin in registry.plugins), default=0)
     for plugin in registry.plugins:
         torch = "  imports torch when loaded: make its targets strings" if plugin.imported_torch else ""

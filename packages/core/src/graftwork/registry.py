@@ -15,7 +15,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from graftwork.catalogue import COMMAND, kinds_with, package_of, package_with
+from graftwork.catalogue import COMMAND, installing, kinds_with, package_of, package_with
 from graftwork.component import SHIPPED_KINDS, Command, Component, Kind
 from graftwork.entry_points import installed_entry_points
 from graftwork.errors import (
@@ -213,7 +213,7 @@ class Registry:
         """Why nothing of one of Graftwork's own packages is here."""
         present = next((plugin for plugin in self.plugins if plugin.distribution == package), None)
         if present is None:
-            return f"which is not installed: pip install {package}"
+            return f"which is not installed; {installing(package)}"
         if present.status == "loaded":
             return f"and {present.label} does not have it: upgrade {package}"
         return f"and {present.label} is {present.status}; see `graftwork doctor`"

@@ -106,7 +106,8 @@ class Watch(threading.Thread):
             return
         text = f"{work.what}, {now - work.since:.0f} s"
         if is_watched(sys.stderr):
-            self._line = self._line or _one_line()
+            # A bar without a total cannot be asked whether it is true.
+            self._line = _one_line() if self._line is None else self._line
             self._line.set_description_str(f"graftwork: {text}")
             self._own_writing = last_written()
         elif self._told is None or self._told[0] is not work or now - self._told[1] >= self._sparse:
