@@ -582,6 +582,16 @@ class Early(torch.optim.SGD):
             parameter.grad, self.left[parameter] = None, self.micro_batches
 
 
+class Telling:
+    """Writes a word down at the end."""
+
+    def __init__(self, path: Path, word: str = "ended") -> None:
+        self.path, self.word = path, word
+
+    def on_end(self, moment):
+        _note(str(self.path), f"{self.word}-{moment.step}")
+
+
 def reproduce(output, factor: float = 1.0):
     """A reproduction that is arithmetic."""
     (output / "figure.txt").write_text(str(factor))
@@ -609,4 +619,5 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "matrices", f"{here}:Matrices", "trains some weights")
     yield Component(Kind.OPTIMIZER, "rateless", f"{here}:Rateless", "has no lr in its groups")
     yield Component(Kind.OPTIMIZER, "early", f"{here}:Early", "steps in the backward pass")
+    yield Component(Kind.CALLBACK, "telling", f"{here}:Telling", "writes a word at the end")
     yield Component(Kind.REPRODUCTION, "toy", f"{here}:reproduce", "for tests")

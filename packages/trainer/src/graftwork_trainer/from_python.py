@@ -10,6 +10,7 @@ from typing import Any
 from graftwork import (
     GraftworkError,
     Interrupted,
+    Kind,
     Override,
     Recipe,
     build_recipe,
@@ -19,7 +20,7 @@ from graftwork import (
 from graftwork.registry import registry_in_use
 from graftwork.resolution import Resolved
 from graftwork_trainer.claim import claimed
-from graftwork_trainer.given import names_of, plugin_of
+from graftwork_trainer.given import described, names_of, plugin_of
 from graftwork_trainer.own_code import absence_named
 from graftwork_trainer.training import Trained, train_resolved
 from graftwork_trainer.untouched import process_as_before
@@ -33,6 +34,7 @@ def train(
     model: Any = None,
     optimizer: Any = None,
     trainer: Any = None,
+    callbacks: Sequence[Any] = (),
     resume: bool = False,
     quiet: bool = False,
     allow: Collection[str] = (),
@@ -53,6 +55,8 @@ def train(
             or a class or function that makes one. For tasks whose recipe has a section ``[model]``.
         optimizer: a class, or a function, of parameters and options; a ``functools.partial`` is one.
         trainer: an object with ``fit``, or a class or function that makes one of options.
+        callbacks: objects with ``on_step(moment)``, ``on_evaluation(moment)`` or ``on_end(moment)``, see
+            :class:`graftwork_trainer.callbacks.Moment`.
         resume: go on from the newest checkpoint in the directory, with the same objects as before.
         quiet: no progress bar.
         allow: a name, or several, of what may be another than in that checkpoint.
@@ -73,6 +77,9 @@ def train(
     given = {"task": task, "model": model, "optimizer": optimizer, "trainer": trainer}
     objects = {kind: thing for kind, thing in given.items() if thing is not None}
     registry = get_registry()
+    for callback in callbacks:
+        if lacking := registry.kinds[Kind.CALLBACK].lacking(callback):
+            raise GraftworkError(f"callbacks: {described(callback)} lacks {lacking[0]}")
     plugin = plugin_of(objects, registry)
     with (
         registry_in_use(registry.extended(plugin)) if objects else nullcontext(),
@@ -82,7 +89,9 @@ def train(
         with absence_named(directory) if directory and resume else nullcontext():
             resolved = _resolved(recipe, names_of(plugin))
         try:
-            return train_resolved(resolved, directory, resume=resume, quiet=quiet, allow=allow)
+            return train_resolved(
+                resolved, directory, resume=resume, quiet=quiet, allow=allow, callbacks=callbacks
+            )
         except Interrupted as stop:
             raise Interrupted(f"{stop}, or in Python with resume=True", stop.number) from None
 

@@ -39,7 +39,9 @@ def checkpoint_gradients(model: nn.Module) -> int:
         )
     for part in parts:
         if _checkpoints_itself(part):
-            part.gradient_checkpointing_enable({"use_reentrant": False})
+            # The name of the method before transformers 6.
+            enable = getattr(part, "activation_checkpointing_enable", part.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
         else:
             part.forward = _Recomputed(part)
     return len(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from graftwork import GraftworkError, Interrupted
+from graftwork_trainer.callbacks import Callbacks
 from graftwork_trainer.checkpoint import TrainingState
 from graftwork_trainer.checkpoint.index import folder_name
 from graftwork_trainer.checkpoint.model_state import restore_model
@@ -127,6 +128,8 @@ class Loop:
             self._time_over = gathered(self._part_of_time())[0]
         self._set_rates()
         self._catch_up()
+        self._callbacks = Callbacks(options.callbacks, run.callbacks, run.directory, procedure.device)
+        self._recorded: Mapping[str, float] = {}
         self._interval = Interval(procedure)
         self._step_watch = Stopwatch(procedure.device)
 
@@ -158,6 +161,7 @@ class Loop:
                 progress.advance()
                 stopping, self._time_over = stop_requested(self._part_of_time())
                 self._keep_records(progress, stopping=stopping > 0)
+                self._callbacks.step(progression.step, self._recorded, self.procedure.model)
             model = self._finish(stopping)
             # Asked twice, as the signal of another process is known a call late.
             self.run.asked_to_stop = max(stop_requested(0.0)[0], stop_requested(0.0)[0])
@@ -242,6 +246,7 @@ class Loop:
                 "trainer.clip_norm usually mends it"
             )
         self.run.record(self.progression.step, metrics)
+        self._recorded = metrics
         progress.show(metrics)
 
     def _evaluate(self, progress: Progress) -> None:
@@ -254,6 +259,9 @@ class Loop:
             self.run.record(self.progression.step, self.progression.metrics)
             if better:
                 self._keep_best()
+            self._callbacks.evaluation(
+                self.progression.step, self.progression.metrics, self.procedure.evaluated_model()
+            )
         # How often a model is evaluated must not change how it is trained.
         state.restore()
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -333,6 +341,7 @@ class Loop:
             if self.procedure.sharded:  # the others wait in a pass of the model
                 raise GraftworkError(told) from error
             tell(told)
+        self._callbacks.end(self.progression.step, self._final_metrics(best), model)
         return model
 
     def _final_model(self) -> tuple[nn.Module, bool]:

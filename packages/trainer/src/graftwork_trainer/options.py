@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
+from graftwork import Choice, Kind
 from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.device import Device
 from graftwork_trainer.random_state import make_deterministic, seed_everything
@@ -38,6 +40,7 @@ class LoopOptions:
             for no early stop.
         checkpoint_every: steps between checkpoints; 0 for one at the end alone.
         keep_checkpoints: how many checkpoints stay.
+        callbacks: what is told of steps, evaluations and the end, and changes nothing.
         timeout_seconds: after how long a process that does not answer ends the others; longer than any step,
             evaluation or checkpoint takes.
 
@@ -59,6 +62,7 @@ class LoopOptions:
     patience: int | None = None
     checkpoint_every: int = 100
     keep_checkpoints: int = 2
+    callbacks: Annotated[Sequence[Choice | str], Kind.CALLBACK] = ()
     timeout_seconds: float = 600.0
 
     def __post_init__(self) -> None:

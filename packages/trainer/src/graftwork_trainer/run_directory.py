@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,8 @@ class RunDirectory:
         """What the weights begin as, where the recipe does not say: in a stage after another, its."""
         self.asked_to_stop = 0
         """The signal that came when the training was ending by itself: what is to follow it should not."""
+        self.callbacks: Sequence[Any] = ()
+        """Objects that are told of the training, beside those of the recipe."""
         self.resume = resume
         self.metrics: Mapping[str, float] = {}
         """Of the run's result, once it has one."""

@@ -47,7 +47,13 @@ class Trained:
 
 
 def train_resolved(
-    resolved: Resolved, directory: Path | None, *, resume: bool, quiet: bool, allow: Collection[str] = ()
+    resolved: Resolved,
+    directory: Path | None,
+    *,
+    resume: bool,
+    quiet: bool,
+    allow: Collection[str] = (),
+    callbacks: Sequence[Any] = (),
 ) -> Trained:
     """Train a resolved recipe under the process group that torchrun describes, if any.
 
@@ -58,6 +64,7 @@ def train_resolved(
         resume: go on from the directory's newest checkpoint.
         quiet: no progress bar.
         allow: what may be another than in that checkpoint.
+        callbacks: objects, see :mod:`graftwork_trainer.callbacks`.
     """
     trainings = resolved.stages or (resolved,)
     trainers = [one.trainer() for one in trainings]
@@ -89,9 +96,9 @@ def train_resolved(
             tasks = [one.task() for one in trainings]
         if resolved.stages:
             whole = StagedRun(chosen, resolved, describe_environment(), **settings)
-            return _train_stages(whole, resolved, trainers, tasks, roll_call)
+            return _train_stages(whole, resolved, trainers, tasks, roll_call, callbacks)
         run = RunDirectory(chosen, resolved, describe_environment(), **settings)
-        return _fitted(trainers[0], tasks[0], resolved, run, roll_call)
+        return _fitted(trainers[0], tasks[0], resolved, run, roll_call, callbacks)
 
 
 def _train_stages(
@@ -100,6 +107,7 @@ def _train_stages(
     trainers: Sequence[Any],
     tasks: list[Any],
     roll_call: RollCall | None,
+    callbacks: Sequence[Any],
 ) -> Trained:
     """Train what is left of several stages."""
     trained = Trained(whole.directory, None, {})
@@ -112,7 +120,7 @@ def _train_stages(
         # What a stage sets for its process (deterministic algorithms) is not for the next, which may begin in
         # another.
         with whole.recorded(stage.name), process_as_before():
-            trained = _fitted(trainers[index], task, stage, run, roll_call)
+            trained = _fitted(trainers[index], task, stage, run, roll_call, callbacks)
         if run.asked_to_stop and stage is not resolved.stages[-1]:
             whole.finish("interrupted", f"stopped after stage {stage.name!r}")
             raise Interrupted(
@@ -124,9 +132,15 @@ def _train_stages(
 
 
 def _fitted(
-    trainer: Any, task: Any, recipe: Resolved, run: RunDirectory, roll_call: RollCall | None
+    trainer: Any,
+    task: Any,
+    recipe: Resolved,
+    run: RunDirectory,
+    roll_call: RollCall | None,
+    callbacks: Sequence[Any],
 ) -> Trained:
     """Train in a run directory, and note there why it failed."""
+    run.callbacks = callbacks
     go_on = f"; look at its output, and go on with `graftwork train --resume {run.root}`"
     with recorded_failure(run, task), lost_ranks_named(roll_call, go_on):
         take_assets(task, trainer, run)
