@@ -74,6 +74,9 @@ def test_the_bar_stays_whole_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
             wait_for(lambda: "evaluating, 0 s" in screen.getvalue())
         bar.say("step 1: validation loss 2")
         bar.advance()
-    lines = screen.getvalue()
-    assert "step 1: validation loss 2\n" in lines
-    assert "run 100% 2/2" in lines.rpartition("evaluating")[2]
+    shown = screen.getvalue()
+    before, _, after = shown.partition("step 1: validation loss 2\n")
+    # Both lines were overwritten with blanks, and the bar is drawn anew below what was said.
+    assert before.endswith(" \r")
+    assert "run  50% 1/2" in after
+    assert "run 100% 2/2" in after

@@ -50,6 +50,13 @@ class Expendable:
         except OSError as error:
             self._failed(error)
 
+    def __eq__(self, other: object) -> bool:
+        # tqdm clears its bars before it writes to the stream that they are on.
+        return isinstance(other, Expendable) and self._stream == other._stream
+
+    def __hash__(self) -> int:
+        return hash(self._stream)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
