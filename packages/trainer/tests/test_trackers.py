@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from graftwork import GraftworkError
 from graftwork_trainer.trackers import JsonLines, TensorBoard
 
 
@@ -24,7 +27,8 @@ def test_lines_beyond_the_checkpoint_and_torn_lines_are_cut_off(tmp_path):
 
 
 def test_scalars_are_written_for_tensorboard(tmp_path):
-    tracker = TensorBoard(tmp_path / "tensorboard", 0)
+    tracker = TensorBoard()
+    tracker.open(tmp_path, 0, {})
     tracker.record(1, {"train/loss": 0.5})
     tracker.close()
     (file,) = (tmp_path / "tensorboard").glob("events.*")
@@ -35,7 +39,8 @@ def test_without_tensorboard_the_record_is_all_there_is(tmp_path):
     code = (
         "import sys; sys.modules['tensorboard'] = None; from pathlib import Path; "
         "from graftwork_trainer.trackers import JsonLines, TensorBoard; folder = Path(sys.argv[1]); "
-        "trackers = [JsonLines(folder / 'metrics.jsonl', 0), TensorBoard(folder / 'tensorboard', 0)]; "
+        "trackers = [JsonLines(folder / 'metrics.jsonl', 0), TensorBoard()]; "
+        "trackers[1].open(folder, 0, {}); "
         "[t.record(step, {'train/loss': 0.5}) for t in trackers for step in (1, 2)]; "
         "[t.close() for t in trackers]"
     )
@@ -45,3 +50,26 @@ def test_without_tensorboard_the_record_is_all_there_is(tmp_path):
     assert (run.stdout, run.stderr) == ("", "")
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_recipe_chooses_trackers_and_a_resumed_run_goes_on_with_them(train, tmp_path):
+    more = 'trainer.trackers=[{name = "jsonl", path = "more.jsonl"}]'
+    train(more, "trainer.steps=6")
+    trained = train(more, "trainer.steps=12", resume=True)
+    record = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert (tmp_path / "run" / "more.jsonl").read_text() == record
+    assert trained.lines()[-1]["step"] == 12
+    assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+@pytest.mark.parametrize("event", ["open", "record", "close"])
+def test_a_tracker_that_fails_is_told_once_and_training_goes_on(train, capsys, event):
+    trained = train(f'trainer.trackers=[{{name = "failing", event = "{event}"}}]')
+    assert trained.result()["status"] == "finished"
+    told = "graftwork: tracker failing failed, which ends no training: RuntimeError: nobody is there\n"
+    assert capsys.readouterr().err.count(told) == 1
+
+
+def test_the_record_is_no_further_file(train):
+    with pytest.raises(GraftworkError, match=r"tracker/jsonl: path: metrics\.jsonl is written without it"):
+        train('trainer.trackers=[{name = "jsonl", path = "metrics.jsonl"}]')

@@ -582,6 +582,27 @@ class Early(torch.optim.SGD):
             parameter.grad, self.left[parameter] = None, self.micro_batches
 
 
+class FailingTracker:
+    """Fails where it is told to."""
+
+    def __init__(self, event: str) -> None:
+        self.event = event
+
+    def open(self, run, step, recipe):
+        assert recipe["task"]["name"]
+        self.happen("open")
+
+    def record(self, step, metrics):
+        self.happen("record")
+
+    def close(self):
+        self.happen("close")
+
+    def happen(self, event):
+        if event == self.event:
+            raise RuntimeError("nobody is there")
+
+
 class Telling:
     """Writes a word down at the end."""
 
@@ -619,5 +640,6 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "matrices", f"{here}:Matrices", "trains some weights")
     yield Component(Kind.OPTIMIZER, "rateless", f"{here}:Rateless", "has no lr in its groups")
     yield Component(Kind.OPTIMIZER, "early", f"{here}:Early", "steps in the backward pass")
+    yield Component(Kind.TRACKER, "failing", f"{here}:FailingTracker", "fails")
     yield Component(Kind.CALLBACK, "telling", f"{here}:Telling", "writes a word at the end")
     yield Component(Kind.REPRODUCTION, "toy", f"{here}:reproduce", "for tests")

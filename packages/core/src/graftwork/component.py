@@ -210,14 +210,14 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
     Kind(
         Kind.TRACKER,
         "target(**options) -> Tracker: open(run, step, recipe) begins, or goes on after a step; record(step, "
-        "metrics); close(). It is built and called in the first process alone, and one that fails ends no "
-        "training.",
+        "metrics); close(). It is built in every process and called in the first alone, and one that fails "
+        "ends no training.",
         attributes=("open", "record", "close"),
     ),
     Kind(
         Kind.CALLBACK,
-        "target(**options) -> object with on_step(moment), on_evaluation(moment) or on_end(moment), called in "
-        "every process; it looks, and changes nothing.",
+        "target(**options) -> object with on_step(moment), on_evaluation(moment) or on_end(moment), called "
+        "in every process; it looks, and changes nothing.",
         attributes=("on_step|on_evaluation|on_end",),
     ),
     Kind(Kind.RECIPE, "a TOML file inside a package, target 'package:path.toml'."),

@@ -1,9 +1,9 @@
 """What looks at a training from outside: objects that are told of its steps, its evaluations and its end.
 
-A callback changes nothing: it is called without gradients, the global generators are afterwards what they were
-before, and it has no state that a checkpoint would keep. It is called in every process, since all must take
-part where a sharded model is run; one that writes does so where ``moment.rank`` is 0. Its mistakes are not
-passed over: an exception ends the training, which can go on from its newest checkpoint.
+A callback changes nothing: it is called without gradients, the global generators are afterwards what they
+were before, and it has no state that a checkpoint would keep. It is called in every process, since all must
+take part where a sharded model is run; one that writes does so where ``moment.rank`` is 0. Its mistakes are
+not passed over: an exception ends the training, which can go on from its newest checkpoint.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.schedule import lr_factor
 from graftwork_trainer.signals import stop_requests
 from graftwork_trainer.timing import Stopwatch, peak_memory_bytes, state_bytes
+from graftwork_trainer.trackers import built_trackers
 from graftwork_trainer.waiting import doing
 
 
@@ -117,6 +118,7 @@ class Loop:
         self._training = TrainingState(procedure)
         self.scheduler = LambdaLR(procedure.optimizer, self._factor)
         run.checkpoints.keep = options.keep_checkpoints
+        run.trackers = built_trackers(options.trackers)
         self._direction = direction_of(options.best_by, procedure.directions)
         self.progression = Progression(**{"best_by": options.best_by, **run.start(self._training)})
         self.progression.judge_by(options.best_by)

@@ -40,6 +40,7 @@ class LoopOptions:
             for no early stop.
         checkpoint_every: steps between checkpoints; 0 for one at the end alone.
         keep_checkpoints: how many checkpoints stay.
+        trackers: where metrics go beside metrics.jsonl, which is always written.
         callbacks: what is told of steps, evaluations and the end, and changes nothing.
         timeout_seconds: after how long a process that does not answer ends the others; longer than any step,
             evaluation or checkpoint takes.
@@ -62,6 +63,7 @@ class LoopOptions:
     patience: int | None = None
     checkpoint_every: int = 100
     keep_checkpoints: int = 2
+    trackers: Annotated[Sequence[Choice | str], Kind.TRACKER] = ("tensorboard",)
     callbacks: Annotated[Sequence[Choice | str], Kind.CALLBACK] = ()
     timeout_seconds: float = 600.0
 

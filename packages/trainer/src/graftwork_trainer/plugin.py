@@ -9,12 +9,24 @@ from graftwork import Command, Component, Kind, hookimpl
 
 @hookimpl
 def graftwork_components() -> Iterator[Component]:
-    """The standard trainer."""
+    """The standard trainer, and trackers."""
     yield Component(
         Kind.TRAINER,
         "standard",
         "graftwork_trainer.standard:StandardTrainer",
         "one process, DDP or FSDP2; schedules, accumulation, exact resume",
+    )
+    yield Component(
+        Kind.TRACKER,
+        "tensorboard",
+        "graftwork_trainer.trackers:TensorBoard",
+        "scalars in RUN/tensorboard, where tensorboard is installed",
+    )
+    yield Component(
+        Kind.TRACKER,
+        "jsonl",
+        "graftwork_trainer.trackers:JsonLinesElsewhere",
+        "the lines of metrics.jsonl in a further file",
     )
 
 

@@ -33,6 +33,7 @@ _MAY_CHANGE = frozenset(
         "keep_checkpoints",
         "workers",
         "gradient_checkpointing",
+        "trackers",
         "callbacks",
     }
 )

@@ -47,7 +47,7 @@ from graftwork_trainer.resuming import (
     refuse_unless_allowed,
 )
 from graftwork_trainer.status import COMPLETE_STATUSES
-from graftwork_trainer.trackers import JsonLines, TensorBoard
+from graftwork_trainer.trackers import JsonLines, TensorBoard, Tracker
 
 
 class RunDirectory:
@@ -103,7 +103,10 @@ class RunDirectory:
         self.main = rank == 0
         """Whether this process writes what is not of all."""
         self._quiet = quiet
-        self._trackers: dict[str, JsonLines | TensorBoard] = {}
+        self.trackers: Sequence[tuple[str, Tracker]] = [("tensorboard", TensorBoard())]
+        """Where metrics go beside the record, by name."""
+        self._lines: JsonLines | None = None
+        self._open: dict[str, Tracker] = {}
         self._started = time.perf_counter()
         self._seconds_before = 0.0
         self._begun = self._ended = False
@@ -280,9 +283,13 @@ class RunDirectory:
             with self._expendable("result.json"):
                 # It told how an earlier part ended, and is out of date from here on.
                 (self.directory / "result.json").unlink(missing_ok=True)
-        for name, tracker in self._trackers.items():
-            with self._expendable(name):
-                tracker.record(step, {"seconds": round(self.seconds, 3), **metrics})
+        told = {"seconds": round(self.seconds, 3), **metrics}
+        if self._lines is not None:
+            with self._expendable("metrics.jsonl"):
+                self._lines.record(step, told)
+        for name, tracker in list(self._open.items()):
+            with self._without(name):
+                tracker.record(step, told)
 
     @property
     def seconds(self) -> float:
@@ -330,10 +337,14 @@ class RunDirectory:
 
     def close(self) -> None:
         """Close the metrics files."""
-        trackers, self._trackers = self._trackers, {}
-        for name, tracker in trackers.items():
-            with self._expendable(name):
+        lines, self._lines = self._lines, None
+        if lines is not None:
+            with self._expendable("metrics.jsonl"):
+                lines.close()
+        for name, tracker in list(self._open.items()):
+            with self._without(name):
                 tracker.close()
+        self._open = {}
 
     def fail(self, reason: str, status: str = "failed") -> None:
         """Write that the run did not end by itself, unless it did before, and why.
@@ -348,10 +359,14 @@ class RunDirectory:
         with self._expendable("metrics.jsonl"):
             lines = JsonLines(self.directory / "metrics.jsonl", step)
             self._seconds_before = float(lines.last.get("seconds", 0.0))
-            self._trackers["metrics.jsonl"] = lines
+            self._lines = lines
             lines.write()
-        with self._expendable("tensorboard"):
-            self._trackers["tensorboard"] = TensorBoard(self.directory / "tensorboard", step)
+        for number, (name, tracker) in enumerate(self.trackers, start=1):
+            # One may be there twice, with other options.
+            key = name if name not in self._open else f"{name} ({number})"
+            self._open[key] = tracker
+            with self._without(key):
+                tracker.open(self.directory, step, self._recipe.sections)
 
     def _hold(self) -> None:
         """Go on only while the directory is this training's: one that was removed may be another's by now.
@@ -363,7 +378,7 @@ class RunDirectory:
             with self._expendable("lock"):
                 renew(self.directory)
         except GraftworkError:
-            self._ended, self._trackers = True, {}  # nothing more is written there
+            self._ended, self._lines, self._open = True, None, {}  # nothing more is written there
             raise
 
     @contextmanager
@@ -374,6 +389,16 @@ class RunDirectory:
         except OSError as error:
             file = self.directory / name
             self._tell(name, f"{file} cannot be written, which ends no training: {cause_of(error)}")
+
+    @contextmanager
+    def _without(self, name: str) -> Iterator[None]:
+        """Go on without a tracker that fails in whatever way, and say so."""
+        try:
+            yield
+        except Exception as error:  # of somebody's service, or of the disk
+            self._open.pop(name, None)
+            cause = cause_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            self._tell(f"tracker {name}", f"tracker {name} failed, which ends no training: {cause}")
 
     def _tell(self, subject: str, text: str) -> None:
         """Say something once, on rank 0."""

@@ -10,11 +10,13 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from graftwork import Choice, Kind
+from graftwork.resolution import choose
 from graftwork_trainer.plain_json import to_json
 
 if TYPE_CHECKING:
@@ -83,14 +85,73 @@ class JsonLines:
                 self._file.close()
 
 
+class Tracker(Protocol):
+    """Where metrics go beside the record; built in every process, and called in the first alone.
+
+    One that raises is told once and asked no more: training goes on without it.
+    """
+
+    def open(self, run: Path, step: int, recipe: Mapping[str, Any]) -> None:
+        """Begin, or go on with what is there as far as a step; what was recorded beyond it did not happen.
+
+        Args:
+            run: the run's directory.
+            step: that the run goes on from, 0 at its beginning.
+            recipe: as resolved, section by section.
+        """
+        ...
+
+    def record(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take in what the record has of a step, ``train/loss`` and ``seconds`` for instance."""
+        ...
+
+    def close(self) -> None:
+        """Bring everything to where it goes; called once, if it was opened."""
+        ...
+
+
+class JsonLinesElsewhere:
+    """The lines of ``metrics.jsonl`` in a further file.
+
+    Args:
+        path: of the file, within the run's directory unless it is absolute.
+
+    Raises:
+        ValueError: it is the record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.name == "metrics.jsonl":
+            raise ValueError("path: metrics.jsonl is written without it; name another file")
+        self._path = path
+
+    def open(self, run: Path, step: int, recipe: Mapping[str, Any]) -> None:
+        """Cut off what is beyond the step, and go on.
+
+        Raises:
+            OSError: the file cannot be read or written.
+        """
+        self._lines = JsonLines(run / self._path, step)
+        self._lines.write()
+
+    def record(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append one line."""
+        self._lines.record(step, metrics)
+
+    def close(self) -> None:
+        """Bring everything to the disk."""
+        self._lines.close()
+
+
 class TensorBoard:
     """Scalars for ``tensorboard --logdir RUN/tensorboard``; nothing where tensorboard is not installed.
 
     It is imported with the first of them, so that no first step waits for it.
     """
 
-    def __init__(self, directory: Path, keep_to_step: int) -> None:
-        self._directory, self._keep_to_step = directory, keep_to_step
+    def open(self, run: Path, step: int, recipe: Mapping[str, Any]) -> None:
+        """Go on from a step: what is there beyond it is passed over."""
+        self._directory, self._keep_to_step = run / "tensorboard", step
         self._awaited = find_spec("tensorboard") is not None
         self._writer: SummaryWriter | None = None
 
@@ -129,6 +190,19 @@ class TensorBoard:
                 self._writer.close()
             except Exception as error:
                 raise _refused(error) from error
+
+
+def built_trackers(named: Sequence[Choice | str]) -> list[tuple[str, Tracker]]:
+    """Build those of a recipe.
+
+    Returns:
+        Each with its name.
+
+    Raises:
+        GraftworkError: one is not known, or refuses its options.
+    """
+    choices = [choose(Kind.TRACKER, one) if isinstance(one, str) else one for one in named]
+    return [(choice.name, choice()) for choice in choices]
 
 
 def _refused(error: Exception) -> OSError:
