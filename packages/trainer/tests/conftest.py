@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,20 +176,25 @@ def train(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 @pytest.fixture
-def launch(toy_folder: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def environment(toy_folder: Path) -> dict[str, str]:
+    """The variables of a process that has the toy plugin and the trainer's own, and no others."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(toy_folder),
+        "GRAFTWORK_PLUGINS": "toy,trainer",
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "80",
+    }
+
+
+@pytest.fixture
+def launch(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start ``graftwork`` in another process, under ``launcher`` where one is given, with the recipe at
     hand."""
     (tmp_path / "toy.toml").write_text(RECIPE)
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(toy_folder),
-            "GRAFTWORK_PLUGINS": "toy,trainer",
-            "OMP_NUM_THREADS": "1",
-            "COLUMNS": "80",
-        }
         process = subprocess.Popen(
             [sys.executable, *launcher, "-m", "graftwork", *arguments],
             stdout=subprocess.PIPE,
@@ -204,13 +213,97 @@ def launch(toy_folder: Path, tmp_path: Path) -> Iterator[Callable[..., subproces
         process.communicate()
 
 
-@pytest.fixture
-def command(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run ``graftwork`` in another process to its end."""
+class Forked:
+    """A command that forked.py was asked for; what ``subprocess.Popen`` offers of it."""
 
-    def run(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        process = launch(*arguments, launcher=launcher)
-        stdout, stderr = process.communicate(timeout=180)
+    returncode: int | None = None
+
+    def __init__(
+        self,
+        forking: socket.socket,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: dict[str, str],
+        ranks: int,
+    ) -> None:
+        self._answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._streams = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115 - closed by kill
+        asked = {"arguments": arguments, "folder": str(folder), "environment": environment, "ranks": ranks}
+        with theirs:
+            descriptors = [*(stream.fileno() for stream in self._streams), theirs.fileno()]
+            socket.send_fds(forking, [json.dumps(asked).encode()], descriptors)
+        self._group = int(self._answer.recv(20))
+
+    def wait(self, timeout: float) -> int:
+        if self.returncode is None:
+            self._answer.settimeout(timeout)
+            self.returncode = int(self._answer.recv(20) or -signal.SIGKILL)
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(BlockingIOError):
+            self.wait(0)
+        return self.returncode
+
+    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+        self.wait(timeout)
+        for stream in self._streams:
+            stream.seek(0)
+        return self._streams[0].read(), self._streams[1].read()
+
+    def kill(self) -> None:
+        """End it and its processes, and keep nothing of it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._group, signal.SIGKILL)
+        for opened in (self._answer, *self._streams):
+            opened.close()
+
+
+@pytest.fixture(scope="session")
+def fork() -> Iterator[Callable[..., Forked]]:
+    """Start ``graftwork`` in a process, or in several ranks, forked from one that has imported torch."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    arguments = [sys.executable, str(Path(__file__).parent / "forked.py"), str(theirs.fileno())]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(arguments: Sequence[str], folder: Path, environment: dict[str, str], ranks: int = 1) -> Forked:
+        return Forked(ours, arguments, folder, environment, ranks)
+
+    with subprocess.Popen(
+        arguments, pass_fds=[theirs.fileno()], env=variables, start_new_session=True
+    ) as process:
+        theirs.close()
+        yield start
+        ours.close()
+        process.wait()
+
+
+@pytest.fixture
+def command(
+    launch: Callable[..., subprocess.Popen[str]],
+    environment: dict[str, str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``graftwork`` in another process to its end, or in several ranks.
+
+    The processes are forked, which saves the seconds that torch takes, unless there is a launcher; that of
+    Python alone is ().
+    """
+
+    def run(
+        *arguments: str, ranks: int = 1, launcher: tuple[str, ...] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        process: Forked | subprocess.Popen[str]
+        if launcher is None:
+            process = request.getfixturevalue("fork")(arguments, tmp_path, environment, ranks)
+        else:
+            process = launch(*arguments, launcher=launcher)
+        try:
+            stdout, stderr = process.communicate(timeout=180)
+        finally:
+            process.kill()
+        assert process.returncode is not None
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
     return run

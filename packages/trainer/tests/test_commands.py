@@ -16,7 +16,7 @@ def one_sentence(result):
 
 
 def test_train_ends_with_a_table_and_a_report(command, tmp_path):
-    result = command("train", "toy.toml")
+    result = command("train", "toy.toml", launcher=())
     assert result.returncode == 0, result.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("toy-")

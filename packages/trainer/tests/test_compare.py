@@ -22,21 +22,21 @@ def one_sentence(result):
 
 
 def test_compare_trains_every_variant_and_seed_and_goes_on_where_it_stopped(command, tmp_path):
-    arguments = ["compare", "toy.toml", "--over", "optimizer.name=adamw,sgd", "--seeds", "2", "--out", "both"]
-    first = command(*arguments)
+    # Processes of their own cost seconds each: two seeds of one variant, and one of two.
+    arguments = ["compare", "toy.toml", "--out", "both", "--over"]
+    first = command(*arguments, "optimizer.name=adamw", "--seeds", "2")
     assert first.returncode == 0, first.stderr
-    names = sorted(path.parent.name for path in (tmp_path / "both").glob("*/result.json"))
-    assert names == ["adamw-seed0", "adamw-seed1", "sgd-seed0", "sgd-seed1"]
-    for variant in ("adamw", "sgd"):
-        assert variant in first.stdout
     assert "±" in first.stdout
+    again = command(*arguments, "optimizer.name=adamw,sgd")
+    assert again.returncode == 0, again.stderr
+    names = sorted(path.parent.name for path in (tmp_path / "both").glob("*/result.json"))
+    assert names == ["adamw-seed0", "adamw-seed1", "sgd-seed0"]
+    assert again.stderr.count("already trained") == 1
+    for variant in ("adamw", "sgd"):
+        assert variant in again.stdout
     assert (tmp_path / "both" / "report.html").is_file()
     assert list((tmp_path / "both" / "plots").glob("*.png"))
-    (tmp_path / "both" / "sgd-seed1" / "result.json").unlink()
-    again = command(*arguments)
-    assert again.returncode == 0, again.stderr
-    assert again.stderr.count("already trained") == 3
-    other = one_sentence(command(*arguments, "--set", "trainer.steps=13"))
+    other = one_sentence(command(*arguments, "optimizer.name=adamw", "--set", "trainer.steps=13"))
     assert "adamw-seed0 was trained there with another recipe (trainer.steps = 12 there, 13 here)" in other
 
 
@@ -142,7 +142,7 @@ def plant(folder: Path) -> Path:
 def test_processes_of_a_comparison_execute_nothing_of_the_current_folder(command, tmp_path):
     ran = plant(tmp_path)
     over = ["--over", "optimizer.lr=0.1", "--processes", "2", "--out", "out", "--set", "trainer.steps=2"]
-    result = command("compare", "toy.toml", *over)
+    result = command("compare", "toy.toml", *over, launcher=())
     assert (ran.exists(), result.returncode) == (False, 0), result.stderr
 
 
@@ -158,7 +158,7 @@ def test_processes_of_torchrun_execute_nothing_of_the_current_folder(command, tm
 def test_a_comparison_that_nobody_listens_to_trains_all(toy_folder, launch, tmp_path):
     launch("list").communicate()  # writes the recipe
     environment = {**os.environ, "PYTHONPATH": str(toy_folder), "GRAFTWORK_PLUGINS": "toy,trainer"}
-    compare = ["compare", "toy.toml", "--over", "optimizer.lr=0.1,0.2", "--set", "trainer.steps=2"]
+    compare = ["compare", "toy.toml", "--over", "optimizer.lr=0.1", "--set", "trainer.steps=2"]
     command = [sys.executable, "-m", "graftwork", *compare, "--out", "both"]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -166,5 +166,5 @@ def test_a_comparison_that_nobody_listens_to_trains_all(toy_folder, launch, tmp_
         process.stdout.close()
         process.stderr.close()
         assert process.wait(60) == 0
-    assert len(list((tmp_path / "both").glob("*/result.json"))) == 2
+    assert len(list((tmp_path / "both").glob("*/result.json"))) == 1
     assert (tmp_path / "both" / "report.html").is_file()

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +66,7 @@ JOBS = {
 
 
 @pytest.fixture(scope="module")
-def ended(toy_folder, tmp_path_factory):
+def ended(fork, toy_folder, tmp_path_factory):
     """Of every job: how rank 0 ended, what it said, and how long after rank 1 had stopped."""
     folder = tmp_path_factory.mktemp("jobs")
     write_plugin(toy_folder, "halting", HALTING)
@@ -78,7 +76,7 @@ def ended(toy_folder, tmp_path_factory):
     def outcome(name):
         # One after the other: those that wait cost nothing, those that begin all there is.
         with beginning:
-            first, second = (start(folder, toy_folder, name, rank) for rank in (0, 1))
+            first, second = (start(fork, folder, toy_folder, name, rank) for rank in (0, 1))
             while not (folder / f"{name} halted").exists() and first.poll() is None:
                 time.sleep(0.02)
         halted = time.monotonic()
@@ -88,7 +86,6 @@ def ended(toy_folder, tmp_path_factory):
         finally:
             for process in (first, second):
                 process.kill()
-                process.communicate()
 
     with ThreadPoolExecutor(len(JOBS)) as pool:
         return folder, dict(zip(JOBS, pool.map(outcome, JOBS), strict=True))
@@ -110,7 +107,7 @@ timeout_seconds = {TIMEOUT_SECONDS}
 """
 
 
-def start(folder, plugins, name, rank):
+def start(fork, folder, plugins, name, rank):
     where, parallel = JOBS[name]
     settings = [f"optimizer.where={where}", parallel]
     options = [part for setting in settings for part in ("--set", setting)]
@@ -125,15 +122,8 @@ def start(folder, plugins, name, rank):
         "HALTS": where,
         "HALTED": str(folder / f"{name} halted"),
     }
-    command = [sys.executable, "-m", "graftwork", "train", "toy.toml", "--no-report", "--quiet"]
-    return subprocess.Popen(
-        [*command, "--out", name, *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env={**os.environ, **variables},
-    )
+    arguments = ["train", "toy.toml", "--no-report", "--quiet", "--out", name, *options]
+    return fork(arguments, folder, {**os.environ, **variables})
 
 
 def free_port():

@@ -152,7 +152,6 @@ def test_one_worker_reads_an_iterable_and_what_is_read_again_is_told(tasks, caps
 
 def test_real_processes_go_on_where_others_were(train, command, tmp_path):
     """Two under DDP, then one, then two under FSDP2."""
-    both = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     settings = [
         "task.name=sampled",
         f"task.seen={tmp_path / 'seen'}",
@@ -169,12 +168,12 @@ def test_real_processes_go_on_where_others_were(train, command, tmp_path):
         *options,
         "--set",
         "trainer.steps=3",
-        launcher=both,
+        ranks=2,
     )
     assert begun.returncode == 0, begun.stderr
     train(*settings, "trainer.steps=5", resume=True)
     more = ("--set", "trainer.steps=11", "--set", "trainer.parallel=fsdp", "--allow", "parallel")
-    ended = command("train", "--resume", "run", "--no-report", *more, launcher=both)
+    ended = command("train", "--resume", "run", "--no-report", *more, ranks=2)
     assert ended.returncode == 0, ended.stderr
     seen = [int(number) for number in (tmp_path / "seen").read_text().split()]
     assert len(seen) == 3 * 8 + 2 * 4 + 6 * 8
