@@ -113,9 +113,9 @@ def test_what_does_not_fit_is_told_and_the_rest_taken(train, tmp_path, capsys):
     save_file(weights, tmp_path / "some.safetensors")
     started = train(f"trainer.start_from={tmp_path / 'some.safetensors'}", *STILL, directory="started")
     assert (
-        "some.safetensors: 2 of 4 tensors taken; not there: blocks.1.weight; of another shape: blocks.0.bias "
-        "(float32[3] there, float32[16] here); not used: head.0, head.1, head.2, head.3 and 3 more; float64 "
-        "is rounded to float32"
+        "some.safetensors: 2 of 4 tensors taken; not there: blocks.1.weight; of another shape or kind: "
+        "blocks.0.bias (float32[3] there, float32[16] here); not used: head.0, head.1, head.2, head.3 and 3 "
+        "more; float64 is rounded to float32"
     ) in capsys.readouterr().err
     now = started.model.state_dict()
     assert (now["blocks.0.weight"] == 0.5).all()
@@ -145,6 +145,14 @@ def no_number(folder):
     save_file({"blocks.1.bias": torch.tensor([1.0, torch.nan, 1.0])}, folder / "model.safetensors")
 
 
+def quantized(folder):
+    weights = {
+        "blocks.0.weight": torch.ones(16, 4, dtype=torch.int8),
+        "blocks.1.weight": torch.ones(3, 16).to(torch.float8_e4m3fn),
+    }
+    save_file(weights, folder / "model.safetensors")
+
+
 def index_that_leads_out(folder):
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"x": "../a.safetensors"}}')
 
@@ -161,6 +169,7 @@ def missing_shard(folder):
         (half_a_file, r"model\.safetensors cannot be read as safetensors"),
         (foreign, r"nothing of it fits the model: it has encoder\.x \(1 tensors\), and the model blocks\.0"),
         (no_number, r"blocks\.1\.bias holds what is not a number"),
+        (quantized, r"nothing of it fits .*; names, shapes and kinds of numbers must be the same"),
         (index_that_leads_out, r"names '\.\./a\.safetensors', which is no \.safetensors file of the folder"),
         (missing_shard, r"a\.safetensors is missing, which model\.safetensors\.index\.json names"),
     ],

@@ -118,7 +118,21 @@ def _any_within(names: Collection[str], prefix: str) -> bool:
 def _fits(value: Tensor, found: Found) -> bool:
     if is_lazy(value):
         return True
-    return tuple(value.shape) == found.shape and torch.can_cast(found.dtype, value.dtype)
+    return tuple(value.shape) == found.shape and _means_the_same(found.dtype, value.dtype)
+
+
+def _means_the_same(there: torch.dtype, here: torch.dtype) -> bool:
+    """Whether a number is the same in both, but for digits.
+
+    Whole ones in the place of others, and those of eight bits, are multiples of a scale that lies elsewhere.
+    """
+    if there == here:
+        return True
+    if there.is_complex or here.is_complex:
+        return here.is_complex and there.is_complex
+    if there.is_floating_point != here.is_floating_point or torch.bool in (there, here):
+        return False
+    return not there.is_floating_point or min(there.itemsize, here.itemsize) > 1
 
 
 def _described(value: Tensor) -> str:

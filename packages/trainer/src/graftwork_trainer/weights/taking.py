@@ -52,7 +52,7 @@ def told(source: Source, match: Match, rounded: Sequence[str]) -> str:
         parts.append(f"not there: {_shortened(match.missing)}")
     if match.misfits:
         shapes = [f"{name} ({there} there, {here} here)" for name, (there, here) in match.misfits.items()]
-        parts.append(f"of another shape: {_shortened(shapes)}")
+        parts.append(f"of another shape or kind: {_shortened(shapes)}")
     if match.unused:
         parts.append(f"not used: {_shortened(match.unused)}")
     parts += rounded
@@ -95,8 +95,8 @@ def refuse_nothing(model: nn.Module, source: Source, match: Match) -> None:
         there, here = list(source.tensors), list(model.state_dict())
         raise GraftworkError(
             f"start_from {source.told}: nothing of it fits the model: it has {_shortened(there)} "
-            f"({len(there)} tensors), and the model {_shortened(here)} ({match.tensors}); names and shapes "
-            "must be the same"
+            f"({len(there)} tensors), and the model {_shortened(here)} ({match.tensors}); names, "
+            "shapes and kinds of numbers must be the same"
         )
 
 
