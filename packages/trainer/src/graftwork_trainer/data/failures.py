@@ -24,9 +24,9 @@ class Failure:
         what: else could not be made of them, in words.
     """
 
-    def __init__(self, samples: str, error: Exception, what: str = "") -> None:
+    def __init__(self, samples: str, error: BaseException, what: str = "") -> None:
         self._samples, self._what, self._reason = samples, what, _told(error)
-        self._error: Exception | None = error
+        self._error: BaseException | None = error
         self._traceback = "".join(traceback.format_exception(error))
 
     def __getstate__(self) -> dict[str, object]:
@@ -43,7 +43,7 @@ class Failure:
         raise GraftworkError(sentence) from self._error or InWorkerError(self._traceback)
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """An exception in one line, with the place in somebody's code where it helps."""
     if isinstance(error, GraftworkError):
         return str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from graftwork import GraftworkError
 from graftwork_trainer.data.stream import Stream
+from graftwork_trainer.data.workers import Desks, WorkerStart, no_death_in_between, told_of_worker
 from graftwork_trainer.random_state import RandomState
 
 _WATCHED = 3
@@ -23,10 +25,15 @@ class ForeignLoader:
 
     Args:
         loader: to read as it is.
+        data: that it loads, in words.
     """
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self._loader = loader
+    def __init__(self, loader: DataLoader[Any], data: str = "the training data") -> None:
+        # Another's stays as it was given; workers are to heed the signals of a training as its own do.
+        self._loader, self._data = copy.copy(loader), data
+        self._batches: Any = None
+        if count := loader.num_workers:
+            self._loader.worker_init_fn = WorkerStart(Desks(count), loader.worker_init_fn, loader.dataset)
 
     def __iter__(self) -> Iterator[Any]:
         """Its batches without end.
@@ -40,11 +47,37 @@ class ForeignLoader:
                 if hasattr(part, "set_epoch"):
                     part.set_epoch(epoch)
             empty = True
-            for batch in loader:
+            for batch in self.epoch():
                 empty = False
                 yield batch
             if empty:
-                raise GraftworkError(f"epoch {epoch} of the training data's DataLoader has no batch")
+                raise GraftworkError(f"epoch {epoch} of {self._data}'s DataLoader has no batch")
+
+    def epoch(self) -> Iterator[Any]:
+        """Its batches once.
+
+        Raises:
+            GraftworkError: a worker died or failed.
+        """
+        with no_death_in_between():
+            self._batches = iter(self._loader)
+        while True:
+            try:
+                batch = next(self._batches)
+            except StopIteration:
+                return
+            except Exception as error:
+                self.close()
+                told = told_of_worker(error, self._data)
+                if told is None:
+                    raise
+                raise GraftworkError(told) from error
+            yield batch
+
+    def close(self) -> None:
+        """End its workers."""
+        if hasattr(self._batches, "_shutdown_workers"):
+            self._batches._shutdown_workers()
 
     @property
     def per_epoch(self) -> Fraction | None:
@@ -115,6 +148,11 @@ class GivenStream(Stream):
         if not self._stride:
             return Fraction(drawn)
         return Fraction(int(self._batches.position), int(self._stride))  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """End the workers of a DataLoader."""
+        if isinstance(self._batches, ForeignLoader):
+            self._batches.close()
 
     def restore(self, state: Mapping[str, Any]) -> bool:
         """Go on after so many samples, where it can."""

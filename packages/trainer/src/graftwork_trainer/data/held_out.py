@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
+from torch.utils.data import DataLoader
+
+from graftwork_trainer.data.given import ForeignLoader
 from graftwork_trainer.data.iterated import iterated_once
 from graftwork_trainer.data.numbered import numbered_once
+from graftwork_trainer.data.seeding import drawing_alike
 from graftwork_trainer.data.source import Source, has_dataset, source_of_loader, source_of_task
 from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.parallel import World
@@ -31,11 +36,17 @@ def own_batches(task: Any, split: Any, world: World, loading: Loading) -> Iterat
     if has_dataset(task):
         source, batches = source_of_task(task, split), None
     else:
-        batches = task.batches(split, rank=0, world_size=1, seed=0)
+        with drawing_alike(0):
+            batches = task.batches(split, rank=0, world_size=1, seed=0)
         source = source_of_loader(batches)
     data = f"the {split} data"
     if source is None or (source.shuffle and batches is not None and not source.is_iterable):
-        yield from _sequence(batches, world) if isinstance(batches, Sequence) else _turns(batches, world)
+        if isinstance(batches, DataLoader):
+            loader = ForeignLoader(batches, data)
+            with closing(loader):
+                yield from _turns(loader.epoch(), world)
+        else:
+            yield from _sequence(batches, world) if isinstance(batches, Sequence) else _turns(batches, world)
     elif source.is_iterable:
         yield from _turns(iterated_once(source, loading, data), world)
     else:

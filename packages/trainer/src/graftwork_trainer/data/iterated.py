@@ -17,6 +17,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from graftwork import GraftworkError
 from graftwork_trainer.data.failures import Failure
+from graftwork_trainer.data.own_generators import why_inexact
 from graftwork_trainer.data.seeding import as_in_a_worker, seed_generators
 from graftwork_trainer.data.source import Source
 from graftwork_trainer.data.stream import Stream
@@ -149,7 +150,7 @@ class IteratedBatches(IterableDataset[Any]):
                 break
             except GraftworkError as error:
                 return Failure(f"epoch {reader.epoch}", error)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 return Failure(f"sample {reader.taken} in epoch {reader.epoch}", error)
             if number // size == self._rank:
                 own.append(sample)
@@ -158,7 +159,7 @@ class IteratedBatches(IterableDataset[Any]):
         seed_generators(*self._seed, reader.epoch, reader.taken, 1)
         try:
             return self._source.collate(own), reader.place()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             last = f"the {size} samples before number {reader.taken} in epoch {reader.epoch}"
             return Failure(last, error, " make no batch")
         finally:
@@ -189,6 +190,8 @@ class IteratedStream(Stream):
         self._stride = source.batch_size * self._turn[1]
         if hasattr(source.dataset, "__len__"):
             self.per_epoch = Fraction(len(source.dataset), self._stride)
+        if not finds_its_place(source.dataset):
+            self.inexact = why_inexact(source.dataset)
         if asked > 1:
             self.remarks.append(
                 f"the training data are an iterable dataset, which one worker process reads, not {asked}"

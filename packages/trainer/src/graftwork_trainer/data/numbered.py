@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, get_worker_info
 from graftwork import GraftworkError
 from graftwork_trainer.data.failures import Failure, described
 from graftwork_trainer.data.order import EndlessOrder
+from graftwork_trainer.data.own_generators import why_inexact
 from graftwork_trainer.data.seeding import as_in_a_worker, seed_generators
 from graftwork_trainer.data.source import Source
 from graftwork_trainer.data.stream import Stream
@@ -50,13 +51,13 @@ class NumberedBatches(Dataset[Any]):
                     self._desks.note(number)
                     seed_generators(*self._seed, epoch, number)
                     samples.append(self._dataset[number])
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 return Failure(described([number]), error)
             try:
                 # A batch may draw, too, to mix its samples.
                 seed_generators(*self._seed, *keys[0], 1)
                 return self._collate(samples)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 return Failure(described([number for _, number in keys]), error, " make no batch")
             finally:
                 self._desks.note()
@@ -90,6 +91,7 @@ class NumberedStream(Stream):
         self.position = 0
         self.shared, self.samples = source.shared, source.batch_size
         self.per_epoch = Fraction(len(source.dataset), self._stride)
+        self.inexact = why_inexact(source.dataset)
 
     def __next__(self) -> Any:
         """The next batch."""

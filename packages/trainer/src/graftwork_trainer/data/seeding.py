@@ -35,6 +35,23 @@ def seed_generators(*numbers: int) -> None:
 
 
 @contextmanager
+def drawing_alike(rank: int) -> Iterator[None]:
+    """Have what makes the data draw the same each time, and change no generator.
+
+    A part that is split off at random is then the same for training and evaluation, and after a resumption.
+
+    Args:
+        rank: that draws for itself.
+    """
+    state = RandomState.capture(torch.device("cpu"))
+    seed_generators(rank)
+    try:
+        yield
+    finally:
+        state.restore()
+
+
+@contextmanager
 def as_in_a_worker() -> Iterator[None]:
     """Have what is drawn change no generator, and compute with one thread, as worker processes do.
 

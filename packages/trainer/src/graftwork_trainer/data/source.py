@@ -18,6 +18,7 @@ from torch.utils.data import (
 
 from graftwork import GraftworkError, Task
 from graftwork.contracts import Split
+from graftwork_trainer.data.seeding import drawing_alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,21 @@ class Source:
         return _is_iterable(self.dataset)
 
 
+@dataclass(frozen=True, slots=True)
+class OfOne:
+    """Makes a batch of the one sample that it is already.
+
+    Args:
+        convert: what is done with it.
+    """
+
+    convert: Callable[[Any], Any]
+
+    def __call__(self, samples: list[Any]) -> Any:
+        """The batch."""
+        return self.convert(samples[0])
+
+
 def has_dataset(task: Task) -> bool:
     """Whether a task gives a dataset, rather than batches."""
     return callable(getattr(task, "dataset", None))
@@ -69,16 +85,22 @@ def source_of_task(task: Any, split: Split) -> Source:
     Raises:
         GraftworkError: they do not fit the contract.
     """
-    name, dataset = type(task).__name__, task.dataset(split)
+    name = type(task).__name__
+    with drawing_alike(0):
+        dataset = task.dataset(split)
     size = getattr(task, "batch_size", None)
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise GraftworkError(
             f"{name} has a dataset, so its batch_size must be a whole number, 1 or more, got {size!r}"
         )
-    if not _is_iterable(dataset) and not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+    numbered = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+    if isinstance(dataset, type) or not (
+        numbered or (_is_iterable(dataset) and hasattr(dataset, "__iter__"))
+    ):
+        got = f"the class {dataset.__name__}" if isinstance(dataset, type) else type(dataset).__name__
         raise GraftworkError(
             f"dataset({split!r}) of {name} must give a torch dataset, with __len__ and __getitem__ or with "
-            f"__iter__, got {type(dataset).__name__}"
+            f"__iter__, got {got}"
         )
     return Source(
         dataset=dataset,
@@ -95,19 +117,22 @@ def source_of_loader(batches: Any) -> Source | None:
     Args:
         batches: a DataLoader, or something else that gives batches.
     """
-    if type(batches) is not DataLoader or batches.batch_size is None:
+    if type(batches) is not DataLoader:
         return None
     sampler: Any = batches.sampler
     dataset: Any = batches.dataset
+    # Without a batch_size, either the samples are batches, or a sampler of somebody's own makes some.
+    ready = batches.batch_size is None and batches.batch_sampler is None
     if not _is_iterable(dataset) and not (
-        type(batches.batch_sampler) is BatchSampler and _is_plain(sampler, len(dataset))
+        (ready or (type(batches.batch_sampler) is BatchSampler and batches.batch_size))
+        and _is_plain(sampler, len(dataset))
     ):
         return None
     prefetch = {} if batches.prefetch_factor is None else {"prefetch": batches.prefetch_factor}
     return Source(
         dataset=dataset,
-        batch_size=batches.batch_size,
-        collate=batches.collate_fn,
+        batch_size=batches.batch_size or 1,
+        collate=OfOne(batches.collate_fn) if ready else batches.collate_fn,
         shuffle=not isinstance(sampler, SequentialSampler) and getattr(sampler, "shuffle", True),
         shared=isinstance(sampler, DistributedSampler),
         drop_last=batches.drop_last,

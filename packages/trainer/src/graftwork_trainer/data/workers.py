@@ -13,10 +13,11 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from types import TracebackType
 from typing import Any
 
@@ -31,6 +32,7 @@ from graftwork_trainer.roll_call import exchange_seconds
 # How soon a worker's death is noticed.
 _LOOKS_EVERY_SECONDS = 0.5
 _IDLE = -1
+_WORDS_BYTES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ class Desks:
         self.count = count
         self._pids = _shared(torch.zeros(count, dtype=torch.int64))
         self._samples = _shared(torch.full((count,), _IDLE, dtype=torch.int64))
+        self._words = _shared(torch.zeros(count, _WORDS_BYTES, dtype=torch.uint8))
         self._closed = _shared(torch.zeros((), dtype=torch.bool))
 
     def arrive(self) -> None:
@@ -81,6 +84,17 @@ class Desks:
         """Which sample a worker is at; None where it is at none."""
         sample = int(self._samples[worker])
         return None if sample == _IDLE else sample
+
+    def leave(self, words: str) -> None:
+        """End this worker, and say why."""
+        if (worker := get_worker_info()) is not None:
+            said = words.encode()[:_WORDS_BYTES]
+            self._words[worker.id, : len(said)] = torch.frombuffer(bytearray(said), dtype=torch.uint8)
+        os._exit(1)
+
+    def words_of(self, worker: int) -> str:
+        """Why a worker left; empty where it did not say."""
+        return bytes(self._words[worker].tolist()).rstrip(b"\0").decode(errors="replace")
 
     def worker_of(self, process: BaseProcess) -> int:
         """The number of a worker's process."""
@@ -125,7 +139,7 @@ class WorkerBatches(Iterator[Any]):
                 "timeout": _LOOKS_EVERY_SECONDS,
                 "prefetch_factor": source.prefetch,
                 "multiprocessing_context": source.context,
-                "worker_init_fn": WorkerStart(desks, source),
+                "worker_init_fn": WorkerStart(desks, source.worker_init, source.dataset),
             }
         loader = DataLoader(
             dataset,
@@ -138,7 +152,7 @@ class WorkerBatches(Iterator[Any]):
             **several,
         )
         before = set(multiprocessing.active_children())
-        with _no_death_in_between():
+        with no_death_in_between():
             self._batches = iter(loader)
         self._workers = list(set(multiprocessing.active_children()) - before)
         self._watch = Watch(self._workers, loading.patience_seconds)
@@ -154,14 +168,16 @@ class WorkerBatches(Iterator[Any]):
             try:
                 with self._watch:
                     batch = next(self._batches)
-            except (RuntimeError, OSError, EOFError) as error:  # of workers; what samples raise is a Failure
-                told = self._told_of_lost()
-                if told is not None:
-                    self.close()
-                    raise GraftworkError(told) from error
-                if not str(error).startswith("DataLoader timed out"):
+            except StopIteration:
+                raise
+            except Exception as error:  # of workers; what samples raise is a Failure
+                if str(error).startswith("DataLoader timed out") and self._told_of_lost() is None:
+                    continue
+                told = self._told_of_lost() or told_of_worker(error, self._data)
+                self.close()
+                if told is None:
                     raise
-                continue
+                raise GraftworkError(told) from error
             if isinstance(batch, Failure):
                 self.close()
                 batch.raise_in(self._data)
@@ -206,6 +222,8 @@ class WorkerBatches(Iterator[Any]):
             -signal.SIGKILL: "; where memory has run out, take fewer trainer.workers",
         }
         number = self._desks.worker_of(ended)
+        if words := self._desks.words_of(number):
+            return f"worker process {number} cannot hand over a batch of {self._data}: {words}"
         return f"worker process {number} {how} {self._place(number)}{advice.get(code, '')}"
 
     def _place(self, worker: int) -> str:
@@ -267,11 +285,12 @@ class WorkerStart:
 
     Args:
         desks: where it says who it is.
-        source: may have a beginning of its own.
+        init: what the data have it do besides, if anything.
+        dataset: that this is to find.
     """
 
-    def __init__(self, desks: Desks, source: Source) -> None:
-        self._desks, self._init, self._dataset = desks, source.worker_init, source.dataset
+    def __init__(self, desks: Desks, init: Callable[[int], None] | None, dataset: Any) -> None:
+        self._desks, self._init, self._dataset = desks, init, dataset
 
     def __call__(self, number: int) -> None:
         """Begin.
@@ -283,10 +302,28 @@ class WorkerStart:
             signal.signal(wish, signal.SIG_IGN)
         threading.Thread(target=_end_with_the_parent, daemon=True).start()
         self._desks.arrive()
+        # Otherwise what cannot be sent is let go, and waited for.
+        Queue._on_queue_feeder_error = staticmethod(self._leave)  # type: ignore[attr-defined]
         if self._init is not None:
-            # Where it looks for the dataset; the class refuses to be changed by the name.
-            vars(get_worker_info())["dataset"] = self._dataset
+            # Where it looks for the dataset; the class is frozen.
+            object.__setattr__(get_worker_info(), "dataset", self._dataset)
             self._init(number)
+
+    def _leave(self, error: Exception, _unsent: Any) -> None:
+        self._desks.leave(f"{type(error).__name__}: {error}")
+
+
+def told_of_worker(error: Exception, data: str) -> str | None:
+    """What is said of an error that torch brought here from a worker, or of a worker's death; None of others.
+
+    Args:
+        error: of torch's DataLoader.
+        data: that it loads, in words.
+    """
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    if lines[0].startswith("Caught "):
+        return f"a worker process of {data} failed: {lines[-1].strip()}"
+    return f"{data}: {lines[0]}" if lines[0].startswith(("DataLoader worker", "DataLoader timed")) else None
 
 
 def _end_with_the_parent() -> None:
@@ -307,7 +344,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 @contextmanager
-def _no_death_in_between() -> Iterator[None]:
+def no_death_in_between() -> Iterator[None]:
     """Undo what torch does for a worker's death to be an exception, in whatever the training is at then.
 
     It is noticed where a batch is waited for, which is where it means something.
