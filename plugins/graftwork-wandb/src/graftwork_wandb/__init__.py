@@ -1,0 +1,5 @@
+"""Graftwork's metrics in Weights & Biases."""
+
+from graftwork_wandb.tracker import WandbTracker
+
+__all__ = ["WandbTracker"]
