@@ -49,7 +49,7 @@ def trained(run: Path, *, steps: int = 4, resume: bool = False, **options: Any) 
     """Train with the tracker and return how it ended."""
     often = {"log_every": 1, "evaluate_every": 2, "checkpoint_every": 2, "device": "cpu"}
     recipe = {
-        "optimizer": {"name": "adamw", "lr": 0.1},
+        "optimizer": {"lr": 0.1},
         "trainer": {
             **often,
             "name": "standard",
@@ -58,7 +58,7 @@ def trained(run: Path, *, steps: int = 4, resume: bool = False, **options: Any) 
             "trackers": [{"name": "wandb", **options}],
         },
     }
-    train(recipe, run, task=Doubling, resume=resume, quiet=True)
+    train(recipe, run, task=Doubling, optimizer=torch.optim.SGD, resume=resume, quiet=True)
     result: dict[str, Any] = json.loads((run / "result.json").read_text("utf-8"))
     return result
 
@@ -70,7 +70,7 @@ def trained_elsewhere(
     terminal: int | None = None,
     **options: Any,
 ) -> Any:
-    """Train in another process, which has no key of wandb and little patience; at a terminal if one is given."""
+    """Train in another process, which has no key of wandb and little patience; at a terminal if told so."""
     home = run.parent / "home"
     home.mkdir()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
