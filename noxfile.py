@@ -44,7 +44,7 @@ per_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
 
 def sync(session: nox.Session, *arguments: str) -> None:
     """Install from the lock file into this session's environment, exactly."""
-    session.env.update(environment())
+    begin(session)
     session.run_install(
         UV,
         "sync",
@@ -57,9 +57,12 @@ def sync(session: nox.Session, *arguments: str) -> None:
     )
 
 
-def environment() -> dict[str, str | None]:
-    """Bytecode halves the time of importing torch; plugins of ours that break must break the build."""
-    return {"PYTHONDONTWRITEBYTECODE": None, "VIRTUAL_ENV": None}
+def begin(session: nox.Session) -> None:
+    """Say how far nox is, which it does not, and set what every session needs."""
+    manifest = session._runner.manifest
+    session.log(f"session {len(manifest._consumed)} of {len(manifest)}")
+    # Bytecode halves the time of importing torch.
+    session.env.update({"PYTHONDONTWRITEBYTECODE": None, "VIRTUAL_ENV": None})
 
 
 def pytest(session: nox.Session, *arguments: str, name: str) -> None:
@@ -98,7 +101,7 @@ def tests(session: nox.Session, package: str) -> None:
 @per_package
 def minimums(session: nox.Session, package: str) -> None:
     """One package's tests on the oldest releases that it says it supports (a second torch is downloaded)."""
-    session.env.update(environment())
+    begin(session)
     pins = Path(session.create_tmp()) / f"{package}.txt"
     project = f"packages/{package}/pyproject.toml"
     session.run_install(
@@ -129,7 +132,7 @@ def docs(session: nox.Session) -> None:
 @per_package
 def wheels(session: nox.Session, package: str) -> None:
     """A package's wheel alone in a fresh environment, then with its extras: what it needs is there."""
-    session.env.update(environment())
+    begin(session)
     distribution = DISTRIBUTIONS[package]
     project = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text("utf-8"))["project"]
     extras = list(project.get("optional-dependencies", {}))
