@@ -96,15 +96,6 @@ def test_a_run_that_the_caller_has_open_stays_open_and_apart(run: Path, tmp_path
     assert len(history(records)) == 4
 
 
-def test_offline_nobody_is_connected_to(run: Path, service: tuple[str, list[str]]) -> None:
-    address, came = service
-    everywhere = {"WANDB_BASE_URL": address, "HTTP_PROXY": address, "HTTPS_PROXY": address}
-    finished = trained_elsewhere(run, variables={**everywhere, "WANDB_API_KEY": "0" * 40})
-    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
-    assert len(parts(run)) == 1
-    assert came == []
-
-
 def test_a_service_that_is_down_is_told_once_and_training_goes_on(
     run: Path, service: tuple[str, list[str]]
 ) -> None:
@@ -143,12 +134,17 @@ def test_a_folder_that_cannot_be_written_is_told_and_training_goes_on(
     assert "File exists" in told
 
 
-def test_two_processes_make_one_run(run: Path) -> None:
+def test_two_processes_make_one_run_and_offline_nobody_is_connected_to(
+    run: Path, service: tuple[str, list[str]]
+) -> None:
+    address, came = service
+    everywhere = {"WANDB_BASE_URL": address, "HTTP_PROXY": address, "HTTPS_PROXY": address}
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    finished = trained_elsewhere(run, *torchrun)
+    finished = trained_elsewhere(run, *torchrun, variables={**everywhere, "WANDB_API_KEY": "0" * 40})
     assert finished.returncode == 0, finished.stderr
     (records,) = parts(run)
     assert [line["_step"] for line in history(records)] == [1, 2, 3, 4]
+    assert came == []
 
 
 def test_a_wrong_option_is_refused_before_training(run: Path) -> None:
