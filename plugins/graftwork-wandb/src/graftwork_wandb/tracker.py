@@ -59,7 +59,7 @@ class WandbTracker:
             wandb.Error: it cannot begin.
         """
         if self._mode == "offline":
-            # Since 0.31 wandb reports on its own working to its makers, offline too, unless this is set.
+            # wandb 0.31 reports on its own working to its makers, offline too, unless told not to.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
