@@ -20,7 +20,7 @@ import pytest
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 
 
-@pytest.fixture(scope="module", params=["transformers-trainer", "lightning", "graftwork-wandb"])
+@pytest.fixture(scope="module", params=["transformers-trainer", "lightning", "wandb"])
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter's source outside the tree."""
     folder = tmp_path_factory.mktemp("adapter") / request.param
