@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from graftwork import GraftworkError
@@ -10,8 +12,11 @@ from graftwork_trainer.checkpoint.model_state import model_state, restore_model
 from graftwork_trainer.checkpoint.opened import Opened
 from graftwork_trainer.checkpoint.optimizer_state import group_options, optimizer_state, restore_optimizer
 from graftwork_trainer.checkpoint.ranks import rank_and_size
-from graftwork_trainer.procedure import Procedure
 from graftwork_trainer.random_state import RandomState
+
+if TYPE_CHECKING:
+    # Its length asks for ranks, which are in this folder.
+    from graftwork_trainer.procedure import Procedure
 
 
 class TrainingState:
