@@ -45,7 +45,7 @@ def test_a_terminal_shows_one_line_and_clears_it(monkeypatch: pytest.MonkeyPatch
 def test_a_log_gets_a_line_each_half_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with expendable_streams(), Watch(shown=True, patience=0.03), doing("tokenizing"):
+    with expendable_streams(), Watch(shown=True, patience=0.03, sparse=0.4), doing("tokenizing"):
         time.sleep(0.3)
     assert capsys.readouterr().err.count("graftwork: tokenizing, 0 s\n") == 1
 

@@ -54,8 +54,8 @@ class Watch(threading.Thread):
 
     Args:
         shown: otherwise it does nothing.
-        patience: seconds without a line before one is told.
-        sparse: seconds between two lines of a log.
+        patience: seconds without a line before one is shown at a terminal.
+        sparse: seconds between two lines of a log, and half as many before its first.
     """
 
     def __init__(self, *, shown: bool, patience: float = 3.0, sparse: float = 30.0) -> None:
@@ -102,10 +102,12 @@ class Watch(threading.Thread):
         silent = now - (work.since if work else now)
         if self._line is None:
             silent = min(silent, now - printed)
-        if work is None or silent < self._patience:
+        watched = is_watched(sys.stderr)
+        # A log is for later: whoever reads it has no need of a line for every short silence.
+        if work is None or silent < (self._patience if watched else max(self._patience, self._sparse / 2)):
             return
         text = f"{work.what}, {now - work.since:.0f} s"
-        if is_watched(sys.stderr):
+        if watched:
             # A bar without a total cannot be asked whether it is true.
             self._line = _one_line() if self._line is None else self._line
             self._line.set_description_str(f"graftwork: {text}")
