@@ -9,7 +9,6 @@ import torch
 
 from graftwork import GraftworkError, build_recipe
 from graftwork_trainer import train
-from graftwork_trainer.claim import claimed
 
 SECTIONS = {
     "task": {"name": "regression"},
@@ -27,8 +26,7 @@ def failed(toy, monkeypatch, tmp_path):
         monkeypatch.setattr(f"graftwork_toy.Regression.{method}", failing(method, error))
         raised = None
         try:
-            with claimed(tmp_path / "run", resume=False):
-                train(resolved, tmp_path / "run", resume=False, quiet=True)
+            train(resolved, tmp_path / "run", quiet=True)
         except BaseException as caught:
             raised = caught
         return raised, json.loads((tmp_path / "run" / "result.json").read_text())
