@@ -42,6 +42,8 @@ MISHAPS = ("ends_after", "infinite_from_batch", "kill_at_batch")
 
 
 def pytest_configure() -> None:
+    # A process that is forked has none of the threads of this one, and would wait for them.
+    torch.set_num_threads(1)
     heed_signals()
 
 
