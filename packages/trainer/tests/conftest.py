@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+# A process that is forked has none of the threads of this one, and would wait for them. See forked.py for why
+# it is not torch that is told.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import torch
 
 from graftwork import build_recipe, get_registry, parse_set
@@ -42,8 +47,6 @@ MISHAPS = ("ends_after", "infinite_from_batch", "kill_at_batch")
 
 
 def pytest_configure() -> None:
-    # A process that is forked has none of the threads of this one, and would wait for them.
-    torch.set_num_threads(1)
     heed_signals()
 
 

@@ -136,7 +136,8 @@ __all__ = ["graftwork_trainer"]
 
 if __name__ == "__main__":
     del sys.path[0]  # this folder, which a command of its own would not have there
-    torch.set_num_threads(1)
+    # Its caller asks for one thread by OMP_NUM_THREADS: torch.set_num_threads would make a pool, which every
+    # forked process makes again, and aborts where two of its threads do so at once.
     # The first optimizer of a process loads torch's compiler.
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
     gc.freeze()

@@ -150,10 +150,16 @@ class TensorBoard:
     """
 
     def open(self, run: Path, step: int, recipe: Mapping[str, Any]) -> None:
-        """Go on from a step: what is there beyond it is passed over."""
+        """Go on from a step: what is there beyond it is passed over.
+
+        Raises:
+            OSError: the directory cannot be made.
+        """
         self._directory, self._keep_to_step = run / "tensorboard", step
         self._awaited = find_spec("tensorboard") is not None
         self._writer: SummaryWriter | None = None
+        if self._awaited:
+            self._directory.mkdir(exist_ok=True)
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write every metric as a scalar.
@@ -177,6 +183,8 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         _keep_writer_threads_quiet()
+        # To import it took seconds. Removed since then, the run is no more, or another's.
+        self._directory.stat()
         return SummaryWriter(str(self._directory), purge_step=self._keep_to_step + 1)
 
     def close(self) -> None:
