@@ -118,7 +118,7 @@ class Loop:
         self._training = TrainingState(procedure)
         self.scheduler = LambdaLR(procedure.optimizer, self._factor)
         run.checkpoints.keep = options.keep_checkpoints
-        run.trackers = built_trackers(options.trackers)
+        run.recording.trackers = built_trackers(options.trackers)
         self._direction = direction_of(options.best_by, procedure.directions)
         self.progression = Progression(**{"best_by": options.best_by, **run.start(self._training)})
         self.progression.judge_by(options.best_by)

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from graftwork_trainer.checkpoint import Checkpoints, DamagedCheckpointError, Op
 from graftwork_trainer.checkpoint.ranks import RefusedError, gathered, rank_and_size
 from graftwork_trainer.claim import refuse_another_run
 from graftwork_trainer.durable import write_durably
+from graftwork_trainer.going_on import GoingOn
 from graftwork_trainer.history import read_history, write_history
 from graftwork_trainer.lock import renew
 from graftwork_trainer.model_folder.card import Card
@@ -39,6 +40,7 @@ from graftwork_trainer.model_folder.keeping import keep_model
 from graftwork_trainer.model_folder.manifest import FOLDER
 from graftwork_trainer.plain_json import read_json, to_json
 from graftwork_trainer.progress import Progress, tell
+from graftwork_trainer.recording import Recording
 from graftwork_trainer.resuming import (
     Change,
     Identity,
@@ -47,7 +49,6 @@ from graftwork_trainer.resuming import (
     refuse_unless_allowed,
 )
 from graftwork_trainer.status import COMPLETE_STATUSES
-from graftwork_trainer.trackers import JsonLines, TensorBoard, Tracker
 
 
 class RunDirectory:
@@ -103,14 +104,12 @@ class RunDirectory:
         self.main = rank == 0
         """Whether this process writes what is not of all."""
         self._quiet = quiet
-        self.trackers: Sequence[tuple[str, Tracker]] = [("tensorboard", TensorBoard())]
-        """Where metrics go beside the record, by name."""
-        self._lines: JsonLines | None = None
-        self._open: dict[str, Tracker] = {}
+        self._going_on = GoingOn(directory, shown=self.main)
+        self.recording = Recording(directory, self._going_on)
+        """Where metrics go, and by which trackers."""
         self._started = time.perf_counter()
         self._seconds_before = 0.0
         self._begun = self._ended = False
-        self._told: set[str] = set()
         if self.main and not resume:
             refuse_another_run(directory)
 
@@ -130,14 +129,16 @@ class RunDirectory:
             training.restore(checkpoint, optimizer=not begins_optimizer_anew(changes))
         state = {"step": 0} if checkpoint is None else _progression_in(checkpoint)
         if self.resume and checkpoint is None:
-            self._tell("resume", f"{self.directory.name} has no checkpoint to go on from, and begins anew")
+            self._going_on.tell(
+                "resume", f"{self.directory.name} has no checkpoint to go on from, and begins anew"
+            )
         if self.main:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._write_text("recipe.toml", self._recipe.to_toml())
-            with self._expendable("environment.json"):
+            with self._going_on.without("environment.json"):
                 self._write("environment.json", self._environment)
             self._tell_and_keep(changes, state["step"])
-            self._open_trackers(state["step"])
+            self._seconds_before = self.recording.open(state["step"], self._recipe.sections)
         self._started = time.perf_counter()
         self._begun = True
         return state
@@ -165,14 +166,14 @@ class RunDirectory:
         except RefusedError as error:
             if last:
                 raise
-            self._tell(
+            self._going_on.tell(
                 "checkpoints", f"{error}; the training goes on, and tries again at the next checkpoint"
             )
             return False
-        self._told.discard("checkpoints")
+        self._going_on.works_again("checkpoints")
         if self.main and not (self.directory / "recipe.toml").exists():
             # Removed while it was trained, and with it the way to go on from the checkpoint.
-            with self._expendable("recipe.toml"):
+            with self._going_on.without("recipe.toml"):
                 self._write_text("recipe.toml", self._recipe.to_toml())
                 self._write("environment.json", self._environment)
         return True
@@ -199,9 +200,11 @@ class RunDirectory:
         try:
             best.save(step, model, {"metrics": dict(metrics), "recipe": now.recipe, "data": now.data})
         except RefusedError as error:
-            self._tell("best", f"{error}; the training goes on, and tries again when it is better still")
+            self._going_on.tell(
+                "best", f"{error}; the training goes on, and tries again when it is better still"
+            )
             return False
-        self._told.discard("best")
+        self._going_on.works_again("best")
         return True
 
     def keep_last(self, step: int, model: nn.Module, metrics: Mapping[str, float]) -> str:
@@ -216,7 +219,7 @@ class RunDirectory:
                 step, model, {"metrics": dict(metrics), "recipe": now.recipe, "data": now.data}
             )
         except RefusedError as error:
-            self._tell("last", f"{error}; what is evaluated later is what was trained")
+            self._going_on.tell("last", f"{error}; what is evaluated later is what was trained")
             return self.checkpoints.path(step).name
         return self.checkpoints.last.path(step).name
 
@@ -250,11 +253,11 @@ class RunDirectory:
             keep_model(self.directory, model, card, weights, main=self.main)
         except Exception as error:  # of the library that writes it: the weights are in a checkpoint, too
             cause = cause_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-            self._tell(
+            self._going_on.tell(
                 FOLDER, f"{self.directory / FOLDER} cannot be written, which ends no training: {cause}"
             )
         else:
-            self._told.discard(FOLDER)
+            self._going_on.works_again(FOLDER)
 
     def settle_best(self, step: int) -> None:
         """Keep the best weights of a step alone, which a checkpoint knows of; none with 0."""
@@ -272,7 +275,7 @@ class RunDirectory:
                 return opened
         except DamagedCheckpointError as error:
             problem = str(error)
-        self._tell("best", f"{problem}; the last weights take the place of the best")
+        self._going_on.tell("best", f"{problem}; the last weights take the place of the best")
         return None
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -280,16 +283,10 @@ class RunDirectory:
         far."""
         self._hold()
         if self.main:
-            with self._expendable("result.json"):
+            with self._going_on.without("result.json"):
                 # It told how an earlier part ended, and is out of date from here on.
                 (self.directory / "result.json").unlink(missing_ok=True)
-        told = {"seconds": round(self.seconds, 3), **metrics}
-        if self._lines is not None:
-            with self._expendable("metrics.jsonl"):
-                self._lines.record(step, told)
-        for name, tracker in list(self._open.items()):
-            with self._without(name):
-                tracker.record(step, told)
+        self.recording.record(step, {"seconds": round(self.seconds, 3), **metrics})
 
     @property
     def seconds(self) -> float:
@@ -330,21 +327,14 @@ class RunDirectory:
         self._ended = True
         self.metrics = dict(result.get("metrics", {}))
         if self.main and self.directory.is_dir():
-            with self._expendable("result.json"):
+            with self._going_on.without("result.json"):
                 self._write(
                     "result.json", {"status": status, "wall_seconds": round(self.seconds, 3), **result}
                 )
 
     def close(self) -> None:
         """Close the metrics files."""
-        lines, self._lines = self._lines, None
-        if lines is not None:
-            with self._expendable("metrics.jsonl"):
-                lines.close()
-        for name, tracker in list(self._open.items()):
-            with self._without(name):
-                tracker.close()
-        self._open = {}
+        self.recording.close()
 
     def fail(self, reason: str, status: str = "failed") -> None:
         """Write that the run did not end by itself, unless it did before, and why.
@@ -354,20 +344,6 @@ class RunDirectory:
         if not self._ended and (self._begun or not self.resume):
             self.finish(status, {"reason": reason})
 
-    def _open_trackers(self, step: int) -> None:
-        """Go on with the metrics of an earlier part, as far as its checkpoint."""
-        with self._expendable("metrics.jsonl"):
-            lines = JsonLines(self.directory / "metrics.jsonl", step)
-            self._seconds_before = float(lines.last.get("seconds", 0.0))
-            self._lines = lines
-            lines.write()
-        for number, (name, tracker) in enumerate(self.trackers, start=1):
-            # One may be there twice, with other options.
-            key = name if name not in self._open else f"{name} ({number})"
-            self._open[key] = tracker
-            with self._without(key):
-                tracker.open(self.directory, step, self._recipe.sections)
-
     def _hold(self) -> None:
         """Go on only while the directory is this training's: one that was removed may be another's by now.
 
@@ -375,36 +351,12 @@ class RunDirectory:
             GraftworkError: it is.
         """
         try:
-            with self._expendable("lock"):
+            with self._going_on.without("lock"):
                 renew(self.directory)
         except GraftworkError:
-            self._ended, self._lines, self._open = True, None, {}  # nothing more is written there
+            self._ended = True
+            self.recording.drop()
             raise
-
-    @contextmanager
-    def _expendable(self, name: str) -> Iterator[None]:
-        """Go on without a file that the training does not need, and say so once."""
-        try:
-            yield
-        except OSError as error:
-            file = self.directory / name
-            self._tell(name, f"{file} cannot be written, which ends no training: {cause_of(error)}")
-
-    @contextmanager
-    def _without(self, name: str) -> Iterator[None]:
-        """Go on without a tracker that fails in whatever way, and say so."""
-        try:
-            yield
-        except Exception as error:  # of somebody's service, or of the disk
-            self._open.pop(name, None)
-            cause = cause_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-            self._tell(f"tracker {name}", f"tracker {name} failed, which ends no training: {cause}")
-
-    def _tell(self, subject: str, text: str) -> None:
-        """Say something once, on rank 0."""
-        if self.main and subject not in self._told:
-            self._told.add(subject)
-            tell(text)
 
     def _identity(self, processes: int = 1) -> Identity:
         return Identity(self._recipe.sections, self._environment.get("data", {}), processes)

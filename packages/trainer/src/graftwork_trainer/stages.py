@@ -224,7 +224,7 @@ class StageDirectory(RunDirectory):
     def save(self, training: TrainingState, progression: Mapping[str, Any], *, last: bool) -> bool:
         """Write a checkpoint; see :meth:`RunDirectory.save`."""
         written = super().save(training, progression, last=last)
-        with self._expendable("recipe.toml"):
+        with self._going_on.without("recipe.toml"):
             self._whole.begin()
         return written
 
