@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 
 import pytest
+from torch.utils.data import dataloader
 
 from graftwork import GraftworkError
 
@@ -50,6 +52,19 @@ def test_samples_that_make_no_batch_are_named(train, workers):
 def test_a_worker_that_dies_is_named_with_its_sample(train, mishap, ended):
     with pytest.raises(GraftworkError, match=rf"^worker process \d {ended}"):
         train(*SAMPLED, f"task.mishap={mishap}", "trainer.workers=2")
+    assert not multiprocessing.active_children()
+
+
+def test_one_that_dies_while_it_hands_over_a_batch_is_waited_for(train, monkeypatch):
+    """Its side of a connection is closed a moment before it has ended."""
+
+    def reset(loading, timeout):
+        threading.Timer(0.2, loading._workers[0].kill).start()
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(dataloader._MultiProcessingDataLoaderIter, "_try_get_data", reset)
+    with pytest.raises(GraftworkError, match=r"^worker process 0 was ended by signal 9"):
+        train(*SAMPLED, "trainer.workers=1")
     assert not multiprocessing.active_children()
 
 

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from types import TracebackType
@@ -173,6 +174,12 @@ class WorkerBatches(Iterator[Any]):
             except Exception as error:  # of workers; what samples raise is a Failure
                 if str(error).startswith("DataLoader timed out") and self._told_of_lost() is None:
                     continue
+                if isinstance(error, OSError | EOFError):
+                    # What a batch was to be handed over by is closed, a moment before the worker has ended.
+                    for ending in wait([worker.sentinel for worker in self._workers], _LOOKS_EVERY_SECONDS):
+                        next(one for one in self._workers if one.sentinel == ending).join(
+                            _LOOKS_EVERY_SECONDS
+                        )
                 told = self._told_of_lost() or told_of_worker(error, self._data)
                 self.close()
                 if told is None:
