@@ -212,9 +212,11 @@ class WorkerBatches(Iterator[Any]):
 
     def _told_of_lost(self) -> str | None:
         """What is said of a worker that has ended, or had to be; None where all live."""
-        ended = next((worker for worker in self._workers if not worker.is_alive()), None)
-        if ended is None:
+        dead = [worker for worker in self._workers if not worker.is_alive()]
+        if not dead:
             return None
+        # One that ended as it should is not what went wrong where another did not.
+        ended = max(dead, key=lambda worker: worker.exitcode != 0)
         if self._watch.waited is not None:  # all were ended; the one that did not answer is at a sample
             busy = [n for n in range(self._desks.count) if self._desks.sample_of(n) is not None]
             number = busy[0] if busy else 0
