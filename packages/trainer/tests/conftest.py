@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,7 +54,10 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plugins")
-    write_plugin(folder, "toy", (Path(__file__).parent / "toy.py").read_text("utf-8"))
+    write_plugin(folder, "toy", "").unlink()
+    shutil.copytree(
+        Path(__file__).parent / "toy", folder / "graftwork_toy", ignore=shutil.ignore_patterns("__pycache__")
+    )
     return folder
 
 

@@ -23,7 +23,7 @@ def failed(toy, monkeypatch, tmp_path):
 
     def run(error, method="loss"):
         resolved = build_recipe(SECTIONS).resolve()
-        monkeypatch.setattr(f"graftwork_toy.Regression.{method}", failing(method, error))
+        monkeypatch.setattr(f"graftwork_toy.tasks.Regression.{method}", failing(method, error))
         raised = None
         try:
             train(resolved, tmp_path / "run", quiet=True)

@@ -59,7 +59,7 @@ def here(toy, tmp_path, monkeypatch):
 
 @pytest.fixture
 def regression():
-    from graftwork_toy import Regression
+    from graftwork_toy.tasks import Regression
 
     return Regression
 
@@ -107,7 +107,7 @@ def test_objects_take_the_place_of_names(regression):
     assert '[optimizer]\nname = "python:adam-w"\nlr = 0.01\n' in (given.run / "recipe.toml").read_text()
     environment = json.loads((given.run / "environment.json").read_text())
     assert environment["python_objects"] == {
-        "task/python:regression": "graftwork_toy.Regression",
+        "task/python:regression": "graftwork_toy.tasks.Regression",
         "optimizer/python:adam-w": "torch.optim.adamw.AdamW",
     }
     assert "python" not in environment["packages"]
@@ -185,7 +185,7 @@ def test_at_the_command_line_a_run_says_which_objects_it_needs(regression, capsy
     assert main(["train", "--resume", str(run)]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "it was trained with task/python:regression (graftwork_toy.Regression), which is not" in told
+    assert "it was trained with task/python:regression (graftwork_toy.tasks.Regression), which is not" in told
     assert "go on in Python: graftwork_trainer.train(..., resume=True) with the same objects" in told
     assert main(["verify", str(run)]) == 0
     assert "resumes exactly here: no, because run: it was trained with" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from graftwork.cli import main
 MINE = """
 import torch
 from graftwork import register
-from graftwork_toy import Regression
+from graftwork_toy.tasks import Regression
 
 @register("task")
 class Mine(Regression):

@@ -80,7 +80,7 @@ def test_accumulation_averages_over_micro_batches(train):
         "trainer.steps=1", "trainer.accumulate=2", "task.dropout=0.0", "optimizer.name=sgd",
         "trainer.schedule=constant", "trainer.clip_norm=none", "optimizer.lr=0.1",
     )  # fmt: skip
-    from graftwork_toy import Regression
+    from graftwork_toy.tasks import Regression
 
     torch.manual_seed(0)
     task = Regression(dropout=0.0)

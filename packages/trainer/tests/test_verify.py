@@ -65,7 +65,7 @@ def test_what_would_make_other_bits_is_said(described, file, old, new, reason):
 
 
 def test_data_that_was_changed_in_its_place_is_said(described, monkeypatch):
-    from graftwork_toy import Regression
+    from graftwork_toy.tasks import Regression
 
     monkeypatch.setattr(Regression, "facts", lambda self: {"rows": "others"})
     told_of = told(described)["resumes exactly here"].told

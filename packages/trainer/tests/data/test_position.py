@@ -19,7 +19,7 @@ SAMPLES = 37
 @pytest.fixture
 def tasks(toy):
     """Tasks that give the same samples in different ways, by name."""
-    from graftwork_toy import Loader, Sampled
+    from graftwork_toy.sampled import Loader, Sampled
 
     return {
         "dataset": lambda **options: Sampled(dropout=0.0, **options),
@@ -104,7 +104,7 @@ def test_what_an_order_is_depends_on_the_seed_alone(tasks):
 
 def test_each_ranks_own_data_are_gone_on_with_in_their_own_order(toy, capsys):
     """A DataLoader that knows of no other ranks is one rank's own."""
-    from graftwork_toy import Loader
+    from graftwork_toy.sampled import Loader
 
     whole, _ = take(Loader(), 6, processes=2)
     first, states = take(Loader(), 2, processes=2)
@@ -117,7 +117,7 @@ def test_each_ranks_own_data_are_gone_on_with_in_their_own_order(toy, capsys):
 
 
 def test_batches_without_a_position_are_passed_over_and_that_is_told_on_other_processes(toy, capsys):
-    from graftwork_toy import Regression
+    from graftwork_toy.tasks import Regression
 
     def inputs(steps, **given):
         batches = StepBatches(Regression(), GradientOptions(), CPU, **given)

@@ -24,7 +24,7 @@ def test_a_sample_that_raises_is_named(train, workers, kind, sample):
     with pytest.raises(GraftworkError) as caught:
         train(*SAMPLED, f"task.kind={kind}", "task.mishap=raises", f"trainer.workers={workers}")
     told = str(caught.value)
-    assert told.startswith(f"{sample} of the training data: ValueError: no such picture (graftwork_toy.py:")
+    assert told.startswith(f"{sample} of the training data: ValueError: no such picture (sampled.py:")
     assert "in happen" in str(caught.value.__cause__) or isinstance(caught.value.__cause__, ValueError)
 
 

@@ -12,7 +12,7 @@ from graftwork.cli import main
 MINE = """
 import torch
 from graftwork import GraftworkError, register
-from graftwork_toy import Regression
+from graftwork_toy.tasks import Regression
 
 COLUMNS = ("a", "b", "c", "d")
 
