@@ -31,6 +31,9 @@ BRIEF_REPRODUCTION = {
     "golore": ["--set", "steps=2000"],
     "sparkle": ["--set", "seeds=1", "--set", "problem_steps=200", "--set", "cleaning_steps=250"],
 }
+# Weights and runs that are not made here; docs/first-hour.md uses runs of its own.
+OF_THE_READER = ("my-study", "task.model=/", "model.weights=", "trainer.start_from=")
+ON_A_RUN = ("evaluate", "export", "predict")
 RECIPE = """[task]
 name = "lm-pretrain"
 data = "my-texts"
@@ -55,9 +58,10 @@ def shown_commands(page: Path) -> Iterator[str]:
 def bring_along(folder: Path) -> None:
     """Make what the pages call the reader's own."""
     sentences = ["The miller carries a lantern.", "A sailor repairs two ropes.", "Every clerk sells a clock."]
-    (folder / "my-texts").mkdir()
-    for number in range(24):
-        (folder / "my-texts" / f"{number}.txt").write_text(" ".join(sentences * 40) + f" {number}.", "utf-8")
+    for texts in ("my-texts", "my/texts"):
+        (folder / texts).mkdir(parents=True)
+        for number in range(24):
+            (folder / texts / f"{number}.txt").write_text(" ".join(sentences * 40) + f" {number}.", "utf-8")
     with (folder / "reviews.csv").open("w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["text", "label"])
@@ -72,7 +76,9 @@ def bring_along(folder: Path) -> None:
 def as_run(command: str, *, readme: bool, whole: bool) -> list[str] | None:
     """The words to run for a command; None where the reader must bring more than can be made here."""
     words = shlex.split(command)
-    if any(word.startswith(("my-study", "task.model=/")) or word in ("...", "--resume") for word in words):
+    if any(word.startswith(OF_THE_READER) or word in ("...", "--resume") for word in words):
+        return None
+    if words[1] in ON_A_RUN:
         return None
     if words[0] == "torchrun":
         return ["torchrun", "--standalone", "--nproc-per-node", "2", *words[3:], *BRIEF] if readme else None

@@ -11,8 +11,10 @@ import torch
 from transformers import BertConfig, BertModel
 
 from graftwork import GraftworkError, MissingExtraError
-from graftwork_text.models.packaged import minilm, smollm2_135m
+from graftwork_text.models import packaged
+from graftwork_text.models.packaged import QuantisedWeights, minilm, smollm2_135m
 from graftwork_text.models.pretrained import find_pretrained
+from graftwork_text.sources.pin import Pin
 
 
 @pytest.fixture
@@ -125,3 +127,20 @@ def test_unpacking_without_gguf_is_refused_before_any_work_and_once_it_is_done_n
     entry = tmp_path / "models" / f"smollm2-135m-{smollm2_135m.pin.sha256[:12]}-bfloat16"
     entry.mkdir(parents=True)
     assert find_pretrained("text:smollm2-135m").source() == str(entry)
+
+
+def test_unpacking_at_a_dry_run_computes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path))
+    monkeypatch.setattr(QuantisedWeights, "require", lambda self: None)
+    monkeypatch.setattr(Pin, "fetch", lambda self: tmp_path / "weights.gguf")
+
+    def convert(file: Path, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "device").write_text(str(torch.empty(1).device))
+
+    monkeypatch.setattr(packaged, "_convert", convert)
+    with torch.device("meta"):
+        folder = smollm2_135m()
+    assert (folder / "device").read_text() == "cpu"

@@ -80,6 +80,8 @@ class QuantisedWeights:
 
 def _unpack(file: Path, entry: Path) -> None:
     """Convert beside the cache's entry, then rename to it."""
+    import torch
+
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         workshop = make_workshop(entry)
@@ -89,7 +91,8 @@ def _unpack(file: Path, entry: Path) -> None:
         ) from error
     try:
         content = workshop / "content"
-        _convert(file, content)
+        with torch.device("cpu"):  # a dry run, which asked for it, is on meta
+            _convert(file, content)
         try:
             content.rename(entry)
         except OSError:
