@@ -16,6 +16,7 @@ from pathlib import Path
 
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora.corpus import Corpus, Document
+from graftwork_trainer.folders import files_below
 from graftwork_trainer.records import not_utf8, records
 
 TEXT_SUFFIXES = (".txt", ".md")
@@ -42,12 +43,12 @@ def text_files(path: Path, *, name: str) -> Corpus:
     """
     accepted = (*TEXT_SUFFIXES, *LINES_SUFFIXES)
     if path.is_dir():
-        files = sorted(
-            (file for file in path.rglob("*") if file.suffix.lower() in accepted and file.is_file()),
-            key=lambda file: file.relative_to(path).as_posix(),
-        )
+        files = [file for file in files_below(path) if file.suffix.lower() in accepted]
         if not files:
-            raise GraftworkError(f"data {name!r}: no {', '.join(accepted)} file in this folder or below it")
+            raise GraftworkError(
+                f"data {name!r}: no {', '.join(accepted)} file in this folder or below it (what begins with a "
+                "dot is passed over)"
+            )
     elif path.suffix.lower() in accepted:
         files = [path]
     else:
