@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from graftwork_trainer.report.aggregate import Track, band, smooth, summarize, thin_out, track
-from graftwork_trainer.report.read import Curve
+from graftwork_trainer.report.curve_file import Curve
 
 
 def points(x, y):

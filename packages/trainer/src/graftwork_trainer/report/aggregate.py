@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork_trainer.report.read import Curve
+from graftwork_trainer.report.curve_file import Curve
 
 Floats = NDArray[np.float64]
 Axis = Literal["step", "seconds"]
@@ -68,6 +68,14 @@ def track(curve: Curve, axis: Axis) -> Track:
     placed = np.isfinite(x)
     order = np.argsort(x[placed], kind="stable")
     return Track(x[placed][order], y[placed][order])
+
+
+def raw_track(curve: Curve, axis: Axis) -> Track:
+    """The curve as it was recorded; where points stand for many records, from the lowest to the highest."""
+    if not curve.lowest:
+        return track(curve, axis)
+    low, high = (track(replace(curve, values=side), axis) for side in (curve.lowest, curve.highest))
+    return Track(np.repeat(low.x, 2), np.stack([low.y, high.y], axis=1).ravel())
 
 
 def unbroken(whole: Track) -> list[Track]:
