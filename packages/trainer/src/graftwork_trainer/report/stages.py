@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from graftwork_trainer.report.curve_file import Curve
 from graftwork_trainer.report.read import Result, RunRecord, Stage
-from graftwork_trainer.report.variants import Variant, canonical
+from graftwork_trainer.report.recipe_keys import canonical
+from graftwork_trainer.report.variants import Variant
 
 
 def of_stages(run: RunRecord, records: Mapping[str, RunRecord]) -> RunRecord:
