@@ -248,11 +248,11 @@ def _best_marked(
 
 
 def _range(variant: Variant, measure: Measure) -> Range | None:
-    """From the 10th to the 90th percentile, within runs or, where these have none, over them."""
+    """From the 10th to the 90th percentile: within runs, where these have one, and over them."""
     runs = variant.counted_runs
     if measure.spread is not None and (within := [one for run in runs if (one := measure.spread(run))]):
         lows, highs = zip(*within, strict=True)
-        return float(np.mean(lows)), float(np.mean(highs))
+        return float(np.quantile(lows, 0.1)), float(np.quantile(highs, 0.9))
     values = _measured(variant, measure)
     if measure.noisy and len(values) < 2:
         return None
