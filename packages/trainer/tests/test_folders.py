@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_trainer.folders import files_below
+from graftwork_trainer.folders import files_below, given_path
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def test_links_are_followed_even_twice_to_one_place(data: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "target", "message"),
     [
-        ("a/gone.txt", "nowhere.txt", "a link that leads to nowhere.txt, and cannot be read: No such file"),
-        ("a/gone", "no/folder", "a link that leads to no/folder, and cannot be read: No such file"),
-        ("a/self", "self", "a link that leads in a circle"),
+        ("a/gone.txt", "nowhere.txt", "a link to nowhere.txt, which leads nowhere; mend or remove it"),
+        ("a/gone", "no/folder", "a link to no/folder, which leads nowhere"),
+        ("a/self", "self", "a link to self, which leads nowhere"),
         ("a/up", "..", "a link that leads back to a folder above it"),
         ("a/here", ".", "a link that leads back to a folder above it"),
     ],
@@ -74,3 +74,31 @@ def test_a_folder_that_cannot_be_read_is_named(data: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(GraftworkError, match=f"folder {data / 'a'} cannot be read: Permission denied"):
         files_below(data)
+
+
+def test_a_path_is_given_whether_something_is_there_or_not(data: Path) -> None:
+    assert given_path(str(data / "a.txt"), "data").read_text() == "a.txt"
+    assert not given_path(str(data / "none.txt"), "data").exists()
+    assert not given_path(str(data / "a.txt" / "below"), "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone", "a link to nowhere, which leads nowhere"),
+        ("self", "cannot be read: Too many levels of symbolic links"),
+        ("x" * 999, "cannot be read: File name too long"),
+    ],
+)
+def test_a_path_that_no_file_can_have_is_told(data: Path, name: str, message: str) -> None:
+    (data / "gone").symlink_to("nowhere")
+    (data / "self").symlink_to("self")
+    with pytest.raises(GraftworkError, match=f"^data .*{message}"):
+        given_path(str(data / name), "data")
+
+
+def test_a_home_that_nobody_has_is_told() -> None:
+    with pytest.raises(
+        GraftworkError, match="data '~nobody-here/x' cannot be read: Could not determine home"
+    ):
+        given_path("~nobody-here/x", "data")

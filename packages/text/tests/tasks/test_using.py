@@ -165,5 +165,5 @@ def test_questions_are_answered(train: Train, tmp_path: Path, options: list[str]
     _, row = next(asked)
     assert set(row) == ({"answer"} if options is None else {"answer", "probability"})
     assert options is None or row["answer"] in options
-    with pytest.raises(Exception, match="line 2: no text in column 'question'"):
+    with pytest.raises(Exception, match="line 2: no column 'question'"):
         next(asked)

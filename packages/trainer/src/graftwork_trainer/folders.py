@@ -1,8 +1,7 @@
-"""The files below a folder of a user's data: all that were put there, or a sentence on one that cannot be."""
+"""Paths that users give, and the files below their folders: all, or a sentence on one that cannot be read."""
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from pathlib import Path
@@ -11,6 +10,29 @@ from graftwork import GraftworkError
 
 # Device and inode: what makes a folder the same one, by whichever name.
 _Identity = tuple[int, int]
+
+
+def given_path(text: str, option: str) -> Path:
+    """The path that somebody wrote; whether something is there is another question.
+
+    Args:
+        text: as it was written; ``~`` is their home.
+        option: that it was written for, for messages.
+
+    Raises:
+        GraftworkError: no file can be there, or none can be reached: a link that leads nowhere, a folder that
+            must not be entered, a name that is too long.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise GraftworkError(f"{option} {_broken_link(path)}") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        told = error.strerror if isinstance(error, OSError) else error
+        raise GraftworkError(f"{option} {text!r:.200} cannot be read: {told}") from error
+    return path
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -52,15 +74,16 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _status(path: Path) -> os.stat_result:
+    """Of what a link leads to."""
     try:
         return path.stat()
     except OSError as error:
-        if not path.is_symlink():
-            raise GraftworkError(f"{path} cannot be read: {error.strerror}") from error
-        leads = "in a circle" if error.errno == errno.ELOOP else f"to {path.readlink()}"
-        raise GraftworkError(
-            f"{path}: a link that leads {leads}, and cannot be read: {error.strerror}; mend or remove it"
-        ) from error
+        told = _broken_link(path) if path.is_symlink() else f"{path} cannot be read: {error.strerror}"
+        raise GraftworkError(told) from error
+
+
+def _broken_link(path: Path) -> str:
+    return f"{path}: a link to {path.readlink()}, which leads nowhere; mend or remove it"
 
 
 def _identity(status: os.stat_result) -> _Identity:

@@ -1,4 +1,4 @@
-"""What the reader of a corpus found that its owner should know: told once, counted in the facts of the run."""
+"""What the reader of a corpus found that its owner should know: told once, counted in the run's facts."""
 
 from __future__ import annotations
 

@@ -37,13 +37,13 @@ def records(path: Path, *, passed_over: list[int] | None = None) -> Iterator[tup
     return separated_rows(path, [] if passed_over is None else passed_over)
 
 
-def told_passed_over(path: Path, lines: Sequence[int]) -> str:
-    """What to say of the rows that :func:`records` has passed over.
+def told_passed_over(lines: Sequence[int]) -> str:
+    """What to say of the rows that :func:`records` has passed over, to stand after the name of the file.
 
-    >>> told_passed_over(Path("rows.csv"), [7, 9])
-    'rows.csv: 2 row(s) of nothing but separators, passed over like blank lines (first: line 7)'
+    >>> told_passed_over([7, 9])
+    '2 row(s) of nothing but separators, passed over like blank lines (first: line 7)'
     """
     return (
-        f"{path}: {len(lines)} row(s) of nothing but separators, passed over like blank lines "
+        f"{len(lines)} row(s) of nothing but separators, passed over like blank lines "
         f"(first: line {lines[0]})"
     )

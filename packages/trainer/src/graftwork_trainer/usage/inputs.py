@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from graftwork import GraftworkError
-from graftwork_trainer.folders import files_below
+from graftwork_trainer.folders import files_below, given_path
 from graftwork_trainer.progress import tell_once
 from graftwork_trainer.records import not_utf8, objects, records, told_passed_over
 from graftwork_trainer.records.lines import decoded, numbered_lines, whole_text
@@ -46,7 +46,7 @@ def read_inputs(source: str, wanted: Wanted) -> Iterator[Input]:
     Raises:
         GraftworkError: there is no such file, or an input is not right; the message says where it stands.
     """
-    path = Path(source).expanduser()
+    path = given_path(source, "inputs")
     if source == "-":
         found = _of_stream(sys.stdin, "standard input")
     elif path.is_dir():
@@ -69,7 +69,7 @@ def _of_table(path: Path) -> Iterator[Input]:
     for line, row in records(path, passed_over=passed_over):
         yield Input(f"{path}, line {line}", row, row)
     if passed_over:
-        tell_once(told_passed_over(path, passed_over))
+        tell_once(f"{path}: {told_passed_over(passed_over)}")
 
 
 def _of_lines(path: Path) -> Iterator[Input]:

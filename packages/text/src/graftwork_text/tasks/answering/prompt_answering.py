@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from graftwork import Direction, GraftworkError
 from graftwork_text.corpora import Question, QuestionCorpus, QuestionData, find_questions
 from graftwork_text.corpora.held_out import HeldOutFiles
+from graftwork_text.corpora.remarks import Remark
 from graftwork_text.models.pretrained import find_pretrained
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.answering.encoded import choices, free_answers, free_prompts, right_answers
@@ -158,6 +159,10 @@ class PromptAnswering(FineTuningTask[Question]):
             )
         self.adaptation.apply(model, adapted=model, fresh=missing)
         return model
+
+    def remarks(self) -> Sequence[Remark]:
+        """What was found in the data."""
+        return self.data.remarks
 
     def encode(self, split: Split) -> Encoded:
         """Tokenize the questions of a part."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from graftwork import Direction, GraftworkError
 from graftwork_text.corpora import LabelledCorpus, LabelledData, LabelledExample
+from graftwork_text.corpora.remarks import Remark
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.classification.mistakes import write_mistakes
 from graftwork_text.tasks.classification.scoring import Scoring
@@ -86,6 +87,10 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
     def draw(self) -> Parts[LabelledExample]:
         """Draw the examples of this experiment."""
         return draw_parts(self.data, self._selection)
+
+    def remarks(self) -> Sequence[Remark]:
+        """What was found in the data."""
+        return self.data.remarks
 
     def encode(self, split: Split) -> Encoded:
         """Tokenize the examples of a part."""

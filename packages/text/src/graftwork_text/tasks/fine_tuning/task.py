@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torch import Tensor, nn
 
 from graftwork import Direction, GraftworkError
-from graftwork.errors import did_you_mean
 from graftwork_text.corpora import Source
+from graftwork_text.corpora.remarks import Remark, counted
+from graftwork_text.corpora.values import missing_column, shown
 from graftwork_text.models.pretrained import Pretrained
 from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
 from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
@@ -68,6 +69,8 @@ class FineTuningTask(ABC, Generic[ExampleT]):
     def parts(self) -> Parts[ExampleT]:
         """The examples of this experiment; drawn at first use."""
         parts = self.draw()
+        for remark in self.remarks():
+            tell_once(f"{self.corpus.name}: {remark.told}")
         if fewer := parts.smaller_than(self._selection):
             tell_once(f"{self.corpus.name} has {fewer}")
         return parts
@@ -75,6 +78,10 @@ class FineTuningTask(ABC, Generic[ExampleT]):
     @abstractmethod
     def draw(self) -> Parts[ExampleT]:
         """Draw the examples of this experiment."""
+
+    @abstractmethod
+    def remarks(self) -> Sequence[Remark]:
+        """What was found in the data, to be told once and counted."""
 
     @abstractmethod
     def build_model(self) -> nn.Module:
@@ -170,6 +177,7 @@ class FineTuningTask(ABC, Generic[ExampleT]):
             "corpus": self.corpus.name,
             **{f"corpus_{name}": value for name, value in self.corpus.identity.items()},
             **self.parts.facts(),
+            **counted(self.remarks()),
             "data_seed": self._selection.data_seed,
             "model": self.pretrained.name,
             **{f"model_{name}": value for name, value in self.pretrained.identity.items()},
@@ -186,10 +194,11 @@ def texts_in(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
     texts = [row.get(field) for field in fields]
     if len(fields) == 1 and texts[0] is None:
         texts = [row.get("text")]
-    missing = [field for field, text in zip(fields, texts, strict=True) if not isinstance(text, str | int)]
-    if missing:
-        raise GraftworkError(
-            f"no text in column {missing[0]!r}{did_you_mean(missing[0], [str(column) for column in row])}; "
-            f"its columns are {', '.join(map(str, row))}"
-        )
+    for field, text in zip(fields, texts, strict=True):
+        if not isinstance(text, str | int | float):
+            raise GraftworkError(
+                f"the text in column {field!r} is {shown(text)}, and must be a text"
+                if field in row
+                else missing_column(row, field)
+            )
     return tuple(map(str, texts))
