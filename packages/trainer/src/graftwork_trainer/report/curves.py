@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 
 from graftwork import Direction
 from graftwork_trainer.report import metrics
-from graftwork_trainer.report.aggregate import Axis, Band, Floats, Track, breaks
+from graftwork_trainer.report.aggregate import Axis, Band, breaks
 from graftwork_trainer.report.drawing import (
     Drawing,
     Exhibit,
@@ -24,11 +22,12 @@ from graftwork_trainer.report.drawing import (
 )
 from graftwork_trainer.report.hover import Spot, placed
 from graftwork_trainer.report.numerals import LONG_TIMES, compact, number, unit_for
-from graftwork_trainer.report.palette import Palette, grey_alpha
-from graftwork_trainer.report.point_labels import Label, bounded, on_axis, room_for, write_beside
+from graftwork_trainer.report.palette import Palette
+from graftwork_trainer.report.point_labels import bounded, on_axis, room_for, write_beside
 from graftwork_trainer.report.seams import SEAM_ROOM, Seam, draw_seams, seams_of
+from graftwork_trainer.report.strand_marks import draw_strands, label_place, last_finite
 from graftwork_trainer.report.strands import Strand, strand_of, tracks_of, window_for
-from graftwork_trainer.report.thinning import Places, places_to_keep
+from graftwork_trainer.report.thinning import places_to_keep
 from graftwork_trainer.report.variants import Variant
 from graftwork_trainer.report.view import View, choose_view
 
@@ -78,7 +77,7 @@ class _Figure:
     def draw(self, size: Size, title: str, note: str) -> Drawing:
         """Draw it; spots are in pixels."""
         figure, axes = new_axes(size)
-        labels = list(_drawn(axes, self.strands))
+        labels = list(draw_strands(axes, self.strands))
         axes.margins(x=0.012, y=0.06)
         plain_ticks(axes, size, whole_x=self.x_title == "step")
         if self.view.logarithmic:
@@ -110,7 +109,7 @@ class _Figure:
                 yield from self._spots_of(strand.label, Band(one.x, one.y, one.y, one.y, 1), 1)
 
     def _spots_of(self, name: str, line: Band, most: int) -> Iterator[Spot]:
-        chosen = places_to_keep(most, line.mean) if most > 1 else _last_finite(line.mean)
+        chosen = places_to_keep(most, line.mean) if most > 1 else last_finite(line.mean)
         for place in chosen[np.isfinite(line.mean[chosen])]:
             x, value = float(line.x[place]), float(line.mean[place])
             text = f"{name}, {self.at.format(number(x) if x % 1 else f'{x:,.0f}')}: {number(value)}"
@@ -131,20 +130,12 @@ def _plan(
     scale, unit = (
         (1.0, "") if axis == "step" else unit_for([max(float(one.x[-1]) for one in found)], LONG_TIMES)
     )
-    grey = max(1, len(variants) - palette.coloured)
-    training = training_beside(metric, variants)
-    strands = [
-        strand_of(
-            variant, style,
-            metric=metric, training=training, axis=axis, scale=scale, window=window,
-            most_points=_MOST_POINTS if style.coloured else max(16, _MOST_POINTS_OF_GREY // grey),
-        )
-        for variant, style in zip(variants, palette.styles, strict=True)
-    ]  # fmt: skip
-    if len(strands) == 1 and strands[0].training:
-        strands = [replace(strands[0], label=metrics.group(metric))]
+    strands = _strands(metric, variants, palette, axis=axis, scale=scale, window=window)
     complete = [strand for strand in strands if strand.complete]
-    view = choose_view([line for strand in complete or strands for line in strand.lines], better)
+    # Where the direction is not known, a single outlier may be what matters.
+    lines = [line for strand in complete or strands for line in strand.lines]
+    lines += [line for strand in complete or strands for line in strand.faint if better is None]
+    view = choose_view(lines, better)
     figure = _Figure(
         strands,
         seams_of(variants, axis, scale),
@@ -155,14 +146,32 @@ def _plan(
     )
     against = "by step" if axis == "step" else "by wall time"
     file = metric.replace("/", "-").replace("_", "-") + ("" if axis == "step" else "-by-wall-time")
-    notes = [_note(strands, window, figure.seams), palette.note]
+    notes = [_note(strands, view, window, figure.seams), palette.note]
     if breaks(np.concatenate([one.y for one in found])).size:
         notes.append(
             "A line is broken where a stage with another task, other options of it or other data begins: its "
             "numbers are not to be compared with those before."
         )
-    title = f"{_title(metric, training)} {against}"
+    title = f"{_title(metric, training_beside(metric, variants))} {against}"
     return Plot(_file_name(file), title, " ".join(filter(None, notes)), figure.draw, against)
+
+
+def _strands(
+    metric: str, variants: Sequence[Variant], palette: Palette, *, axis: Axis, scale: float, window: int
+) -> list[Strand]:
+    training = training_beside(metric, variants)
+    grey = max(1, len(variants) - palette.coloured)
+    strands = [
+        strand_of(
+            variant, style,
+            metric=metric, training=training, axis=axis, scale=scale, window=window,
+            most_points=_MOST_POINTS if style.coloured else max(16, _MOST_POINTS_OF_GREY // grey),
+        )
+        for variant, style in zip(variants, palette.styles, strict=True)
+    ]  # fmt: skip
+    if len(strands) == 1 and training:
+        return [replace(strands[0], label=metrics.group(metric))]
+    return strands
 
 
 def _title(metric: str, training: str | None) -> str:
@@ -192,7 +201,7 @@ def _rounded(value: float) -> str:
     return compact(float(f"{value:.3g}"))
 
 
-def _note(strands: Sequence[Strand], window: int, seams: Sequence[Seam]) -> str:
+def _note(strands: Sequence[Strand], view: View, window: int, seams: Sequence[Seam]) -> str:
     counts = {strand.centre.count for strand in strands if strand.centre}
     parts = []
     if any(count > 1 for count in counts):
@@ -208,68 +217,9 @@ def _note(strands: Sequence[Strand], window: int, seams: Sequence[Seam]) -> str:
         parts.append("Faint: single seeds.")
     if any(strand.interrupted for strand in strands):
         parts.append("A cross ends a run that failed or is unfinished.")
+    ends = [label_place(strand) for strand in strands if strand.style.coloured]
+    if any(end and not view.shows(end[1]) for end in ends):
+        parts.append("An arrow beside a name: it ends beyond the axis.")
     if len(seams) > 1:
         parts.append("Dotted: where a stage begins.")
     return " ".join(parts)
-
-
-def _drawn(axes: Axes, strands: Sequence[Strand]) -> Iterator[Label]:
-    """Draw all strands, the grey ones below, and give the labels of the others."""
-    _draw_grey(axes, [strand for strand in strands if not strand.style.coloured])
-    for strand in strands:
-        if strand.style.coloured:
-            end = _draw_strand(axes, strand)
-            if end is not None:
-                yield Label(*end, strand.label, strand.style.text_colour)
-            if strand.training is not None:
-                end = _draw_training(axes, strand, strand.training)
-                if end is not None and len(strands) == 1:
-                    yield Label(*end, "training", strand.style.text_colour)
-
-
-def _draw_grey(axes: Axes, strands: Sequence[Strand]) -> None:
-    """One collection for all: some hundred lines one by one take seconds."""
-    lines = [(one.x, one.y) for strand in strands for one in strand.interrupted]
-    lines += [(strand.centre.x, strand.centre.mean) for strand in strands if strand.centre]
-    if lines:
-        paths = [np.column_stack(line) for line in lines]
-        colour, alpha = strands[0].style.line_colour, grey_alpha(len(lines))
-        axes.add_collection(LineCollection(paths, colors=colour, linewidths=0.8, alpha=alpha, zorder=1.5))
-
-
-def _draw_strand(axes: Axes, strand: Strand) -> tuple[float, float] | None:
-    """Draw one variant and return where its label belongs."""
-    style, centre = strand.style, strand.centre
-    for one in strand.faint:
-        axes.plot(one.x, one.y, color=style.line_colour, linewidth=0.8, alpha=0.28)
-    for one in strand.interrupted:
-        axes.plot(one.x, one.y, color=style.line_colour, linewidth=1.1, linestyle=(0, (2, 2)))
-        axes.plot(
-            one.x[-1:], one.y[-1:], color=style.line_colour, marker="x", markersize=8, markeredgewidth=2
-        )
-    if centre is None:
-        last = strand.interrupted[-1] if strand.interrupted else None
-        return _end_of(last) if last else None
-    if centre.count > 1:
-        axes.fill_between(
-            centre.x, centre.low, centre.high, color=style.line_colour, alpha=0.18, linewidth=0
-        )  # fmt: skip
-    axes.plot(
-        centre.x, centre.mean, color=style.line_colour, linewidth=2.0, linestyle=style.dashes,
-        marker=style.marker if centre.x.size <= _MARKED_UP_TO else "", markersize=4.5,
-    )  # fmt: skip
-    return _end_of(Track(centre.x, centre.mean))
-
-
-def _draw_training(axes: Axes, strand: Strand, training: Band) -> tuple[float, float] | None:
-    axes.plot(training.x, training.mean, color=strand.style.line_colour, linewidth=1.0, alpha=0.75)
-    return _end_of(Track(training.x, training.mean))
-
-
-def _end_of(one: Track) -> tuple[float, float] | None:
-    return next(((float(one.x[place]), float(one.y[place])) for place in _last_finite(one.y)), None)
-
-
-def _last_finite(values: Floats) -> Places:
-    """The place of the last finite value, none where there is none."""
-    return np.flatnonzero(np.isfinite(values))[-1:]

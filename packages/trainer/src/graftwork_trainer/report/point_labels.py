@@ -40,6 +40,7 @@ def bounded(labels: Sequence[Label], size: Size) -> list[Label]:
 
     What tells long names apart may stand at their ends.
     """
+    labels = _without_what_all_share(labels)
     most = int(((0.34 if size.narrow else 0.3) * size.width - _GAP) / text_width("n"))
     ends = [_without_end(label.text, most) for label in labels]
     uses = Counter(ends)
@@ -47,6 +48,13 @@ def bounded(labels: Sequence[Label], size: Size) -> list[Label]:
         replace(label, text=end if uses[end] == 1 else _without_middle(label.text, most))
         for label, end in zip(labels, ends, strict=True)
     ]
+
+
+def _without_what_all_share(labels: Sequence[Label]) -> list[Label]:
+    """Labels without the name of the optimizer, or what else leads them all."""
+    leads = {label.text.partition(", ")[0] for label in labels}
+    several = len(labels) > 1 and len(leads) == 1 and all(", " in label.text for label in labels)
+    return [replace(label, text=label.text.partition(", ")[2]) if several else label for label in labels]
 
 
 def _without_end(text: str, most: int) -> str:

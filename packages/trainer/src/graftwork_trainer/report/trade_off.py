@@ -89,7 +89,7 @@ class _Figure:
 
 
 def exhibit(table: ResultTable, palette: Palette) -> Exhibit | None:
-    """The trade of quality for memory; None with fewer than two such points."""
+    """The trade of quality for memory; None where there are no two states."""
     row, memory = table.primary, table.row("optimizer_state_bytes")
     if row is None or memory is None:
         return None
@@ -103,9 +103,10 @@ def exhibit(table: ResultTable, palette: Palette) -> Exhibit | None:
         if quality.summary and state.summary and math.isfinite(quality.summary.mean)
     ]
     points = [point for point in points if point.cell.final] or points
-    if len(points) < 2:
+    states = [point.state for point in points]
+    if len(points) < 2 or min(states) > 0.99 * max(states):
         return None
-    scale, unit = unit_for([point.state for point in points], BYTES)
+    scale, unit = unit_for(states, BYTES)
     better = {"lower": "Lower left is better.", "higher": "Upper left is better.", None: ""}[row.better]
     spread = "Bars: one standard deviation over seeds either way." if any(p.deviation for p in points) else ""
     note = " ".join(filter(None, (better, spread, palette.note)))

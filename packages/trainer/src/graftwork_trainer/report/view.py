@@ -42,6 +42,10 @@ class View:
     edge: float | None = None
     beyond: float | None = None
 
+    def shows(self, value: float) -> bool:
+        """Whether a value is on the axis."""
+        return self.low is None or self.high is None or self.low <= value <= self.high
+
 
 def choose_view(lines: Sequence[Track], better: Direction | None) -> View:
     """The view of lines on one axis.
@@ -51,8 +55,10 @@ def choose_view(lines: Sequence[Track], better: Direction | None) -> View:
         better: the metric's direction; without one everything is shown, since its start may be what matters.
     """
     values = _finite(np.concatenate([one.y for one in lines])) if lines else np.empty(0)
-    whole = View(_wide(values))
-    if better is None or values.size == 0:
+    if values.size == 0:
+        return View(logarithmic=False)
+    whole = _whole(values)
+    if better is None:
         return whole
     late = _late_part(lines)
     if late.size == 0:
@@ -70,6 +76,16 @@ def choose_view(lines: Sequence[Track], better: Direction | None) -> View:
     high += extent * (_MARGIN if better == "higher" else _ROOM_FOR_THE_DESCENT)
     low, high = backward(low), backward(high)
     return View(logarithmic, low, high, high if better == "lower" else low, farthest)
+
+
+def _whole(values: Floats) -> View:
+    """All values, with a margin; the axis' own choice where there is one value only."""
+    logarithmic = _wide(values)
+    forward: Callable[[float], float] = math.log if logarithmic else float
+    backward: Callable[[float], float] = math.exp if logarithmic else float
+    low, high = forward(values.min()), forward(values.max())
+    margin = _MARGIN * (high - low)
+    return View(logarithmic, backward(low - margin), backward(high + margin)) if margin else View(logarithmic)
 
 
 def _late_part(lines: Sequence[Track]) -> Floats:

@@ -25,7 +25,7 @@ from graftwork_trainer.report.facts import facts_of
 from graftwork_trainer.report.head import shared_facts
 from graftwork_trainer.report.headline import write_headline
 from graftwork_trainer.report.palette import Palette, choose_palette
-from graftwork_trainer.report.read import read_run
+from graftwork_trainer.report.read import RunRecord, read_run
 from graftwork_trainer.report.remarks import remarks_on
 from graftwork_trainer.report.stage_table import stage_tables
 from graftwork_trainer.report.stages import aligned
@@ -39,6 +39,7 @@ _PACKAGE = "graftwork_trainer.report"
 _FIGURES = Extra("graftwork-trainer[report]", ("matplotlib",))
 _MOST_COLUMNS = 5
 _MOST_COLUMNS_BESIDE = 2
+_LEADING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +63,22 @@ class _Drawn:
     figures: tuple[tuple[str, str, str, str], ...]
 
 
-def write_report(runs: Sequence[Path], output: Path, *, title: str) -> Report:
+def write_report(runs: Sequence[Path | RunRecord], output: Path, *, title: str) -> Report:
     """Write ``report.html`` and, where matplotlib is installed, ``plots/*.png`` into ``output``.
 
     Args:
-        runs: run directories, of one recipe or of several, over seeds; unfinished and failed ones too.
+        runs: run directories, or what was read of them, of one recipe or of several, over seeds; unfinished
+            and failed ones too.
         output: a folder, made where it is missing.
         title: the page's title.
 
     Raises:
         GraftworkError: where no run is given, or a directory is none.
     """
-    directories = list({Path(run).resolve(): Path(run) for run in runs}.values())
-    if not directories:
+    records = {_path_of(run).resolve(): run for run in runs}.values()
+    if not records:
         raise GraftworkError("a report needs at least one run directory, got none")
-    variants = aligned(group_runs(map(read_run, directories)))
+    variants = aligned(group_runs(run if isinstance(run, RunRecord) else read_run(run) for run in records))
     table = build_table(variants)
     palette = choose_palette(table)
     output.mkdir(parents=True, exist_ok=True)
@@ -87,6 +89,10 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str) -> Report:
         file, body, title=title, styles=(resources.files(_PACKAGE) / "report.css").read_text("utf-8")
     )
     return Report(file, files)
+
+
+def _path_of(run: Path | RunRecord) -> Path:
+    return run.path if isinstance(run, RunRecord) else Path(run)
 
 
 def _draw(
@@ -143,8 +149,8 @@ def _body(
             quantities_down=len(variants) <= _MOST_COLUMNS,
             beside=beside,
             to_install=_FIGURES.requirement if _FIGURES.missing else "",
-            first=leading[: 1 if beside else 2],
-            leading=leading[1 if beside else 2 :],
+            first=leading[:_LEADING],
+            leading=leading[_LEADING:],
             artefacts=collect_artefacts(variants, output),
             further=[figure for figure in drawn if not figure.leading],
             stages=stage_tables(variants),
