@@ -19,6 +19,9 @@ from graftwork_trainer.report.curve_file import Curve, number, read_curves
 from graftwork_trainer.stage_folders import stage_folders, stage_names
 from graftwork_trainer.status import COMPLETE_STATUSES
 
+RUN_FILES = ("recipe.toml", "environment.json")
+"""What every run has from its beginning."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -163,7 +166,7 @@ def read_run(path: Path) -> RunRecord:
             the message names the file, and the line in ``metrics.jsonl``.
     """
     path = Path(path)
-    missing = [name for name in ("recipe.toml", "environment.json") if not (path / name).is_file()]
+    missing = [name for name in RUN_FILES if not (path / name).is_file()]
     if missing:
         found = f"there is no {' and no '.join(missing)}" if path.is_dir() else "there is no such directory"
         raise GraftworkError(

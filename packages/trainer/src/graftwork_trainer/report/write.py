@@ -21,7 +21,7 @@ from graftwork_trainer.page.templating import templates
 from graftwork_trainer.report.artefacts import collect_artefacts
 from graftwork_trainer.report.differences import differences
 from graftwork_trainer.report.every_run import table_of_runs
-from graftwork_trainer.report.facts import facts_of
+from graftwork_trainer.report.facts import environment_of, origin_of
 from graftwork_trainer.report.head import shared_facts
 from graftwork_trainer.report.headline import write_headline
 from graftwork_trainer.report.palette import Palette, choose_palette
@@ -135,6 +135,7 @@ def _body(
     leading = [figure for figure in drawn if figure.leading]
     beside = len(variants) <= _MOST_COLUMNS_BESIDE
     headline = write_headline(variants, table)
+    runs = [run for variant in variants for run in variant.runs]
     body = (
         templates(_PACKAGE)
         .get_template("report.html.jinja")
@@ -160,7 +161,8 @@ def _body(
             colours=[style.css for style in palette.styles],
             runs=table_of_runs(variants, output),
             remarks=remarks_on(variants, table.directions),
-            facts=facts_of([run for variant in variants for run in variant.runs]),
+            origin=origin_of(runs),
+            environment=environment_of(runs),
         )
     )
     return Markup(body)
