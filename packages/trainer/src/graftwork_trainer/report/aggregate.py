@@ -132,23 +132,6 @@ def band(tracks: Sequence[Track]) -> Band | None:
     return Band(grid, stacked.mean(axis=0), stacked.min(axis=0), stacked.max(axis=0), len(tracks))
 
 
-def thin_out(whole: Track, most_points: int) -> Track:
-    """At most ``most_points`` points, that keep every stretch's lowest and highest value, and both ends.
-
-    Points where the curve breaks are kept besides.
-    """
-    count = whole.x.size
-    if count <= most_points:
-        return whole
-    missing = np.isnan(whole.y)
-    low, high = np.where(missing, np.inf, whole.y), np.where(missing, -np.inf, whole.y)
-    kept = {0, count - 1, *breaks(whole.y).tolist()}
-    for stretch in np.array_split(np.arange(1, count - 1), max(1, (most_points - 2) // 2)):
-        kept |= {int(stretch[np.argmin(low[stretch])]), int(stretch[np.argmax(high[stretch])])}
-    chosen = np.asarray(sorted(kept))
-    return Track(whole.x[chosen], whole.y[chosen])
-
-
 def breaks(y: Floats) -> NDArray[np.intp]:
     """The places of points that are not a number, the first of each row of such."""
     missing = np.isnan(y)

@@ -135,7 +135,8 @@ def _plan(
     # Where the direction is not known, a single outlier may be what matters.
     lines = [line for strand in complete or strands for line in strand.lines]
     lines += [line for strand in complete or strands for line in strand.faint if better is None]
-    view = choose_view(lines, better)
+    ends = [end[1] for strand in complete if (end := label_place(strand))]
+    view = choose_view(lines, better, ends=ends)
     figure = _Figure(
         strands,
         seams_of(variants, axis, scale),

@@ -24,7 +24,7 @@ def plan_figures(variants: Sequence[Variant], table: ResultTable, palette: Palet
     recorded = {name for variant in variants for run in variant.runs for name in run.curves}
     training = {name for name in recorded if metrics.group(name) == "train"}
     judged = table.directions.arrange(recorded - training)
-    primary = table.primary.key if table.primary and table.primary.key in recorded else None
+    primary = table.primary.key if table.primary and table.primary.key in judged else None
     first = [primary or judged[0]] if judged else []
     twins = {name: twin for name in judged if (twin := curves.training_beside(name, variants))}
     leading = list(dict.fromkeys([*first, *[name for name in judged if name in twins][:1]]))

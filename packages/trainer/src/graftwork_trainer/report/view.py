@@ -47,12 +47,13 @@ class View:
         return self.low is None or self.high is None or self.low <= value <= self.high
 
 
-def choose_view(lines: Sequence[Track], better: Direction | None) -> View:
+def choose_view(lines: Sequence[Track], better: Direction | None, *, ends: Sequence[float] = ()) -> View:
     """The view of lines on one axis.
 
     Args:
         lines: what has to be seen to its end, shapes [points].
         better: the metric's direction; without one everything is shown, since its start may be what matters.
+        ends: where the variants ended, to be told apart.
     """
     values = _finite(np.concatenate([one.y for one in lines])) if lines else np.empty(0)
     if values.size == 0:
@@ -60,7 +61,7 @@ def choose_view(lines: Sequence[Track], better: Direction | None) -> View:
     whole = _whole(values)
     if better is None:
         return whole
-    late = _late_part(lines)
+    late = _late_part(lines, ends)
     if late.size == 0:
         return whole
     logarithmic = _wide(late) and bool(values.min() > 0)
@@ -88,16 +89,16 @@ def _whole(values: Floats) -> View:
     return View(logarithmic, backward(low - margin), backward(high + margin)) if margin else View(logarithmic)
 
 
-def _late_part(lines: Sequence[Track]) -> Floats:
+def _late_part(lines: Sequence[Track], ends: Sequence[float]) -> Floats:
     """The values from some step on: most of the way where that leaves the ends apart, else half of it."""
     drawn = [one for one in lines if np.isfinite(one.y).any()]
     start, end = min(one.x[0] for one in drawn), max(one.x[-1] for one in drawn)
-    ends = np.asarray([_finite(one.y)[-1] for one in drawn])
+    apart = max(ends) - min(ends) if ends else 0.0
     late = np.empty(0)
     for part in _PARTS_CUT_OFF:
         from_here = start + part * (end - start)
         late = _finite(np.concatenate([one.y[one.x >= from_here] for one in drawn]))
-        if late.size and (np.ptp(ends) >= _APART * np.ptp(late) or len(drawn) == 1):
+        if late.size and (apart >= _APART * np.ptp(late) or len(ends) < 2):
             break
     return late
 
