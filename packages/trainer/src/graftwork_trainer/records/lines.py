@@ -87,13 +87,8 @@ def whole_text(path: Path) -> str:
     Raises:
         GraftworkError: it cannot be read, or is in another encoding.
     """
-    try:
-        content = without_mark(path.read_bytes(), path)
-        return io.TextIOWrapper(io.BytesIO(content), "utf-8").read()
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from error
-    except OSError as error:
-        raise GraftworkError(f"{path}: cannot be read: {error.strerror}") from error
+    lines = (decoded(line, f"{path}, line {number}") for number, line in numbered_lines(path))
+    return io.StringIO("".join(lines), newline=None).read()
 
 
 def not_utf8(path: Path | str, error: UnicodeDecodeError) -> GraftworkError:
