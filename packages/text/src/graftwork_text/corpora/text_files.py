@@ -122,11 +122,14 @@ class _KnownFile:
             if isinstance(text, str):
                 yield number, text
                 continue
-            found = (
-                f"is {json.dumps(text):.40}, and must be a string"
-                if "text" in row
-                else f"is missing{did_you_mean('text', list(row))}; its keys are {', '.join(map(repr, row))}"
-            )
+            if "text" in row:
+                found = f"is {json.dumps(text):.40}, and must be a string"
+            elif row:
+                found = (
+                    f"is missing{did_you_mean('text', list(row))}; its keys are {', '.join(map(repr, row))}"
+                )
+            else:
+                found = "is missing; it has no keys"
             raise GraftworkError(f"{self.path}, line {number}: 'text' {found}")
 
     def _read(self, reader: Callable[..., Iterator[tuple[int, Any]]]) -> Iterator[tuple[int, Any]]:

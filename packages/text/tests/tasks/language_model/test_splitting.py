@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -154,3 +155,19 @@ def test_half_a_character_becomes_a_question_mark(split: Split) -> None:
     given = [Document("a", "one \ud83d"), Document("b", "two \ud83d")]
     parts = split(given, 0.5)
     assert {*parts.train_texts(), *parts.validation_texts()} == {"one ?", "two ?"}
+
+
+def test_a_corpus_is_not_held_in_memory(split: Split) -> None:
+    def stream() -> Iterator[Document]:
+        for number in range(1500):
+            yield Document(str(number), f"{'long' * 30}{number}, " * 12)
+
+    tracemalloc.start()
+    try:
+        parts = split(stream(), 0.05)
+        characters = sum(map(len, parts.train_texts())) + sum(map(len, parts.validation_texts()))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert characters > 2_000_000
+    assert peak < characters / 5

@@ -24,6 +24,7 @@ from graftwork import Direction, GraftworkError
 from graftwork_text.corpora import Question, QuestionCorpus, QuestionData, find_questions
 from graftwork_text.corpora.held_out import HeldOutFiles
 from graftwork_text.corpora.remarks import Remark
+from graftwork_text.corpora.sameness import evened, fingerprint
 from graftwork_text.models.pretrained import find_pretrained
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.answering.encoded import choices, free_answers, free_prompts, right_answers
@@ -136,7 +137,7 @@ class PromptAnswering(FineTuningTask[Question]):
     def draw(self) -> Parts[Question]:
         """Draw the questions of this experiment."""
         data = self.data
-        return draw_by_number(data.train, data.validation, data.test, self._selection)
+        return draw_by_number(data.train, data.validation, data.test, self._selection, key=_key)
 
     def build_model(self) -> nn.Module:
         """Return the pretrained model with its output layer.
@@ -160,7 +161,7 @@ class PromptAnswering(FineTuningTask[Question]):
         self.adaptation.apply(model, adapted=model, fresh=missing)
         return model
 
-    def remarks(self) -> Sequence[Remark]:
+    def remarks(self, parts: Parts[Question]) -> Sequence[Remark]:
         """What was found in the data."""
         return self.data.remarks
 
@@ -313,6 +314,11 @@ class PromptAnswering(FineTuningTask[Question]):
         }
         device = batch["questions"].device
         return {name: torch.tensor(values, device=device) for name, values in marks.items()}
+
+
+def _key(question: Question) -> int:
+    """The same for the same question, in whatever order its options stand."""
+    return fingerprint(*question.texts, *sorted(map(evened, question.options)))
 
 
 def _right_loss(sums: Tensor, batch: Batch) -> Tensor:

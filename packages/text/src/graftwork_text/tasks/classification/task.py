@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ from graftwork_trainer.evaluation import device_of, rows_of
 from graftwork_trainer.tables import write_confusion_matrix
 
 _LABELS = "labels.json"
+_MOST_SHOWN = 3
 
 
 class ClassificationTask(FineTuningTask[LabelledExample]):
@@ -88,9 +90,9 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
         """Draw the examples of this experiment."""
         return draw_parts(self.data, self._selection)
 
-    def remarks(self) -> Sequence[Remark]:
-        """What was found in the data."""
-        return self.data.remarks
+    def remarks(self, parts: Parts[LabelledExample]) -> Sequence[Remark]:
+        """What was found in the data, and which classes are only held out."""
+        return [*self.data.remarks, *_unlearnt(parts, self.data.labels)]
 
     def encode(self, split: Split) -> Encoded:
         """Tokenize the examples of a part."""
@@ -170,3 +172,20 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
     def facts(self) -> dict[str, str | int | float]:
         """What data and model are: names, versions, digests and sizes, as plain data."""
         return {**super().facts(), "labels": ", ".join(self.data.labels)}
+
+
+def _unlearnt(parts: Parts[LabelledExample], names: Sequence[str]) -> list[Remark]:
+    """A remark on classes of which no example was drawn to learn from, though there are held-out ones."""
+    learnt = {example.label for example in parts.train}
+    held = Counter(example.label for example in (*parts.validation, *parts.test))
+    missing = [number for number in held if number not in learnt]
+    if not learnt or not missing:
+        return []
+    shown = ", ".join(repr(names[number]) for number in sorted(missing)[:_MOST_SHOWN])
+    further = f" and {len(missing) - _MOST_SHOWN} more" if len(missing) > _MOST_SHOWN else ""
+    examples = sum(held[number] for number in missing)
+    told = (
+        f"no example to learn from was drawn of {len(missing)} class(es) ({shown}{further}), to which "
+        f"{examples} held-out one(s) belong"
+    )
+    return [Remark("classes_without_training_examples", len(missing), told)]

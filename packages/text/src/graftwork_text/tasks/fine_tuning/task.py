@@ -25,6 +25,7 @@ from graftwork_text.tasks.fine_tuning.objective import Objective
 from graftwork_text.tasks.fine_tuning.selection import Parts, Selection, Split
 from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
 from graftwork_trainer.evaluation import evaluate
+from graftwork_trainer.keeping_apart import told_copies
 from graftwork_trainer.progress import tell_once
 
 ExampleT = TypeVar("ExampleT")
@@ -69,8 +70,10 @@ class FineTuningTask(ABC, Generic[ExampleT]):
     def parts(self) -> Parts[ExampleT]:
         """The examples of this experiment; drawn at first use."""
         parts = self.draw()
-        for remark in self.remarks():
+        for remark in self.remarks(parts):
             tell_once(f"{self.corpus.name}: {remark.told}")
+        if parts.copies and parts.train:
+            tell_once(f"{self.corpus.name}: {told_copies(parts.copies, 'examples', 'white space and case')}")
         if fewer := parts.smaller_than(self._selection):
             tell_once(f"{self.corpus.name} has {fewer}")
         return parts
@@ -79,9 +82,9 @@ class FineTuningTask(ABC, Generic[ExampleT]):
     def draw(self) -> Parts[ExampleT]:
         """Draw the examples of this experiment."""
 
-    @abstractmethod
-    def remarks(self) -> Sequence[Remark]:
-        """What was found in the data, to be told once and counted."""
+    def remarks(self, parts: Parts[ExampleT]) -> Sequence[Remark]:
+        """What was found in the data and among the examples that were drawn, to be told once and counted."""
+        return ()
 
     @abstractmethod
     def build_model(self) -> nn.Module:
@@ -126,10 +129,17 @@ class FineTuningTask(ABC, Generic[ExampleT]):
 
         Raises:
             ValueError: there is no such split.
+            GraftworkError: all that there is to learn from is held out too.
         """
         if split not in ("train", "validation", "test"):
             raise ValueError(f"split must be 'train', 'validation' or 'test', got {split!r}")
         if split not in self._encoded:
+            if not self.parts.of(split) and self.parts.copies:
+                raise GraftworkError(
+                    f"{self.corpus.name}: each of the {self.parts.copies:,} examples to learn from stands "
+                    "among the held-out ones too (up to white space and case); give others to learn from, or "
+                    "for the test"
+                )
             # Training shuffles anyway; an evaluation pads less.
             self._encoded[split] = self.encode(split).shortest_first()
         examples, compute = self._encoded[split], self._compute
@@ -177,7 +187,7 @@ class FineTuningTask(ABC, Generic[ExampleT]):
             "corpus": self.corpus.name,
             **{f"corpus_{name}": value for name, value in self.corpus.identity.items()},
             **self.parts.facts(),
-            **counted(self.remarks()),
+            **counted(self.remarks(self.parts)),
             "data_seed": self._selection.data_seed,
             "model": self.pretrained.name,
             **{f"model_{name}": value for name, value in self.pretrained.identity.items()},
