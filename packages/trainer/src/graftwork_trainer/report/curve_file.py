@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from graftwork import GraftworkError
 
 # Several times as many as a figure shows, so that what is gathered here is not seen there.
 MOST_POINTS = 1024
+# Records that are kept as they are before points are made of them.
+_CHUNK = 16 * MOST_POINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +65,13 @@ def read_curves(file: Path) -> dict[str, Curve]:
         if step is None:
             raise GraftworkError(f"{where}: expected the key 'step' with a number")
         seconds = number(entry.get("seconds"), where, "seconds")
+        seconds = math.nan if seconds is None else seconds
         for name, raw in entry.items():
             if "/" in name and (value := number(raw, where, name)) is not None:
-                points.setdefault(name, _Points()).add(step, math.nan if seconds is None else seconds, value)
+                of_metric = points.get(name)
+                if of_metric is None:
+                    of_metric = points[name] = _Points()
+                of_metric.add(step, seconds, value)
     return {name: of_metric.curve() for name, of_metric in points.items()}
 
 
@@ -71,8 +81,8 @@ def number(raw: object, where: str, key: str) -> float | None:
     Raises:
         GraftworkError: it is anything else.
     """
-    if raw is None:
-        return None
+    if raw is None or type(raw) is float:
+        return raw
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise GraftworkError(f"{where}: expected a number for {key!r}, got {raw!r}")
     try:
@@ -106,53 +116,83 @@ def _records(file: Path) -> Iterator[tuple[str, object]]:
         raise GraftworkError(f"{file}: cannot be read: {error.strerror}") from error
 
 
-class _Point:
-    """Neighbouring records: how many, their sums, their extremes, and the last step of them."""
-
-    __slots__ = ("count", "end", "highest", "lowest", "seconds", "step", "value")
-
-    def __init__(self, step: float, seconds: float, value: float) -> None:
-        self.count, self.end = 1, step
-        self.step, self.seconds, self.value = step, seconds, value
-        self.lowest = self.highest = value
-
-    def take(self, other: _Point) -> _Point:
-        self.count, self.end = self.count + other.count, other.end
-        self.step, self.seconds = self.step + other.step, self.seconds + other.seconds
-        self.value += other.value
-        self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
-        return self
-
-
 class _Points:
-    """The points of one metric: a record each, until there are too many; then twice as many as before."""
+    """The records of one metric as they come, and in points of many records what went before them."""
 
     def __init__(self) -> None:
+        self._steps: list[float] = []
+        self._seconds: list[float] = []
+        self._values: list[float] = []
         self._each = 1
-        self._points: list[_Point] = []
+        # Of every point: how many records, the sums of the three, lowest and highest value, last step.
+        self._gathered = np.empty((0, 7))
 
     def add(self, step: float, seconds: float, value: float) -> None:
-        points = self._points
-        while points and points[-1].end >= step:
-            points.pop()
-        # The latest record stays by itself: a run's last value is no mean.
-        if len(points) > 1 and points[-2].count < self._each:
-            points[-2].take(points.pop())
-        elif len(points) > MOST_POINTS:
-            latest = points.pop()
-            self._points = points = [
-                points[place].take(points[place + 1]) for place in range(0, MOST_POINTS, 2)
-            ] + [latest]
-            self._each *= 2
-        points.append(_Point(step, seconds, value))
+        steps = self._steps
+        if steps and step <= steps[-1]:
+            self._forget_from(step)
+        elif len(steps) > _CHUNK:
+            self._gather()
+        steps.append(step)
+        self._seconds.append(seconds)
+        self._values.append(value)
 
     def curve(self) -> Curve:
-        points = self._points
-        gathered = self._each > 1
-        return Curve(
-            tuple(point.step / point.count for point in points),
-            tuple(point.seconds / point.count for point in points),
-            tuple(point.value / point.count for point in points),
-            tuple(point.lowest for point in points) if gathered else (),
-            tuple(point.highest for point in points) if gathered else (),
+        if self._each == 1 and len(self._steps) <= MOST_POINTS:
+            return Curve(tuple(self._steps), tuple(self._seconds), tuple(self._values))
+        self._gather()
+        latest = [self._steps[-1], self._seconds[-1], self._values[-1]]
+        counts = self._gathered[:, :1]
+        steps, seconds, values = np.vstack([self._gathered[:, 1:4] / counts, latest]).T.tolist()
+        lowest, highest = np.vstack([self._gathered[:, 4:6], latest[2:] * 2]).T.tolist()
+        return Curve(tuple(steps), tuple(seconds), tuple(values), tuple(lowest), tuple(highest))
+
+    def _forget_from(self, step: float) -> None:
+        """Take back what lies at a step and beyond."""
+        columns = (self._steps, self._seconds, self._values)
+        kept = bisect_left(self._steps, step)
+        for column in columns:
+            del column[kept:]
+        if not kept:
+            self._gathered = self._gathered[self._gathered[:, 6] < step]
+
+    def _gather(self) -> None:
+        """Make points of all records but the latest: a run's last value is no mean."""
+        columns = (self._steps, self._seconds, self._values)
+        count = len(self._steps) - 1
+        if not count:
+            return
+        while self._each * MOST_POINTS < count:
+            self._each *= 2
+        records = np.array([column[:count] for column in columns])
+        for column in columns:
+            del column[:count]
+        starts = np.arange(0, count, self._each)
+        ends = np.append(starts[1:], count)
+        values = records[2]
+        points = np.column_stack(
+            [
+                ends - starts,
+                *np.add.reduceat(records, starts, axis=1),
+                np.minimum.reduceat(values, starts),
+                np.maximum.reduceat(values, starts),
+                records[0][ends - 1],
+            ]
         )
+        self._gathered = np.vstack([self._gathered, points])
+        while len(self._gathered) > MOST_POINTS:
+            self._each *= 2
+            self._gathered = _halved(self._gathered)
+
+
+def _halved(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One point of every two, and the odd one out."""
+    starts = np.arange(0, len(points), 2)
+    return np.column_stack(
+        [
+            np.add.reduceat(points[:, :4], starts),
+            np.minimum.reduceat(points[:, 4], starts),
+            np.maximum.reduceat(points[:, 5], starts),
+            np.maximum.reduceat(points[:, 6], starts),
+        ]
+    )
