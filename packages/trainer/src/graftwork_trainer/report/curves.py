@@ -131,12 +131,9 @@ def _plan(
         (1.0, "") if axis == "step" else unit_for([max(float(one.x[-1]) for one in found)], LONG_TIMES)
     )
     strands = _strands(metric, variants, palette, axis=axis, scale=scale, window=window)
-    complete = [strand for strand in strands if strand.complete]
-    # Where the direction is not known, a single outlier may be what matters.
-    lines = [line for strand in complete or strands for line in strand.lines]
-    lines += [line for strand in complete or strands for line in strand.faint if better is None]
-    ends = [end[1] for strand in complete if (end := label_place(strand))]
-    view = choose_view(lines, better, ends=ends)
+    broken = bool(breaks(np.concatenate([one.y for one in found])).size)
+    # Of numbers of two kinds, those before the break matter as much.
+    view = _view(strands, None if broken else better)
     figure = _Figure(
         strands,
         seams_of(variants, axis, scale),
@@ -148,13 +145,23 @@ def _plan(
     against = "by step" if axis == "step" else "by wall time"
     file = metric.replace("/", "-").replace("_", "-") + ("" if axis == "step" else "-by-wall-time")
     notes = [_note(strands, view, window, figure.seams), palette.note]
-    if breaks(np.concatenate([one.y for one in found])).size:
+    if broken:
         notes.append(
             "A line is broken where a stage with another task, other options of it or other data begins: its "
             "numbers are not to be compared with those before."
         )
     title = f"{_title(metric, training_beside(metric, variants))} {against}"
     return Plot(_file_name(file), title, " ".join(filter(None, notes)), figure.draw, against)
+
+
+def _view(strands: Sequence[Strand], better: Direction | None) -> View:
+    """What runs that reached their end decide, if any did: one that failed does not stretch the axis."""
+    deciding = [strand for strand in strands if strand.complete] or strands
+    lines = [line for strand in deciding for line in strand.lines]
+    if better is None:
+        # A single outlier may be what matters.
+        lines += [line for strand in deciding for line in strand.faint]
+    return choose_view(lines, better, ends=[end[1] for one in deciding if (end := label_place(one))])
 
 
 def _strands(

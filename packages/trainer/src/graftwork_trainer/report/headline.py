@@ -59,7 +59,8 @@ def write_headline(variants: Sequence[Variant], table: ResultTable) -> Headline:
     row = table.primary
     if row is None:
         return Headline(f"{_told(table.labels, ', ')}: no metric has been recorded yet.", table.not_ranked)
-    rates = [rates_text(variant) if rates_differ(variants) else "" for variant in variants]
+    differ = rates_differ(variants)
+    rates = [rates_text(variant) if differ else "" for variant in variants]
     standings = [
         _Standing(*facts) for facts in zip(variants, row.cells, _memories(table), rates, strict=True)
     ]

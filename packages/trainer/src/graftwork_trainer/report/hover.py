@@ -34,12 +34,13 @@ def placed(axes: Axes, spots: Iterable[Spot]) -> tuple[Spot, ...]:
     pixels = figure.dpi / 72
     height = figure.bbox.height / pixels
     box = axes.get_window_extent()
-    found = []
-    for spot in spots:
-        x, y = axes.transData.transform((spot.x, spot.y))
-        if box.x0 - 1 <= x <= box.x1 + 1 and box.y0 - 1 <= y <= box.y1 + 1:
-            found.append(Spot(float(x / pixels), float(height - y / pixels), spot.text))
-    return tuple(found)
+    spots = list(spots)
+    places = axes.transData.transform([(spot.x, spot.y) for spot in spots]).tolist() if spots else []
+    return tuple(
+        Spot(x / pixels, height - y / pixels, spot.text)
+        for spot, (x, y) in zip(spots, places, strict=True)
+        if box.x0 - 1 <= x <= box.x1 + 1 and box.y0 - 1 <= y <= box.y1 + 1
+    )
 
 
 def svg_of(spots: Iterable[Spot]) -> str:
