@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from graftwork import build_recipe
+from graftwork import GraftworkError, build_recipe
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.language_model.lm_pretrain import LanguageModelPretraining
 from graftwork_trainer.training import Trained, train_resolved
@@ -137,6 +137,15 @@ def test_a_classifier_is_evaluated_on_the_test_part_and_on_another_table(
     rows = [row["predicted"] for _, row in predicted(classified.run, str(other))]
     right = [guess == label for guess, label in zip(rows, "10" * 9, strict=True)]
     assert found.metrics["accuracy"] == pytest.approx(sum(right) / 18)
+
+
+def test_labels_that_a_classifier_has_not_learnt_are_refused(classified: Trained, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("text,label\nOne is red.,1\nOne is blue.,2\n")
+    with pytest.raises(
+        GraftworkError, match=r"other\.csv: label '2' is none that the model has .* '0', '1'$"
+    ):
+        evaluate_run(str(classified.run), data=str(other))
 
 
 def test_adapters_are_merged_into_what_transformers_loads(train: Train, tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_what_is_wrong_is_told_with_its_line(write: Write, content: str | bytes,
     ("content", "message"),
     [
         ("a,b\n1,2\n", r"line 1: has commas and no tab; name a table of commas \.csv"),
+        ("a;b\n1;2\n", r"line 1: has semicolons and no tab; name a table of semicolons \.csv"),
         ("a\tb\n1\t2\t3\n", r"line 2: 3 fields where the first line has 2 \(no field can hold a tab\)"),
         ("a\tb\n1\n", r"line 2: 1 field where the first line has 2$"),
         ("a\tb\ta\n", r"line 1: names column 'a' 2 times"),

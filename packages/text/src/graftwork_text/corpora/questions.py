@@ -161,7 +161,7 @@ def _placed(path: Path) -> Rows:
 
 def _question(where: str, row: Mapping[str, Any], fields: Sequence[str]) -> Question:
     for field in fields:
-        if not _is_text(row.get(field)):
+        if not is_text(row.get(field)):
             found = (
                 f"is {shown(row[field])}, and must be a text"
                 if field in row
@@ -197,7 +197,7 @@ def _right(where: str, answer: Any, options: tuple[str, ...]) -> str:
 
 def _texts(where: str, field: str, given: Any, *, least: int) -> tuple[str, ...]:
     right = isinstance(given, list) and len(given) >= least
-    if not right or not all(_is_text(text) and str(text).strip() for text in given):
+    if not right or not all(is_text(text) and str(text).strip() for text in given):
         raise GraftworkError(
             f"{where}: field {field!r} must be a list of at least {least} text(s), none of them empty; got "
             f"{given!r}"
@@ -211,5 +211,6 @@ def _texts(where: str, field: str, given: Any, *, least: int) -> tuple[str, ...]
     return texts
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Whether a value can be read as text: a string or a number."""
     return isinstance(value, (str, int, float)) and not isinstance(value, bool)

@@ -85,17 +85,19 @@ class _Header:
 
 def _separator(path: Path, number: int, line: bytes) -> bytes:
     """What separates the fields, by the file's name; semicolons where no comma does."""
-    own, other = (b"\t", b",") if path.suffix.lower() == ".tsv" else (b",", b"\t")
+    tabs = path.suffix.lower() == ".tsv"
+    own = b"\t" if tabs else b","
     if own in line:
         return own
-    if own == b"," and b";" in line:
+    if not tabs and b";" in line:
         return b";"
-    if other in line:
-        right = ".tsv" if own == b"," else ".csv"
-        raise GraftworkError(
-            f"{path}, line {number}: has {_NAMES[other]}s and no {_NAMES[own]}; name a table of "
-            f"{_NAMES[other]}s {right}"
-        )
+    for other in (b",", b";") if tabs else (b"\t",):
+        if other in line:
+            right = ".csv" if tabs else ".tsv"
+            raise GraftworkError(
+                f"{path}, line {number}: has {_NAMES[other]}s and no {_NAMES[own]}; name a table of "
+                f"{_NAMES[other]}s {right}"
+            )
     return own
 
 

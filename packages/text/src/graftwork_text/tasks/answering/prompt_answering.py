@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from graftwork import Direction, GraftworkError
 from graftwork_text.corpora import Question, QuestionCorpus, QuestionData, find_questions
 from graftwork_text.corpora.held_out import HeldOutFiles
+from graftwork_text.corpora.questions import is_text
 from graftwork_text.corpora.remarks import Remark
 from graftwork_text.corpora.sameness import evened, fingerprint
 from graftwork_text.models.pretrained import find_pretrained
@@ -335,7 +336,8 @@ def question_in(row: Mapping[str, Any], fields: Sequence[str]) -> Question:
     Raises:
         GraftworkError: it lacks a field, or its options are none.
     """
-    options = row.get("options") or ()
-    if isinstance(options, str) or not all(isinstance(option, str) for option in options):
-        raise GraftworkError(f"field 'options' must be a list of texts, got {options!r:.80}")
-    return Question(texts_in(row, fields), tuple(options[:1]), tuple(options))
+    given = row.get("options") or []
+    if not isinstance(given, list) or not all(map(is_text, given)):
+        raise GraftworkError(f"field 'options' must be a list of texts, got {given!r:.80}")
+    options = tuple(map(str, given))
+    return Question(texts_in(row, fields), options[:1], options)

@@ -25,6 +25,7 @@ from graftwork_text.tasks.fine_tuning.selection import ClassSelection, Parts, Sp
 from graftwork_text.tasks.fine_tuning.task import FineTuningTask, texts_in
 from graftwork_trainer.device import move
 from graftwork_trainer.evaluation import device_of, rows_of
+from graftwork_trainer.plain_json import read_json
 from graftwork_trainer.tables import write_confusion_matrix
 
 _LABELS = "labels.json"
@@ -78,10 +79,7 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
             GraftworkError: it is no list of names.
         """
         if (file := folder / _LABELS).is_file():
-            try:
-                labels = json.loads(file.read_text("utf-8"))
-            except ValueError as error:
-                raise GraftworkError(f"{file}: not valid JSON: {error}") from error
+            labels = read_json(file)
             if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
                 raise GraftworkError(f"{file}: expected a list of the labels' names, got {labels!r:.80}")
             self._labels = tuple(labels)
