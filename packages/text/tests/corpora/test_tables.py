@@ -177,13 +177,6 @@ def test_a_class_that_cannot_be_learnt_is_refused(write: Write, part: str) -> No
         find_labelled_corpus(train, LabelledFiles(**{part: other})).read()
 
 
-def test_a_class_whose_only_examples_are_held_out_is_refused(write: Write) -> None:
-    lines = [f"text {number},{number}" for number in range(40)]
-    path = write("rows.csv", "text,label\n" + "\n".join(lines))
-    with pytest.raises(GraftworkError, match=rf"{path}, line \d+: the label is '\d+', and all others of its"):
-        find_labelled_corpus(path).read()
-
-
 def remarks(data: LabelledData) -> dict[str, str]:
     told = {remark.fact: remark.told for remark in data.remarks}
     assert {fact: int(count) for fact, count in counted(data.remarks).items()} == {

@@ -2,9 +2,9 @@
 
 Files are read as :mod:`graftwork_trainer.records` says, labels as :mod:`~graftwork_text.corpora.label_names`
 does: text, whole numbers or booleans. Where there is no file of test examples, a fifth of the examples (by a
-stable hash of their texts, repeated ones counted once) is held out as test part. A class that only held-out
-examples have is refused. What is doubtful and no mistake is a remark: labels that are alike, texts under
-several labels, rows that are left out.
+stable hash of their texts, repeated ones counted once) is held out as test part. A class that files of
+held-out examples alone have is refused. What is doubtful and no mistake is a remark: labels that are alike,
+texts under several labels, rows that are left out.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def _read(paths: Mapping[str, Path], text_columns: tuple[str, ...], label_column
             f"{paths['train']}: column {label_column!r} holds {len(names)} different label(s) "
             f"({', '.join(names) or 'none'}), and at least 2 are needed"
         )
+    _refuse_unlearnt(rows, class_of, paths["train"])
     learnt, tested = rows["train"], rows.get("test")
     if tested is None:
         learnt, tested = held_out(learnt, lambda row: BETWEEN_TEXTS.join(row.texts))
@@ -111,7 +112,6 @@ def _read(paths: Mapping[str, Path], text_columns: tuple[str, ...], label_column
             told = f"{repeated} row(s) repeat the texts of an earlier one and are left out"
             remarks.append(Remark("repeated_rows", repeated, told))
     validated = rows.get("validation", [])
-    _refuse_unlearnt(learnt, [*validated, *tested], class_of, paths["train"])
     remarks += remarks_on(counts, class_of)
     contrary = ContraryAnswers("texts_with_contrary_labels", "text(s) stand under more than one label")
     for row in itertools.chain.from_iterable(rows.values()):
@@ -126,19 +126,14 @@ def _read(paths: Mapping[str, Path], text_columns: tuple[str, ...], label_column
     return LabelledData(names, train, test, validation, tuple(remarks))
 
 
-def _refuse_unlearnt(
-    learnt: Sequence[_Row], held: Sequence[_Row], class_of: Mapping[str, str], train: Path
-) -> None:
-    """Refuse a class that only held-out examples have: no training could tell it."""
-    known = {class_of[row.label] for row in learnt}
-    for row in held:
+def _refuse_unlearnt(rows: Mapping[str, Sequence[_Row]], class_of: Mapping[str, str], train: Path) -> None:
+    """Refuse a class that files of held-out examples alone have: no training could tell it."""
+    known = {class_of[row.label] for row in rows["train"]}
+    for row in itertools.chain.from_iterable(rows.values()):
         if (name := class_of[row.label]) not in known:
-            cause = (
-                "and all others of its class are held out by their hash: give more of them, or a test_data"
-                if row.path == train
-                else f"and {train} has none of its class to learn from"
+            raise GraftworkError(
+                f"{row.place}: the label is {name!r:.60}, and {train} has none of its class to learn from"
             )
-            raise GraftworkError(f"{row.place}: the label is {name!r:.60}, {cause}")
 
 
 def _rows(

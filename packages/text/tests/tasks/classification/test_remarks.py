@@ -64,3 +64,13 @@ def test_a_class_of_which_none_was_drawn_is_told(
     found, told = facts(capsys, **options)
     assert found["classes_without_training_examples"] == 1
     assert any("no example to learn from was drawn of 1 class(es) ('" in line for line in told)
+
+
+def test_a_class_whose_only_example_is_held_out_is_told(
+    sentence_folder: Path, small: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\nNumber 0 was dull.,0\nNumber 1 was fine.,1\nNumber 2 was dull.,0\n")
+    found, told = facts(capsys, **small(sentence_folder, data=str(path)))
+    assert found["classes_without_training_examples"] == 1
+    assert any("of 1 class(es) ('1'), to which 1 held-out one(s) belong" in line for line in told)
