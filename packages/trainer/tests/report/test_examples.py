@@ -9,7 +9,19 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "name", ["aggregate", "metrics", "numerals", "paired", "recipe_keys", "variant_labels"]
+    "name",
+    [
+        "aggregate",
+        "head",
+        "metrics",
+        "numerals",
+        "paired",
+        "palette",
+        "point_labels",
+        "recipe_keys",
+        "strands",
+        "variant_labels",
+    ],
 )
 def test_examples(name):
     outcome = doctest.testmod(import_module(f"graftwork_trainer.report.{name}"))
