@@ -125,6 +125,30 @@ def mistakes(resolve, text, *settings):
     return list(caught.value.mistakes)
 
 
+def test_a_recipe_says_what_to_compare(registry, tmp_path):
+    path = tmp_path / "given.toml"
+    path.write_text('compare = ["optimizer.name=sgd,adam"]\n' + RECIPE)
+    recipe = load_recipe(str(path), registry=registry)
+    assert recipe.compare == ("optimizer.name=sgd,adam",)
+    assert "compare" not in recipe.resolve(registry).to_toml()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("3", "compare: must be a list of texts like 'optimizer.name=adamw,sgd', got 3"),
+        ('["optimizer.name=sgd", 1]', "compare: must be a list of texts like"),
+        ('["optimizer.name"]', "compare: --over takes SECTION.KEY=VALUE,VALUE"),
+        ('["name=a,b"]', "compare: --over takes SECTION.KEY=VALUE"),
+    ],
+)
+def test_what_to_compare_is_checked_with_the_rest(resolve, given, sentence):
+    text = RECIPE.replace('name = "lm"', 'name = "nobody"')
+    first, second = mistakes(resolve, f"compare = {given}\n{text}")
+    assert first.startswith(sentence)
+    assert second.startswith("task.name: ")
+
+
 def test_a_recipe_becomes_choices_that_build(resolve):
     resolved = resolve()
     trainer, task = resolved.trainer(), resolved.task()

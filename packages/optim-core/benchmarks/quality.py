@@ -47,12 +47,13 @@ class Contender:
 
 
 CONTENDERS = (
-    Contender("adamw", ("optimizer.name=adamw",), ADAM_RATES),
+    Contender("adamw", ("optimizer.name=adamw", "optimizer.fused=true"), ADAM_RATES),
     Contender(
         "adam-two-rates",
         ("optimizer.name=gwt-adamw", "optimizer.level=0"),
         ("2.5e-3", "5e-3", "1e-2", "2e-2"),
     ),
+    Contender("two-rate-adamw", ("optimizer.name=two-rate-adamw",), ("2.5e-3", *TWO_RATES[:3])),
     Contender("muon", ("optimizer.name=gwt-muon", "optimizer.level=0"), ADAM_RATES[:3]),
     Contender("galore-adamw", ("optimizer.name=galore-adamw", *RANK), TWO_RATES),
     Contender("golore-adamw", ("optimizer.name=golore-adamw", "optimizer.scale=0.25", *RANK), TWO_RATES),

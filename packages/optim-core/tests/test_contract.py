@@ -544,7 +544,7 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(
     foreign_model = small()
     foreign = torch.optim.AdamW(foreign_model.named_parameters(), lr=3.0)
     train(foreign_model, foreign, 0, 1)
-    with pytest.raises(ValueError, match=r"of parameter '[a-z.]+' (has shape \(5, 7\), but|lacks)"):
+    with pytest.raises(ValueError, match=r"of parameter '[a-z.]+' (has shape \([\d, ]+\), but|lacks)"):
         optimizer.load_state_dict(through_a_file(foreign.state_dict()))
     out_of_range = copy.deepcopy(before)
     out_of_range["param_groups"][0]["lr"] = -1.0

@@ -19,6 +19,7 @@ OPTIMIZERS = [
     "sgd",
     "subspace",
     "gwt-adamw",
+    "two-rate-adamw",
     "gwt-muon",
     "galore-adamw",
     "galore-adamw8bit",
@@ -32,7 +33,7 @@ OPTIMIZERS = [
     "nsgdc-vr",
     "a-nsgdc",
 ]
-OF_SELECTED_WEIGHTS = OPTIMIZERS[2:10]
+OF_SELECTED_WEIGHTS = OPTIMIZERS[2:11]
 HOSTS = ["adamw", "msgd", "adam8bit", "adafactor", "muon", "adam-mini"]
 TRANSFORMS = ["identity", "wavelet", "svd", "gram", "rsvd", "power", "random", "golore"]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from graftwork import GraftworkError
+from graftwork.cli import main
+from graftwork_trainer.commands import compare
 from graftwork_trainer.commands.comparison import Job, plan
 
 RECIPE = '[task]\nname = "regression"\n[optimizer]\nname = "sgd"\n[trainer]\nseed = 3\n'
@@ -93,3 +95,34 @@ def test_values_and_seeds_go_over_every_stage(planned, tmp_path):
     (jobs[0].directory / "recipe.toml").write_text(jobs[1].resolved.to_toml())
     with pytest.raises(GraftworkError, match=r"stages\.mine\.optimizer\.lr = 2\.0 there, 1\.0 here"):
         planned("stages.mine.optimizer.lr=1,2")
+
+
+@pytest.fixture
+def asked_for(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """What `graftwork compare` plans of a recipe, or its exit code where it plans nothing."""
+
+    def call(text: str, *options: str) -> object:
+        recipe = tmp_path / "mine.toml"
+        recipe.write_text(text)
+        planned: list[object] = []
+
+        def plan_nothing(reference: str, overs: object, base: object, **_: object) -> list[Job]:
+            planned.append(overs)
+            raise GraftworkError("enough")
+
+        monkeypatch.setattr(compare, "plan", plan_nothing)
+        code = main(["compare", str(recipe), *options])
+        return planned[0] if planned else code
+
+    return call
+
+
+def test_without_over_the_recipe_says_what_is_compared(asked_for):
+    text = f'compare = ["optimizer.name=sgd,adamw"]\n{RECIPE}'
+    assert asked_for(text) == ("optimizer.name=sgd,adamw",)
+    assert asked_for(text, "--over", "optimizer.lr=1,2") == ["optimizer.lr=1,2"]
+
+
+def test_where_neither_says_what_to_compare_that_is_one_sentence(asked_for, capsys):
+    assert asked_for(RECIPE) == 2
+    assert "--over KEY=A,B is missing: recipe " in capsys.readouterr().err.splitlines()[-1]

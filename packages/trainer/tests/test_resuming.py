@@ -234,3 +234,10 @@ def test_a_run_that_becomes_infinite_keeps_no_such_checkpoint_and_is_strict_json
     assert strict((run / "result.json").read_text())["status"] == "failed"
     for line in (run / "metrics.jsonl").read_text().splitlines():
         strict(line)
+
+
+def test_what_an_older_version_did_not_tell_of_the_data_has_not_changed():
+    now = Identity({}, {"rows": 3, "empty_rows": 1}, 1)
+    assert Identity({}, {"rows": 3}, 1).changes_to(now) == []
+    (change,) = now.changes_to(Identity({}, {"rows": 3}, 1))
+    assert str(change) == "empty_rows of the data was 1 and is not there"

@@ -27,7 +27,7 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
     "graftwork-optim-core": {
         "gradient-transform": "golore gram identity power random rsvd svd wavelet",
         "optimizer": "a-nsgdc adamw galore-adafactor galore-adamw galore-adamw8bit golore-adamw golore-msgd "
-        "gwt-adamw gwt-muon lozo lozo-m mezo nsgdc nsgdc-vr sgd subspace",
+        "gwt-adamw gwt-muon lozo lozo-m mezo nsgdc nsgdc-vr sgd subspace two-rate-adamw",
         "optimizer-host": "adafactor adam-mini adam8bit adamw msgd muon",
         "reproduction": "golore gwt lozo nsgdc",
     },

@@ -16,7 +16,7 @@ from typing import Any
 from graftwork.catalogue import package_of
 from graftwork.component import Kind
 from graftwork.errors import AmbiguousNameError, GraftworkError, RecipeError, UnknownNameError, did_you_mean
-from graftwork.overrides import Override
+from graftwork.overrides import Override, product
 from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.registry import Entry, Registry, get_registry
 from graftwork.resolution import Resolution, Resolved, Tables
@@ -25,6 +25,7 @@ from graftwork.toml import dumps
 
 # Read by people, not by any component.
 _PROSE = ("description",)
+COMPARE = "compare"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,11 @@ class Recipe(Tables):
         origins: dotted key to where it was said, where that is not the file.
         shared: sections that may be left unused.
         stages: a recipe for each, in order; none where there is one training.
+        compare: what ``graftwork compare`` compares unless it is told, ``KEY=A,B`` each.
     """
 
     stages: tuple[Recipe, ...] = ()
+    compare: tuple[str, ...] = ()
 
     def resolve(self, registry: Registry | None = None) -> Resolved:
         """Import what the recipe names and check every option.
@@ -127,19 +130,33 @@ def build_recipe(
     mistakes: list[str] = []
     tables: dict[str, dict[str, Any]] = {}
     for section, table in data.items():
-        if section in (*_PROSE, SECTION):
+        if section in (*_PROSE, SECTION, COMPARE):
             continue
         if isinstance(table, Mapping):
             tables[section] = _copy(table)
         else:
             mistakes.append(f'{section}: must be a section, [{section}] with name = "...", got {table!r}')
+    empty = Recipe(name, source, {}, compare=_compared(data.get(COMPARE, []), mistakes))
     if SECTION in data:
-        recipe = _staged(data[SECTION], tables, Recipe(name, source, {}), overrides, registry, mistakes)
+        recipe = _staged(data[SECTION], tables, empty, overrides, registry, mistakes)
     else:
-        recipe = _plain(tables, Recipe(name, source, {}), overrides, registry, mistakes)
+        recipe = _plain(tables, empty, overrides, registry, mistakes)
     if mistakes:
         raise RecipeError(source, mistakes)
     return recipe
+
+
+def _compared(given: object, mistakes: list[str]) -> tuple[str, ...]:
+    """What a recipe wants to see compared, as it would stand on the command line."""
+    texts = given if isinstance(given, list) else [given]
+    try:
+        if not isinstance(given, list) or not all(isinstance(text, str) for text in texts):
+            raise GraftworkError(f"must be a list of texts like 'optimizer.name=adamw,sgd', got {given!r}")
+        product(texts)
+    except GraftworkError as error:
+        mistakes.append(f"{COMPARE}: {error}")
+        return ()
+    return tuple(texts)
 
 
 def _plain(

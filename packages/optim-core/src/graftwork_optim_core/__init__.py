@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from graftwork_optim_core.subspace.optimizer import SubspaceOptimizer
     from graftwork_optim_core.subspace.selection import param_groups
     from graftwork_optim_core.subspace.transform import GradientTransform
+    from graftwork_optim_core.two_rates import TwoRateAdamW
     from graftwork_optim_core.zeroth_order.log import RunLog
     from graftwork_optim_core.zeroth_order.optimizer import ZerothOrderOptimizer
     from graftwork_optim_core.zeroth_order.replay import read_log
@@ -35,6 +36,7 @@ __all__ = [
     "GaLoreAdafactor",
     "GoLoreAdamW",
     "GoLoreMSGD",
+    "TwoRateAdamW",
     "SubspaceOptimizer",
     "LOZO",
     "LOZOM",
@@ -78,6 +80,7 @@ __getattr__, __dir__ = lazy_names(
         "ZerothOrderOptimizer": "zeroth_order.optimizer",
         "StateBytes": "common.state_bytes",
         "SubspaceOptimizer": "subspace.optimizer",
+        "TwoRateAdamW": "two_rates",
         "UpdateHost": "subspace.host",
         "param_groups": "subspace.selection",
         "predicted_state_bytes": "memory",

@@ -54,6 +54,7 @@ def _optimizers() -> Iterator[Component]:
     late = "GaLore whose last bases are random, with"
     for name, target, summary, paper in (
         ("gwt-adamw", "gwt:GWTAdamW", f"AdamW whose moments live {band}", _GWT),
+        ("two-rate-adamw", "two_rates:TwoRateAdamW", "AdamW under the two rates of GWT and GaLore", None),
         ("gwt-muon", "gwt:GWTMuon", f"Muon whose momentum lives {band}", _GWT),
         ("galore-adamw", "galore:GaLoreAdamW", f"AdamW {directions}", _GALORE),
         ("galore-adamw8bit", "galore:GaLoreAdamW8bit", f"AdamW with 8-bit moments {directions}", _GALORE),

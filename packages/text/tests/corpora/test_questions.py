@@ -48,7 +48,7 @@ def test_a_fifth_is_held_out_by_text_and_repeated_questions_count_once(questions
         ({"context": "c", "answers": ["x"]}, "field 'question', which the prompt names, is missing"),
         (
             {**GOOD, "question": ["q"], "answers": ["x"]},
-            r"field 'question', .* is \['q'\], and must be a text",
+            r"field 'question', .* is the list \[\"q\"\], and must be a text",
         ),
         (GOOD, "field 'answers' is missing; give the right answers, or 'options' with 'answer'"),
         ({**GOOD, "answers": []}, r"field 'answers' must be a list of at least 1 text\(s\).* got \[\]"),
@@ -62,7 +62,9 @@ def test_a_fifth_is_held_out_by_text_and_repeated_questions_count_once(questions
         ({**GOOD, "options": ["x", "y"], "answer": True}, "field 'answer' must be .*; got True"),
         ({**GOOD, "options": ["x", "y"], "answer": "z"}, "field 'answer' must be one of the options"),
         ({**GOOD, "options": ["x", "y"]}, "field 'answer' must be .*; got None"),
-        ("{", "not JSON"),
+        ("{", "not JSON on its own"),
+        ({**GOOD, "context": None, "answers": ["x"]}, "field 'context', .* is null, and must be a text$"),
+        ({**GOOD, "options": ["x", "y"], "answer": 1.5}, "field 'answer' must be .*; got 1.5"),
         ("[]", "expected an object"),
     ],
 )
@@ -96,3 +98,26 @@ def test_files_that_are_not_there_or_empty(questions: Write, tmp_path: Path) -> 
         files(questions([{**GOOD, "answers": ["x"]}]), test_data=str(tmp_path / "x.csv"))
     with pytest.raises(GraftworkError, match="holds no questions"):
         files(questions([])).read(FIELDS)
+
+
+def test_what_pandas_writes_is_read(questions: Write) -> None:
+    # A place as a float, once one was missing; null for the field that the other form has.
+    choices = [{**GOOD, "options": ["x", "y"], "answer": 1.0, "answers": None}]
+    free = [{**GOOD, "options": None, "answer": None, "answers": ["x"]}]
+    assert files(questions(choices)).read(FIELDS).train[0].answers == ("y",)
+    assert files(questions(free)).read(FIELDS).form == "free"
+
+
+def test_repeated_and_contrary_questions_are_said(questions: Write) -> None:
+    rows = [
+        {"context": str(n % 4), "question": "q", "options": ["x", "y"], "answer": n == 5} for n in range(6)
+    ]
+    path = questions([{**row, "answer": int(row["answer"])} for row in rows])
+    assert [(remark.fact, remark.count, remark.told) for remark in files(path).read(FIELDS).remarks] == [
+        ("repeated_rows", 2, "2 row(s) repeat an earlier question and are left out"),
+        (
+            "questions_with_contrary_answers",
+            1,
+            "1 question(s) stand with more than one right option (first: line 2 and line 6)",
+        ),
+    ]

@@ -11,6 +11,7 @@ import pytest
 
 from graftwork import GraftworkError
 from graftwork_text.corpora import LabelledData, LabelledFiles, find_labelled_corpus
+from graftwork_text.corpora.remarks import counted
 
 Write = Callable[[str, str], str]
 ROWS = [('It is, in a word, "great".', "good"), ("Dull.\nVery dull.", "bad"), ("naïve café 😀", "good")]
@@ -51,10 +52,11 @@ def test_tsv_has_no_quoting(write: Write) -> None:
 
 def test_jsonl_takes_numbers_and_booleans_as_labels(write: Write) -> None:
     for values, names in (([10, 9, -1], ("-1", "9", "10")), ([True, False], ("False", "True"))):
-        lines = [json.dumps({"text": f"text {value}", "label": value}) for value in values]
+        rows = [(f"text {value} {n}", value) for n in range(20) for value in values]
+        lines = [json.dumps({"text": text, "label": value}) for text, value in rows]
         data = find_labelled_corpus(write("rows.jsonl", "\n\n".join(lines))).read()
         assert data.labels == names
-        assert sorted(texts(data)) == sorted((f"text {value}", str(value)) for value in values)
+        assert sorted(texts(data)) == sorted((text, str(value)) for text, value in rows)
 
 
 def test_several_columns_keep_their_order(write: Write) -> None:
@@ -82,11 +84,11 @@ def test_files_of_their_own_for_validation_and_test(write: Write) -> None:
         write("a.csv", "text,label\none,x\ntwo,y\n"),
         LabelledFiles(
             validation_data=write("b.csv", "text,label\nthree,y\n"),
-            test_data=write("c.csv", "text,label\nfour,z\n"),
+            test_data=write("c.csv", "text,label\nfour,x\n"),
         ),
     )
     data = corpus.read()
-    assert data.labels == ("x", "y", "z")
+    assert data.labels == ("x", "y")
     assert [len(part) for part in (data.train, data.validation, data.test)] == [2, 1, 1]
     assert {"train_sha256", "validation_sha256", "test_sha256"} <= corpus.identity.keys()
 
@@ -105,27 +107,114 @@ def test_the_identity_changes_with_the_content_and_the_columns(write: Write) -> 
         (
             "a.csv",
             "txt,label\na,x\n",
-            r"line 2: no text or label in column 'text', did you mean 'txt'\?; its columns are txt, label",
+            r"line 2: no column 'text', did you mean 'txt'\?; its columns are 'txt', 'label' \(options",
         ),
-        (
-            "a.csv",
-            "txt,labels\na,x\n",
-            r"'text', did you mean 'txt'\? or 'label', did you mean 'labels'\?; its columns are txt, labels",
-        ),
-        ("a.csv", "text,label\na\n", r"line 2: no text or label in column 'label'"),
-        ("a.csv", "text,label\na,\n", r"line 2: the label in column 'label' is empty"),
+        ("a.csv", "text,labels\na,x\n", r"line 2: no column 'label', did you mean 'labels'\?; its columns"),
+        ("a.csv", "text,label\na,x\nb\n", r"line 3: 1 field where the first line has 2$"),
+        ("a.csv", "text,label\na,x\nb,was seen,y\n", r"line 3: 3 fields where the first line has 2"),
+        ("a.csv", "text,label\na, \n", r"line 2: the label in column 'label' is empty"),
         ("a.csv", "text,label\na,x\nb,x\n", r"column 'label' holds 1 different label.s. .x., and at least 2"),
         ("a.csv", "", r"holds 0 different label.s. .none."),
-        ("a.csv", 'text,label\n"a,x\n', r"not a table"),
+        ("a.csv", 'text,label\n"a,x\n', r"line 2: a quotation mark opens a field and none closes it"),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{oops}\n', r"line 2: not JSON"),
         ("a.jsonl", "[1]\n", r"line 1: expected an object, got \[1\]"),
-        ("a.jsonl", '{"text": ["a"], "label": "x"}\n', r"line 1: no text or label in column 'text'"),
+        ("a.jsonl", '{"label": "x"}', r"line 1: no column 'text'; its columns are 'label'"),
+        (
+            "a.jsonl",
+            '{"text": null, "label": "x"}',
+            r"the text in column 'text' is null, and must be a text$",
+        ),
+        (
+            "a.jsonl",
+            '{"text": ["a"], "label": "x"}',
+            r"the text in column 'text' is the list \[\"a\"\], and must",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": null}',
+            r"the label in column 'label' is null, and must be a text, a",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": 0.5}',
+            r"the label in column 'label' is the number 0.5, and must be",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": 1e999}',
+            r"the label in column 'label' is the number Infinity, and",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": {}}',
+            r"the label in column 'label' is the object {}, and must be",
+        ),
         ("a.txt", "text\n", r"is not an existing .csv or .tsv or .jsonl file"),
     ],
 )
 def test_mistakes_in_files_name_the_line(write: Write, name: str, content: str, message: str) -> None:
     with pytest.raises(GraftworkError, match=message):
         find_labelled_corpus(write(name, content)).read()
+
+
+def test_numbers_of_a_text_column_are_text(write: Write) -> None:
+    lines = [json.dumps({"text": value, "label": value}) for value in (1, 2)]
+    floats = [json.dumps({"text": value + 0.5, "label": value}) for value in (1.0, 2.0)]
+    data = find_labelled_corpus(
+        write("train.jsonl", "\n".join(lines)),
+        LabelledFiles(test_data=write("test.jsonl", "\n".join(floats))),
+    ).read()
+    assert texts(data) == [("1", "1"), ("2", "2"), ("1.5", "1"), ("2.5", "2")]
+
+
+@pytest.mark.parametrize("part", ["validation_data", "test_data"])
+def test_a_class_that_cannot_be_learnt_is_refused(write: Write, part: str) -> None:
+    train = write("train.csv", "text,label\none,x\ntwo,y\n")
+    other = write("other.csv", "text,label\nthree,y\nfour,z\n")
+    with pytest.raises(
+        GraftworkError, match=rf"{other}, line 3: the label is 'z', and {train} has none of its"
+    ):
+        find_labelled_corpus(train, LabelledFiles(**{part: other})).read()
+
+
+def remarks(data: LabelledData) -> dict[str, str]:
+    told = {remark.fact: remark.told for remark in data.remarks}
+    assert {fact: int(count) for fact, count in counted(data.remarks).items()} == {
+        remark.fact: remark.count for remark in data.remarks
+    }
+    return told
+
+
+def test_sound_data_has_no_remarks(write: Write) -> None:
+    lines = [f"text {number},{number % 2}.0" for number in range(40)]
+    data = find_labelled_corpus(write("rows.csv", "text,label\n" + "\n".join(lines))).read()
+    assert (data.labels, data.remarks) == (("0", "1"), ())
+
+
+def test_what_is_doubtful_is_said_with_counts_and_first_lines(write: Write) -> None:
+    train = write(
+        "train.csv",
+        "text,label\nA fox,good\n,\n a  FOX ,bad\nb,Good\nc, good \nc,bad\nd,1\ne,1.0\nA fox,good\n",
+    )
+    test = write("test.csv", "text,label\nB,bad\n")
+    data = find_labelled_corpus(train, LabelledFiles(test_data=test)).read()
+    assert data.labels == ("1", "Good", "bad", "good")
+    assert remarks(data) == {
+        "empty_rows": "1 row(s) of nothing but separators, passed over like blank lines (first: line 3)",
+        "labels_written_in_several_ways": "label 'good' is written 'good' (2 rows) and ' good ' (1 row); "
+        "label '1' is written '1' (1 row) and '1.0' (1 row): read as one class each",
+        "labels_alike": "labels 'good' (3 rows) and 'Good' (1 row) differ in case or white space alone, and "
+        "are classes of their own",
+        "texts_with_contrary_labels": "3 text(s) stand under more than one label (first: line 2 and line 4; "
+        f"line 6 and line 7; line 5 and {test}, line 2)",
+    }
+
+
+def test_rows_that_are_left_out_are_counted(write: Write) -> None:
+    rows = [f"text {number % 40},{number % 2}" for number in range(100)]
+    data = find_labelled_corpus(write("rows.csv", "text,label\n" + "\n".join(rows))).read()
+    assert len(data.train) + len(data.test) == 40
+    assert remarks(data) == {"repeated_rows": "60 row(s) repeat the texts of an earlier one and are left out"}
 
 
 def test_another_encoding_is_named(tmp_path: Path) -> None:

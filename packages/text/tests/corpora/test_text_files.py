@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_file_that_vanishes_is_named(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     corpus = find_corpus(str(tmp_path))
     (tmp_path / "b.txt").unlink()
-    with pytest.raises(OSError, match=r"b\.txt"):
+    with pytest.raises(GraftworkError, match=r"b\.txt: cannot be read: No such file"):
         list(corpus.read())
 
 
@@ -103,19 +104,145 @@ def test_file_of_another_kind(tmp_path: Path) -> None:
         find_corpus(str(tmp_path / "table.csv"))
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
-def test_not_utf8(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"caf\xe9 au lait")
-    with pytest.raises(GraftworkError, match=rf"{name}: not UTF-8 text \(byte 3"):
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.jsonl"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"good\ncaf\xe9 au lait\n", r"line 2: not UTF-8 text \(byte 0xe9"),
+        ("\ufeffgood\n".encode("utf-16-le"), "is UTF-16 by its byte order mark; save it as UTF-8"),
+        ("\ufeffgood\n".encode("utf-16-be"), "is UTF-16 by its byte order mark; save it as UTF-8"),
+        ("\ufeffgood\n".encode("utf-32-le"), "is UTF-16 by its byte order mark; save it as UTF-8"),
+        ("good\n".encode("utf-16-le"), "line 1: holds a NUL byte"),
+    ],
+)
+def test_other_encodings(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    content = content.replace(b"good", b'{"text": "good"}') if name == "a.jsonl" else content
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(GraftworkError, match=rf"{name}(, |: ){message}"):
         list(find_corpus(str(tmp_path / name)).read())
+
+
+WRITTEN = {
+    "plain": lambda text: text.encode(),
+    "mark": lambda text: ("\ufeff" + text).encode(),
+    "windows": lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
+    "macintosh": lambda text: text.replace("\n", "\r").encode(),
+}
+
+
+@pytest.mark.parametrize("way", WRITTEN)
+def test_marks_and_line_ends_are_no_text(tmp_path: Path, way: str) -> None:
+    paragraphs = "\n\n".join(f"Paragraph {number}\nin two lines." for number in range(20))
+    rows = "\n".join(json.dumps({"text": f"Row {number}."}) for number in range(3))
+    contents = {
+        "alone.txt": paragraphs,
+        "rows.jsonl": rows,
+        "folder/a.txt": "One\n",
+        "folder/b.txt": paragraphs,
+    }
+    (tmp_path / "folder").mkdir()
+    read = []
+    for write in (WRITTEN["plain"], WRITTEN[way]):
+        for name, content in contents.items():
+            (tmp_path / name).write_bytes(write(content))
+        read.append(
+            [list(find_corpus(str(tmp_path / data)).read()) for data in ("alone.txt", "rows.jsonl", "folder")]
+        )
+    assert read[0] == read[1]
+    assert read[0][2][0].text == "One\n"
+
+
+@pytest.mark.parametrize("mark", ["<|endoftext|>", "  <|endoftext|> "])
+def test_lines_of_end_of_text_separate_documents(tmp_path: Path, mark: str) -> None:
+    stories = [
+        "Once there was a fox.\n\nIt ran.\n",
+        "A crow sat\non a tree.\n",
+        "It said <|endoftext|> aloud.\n",
+    ]
+    joined = f"{mark}\n".join([*stories[:2], "  \n", stories[2], ""])
+    (tmp_path / "stories.txt").write_text(joined)
+    found = list(find_corpus(str(tmp_path / "stories.txt")).read())
+    assert [document.text for document in found] == stories
+    assert [document.identifier for document in found] == [f"stories.txt#{number:06d}" for number in range(3)]
+    (tmp_path / "other.txt").write_text("Another.")
+    (tmp_path / "last.txt").write_text(f"The last.\n{mark}\n")
+    found = list(find_corpus(str(tmp_path)).read())
+    assert [(document.identifier, document.text) for document in found] == [
+        ("last.txt", "The last.\n"),
+        ("other.txt", "Another."),
+        *((f"stories.txt#{number:06d}", story) for number, story in enumerate(stories)),
+    ]
+
+
+def test_blank_files_are_blank_documents_of_folders_and_none_alone(tmp_path: Path) -> None:
+    for name, content in {
+        "a.txt": "",
+        "b.txt": " \n\f\n",
+        "c.txt": "<|endoftext|>\n",
+        "d.jsonl": "\n",
+    }.items():
+        (tmp_path / name).write_text(content)
+        assert list(find_corpus(str(tmp_path / name)).read()) == []
+    assert [document.text.strip() for document in find_corpus(str(tmp_path)).read()] == ["", ""]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "folder"])
+@pytest.mark.parametrize("change", ["appended", "replaced", "same-size"])
+def test_text_that_changes_while_it_is_read_is_refused_and_digested_anew(
+    tmp_path: Path, name: str, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "folder").mkdir()
+    for file in ("a.txt", "a.jsonl", "folder/a.txt", "folder/b.jsonl"):
+        words = "some words of text " * 100
+        row = json.dumps({"text": words}) + "\n" if file.endswith("l") else words + "\n\n"
+        (tmp_path / file).write_text(row * 400)
+    corpus = find_corpus(str(tmp_path / name))
+    documents = iter(corpus.read())
+    next(documents)
+    changed = tmp_path / name / "b.jsonl" if name == "folder" else tmp_path / name
+    content = changed.read_text()
+    more = content[: content.index("\n") + 1]
+    if change == "appended":
+        with changed.open("a") as stream:
+            stream.write(more)
+    elif change == "replaced":
+        changed.write_text(content + more)
+    else:
+        changed.write_text(content[:-50_000] + content[-50_000:].replace("words", "WORDS"))
+    with pytest.raises(GraftworkError, match=rf"{changed.name}: changed since its digest was taken"):
+        list(documents)
+    after = find_corpus(str(tmp_path / name))
+    assert after.identity != corpus.identity
+    assert list(after.read())
+
+
+@pytest.mark.parametrize("wide", ["", "😀"], ids=["narrow", "wide"])
+@pytest.mark.parametrize("name", ["line.txt", "line.jsonl"])
+def test_a_long_line_costs_a_few_times_its_size(tmp_path: Path, name: str, wide: str) -> None:
+    text = "A sentence of words that are long for once. " * 20_000 + wide
+    file = tmp_path / name
+    file.write_text(json.dumps({"text": text}, ensure_ascii=False) if name == "line.jsonl" else text, "utf-8")
+    corpus = find_corpus(str(file))
+    tracemalloc.start()
+    try:
+        characters = sum(len(document.text) for document in corpus.read())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert characters > 0.99 * len(text)
+    assert peak < (10 if wide else 4) * file.stat().st_size
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{not json", "line 2: not JSON"),
-        (json.dumps({"txt": "a"}), "expected an object with a string 'text'; its keys are 'txt'"),
-        (json.dumps({"text": 3}), "expected an object with a string 'text'"),
+        (json.dumps({"txt": "a"}), "'text' is missing, did you mean 'txt'\\?; its keys are 'txt'"),
+        (json.dumps({}), "'text' is missing; it has no keys"),
+        (json.dumps({"text": 3}), "'text' is 3, and must be a string"),
+        (json.dumps({"text": None}), "'text' is null, and must be a string"),
+        (json.dumps({"text": ["a"]}), r"'text' is \["),
         (json.dumps(["a"]), r"line 2: expected an object, got \["),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from graftwork import build_recipe
+from graftwork import GraftworkError, build_recipe
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.language_model.lm_pretrain import LanguageModelPretraining
 from graftwork_trainer.training import Trained, train_resolved
@@ -139,6 +139,15 @@ def test_a_classifier_is_evaluated_on_the_test_part_and_on_another_table(
     assert found.metrics["accuracy"] == pytest.approx(sum(right) / 18)
 
 
+def test_labels_that_a_classifier_has_not_learnt_are_refused(classified: Trained, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("text,label\nOne is red.,1\nOne is blue.,2\n")
+    with pytest.raises(
+        GraftworkError, match=r"other\.csv: label '2' is none that the model has .* '0', '1'$"
+    ):
+        evaluate_run(str(classified.run), data=str(other))
+
+
 def test_adapters_are_merged_into_what_transformers_loads(train: Train, tmp_path: Path) -> None:
     options = smallest.fine_tuning(tmp_path, smallest.labelled(tmp_path))
     trained = train(
@@ -165,5 +174,5 @@ def test_questions_are_answered(train: Train, tmp_path: Path, options: list[str]
     _, row = next(asked)
     assert set(row) == ({"answer"} if options is None else {"answer", "probability"})
     assert options is None or row["answer"] in options
-    with pytest.raises(Exception, match="line 2: no text in column 'question'"):
+    with pytest.raises(Exception, match="line 2: no column 'question'"):
         next(asked)

@@ -120,7 +120,9 @@ class Loop:
         run.checkpoints.keep = options.keep_checkpoints
         run.recording.trackers = built_trackers(options.trackers)
         self._direction = direction_of(options.best_by, procedure.directions)
-        self.progression = Progression(**{"best_by": options.best_by, **run.start(self._training)})
+        begun = run.start(self._training)
+        uncounted = None if begun["step"] else 0  # in a checkpoint of before they were counted
+        self.progression = Progression(**{"best_by": options.best_by, "units": uncounted, **begun})
         self.progression.judge_by(options.best_by)
         run.settle_best(self.progression.best_step)
         procedure.start(self.progression.step)
@@ -160,6 +162,7 @@ class Loop:
                 progression.step += 1
                 self._catch_up()
                 self._interval.add(outcome, rate)
+                progression.take_units(self.procedure.units)
                 progress.advance()
                 stopping, self._time_over = stop_requested(self._part_of_time())
                 self._keep_records(progress, stopping=stopping > 0)
@@ -375,6 +378,7 @@ class Loop:
             "step_seconds": seconds,
             "peak_memory_bytes": peak_memory_bytes(procedure.device),
             "unit": procedure.unit,
+            "units": self.progression.units,
             "units_per_second": procedure.units / seconds["median"] if seconds else None,
             **procedure.result(),
         }

@@ -21,6 +21,8 @@ class Progression:
         best_metrics: of these weights, named ``validation/...``.
         evaluations_since_best: evaluations that did not beat it.
         metrics: of the latest evaluation, likewise named.
+        units: tokens, or what else the task counts, that it was trained on; None where an earlier part did
+            not count them.
 
     >>> progression = Progression("loss")
     >>> [progression.take_evaluation({"loss": loss}, "lower") for loss in (2.0, 1.0, 1.5)]
@@ -36,6 +38,12 @@ class Progression:
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations_since_best: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    units: int | None = 0
+
+    def take_units(self, units: int) -> None:
+        """Count in what a step was taken on."""
+        if self.units is not None:
+            self.units += units
 
     def judge_by(self, metric: str) -> None:
         """Begin to look for the best anew where another metric was judged by."""

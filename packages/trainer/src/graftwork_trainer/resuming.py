@@ -160,8 +160,9 @@ def _changed_options(
 
 
 def _changed_facts(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    for fact in dict.fromkeys([*before, *now]):
-        was, is_ = before.get(fact, _ABSENT), now.get(fact, _ABSENT)
+    # What an older version did not tell cannot be said to have changed.
+    for fact, was in before.items():
+        is_ = now.get(fact, _ABSENT)
         if was != is_:
             kind = fact.partition("_")[0]
             name = kind if kind in ("model", "tokenizer") else "data"

@@ -31,6 +31,7 @@ from graftwork_trainer.task_members import (
     directions_of,
     facts_of,
     parameter_groups_of,
+    rates_of,
     recorded_directions,
     unit_of,
 )
@@ -122,6 +123,7 @@ class StandardTrainer:
                 "world_size": world.size,
                 "parallel": world.strategy,
                 **decay_of(optimizer),
+                **rates_of(optimizer),
                 **recorded_directions(directions_of(task)),
                 **facts_of(task),
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,24 @@ def decay_of(optimizer: torch.optim.Optimizer) -> dict[str, str]:
     ordered = sorted(counts.items(), reverse=True)
     parts = [f"{decay:g} on {count} tensors" for decay, count in ordered if decay]
     return {"weight_decay": f"{', '.join(parts)}; none on {counts.get(0.0, 0)}"}
+
+
+def rates_of(optimizer: torch.optim.Optimizer) -> dict[str, list[dict[str, float | int]]]:
+    """How many tensors the optimizer moves by which learning rate, for a run to keep; the largest first.
+
+    An optimizer that multiplies the updates of some of them says by ``rate_of(parameter, group)`` what that
+    comes to; of another it is the group's ``lr``.
+    """
+    counts: dict[float, int] = {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            rate_of = getattr(optimizer, "rate_of", None)
+            rate = float(rate_of(parameter, group) if rate_of else group.get("lr", math.nan))
+            counts[rate] = counts.get(rate, 0) + 1
+    known = {rate: count for rate, count in counts.items() if math.isfinite(rate)}
+    return {
+        "learning_rates": [{"rate": rate, "tensors": known[rate]} for rate in sorted(known, reverse=True)]
+    }
 
 
 def facts_of(task: Task) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from graftwork_trainer.report.aggregate import Track, band, smooth, summarize, thin_out, track
-from graftwork_trainer.report.read import Curve
+from graftwork_trainer.report.aggregate import Track, band, smooth, summarize, track
+from graftwork_trainer.report.curve_file import Curve
 
 
 def points(x, y):
@@ -64,19 +64,3 @@ def test_moving_average_goes_around_what_is_not_finite():
 def test_moving_average_begins_anew_where_a_curve_breaks():
     smoothed = smooth(points(range(7), [6.0, 0.0, 3.0, math.nan, 90.0, 0.0, 30.0]), 3)
     np.testing.assert_allclose(smoothed.y, [6.0, 3.0, 1.5, math.nan, 90.0, 40.0, 15.0])
-
-
-def test_thinning_keeps_ends_and_extremes():
-    y = np.zeros(1001)
-    y[500], y[700] = 9.0, -9.0
-    thin = thin_out(points(np.arange(1001), y), 50)
-    assert thin.x.size <= 50
-    assert {0.0, 500.0, 700.0, 1000.0} <= set(thin.x.tolist())
-    assert np.all(np.diff(thin.x) > 0)
-
-
-def test_thinning_keeps_breaks_and_what_is_lowest_beside_them():
-    y = np.ones(1001)
-    y[400], y[405] = math.nan, -9.0
-    thin = thin_out(points(np.arange(1001), y), 50)
-    assert {400.0, 405.0} <= set(thin.x.tolist())

@@ -20,11 +20,19 @@ def headline_of(paths):
 @pytest.fixture
 def run(write_run):
     def write(
-        name, perplexity, state=None, seed=0, metric="validation/perplexity", better="lower", **options
+        name,
+        perplexity,
+        state=None,
+        seed=0,
+        metric="validation/perplexity",
+        better="lower",
+        environment=None,
+        steps=600,
+        **options,
     ):
         result = {
             "status": "finished",
-            "steps": 600,
+            "steps": steps,
             "metrics": {metric: perplexity},
             "optimizer_state_bytes": state,
         }
@@ -33,6 +41,7 @@ def run(write_run):
             optimizer={"name": name, **options},
             seed=seed,
             result=result,
+            environment=environment,
             directions={metric: better} if better else None,
         )
 
@@ -42,10 +51,14 @@ def run(write_run):
 def test_two_variants_with_spread(two_variants):
     sentence, qualifier = headline_of(two_variants)
     assert sentence == (
-        "gwt-adamw reached validation perplexity 41.3 ± 0.3 with 25 % of adamw's optimizer memory; "
-        "adamw 40.2 ± 0.2."
+        "gwt-adamw (lr=0.01) reached validation perplexity 41.3 ± 0.3 with 25 % of adamw's optimizer memory; "
+        "adamw (lr=0.003) 40.2 ± 0.2."
     )
-    assert qualifier == "Mean ± standard deviation over 3 seeds each."
+    # 1.0, 1.1 and 1.2: the mean is 1.1, the half-width 4.303 * 0.1 / sqrt(3).
+    assert qualifier == (
+        "Mean ± standard deviation over 3 seeds each. Seed by seed, gwt-adamw minus adamw is "
+        "+1.10 [+0.85, +1.35] (95 % interval, 3 seeds)."
+    )
 
 
 def test_one_seed_has_no_spread(run):
@@ -160,3 +173,56 @@ def test_where_no_direction_is_known_nothing_is_the_best(run):
 def test_where_no_direction_is_known_there_is_no_order_to_settle(run):
     paths = [run(name, 40.0 + seed, 8, seed, better=None) for name in ("adamw", "sgd") for seed in (0, 1)]
     assert "overlap" not in headline_of(paths)[1]
+
+
+def rates(*pairs):
+    return {"learning_rates": [{"rate": rate, "tensors": count} for rate, count in pairs]}
+
+
+def test_both_learning_rates_are_named_and_of_one_that_has_two_both(run):
+    sentence, _ = headline_of(
+        [
+            run("adamw", 40.0, 80, lr=2e-3, environment=rates((2e-3, 12))),
+            run("gwt-adamw", 41.0, 44, lr=1e-2, environment=rates((2.5e-3, 7), (1e-2, 5))),
+        ]
+    )
+    assert sentence == (
+        "gwt-adamw (lr=0.01, 0.0025 on 7 of 12 tensors) reached validation perplexity 41.00 with 55 % of "
+        "adamw's optimizer memory; adamw (lr=0.002) 40.00."
+    )
+
+
+def test_one_learning_rate_of_all_is_not_worth_a_word(run):
+    sentence, _ = headline_of([run("adamw", 40.0, lr=2e-3), run("sgd", 41.0, lr=2e-3)])
+    assert "lr" not in sentence
+
+
+def test_what_is_not_ranked_stands_side_by_side_with_the_reason(run):
+    sentence, qualifier = headline_of([run("adamw", 40.0, 80), run("gwt-adamw", 39.0, 20, steps=700)])
+    assert sentence == "Validation perplexity: adamw 40.00; gwt-adamw 39.00."
+    assert qualifier.startswith("Not ranked, because the runs differ in steps (600; 700).")
+
+
+def test_many_variants_make_no_long_sentence(run, write_run):
+    ended = [run("adamw", 40.0 + place, steps=600 + place, lr=place) for place in range(100)]
+    broken = [write_run(f"x{place}", optimizer={"name": f"o{place}"}) for place in range(100)]
+    for paths in (ended, [*ended[:2], *broken], broken):
+        sentence, qualifier = headline_of(paths)
+        assert len(sentence) + len(qualifier) < 700
+
+
+def test_nothing_is_the_best_where_ranges_overlap(run):
+    paths = [
+        run(name, value + seed, state, seed)
+        for name, value, state in (("adamw", 40.0, 8), ("gwt-adamw", 40.1, 2), ("sgd", 50.0, 4))
+        for seed in (0, 4)
+    ]
+    assert "best" not in headline_of(paths)[0]
+
+
+def test_seed_by_seed_an_order_may_be_settled_where_ranges_overlap(run):
+    values = {"adamw": (40.0, 44.0, 48.0), "sgd": (41.0, 45.1, 49.2)}
+    paths = [run(name, value, None, seed) for name in values for seed, value in enumerate(values[name])]
+    _, qualifier = headline_of(paths)
+    assert "Seed by seed, sgd minus adamw is +1.10 [+0.85, +1.35] (95 % interval, 3 seeds)." in qualifier
+    assert "overlap" not in qualifier

@@ -109,8 +109,9 @@ def test_runs_with_stages_and_without_are_told_apart_by_what_differs(
 ):
     plain = write_run("plain", metrics=lines_of(41.0), result=result_of(41.0))
     runs = [plain, write_staged("staged"), write_staged("other", stages=(MINE, MINE), perplexity=39.0)]
-    labels = [variant.label for variant in group_runs(map(read_run, runs))]
-    assert labels == [
+    variants = group_runs(map(read_run, runs))
+    assert [variant.label for variant in variants] == ["plain", "staged", "other"]
+    assert [variant.meaning for variant in variants] == [
         "adamw",
         "general + mine: adamw, gwt-adamw, stages.general.task.data=prose, stages.mine.task.data=mine",
         "general + mine: gwt-adamw, task.data=mine",
@@ -147,3 +148,11 @@ def test_a_page_without_stages_speaks_of_none(two_variants, tmp_path):
     assert "<h2>Stages" not in page
     assert "stage begins" not in page
     assert "last stage" not in page
+
+
+def test_numbers_of_two_kinds_are_shown_whole(write_staged, written):
+    _, _, page = written([write_staged("staged")])
+    words = " ".join(page.words.split())
+    assert "A line is broken where a stage with another task" in words
+    assert "Dotted: where a stage begins." in words
+    assert "axis cut at" not in words

@@ -194,3 +194,146 @@ def test_digits_follow_the_deviation(mean, deviation, text):
 )
 def test_a_row_has_one_unit_that_suits_all(values, unit):
     assert unit_for(values, BYTES)[1] == unit
+
+
+def of_seeds(write_run, values, **more):
+    """Runs of one perplexity for each variant and seed."""
+    return [
+        write_run(
+            f"{name}-{seed}",
+            optimizer={"name": name},
+            seed=seed,
+            result=finished(metrics={"validation/perplexity": value}, **more),
+        )
+        for name, of_seed in values.items()
+        for seed, value in of_seed.items()
+    ]
+
+
+def test_differences_are_between_runs_of_one_seed_with_students_interval(write_run):
+    paths = of_seeds(write_run, {"adamw": {0: 40.0, 1: 50.0, 2: 60.0}, "sgd": {1: 51.0, 2: 61.2, 3: 1.0}})
+    table = table_of(paths)
+    row = table.rows[1]
+    assert row is table.paired_with(table.rows[0])
+    # 1.0 and 1.2, of the seeds 1 and 2: t is 12.706 for one degree of freedom.
+    half = 12.7062 * statistics.stdev([1.0, 1.2]) / math.sqrt(2)
+    (nothing, found) = row.paired
+    assert nothing is None
+    assert found is not None
+    assert (found.mean, found.low, found.high, found.count) == pytest.approx(
+        (1.1, 1.1 - half, 1.1 + half, 2), rel=1e-4
+    )
+    assert row.title == "minus adamw (2 seeds)"
+    assert [cell.text for cell in row.cells] == ["-", "+1.1 [-0.2, +2.4]"]
+    assert "95 % interval" in table.paired_note
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"adamw": {0: 40.0, 1: 41.0}},
+        {"adamw": {0: 40.0}, "sgd": {0: 41.0}},
+        {"adamw": {0: 40.0, 1: 41.0}, "sgd": {1: 41.0, 2: 42.0}},
+    ],
+)
+def test_without_two_seeds_in_common_there_is_no_difference(write_run, values):
+    table = table_of(of_seeds(write_run, values))
+    assert not any(row.paired for row in table.rows)
+    assert table.paired_note == ""
+
+
+def test_variants_with_other_numbers_of_seeds_in_common_say_so_each(write_run):
+    paths = of_seeds(
+        write_run,
+        {"adamw": {0: 1.0, 1: 1.0, 2: 1.0}, "sgd": {0: 2.0, 1: 2.0, 2: 2.0}, "lion": {0: 3.0, 1: 3.0}},
+    )
+    row = table_of(paths).rows[1]
+    assert row.title == "minus adamw"
+    assert [cell.text for cell in row.cells] == [
+        "-", "+1.000 [+1.000, +1.000], 3 seeds", "+2.000 [+2.000, +2.000], 2 seeds",
+    ]  # fmt: skip
+
+
+def timed(middle, low, high):
+    return {"step_seconds": {"median": middle, "p10": low, "p90": high}, "units_per_second": 1 / middle}
+
+
+@pytest.mark.parametrize(
+    ("other", "marked"), [((2.0, 1.8, 2.2), True), ((1.2, 1.05, 1.3), False), ((1.2, 1.1, 1.3), False)]
+)
+def test_no_time_is_the_best_where_its_middle_overlaps_with_anothers(write_run, other, marked):
+    paths = [
+        write_run(name, optimizer={"name": name}, result=finished(**timed(*times)))
+        for name, times in (("adamw", (1.0, 0.9, 1.1)), ("sgd", other))
+    ]
+    table = table_of(paths)
+    for key in ("step_seconds", "units_per_second"):
+        assert best(table, key) == [marked, False]
+
+
+@pytest.mark.parametrize(("seeds", "marked"), [(1, False), (2, True)])
+def test_the_wall_time_of_one_seed_is_never_the_best(write_run, seeds, marked):
+    paths = [
+        write_run(
+            f"{name}-{seed}", optimizer={"name": name}, seed=seed, result=finished(wall_seconds=wall + seed)
+        )
+        for name, wall in (("adamw", 10.0), ("sgd", 20.0))
+        for seed in range(seeds)
+    ]
+    assert best(table_of(paths), "wall_seconds") == [marked, False]
+
+
+@pytest.mark.parametrize(("value", "marked"), [(40.7, False), (41.1, True)])
+def test_no_metric_is_the_best_where_ranges_over_seeds_overlap(write_run, value, marked):
+    # From the 10th to the 90th percentile adamw's range is 40.1 to 40.9.
+    paths = of_seeds(write_run, {"adamw": {0: 40.0, 1: 41.0}, "sgd": {0: value, 1: value + 1}})
+    assert best(table_of(paths), "validation/perplexity") == [marked, False]
+
+
+def test_of_runs_without_common_ground_none_is_the_best_and_none_is_subtracted(write_run, result_of):
+    paths = [
+        write_run(f"{name}-{seed}", optimizer={"name": name}, seed=seed, result=result_of(value, steps=steps))
+        for name, value, steps in (("adamw", 40.0, 600), ("sgd", 50.0, 700))
+        for seed in range(2)
+    ]
+    table = table_of(paths)
+    assert table.not_ranked == "Not ranked, because the runs differ in steps (600; 700)."
+    assert not any(cell.best for row in table.rows for cell in row.cells)
+    assert not any(row.paired for row in table.rows)
+
+
+def test_training_stands_beside_validation(write_run, result_of, lines_of):
+    table = table_of([write_run("r", metrics=lines_of(40.0), result=result_of(40.0))])
+    assert [(row.section, row.title) for row in table.rows][:3] == [
+        ("validation", "perplexity"),
+        ("validation", "loss"),
+        ("train", "loss"),
+    ]
+    assert texts(table, "train/loss") == ["4.167"]
+
+
+def test_of_a_run_that_stopped_early_training_is_told_of_its_best_step(write_run, result_of, lines_of):
+    early = result_of(40.0, status="stopped-early", best_step=300)
+    table = table_of([write_run("r", metrics=lines_of(40.0), result=early)])
+    assert texts(table, "train/loss") == ["4.333"]
+
+
+def test_agents_distance_and_traffic_are_rows(write_run, result_of):
+    sent = {"consensus_distance": 0.25, "bytes_sent": 3 * 1024**2, "rounds": 6, "messages_sent": 96}
+    ended = write_run("ended", result=result_of(40.0, communication=sent))
+    lines = [{"step": 1, "train/consensus_distance": 0.5, "train/bytes_sent": 1024**2, "train/rounds": 3}]
+    running = write_run("running", optimizer={"name": "sgd"}, metrics=lines)
+    table = table_of([ended, running])
+    assert [row.key for row in table.rows if row.section == "communication"] == [
+        "consensus_distance",
+        "bytes_sent",
+    ]
+    assert texts(table, "consensus_distance") == ["0.2500", "0.5000"]
+    assert texts(table, "bytes_sent") == ["3.000", "1.000"]
+    assert table.rows[0] is table.primary
+    assert table.row("bytes_sent").heading == "sent by all agents, MiB"  # type: ignore[union-attr]
+
+
+def test_one_variant_has_no_bars(write_run, result_of):
+    table = table_of([write_run("r", result=result_of(40.0))])
+    assert not any(cell.share for row in table.rows for cell in row.cells)

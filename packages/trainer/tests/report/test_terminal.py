@@ -103,7 +103,7 @@ def test_a_console_without_utf_8_gets_ascii(two_variants):
     assert b"40.2 +- 0.2 *" in raw.getvalue()
 
 
-def test_runs_without_directions_have_no_arrow_and_no_asterisk_but_at_costs(write_run, result_of):
+def test_runs_without_directions_have_arrows_and_asterisks_at_costs_alone(write_run, result_of):
     names = ("adamw", "sgd")
     results = [result_of(40.0), result_of(50.0, optimizer_state_bytes=1024)]
 
@@ -125,7 +125,15 @@ def test_runs_without_directions_have_no_arrow_and_no_asterisk_but_at_costs(writ
     assert [line for line in old if "*" in line and "best" not in line] == [
         line for line in old if "optimizer state" in line
     ]
-    assert not any("↓" in line or "↑" in line for line in old)
+    directed = [line.split(",")[0].strip() for line in old if "↓" in line or "↑" in line]
+    assert directed == [
+        "optimizer state",
+        "peak memory",
+        "step time",
+        "optimizer step",
+        "throughput",
+        "wall time",
+    ]
     assert any("perplexity ↓" in line and "40.00 *" in line for line in new)
 
 
@@ -138,3 +146,45 @@ def test_markup_in_a_label_is_text(write_run, result_for):
     text = rendered(runs)
     assert names[0] in text
     assert names[1] in text
+
+
+def test_what_is_not_ranked_says_why_and_has_no_asterisk(write_run, result_of):
+    runs = [
+        read_run(write_run(name, optimizer={"name": name}, result=result_of(value, steps=steps)))
+        for name, value, steps in (("adamw", 40.0, 600), ("sgd", 50.0, 700))
+    ]
+    text = rendered(runs, 60)
+    assert "*" not in text
+    assert text.startswith("Not ranked, because the runs differ in steps (600; 700).\n\n")
+    assert max(map(len, text.splitlines())) <= 60
+
+
+def test_letters_are_told_below_the_table(write_run, result_of):
+    runs = [
+        read_run(
+            write_run(
+                f"r-20260101-12000{place}",
+                optimizer={"name": "adamw", **{f"option_{key}": place for key in range(9)}},
+                result=result_of(40.0 + place),
+            )
+        )
+        for place in range(2)
+    ]
+    lines = rendered(runs).splitlines()
+    assert lines[0].split() == ["A", "B"]
+    assert "A: adamw, option_0=0, option_1=0, option_2=0, option_3=0, option_4=0," in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_differences_seed_by_seed_stand_below_their_metric(two_variants):
+    text = rendered(group_runs(map(read_run, two_variants)))
+    lines = text.splitlines()
+    place = next(place for place, line in enumerate(lines) if "perplexity" in line)
+    assert lines[place + 1].split() == ["minus", "adamw", "(3", "seeds)", "-", "+1.10", "[+0.85,", "+1.35]"]
+    assert "95 % interval" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(("key", "arrow"), [("step time", "↓"), ("throughput", "↑"), ("perplexity", "↓")])
+def test_every_row_with_a_direction_has_an_arrow(two_variants, key, arrow):
+    text = rendered(group_runs(map(read_run, two_variants)))
+    assert any(key in line and arrow in line for line in text.splitlines())

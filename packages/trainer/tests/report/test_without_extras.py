@@ -31,7 +31,7 @@ def test_the_report_has_everything_but_figures_and_says_how_to_get_them(two_vari
     assert not (tmp_path / "out" / "plots").exists()
     words = " ".join(page.words.split())
     assert words.count(INSTALL) == 1
-    assert "gwt-adamw reached validation perplexity 41.3 ± 0.3" in words
+    assert "reached validation perplexity 41.3 ± 0.3" in words
     assert "40.2 ± 0.2 best" in words
     assert "svg" not in page.tags
     assert "PNG files" not in words

@@ -35,12 +35,13 @@ def test_the_page_says_all_that_the_table_says(two_variants, written):
         for cell in row.cells:
             assert cell.text in words
     assert "Two optimizers" in words
-    assert "gwt-adamw reached validation perplexity 41.3 ± 0.3" in words
+    assert "reached validation perplexity 41.3 ± 0.3" in words
     assert "Band: lowest to highest seed" in words
     assert "optimizer.levels" in words
     assert '[trainer] name = "standard" steps = 600 seed = 0' in words
     assert "torch 2.15.0" in words
-    assert page.tags.count("details") == 5
+    assert "Options that only some of them have (2)" in words
+    assert page.tags.count("details") == 6
 
 
 def test_references_inside_the_page_resolve_and_ids_are_unique(two_variants, written):
@@ -258,20 +259,24 @@ def test_runs_without_directions_have_no_arrow_and_no_best_metric(write_run, lin
         for name, value in (("adamw", 40.0), ("sgd", 50.0))
     ]
     _, _, page = written(paths)
-    assert not {"↓", "↑"} & set(page.words)
     words = " ".join(page.words.split())
+    assert "perplexity ↓" not in words
+    assert "loss ↓" not in words
     assert "best" not in words
     assert "is better" not in words
     _, _, page = written([*paths, write_run("new", optimizer={"name": "lion"}, result=result_of(9.0))])
     words = " ".join(page.words.split())
-    assert not {"↓", "↑"} & set(words)
+    assert "perplexity ↓" not in words
     assert "Not every run says which way validation perplexity, validation loss or training loss is" in words
 
 
 def test_directions_are_told_by_arrows_and_not_among_the_facts(two_variants, written):
     _, text, page = written(two_variants)
     assert 'title="lower is better"' in text
-    assert "perplexity ↓" in " ".join(page.words.split())
+    words = " ".join(page.words.split())
+    assert "perplexity ↓" in words
+    assert "step time ms ↓" in words
+    assert "throughput tokens/s ↑" in words
     assert "metric directions" not in page.words
 
 
@@ -288,3 +293,84 @@ def test_what_was_changed_on_the_way_is_said(write_run, tmp_path):
     (run / "history.json").write_text('[{"step": 40}]')
     with pytest.raises(GraftworkError, match=r"history\.json: expected a list of objects with step"):
         write_report([run], tmp_path / "out", title="t")
+
+
+def test_runs_that_cannot_be_compared_stand_side_by_side_under_one_sentence_of_why(
+    write_run, lines_of, result_of, written
+):
+    paths = [
+        write_run(name, optimizer={"name": name}, trainer={"steps": steps}, metrics=lines_of(value),
+                  result=result_of(value, steps=steps))
+        for name, value, steps in (("adamw", 40.0, 600), ("sgd", 50.0, 300))
+    ]  # fmt: skip
+    _, text, page = written(paths)
+    (why,) = re.findall(r'<p class="banner">(.*?)</p>', text)
+    assert why.startswith("Not ranked, because the runs differ in steps")
+    assert text.count(why) == 1
+    words = " ".join(page.words.split())
+    assert "best" not in words
+    assert "40.00" in words
+    assert "50.00" in words
+
+
+def test_a_reader_chooses_between_steps_and_wall_time_without_a_script(two_variants, written):
+    _, text, page = written(two_variants)
+    choices = re.findall(r'<input type="radio" name="([^"]*)" class="choose-(\d)"( checked)?>([^<]*)', text)
+    assert choices[:2] == [
+        ("validation-perplexity", "0", " checked", "by step"),
+        ("validation-perplexity", "1", "", "by wall time"),
+    ]
+    for shown in (0, 1):
+        assert f"figure:has(.choose-{shown}:checked) .choice-{1 - shown}" in text
+    assert page.handlers == []
+
+
+def test_points_say_their_values_under_the_pointer(two_variants, written):
+    _, text, _ = written(two_variants)
+    assert "<title>adamw, step 600: 40.20 (40.00 to 40.40 over 3 seeds)</title></circle>" in text
+    narrow = "".join(re.findall(r'<div class="narrow">(.*?)</div>', text, flags=re.DOTALL))
+    assert "<title>" not in narrow
+
+
+def test_a_single_run_has_no_bars(write_run, lines_of, result_of, written):
+    report, text, _ = written([write_run("r", metrics=lines_of(40.0), result=result_of(40.0))])
+    assert 'class="bar"' not in text
+    assert "step-time.png" not in {file.name for file in report.figures}
+
+
+def test_where_the_runs_come_from_stands_at_the_end(write_run, written):
+    facts = {
+        "command": "graftwork train stories",
+        "host": "desk",
+        "commit": "abc",
+        "uncommitted_changes": False,
+    }
+    _, _, page = written([write_run("r", environment=facts)])
+    words = " ".join(page.words.split())
+    told = "command graftwork train stories host desk checkout abc, without uncommitted changes Written by"
+    assert told in words
+
+
+def test_many_differences_are_a_table_of_variants_beside_their_short_names(write_run, result_of, written):
+    paths = [
+        write_run(
+            f"20250101-00000{place}",
+            optimizer={
+                "name": "adamw",
+                "lr": place / 10,
+                "betas": [0.9, place / 20],
+                "weight_decay": place / 30,
+            },
+            extra={"task": {"name": "lm-pretrain", "context_length": 64 * place}},
+            result=result_of(40.0 + place),
+        )
+        for place in range(1, 8)
+    ]
+    _, text, page = written(paths)
+    (headline,) = re.findall(r'<p class="headline[^>]*>(.*?)</p>', text)
+    assert len(headline) < 150
+    assert page.words.index("What differs between the recipes") < page.words.index("Runs and recipes")
+    table = text[text.index('<table class="recipe many">') :]
+    first_row = re.search(r"<tbody>\s*<tr>(.*?)</tr>", table, flags=re.DOTALL)
+    assert first_row is not None
+    assert re.sub(r"<[^>]*>|\s", " ", first_row[1]).split()[:2] == ["A", "0.1"]

@@ -70,7 +70,7 @@ def test_what_was_written_before_a_bad_row_stays(table, predict):
     assert [row["name"] for row in rows(Path("out.csv").read_text())] == ["x"]
     Path("short.csv").write_text(HEADER + "x,1,1,1,1\ny,1,1\n")
     told = predict("run", "short.csv", "--out", "out.csv", ends=2).err
-    assert "short.csv, line 3: has not as many cells as the first line has columns" in told
+    assert "short.csv, line 3: 3 fields where the first line has 5" in told
     assert [row["name"] for row in rows(Path("out.csv").read_text())] == ["x"]
 
 

@@ -26,7 +26,7 @@ from graftwork_trainer.length import total_steps
 from graftwork_trainer.loop import drive
 from graftwork_trainer.options import GradientOptions
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_trainer.task_members import decay_of, directions_of, facts_of
+from graftwork_trainer.task_members import decay_of, directions_of, facts_of, rates_of
 from graftwork_trainer.weights import start_model
 
 
@@ -101,6 +101,7 @@ class DecentralizedTrainer:
                 "topology": graphs.name,
                 "strategy": strategy.name,
                 **decay_of(optimizer.inners[0]),
+                **rates_of(optimizer.inners[0]),
                 **recorded_over_agents(directions_of(task)),
                 **facts_of(task),
             }

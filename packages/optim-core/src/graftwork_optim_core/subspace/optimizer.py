@@ -184,6 +184,10 @@ class SubspaceOptimizer(GradientOptimizer):
         """Return how a parameter is updated in a group with these options."""
         return GroupPlans.of(options).plan_of(parameter)
 
+    def rate_of(self, parameter: Tensor, options: Mapping[str, Any]) -> float:
+        """Return what multiplies a parameter's direction: ``lr``, and ``scale`` unless its step is plain."""
+        return float(options["lr"]) * self.plan_of(parameter, options).scale
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group and make its state; its parameters start at their own first step.
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
+
+# What stands between the parts of a document, and where a text is cut into them.
+PARTS = {"\n\n": re.compile(r"\n\s*\n"), "\n": re.compile(r"\n"), " ": re.compile(r"(?<=[.!?])\s+")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +17,22 @@ class Document:
 
     Args:
         identifier: unique in its corpus and the same on every machine; decides the split.
-        text: the whole text; paragraphs are separated by blank lines.
+        text: the whole text.
+        between: what stands between its parts, which must not be learnt from where they are held out: a blank
+            line between paragraphs, a line end (``"\\n"``) between lines, a space between sentences.
     """
 
     identifier: str
     text: str
+    between: str = "\n\n"
+
+    def parts(self) -> list[str]:
+        r"""Its paragraphs, lines or sentences.
+
+        >>> Document("a", "One\n\nTwo").parts(), Document("b", "One. Two.", " ").parts()
+        (['One', 'Two'], ['One.', 'Two.'])
+        """
+        return PARTS[self.between].split(self.text)
 
 
 @dataclass(frozen=True)
@@ -51,8 +66,10 @@ class Corpus(Source):
         name: the registered name, or the path as the user gave it.
         identity: everything that determines the documents (package versions, digests), as plain text.
         read: returns the documents, in the same order each time.
+        cut: how text becomes documents, as a clause for messages.
     """
 
     holds: ClassVar[str] = "documents"
 
     read: Callable[[], Iterable[Document]]
+    cut: str = ""

@@ -13,6 +13,7 @@ from graftwork_text.corpora.questions import QUESTION_SUFFIXES, QuestionCorpus, 
 from graftwork_text.corpora.tables import TABLE_SUFFIXES, LabelledFiles, labelled_tables
 from graftwork_text.corpora.text_files import text_files
 from graftwork_text.sources.registered import names_of, near, registered
+from graftwork_trainer.folders import given_path
 
 SourceT = TypeVar("SourceT", bound=Source)
 
@@ -34,7 +35,7 @@ def find_corpus(data: str) -> Corpus:
     """
     if corpus := _registered(data, Corpus):
         return corpus
-    path = Path(data).expanduser()
+    path = given_path(data, "data")
     if not data or not path.exists():
         names = corpus_names(Corpus)
         raise GraftworkError(

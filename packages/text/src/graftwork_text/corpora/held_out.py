@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from graftwork.errors import GraftworkError
 from graftwork.realdata import split_fraction
+from graftwork_trainer.folders import given_path
 
 TEST_SHARE = 0.2
 # Between the texts of one example where they are hashed together; no text holds it.
@@ -58,9 +59,9 @@ class HeldOutFiles:
         for part, name in given.items():
             if name is None:
                 continue
-            path = Path(name).expanduser()
+            option = "data" if part == "train" else f"{part}_data"
+            path = given_path(name, option)
             if not path.is_file() or path.suffix.lower() not in suffixes:
-                option = "data" if part == "train" else f"{part}_data"
                 raise GraftworkError(f"{option} {name!r} is not an existing {' or '.join(suffixes)} file")
             found[part] = path
         return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from graftwork_text.corpora.corpus import Source
+from graftwork_text.corpora.remarks import Remark
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class LabelledData:
         train: to learn from.
         test: held out for the last word.
         validation: held out for choices along the way; empty where it is to be drawn from ``train``.
+        remarks: on what was found in the data.
 
     >>> data = LabelledData(("bad", "good"), (LabelledExample(("Fine.",), 1),), ())
     >>> data.labels[data.train[0].label]
@@ -41,6 +43,7 @@ class LabelledData:
     train: Sequence[LabelledExample]
     test: Sequence[LabelledExample]
     validation: Sequence[LabelledExample] = ()
+    remarks: tuple[Remark, ...] = ()
 
     def numbered_by(self, labels: tuple[str, ...]) -> LabelledData:
         """The same examples with other numbers of their labels; as they are where one is not among them.
@@ -59,7 +62,7 @@ class LabelledData:
             tuple(replace(example, label=number[example.label]) for example in part)
             for part in (self.train, self.test, self.validation)
         ]
-        return LabelledData(labels, *parts)
+        return LabelledData(labels, *parts, self.remarks)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from graftwork.errors import GraftworkError, did_you_mean
-from graftwork.realdata import digest
+from graftwork_text.corpora.contrary import ContraryAnswers
 from graftwork_text.corpora.corpus import Source
+from graftwork_text.corpora.file_identity import digests
 from graftwork_text.corpora.held_out import BETWEEN_TEXTS, held_out
+from graftwork_text.corpora.remarks import Remark
+from graftwork_text.corpora.sameness import fingerprint
+from graftwork_text.corpora.values import shown
 from graftwork_trainer.records import records
 
 QUESTION_SUFFIXES = (".jsonl",)
@@ -66,12 +70,14 @@ class QuestionData:
         train: to learn from.
         validation: for choices along the way; empty where they are to be drawn from ``train``.
         test: for the last word.
+        remarks: on what was found in the data.
     """
 
     form: Form
     train: Sequence[Question]
     validation: Sequence[Question]
     test: Sequence[Question]
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,24 +105,36 @@ class QuestionCorpus(Source):
             GraftworkError: a row does not fit, or there is none.
         """
         parts: dict[str, list[Question]] = {}
+        remarks: list[Remark] = []
         form: Form | None = None
+        contrary = ContraryAnswers(
+            "questions_with_contrary_answers", "question(s) stand with more than one right option"
+        )
         for part, rows in self.rows().items():
             parts[part] = []
             for where, row in rows:
-                here: Form = "choice" if "options" in row else "free"
+                here: Form = "free" if row.get("options") is None else "choice"
                 if here != (form or here):
                     raise GraftworkError(
                         f"{where}: field 'options' is {'there' if here == 'choice' else 'missing'}, "
                         "and the rows before are otherwise; all rows must have options, or none"
                     )
                 form = here
-                parts[part].append(_question(where, row, fields))
+                question = _question(where, row, fields)
+                parts[part].append(question)
+                if form == "choice":
+                    key = fingerprint(*question.texts, *sorted(question.options))
+                    contrary.add(key, question.answers[0], where.removeprefix(f"{self.name}, "))
         if form is None or not parts["train"]:
             raise GraftworkError(f"{self.name}: holds no questions")
         train, test = parts["train"], parts.get("test")
         if test is None:
             train, test = held_out(train, Question.key)
-        return QuestionData(form, train, parts.get("validation", ()), test)
+            if repeated := len(parts["train"]) - len(train) - len(test):
+                told = f"{repeated} row(s) repeat an earlier question and are left out"
+                remarks.append(Remark("repeated_rows", repeated, told))
+        remarks += contrary.remarks()
+        return QuestionData(form, train, parts.get("validation", ()), test, tuple(remarks))
 
 
 def question_files(paths: Mapping[str, Path], *, name: str) -> QuestionCorpus:
@@ -125,9 +143,11 @@ def question_files(paths: Mapping[str, Path], *, name: str) -> QuestionCorpus:
     Args:
         paths: existing ``.jsonl`` files by part.
         name: what to call the corpus in messages and records.
+
+    Raises:
+        GraftworkError: a file cannot be read.
     """
-    identity = {f"{part}_sha256": digest(path) for part, path in paths.items()}
-    return QuestionCorpus(name, {"reading": "1", **identity}, partial(_rows, dict(paths)))
+    return QuestionCorpus(name, {"reading": "1", **digests(paths)}, partial(_rows, dict(paths)))
 
 
 def _rows(paths: Mapping[str, Path]) -> dict[str, Rows]:
@@ -141,14 +161,15 @@ def _placed(path: Path) -> Rows:
 
 def _question(where: str, row: Mapping[str, Any], fields: Sequence[str]) -> Question:
     for field in fields:
-        if not _is_text(row.get(field)):
-            found = f"is {row[field]!r}, and must be a text" if field in row else "is missing"
-            raise GraftworkError(
-                f"{where}: field {field!r}, which the prompt names, {found}"
-                f"{did_you_mean(field, list(row))}; its fields are {', '.join(row)}"
+        if not is_text(row.get(field)):
+            found = (
+                f"is {shown(row[field])}, and must be a text"
+                if field in row
+                else f"is missing{did_you_mean(field, list(row))}; its fields are {', '.join(row)}"
             )
+            raise GraftworkError(f"{where}: field {field!r}, which the prompt names, {found}")
     texts = tuple(str(row[field]) for field in fields)
-    if "options" not in row:
+    if row.get("options") is None:
         if "answers" not in row:
             raise GraftworkError(
                 f"{where}: field 'answers' is missing; give the right answers, or 'options' with 'answer'"
@@ -163,6 +184,9 @@ def _question(where: str, row: Mapping[str, Any], fields: Sequence[str]) -> Ques
 def _right(where: str, answer: Any, options: tuple[str, ...]) -> str:
     if isinstance(answer, str) and answer.strip() in options:
         return answer.strip()
+    # A whole number that was written as a float once an answer was missing.
+    if isinstance(answer, float) and answer.is_integer():
+        answer = int(answer)
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
         return options[answer]
     raise GraftworkError(
@@ -173,7 +197,7 @@ def _right(where: str, answer: Any, options: tuple[str, ...]) -> str:
 
 def _texts(where: str, field: str, given: Any, *, least: int) -> tuple[str, ...]:
     right = isinstance(given, list) and len(given) >= least
-    if not right or not all(_is_text(text) and str(text).strip() for text in given):
+    if not right or not all(is_text(text) and str(text).strip() for text in given):
         raise GraftworkError(
             f"{where}: field {field!r} must be a list of at least {least} text(s), none of them empty; got "
             f"{given!r}"
@@ -187,5 +211,6 @@ def _texts(where: str, field: str, given: Any, *, least: int) -> tuple[str, ...]
     return texts
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Whether a value can be read as text: a string or a number."""
     return isinstance(value, (str, int, float)) and not isinstance(value, bool)

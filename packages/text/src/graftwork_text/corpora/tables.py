@@ -1,24 +1,32 @@
 """A user's own labelled text: tables with columns of text and a column of labels.
 
-``.csv`` follows RFC 4180 (a header line; quotes where needed). ``.tsv`` has a header line, tabs and no
-quoting: a quotation mark is a character like any other. Each line of a ``.jsonl`` file is an object. Labels
-may be strings, whole numbers or booleans; their names are kept, and numbers are ordered by size, other names
-by alphabet. Where there is no file of test examples, a fifth of the examples (by a stable hash of their
-texts, repeated ones counted once) is held out as test part.
+Files are read as :mod:`graftwork_trainer.records` says, labels as :mod:`~graftwork_text.corpora.label_names`
+does: text, whole numbers or booleans. Where there is no file of test examples, a fifth of the examples (by a
+stable hash of their texts, repeated ones counted once) is held out as test part. A class that files of
+held-out examples alone have is refused. What is doubtful and no mistake is a remark: labels that are alike,
+texts under several labels, rows that are left out.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from graftwork.errors import GraftworkError, did_you_mean
-from graftwork.realdata import digest
+from graftwork.errors import GraftworkError
+from graftwork_text.corpora.contrary import ContraryAnswers
+from graftwork_text.corpora.file_identity import digests
 from graftwork_text.corpora.held_out import BETWEEN_TEXTS, HeldOutFiles, held_out
+from graftwork_text.corpora.label_names import class_names, in_order, remarks_on, written_label
 from graftwork_text.corpora.labelled import LabelledCorpus, LabelledData, LabelledExample
-from graftwork_trainer.records import records
+from graftwork_text.corpora.remarks import Remark
+from graftwork_text.corpora.sameness import fingerprint
+from graftwork_text.corpora.values import missing_column, shown
+from graftwork_trainer.records import records, told_passed_over
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -55,55 +63,112 @@ def labelled_tables(paths: Mapping[str, Path], files: LabelledFiles, *, name: st
         GraftworkError: a file cannot be read.
     """
     fields = tuple(files.text_columns)
-    identity = {"text_columns": ", ".join(fields), "label_column": files.label_column, "reading": "1"}
-    for part, path in paths.items():
-        try:
-            identity[f"{part}_sha256"] = digest(path)
-        except OSError as error:
-            raise GraftworkError(f"{path}: cannot be read: {error.strerror}") from error
+    identity = {
+        "text_columns": ", ".join(fields),
+        "label_column": files.label_column,
+        "reading": "1",
+        **digests(paths),
+    }
     return LabelledCorpus(name, identity, fields, partial(_read, dict(paths), fields, files.label_column))
 
 
-def _read(files: Mapping[str, Path], text_columns: tuple[str, ...], label_column: str) -> LabelledData:
-    rows = {part: list(_rows(path, text_columns, label_column)) for part, path in files.items()}
-    names = _ordered({label for part in rows.values() for _, label in part})
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of a table, with its label as it is written there."""
+
+    path: Path
+    line: int
+    texts: tuple[str, ...]
+    label: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}, line {self.line}"
+
+
+def _read(paths: Mapping[str, Path], text_columns: tuple[str, ...], label_column: str) -> LabelledData:
+    remarks: list[Remark] = []
+    rows = {}
+    for part, path in paths.items():
+        passed_over: list[int] = []
+        rows[part] = list(_rows(path, text_columns, label_column, passed_over))
+        if passed_over:
+            of_file = "" if part == "train" else f"{path} has "
+            told = f"{of_file}{told_passed_over(passed_over)}"
+            remarks.append(Remark("empty_rows", len(passed_over), told))
+    counts = Counter(row.label for part in rows.values() for row in part)
+    class_of = class_names(counts)
+    names = in_order(set(class_of.values()))
     if len(names) < 2:
         raise GraftworkError(
-            f"{files['train']}: column {label_column!r} holds {len(names)} different label(s) "
+            f"{paths['train']}: column {label_column!r} holds {len(names)} different label(s) "
             f"({', '.join(names) or 'none'}), and at least 2 are needed"
         )
-    number = {label: index for index, label in enumerate(names)}
-    examples = {
-        part: [LabelledExample(texts, number[label]) for texts, label in found]
-        for part, found in rows.items()
-    }
-    train, test = examples["train"], examples.get("test")
-    if test is None:
-        train, test = held_out(train, lambda example: BETWEEN_TEXTS.join(example.texts))
-    return LabelledData(names, train, test, examples.get("validation", ()))
+    _refuse_unlearnt(rows, class_of, paths["train"])
+    learnt, tested = rows["train"], rows.get("test")
+    if tested is None:
+        learnt, tested = held_out(learnt, lambda row: BETWEEN_TEXTS.join(row.texts))
+        if repeated := len(rows["train"]) - len(learnt) - len(tested):
+            told = f"{repeated} row(s) repeat the texts of an earlier one and are left out"
+            remarks.append(Remark("repeated_rows", repeated, told))
+    validated = rows.get("validation", [])
+    remarks += remarks_on(counts, class_of)
+    contrary = ContraryAnswers("texts_with_contrary_labels", "text(s) stand under more than one label")
+    for row in itertools.chain.from_iterable(rows.values()):
+        place = f"line {row.line}" if row.path == paths["train"] else row.place
+        contrary.add(fingerprint(*row.texts), class_of[row.label], place)
+    remarks += contrary.remarks()
+    number = {label: names.index(name) for label, name in class_of.items()}
+    train, validation, test = (
+        [LabelledExample(row.texts, number[row.label]) for row in part]
+        for part in (learnt, validated, tested)
+    )
+    return LabelledData(names, train, test, validation, tuple(remarks))
 
 
-def _ordered(labels: set[str]) -> tuple[str, ...]:
-    def is_number(label: str) -> bool:
-        return label.removeprefix("-").isdecimal()
-
-    return tuple(sorted(labels, key=int) if all(map(is_number, labels)) else sorted(labels))
+def _refuse_unlearnt(rows: Mapping[str, Sequence[_Row]], class_of: Mapping[str, str], train: Path) -> None:
+    """Refuse a class that files of held-out examples alone have: no training could tell it."""
+    known = {class_of[row.label] for row in rows["train"]}
+    for row in itertools.chain.from_iterable(rows.values()):
+        if (name := class_of[row.label]) not in known:
+            raise GraftworkError(
+                f"{row.place}: the label is {name!r:.60}, and {train} has none of its class to learn from"
+            )
 
 
 def _rows(
-    path: Path, text_columns: tuple[str, ...], label_column: str
-) -> Iterator[tuple[tuple[str, ...], str]]:
-    wanted = (*text_columns, label_column)
-    for line, row in records(path):
-        missing = [column for column in wanted if not isinstance(row.get(column), (str, int))]
-        if missing:
-            names = [str(column) for column in row]
-            meant = " or ".join(f"{column!r}{did_you_mean(column, names)}" for column in missing)
-            raise GraftworkError(
-                f"{path}, line {line}: no text or label in column {meant}; its columns are "
-                f"{', '.join(map(str, row))} (options text_columns and label_column name those to read)"
-            )
-        label = str(row[label_column]).strip()
-        if not label:
-            raise GraftworkError(f"{path}, line {line}: the label in column {label_column!r} is empty")
-        yield tuple(str(row[column]) for column in text_columns), label
+    path: Path, text_columns: tuple[str, ...], label_column: str, passed_over: list[int]
+) -> Iterator[_Row]:
+    for line, row in records(path, passed_over=passed_over):
+        place = f"{path}, line {line}"
+        texts = tuple(_text(row, column, place) for column in text_columns)
+        yield _Row(path, line, texts, _label(row, label_column, place))
+
+
+def _text(row: Mapping[str, Any], column: str, place: str) -> str:
+    value = _cell(row, column, place)
+    if not isinstance(value, str | int | float):
+        raise GraftworkError(f"{place}: the text in column {column!r} is {shown(value)}, and must be a text")
+    return str(value)
+
+
+def _label(row: Mapping[str, Any], column: str, place: str) -> str:
+    value = _cell(row, column, place)
+    label = written_label(value)
+    if label is None:
+        raise GraftworkError(
+            f"{place}: the label in column {column!r} is {shown(value)}, and must be a text, a whole number "
+            "or a boolean"
+        )
+    if not label.strip():
+        raise GraftworkError(f"{place}: the label in column {column!r} is empty")
+    return label
+
+
+def _cell(row: Mapping[str, Any], column: str, place: str) -> Any:
+    if column not in row:
+        raise GraftworkError(
+            f"{place}: {missing_column(row, column)} (options text_columns and label_column name those to "
+            "read)"
+        )
+    return row[column]

@@ -1,33 +1,39 @@
 """A user's own text: a file, or a folder of text files.
 
-A folder holds one document per ``.txt`` or ``.md`` file, and one per line of its ``.jsonl`` files; subfolders
-are read too. Of one ``.txt`` or ``.md`` file, paragraphs (separated by blank lines) are gathered into
-documents; of one that is too short, or has no blank lines, shorter ones, lines or sentences. In a ``.jsonl``
-file every line is an object whose ``text`` is a document.
+A folder holds one document per ``.txt`` or ``.md`` file, more where lines of ``<|endoftext|>`` separate them,
+and one per line of its ``.jsonl`` files, each an object whose ``text`` is a document; subfolders are read
+too. One ``.txt`` or ``.md`` file alone is cut into documents
+(:mod:`~graftwork_text.corpora.cutting`). Files are UTF-8, with or without a byte order mark, with any line
+ends.
+
+Text is read as a stream, a document at a time, and what was read is compared with the digest by which the
+corpus is known: a file that changes meanwhile is refused, and no cache keeps it under the old digest.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from graftwork.errors import GraftworkError
+from graftwork.errors import GraftworkError, did_you_mean
 from graftwork_text.corpora.corpus import Corpus, Document
-from graftwork_trainer.records import not_utf8, records
+from graftwork_text.corpora.cutting import CUT, cut, marked
+from graftwork_trainer.file_digests import digests_of, forget_digests
+from graftwork_trainer.folders import files_below
+from graftwork_trainer.records.json_lines import json_rows
+from graftwork_trainer.records.lines import decoded, numbered_lines
 
 TEXT_SUFFIXES = (".txt", ".md")
 LINES_SUFFIXES = (".jsonl",)
-# Long enough to hold a thought, short enough that a chapter's worth of text can be split into two parts at
-# all.
-_SMALLEST_GATHERED_DOCUMENT_CHARACTERS = 2000
-# Of a text that is no longer than one of those.
-_GATHERED_SHARE = 10
-_BLANK_LINES = re.compile(r"\n\s*\n")
-# Where a text can be cut, and what stands there when its pieces are joined again.
-_CUTS = ((_BLANK_LINES, "\n\n"), (re.compile(r"\n"), "\n"), (re.compile(r"(?<=[.!?])\s+"), " "))
+_BLOCK = 1 << 18
+_CUT_IN_FOLDERS = "a .txt or .md file is one document, and so is each line of a .jsonl file"
 
 
 def text_files(path: Path, *, name: str) -> Corpus:
@@ -42,12 +48,12 @@ def text_files(path: Path, *, name: str) -> Corpus:
     """
     accepted = (*TEXT_SUFFIXES, *LINES_SUFFIXES)
     if path.is_dir():
-        files = sorted(
-            (file for file in path.rglob("*") if file.suffix.lower() in accepted and file.is_file()),
-            key=lambda file: file.relative_to(path).as_posix(),
-        )
+        files = [file for file in files_below(path) if file.suffix.lower() in accepted]
         if not files:
-            raise GraftworkError(f"data {name!r}: no {', '.join(accepted)} file in this folder or below it")
+            raise GraftworkError(
+                f"data {name!r}: no {', '.join(accepted)} file in this folder or below it (what begins with "
+                "a dot is passed over)"
+            )
     elif path.suffix.lower() in accepted:
         files = [path]
     else:
@@ -55,73 +61,117 @@ def text_files(path: Path, *, name: str) -> Corpus:
             f"data {name!r}: a file must end in {', '.join(accepted)} (or give a folder of such files)"
         )
     try:
-        sha256 = _digest(path, files)
+        digests = digests_of(files, book=path)
     except OSError as error:
         raise GraftworkError(f"data {name!r}: cannot read {error.filename}: {error.strerror}") from error
-    return Corpus(name, {"sha256": sha256, "reading": "1"}, partial(_documents, path, files))
+    known = [_KnownFile(path, file, digest) for file, digest in zip(files, digests, strict=True)]
+    alone = len(files) == 1 and not known[0].holds_rows
+    return Corpus(
+        name,
+        {"sha256": _digest(known), "reading": "1"},
+        partial(_documents, known),
+        CUT if alone else _CUT_IN_FOLDERS,
+    )
 
 
-def _documents(path: Path, files: list[Path]) -> Iterator[Document]:
-    for file in files:
-        place = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        if file.suffix.lower() in LINES_SUFFIXES:
-            yield from _lines(file, place)
-        elif len(files) > 1:
-            yield Document(place, _text(file))
-        else:
-            for number, text in enumerate(_cut(_text(file))):
-                yield Document(f"{place}#{number:06d}", text)
+class _Digesting(io.FileIO):
+    """A file whose bytes are digested as they are read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.sha256 = hashlib.sha256()
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = super().readinto(buffer)
+        self.sha256.update(memoryview(buffer)[:count])
+        return count
 
 
-def _cut(text: str) -> list[str]:
-    """Documents of one text: two or more, if it can be cut at all."""
-    documents: list[str] = []
-    for cut, joint in _CUTS:
-        for characters in (_SMALLEST_GATHERED_DOCUMENT_CHARACTERS, len(text) // _GATHERED_SHARE):
-            documents = list(_gathered(cut.split(text), joint, characters))
-            if len(documents) > 1:
-                return documents
-    return documents
+@dataclass(frozen=True, slots=True)
+class _KnownFile:
+    """A file of a corpus.
 
+    Args:
+        corpus: the file or folder that the corpus is.
+        path: of this file.
+        sha256: of its content, by which the corpus is known.
+    """
 
-def _gathered(pieces: Iterable[str], joint: str, smallest: int) -> Iterator[str]:
-    gathered: list[str] = []
-    characters = 0
-    for piece in pieces:
-        if stripped := piece.strip():
-            gathered.append(stripped)
-            characters += len(stripped)
-        if gathered and characters >= smallest:
-            yield joint.join(gathered)
-            gathered, characters = [], 0
-    if gathered:
-        yield joint.join(gathered)
+    corpus: Path
+    path: Path
+    sha256: str
 
+    @property
+    def place(self) -> str:
+        return self.path.name if self.path == self.corpus else self.path.relative_to(self.corpus).as_posix()
 
-def _lines(file: Path, place: str) -> Iterator[Document]:
-    for number, row in records(file):
-        if not isinstance(row.get("text"), str):
+    @property
+    def holds_rows(self) -> bool:
+        return self.path.suffix.lower() in LINES_SUFFIXES
+
+    def lines(self) -> Iterator[str]:
+        """Lines of text, with a newline where there is any line end."""
+        for number, line in self._read(numbered_lines):
+            text = decoded(line, f"{self.path}, line {number}")
+            yield text.rstrip("\r\n") + "\n" if line.endswith((b"\n", b"\r")) else text
+
+    def texts(self) -> Iterator[tuple[int, str]]:
+        """The text of each object, with the number of its line."""
+        for number, row in self._read(json_rows):
+            text = row.get("text")
+            if isinstance(text, str):
+                yield number, text
+                continue
+            if "text" in row:
+                found = f"is {json.dumps(text):.40}, and must be a string"
+            elif row:
+                found = (
+                    f"is missing{did_you_mean('text', list(row))}; its keys are {', '.join(map(repr, row))}"
+                )
+            else:
+                found = "is missing; it has no keys"
+            raise GraftworkError(f"{self.path}, line {number}: 'text' {found}")
+
+    def _read(self, reader: Callable[..., Iterator[tuple[int, Any]]]) -> Iterator[tuple[int, Any]]:
+        streams: list[_Digesting] = []
+
+        def opened(path: Path) -> BinaryIO:
+            streams.append(_Digesting(path))
+            return io.BufferedReader(streams[0], _BLOCK)
+
+        yield from reader(self.path, opened=opened)
+        if streams[0].sha256.hexdigest() != self.sha256:
+            forget_digests(self.corpus)
             raise GraftworkError(
-                f"{file}, line {number}: expected an object with a string 'text'; its keys are "
-                f"{', '.join(map(repr, row))}"
+                f"{self.path}: changed since its digest was taken, as if something still writes to it; "
+                "start again when nothing does"
             )
-        # JSON can spell half a character (a lone surrogate), which UTF-8 cannot.
-        text = str(row["text"]).encode("utf-8", "replace").decode("utf-8")
+
+
+def _documents(files: Sequence[_KnownFile]) -> Iterator[Document]:
+    for file in files:
+        if file.holds_rows:
+            for number, text in file.texts():
+                yield Document(f"{file.place}#{number:06d}", text)
+        elif len(files) == 1:
+            for number, (text, between) in enumerate(cut(file.lines)):
+                yield Document(f"{file.place}#{number:06d}", text, between)
+        else:
+            yield from _numbered(file.place, marked(file.lines()))
+
+
+def _numbered(place: str, texts: Iterator[str]) -> Iterator[Document]:
+    """Documents of a file, which alone has its name and of several has a number."""
+    first = list(islice(texts, 2))
+    if len(first) == 1:
+        yield Document(place, first[0])
+        return
+    for number, text in enumerate(chain(first, texts)):
         yield Document(f"{place}#{number:06d}", text)
 
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise not_utf8(file, error) from error
-
-
-def _digest(path: Path, files: list[Path]) -> str:
+def _digest(files: Sequence[_KnownFile]) -> str:
     total = hashlib.sha256()
     for file in files:
-        place = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{place}\0{content}\n".encode())
+        total.update(f"{file.place}\0{file.sha256}\n".encode())
     return total.hexdigest()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from graftwork import GraftworkError, Task
 from graftwork_text.tasks.answering.marking import best_f1
-from graftwork_text.tasks.answering.prompt_answering import PromptAnswering
+from graftwork_text.tasks.answering.prompt_answering import PromptAnswering, question_in
 
 TaskOf = Callable[..., PromptAnswering]
 Split = Any
@@ -340,3 +340,11 @@ def test_a_masked_language_model_is_refused(task_of: TaskOf, folder: Path, tmp_p
     (other / "config.json").write_text(json.dumps({**config, "architectures": ["LlamaForMaskedLM"]}))
     with pytest.raises(GraftworkError, match="is a masked language model"):
         task_of("free", model=str(other)).build_model()
+
+
+def test_options_of_an_input_are_texts_or_numbers() -> None:
+    assert question_in({"q": "a", "options": ["x", 2, 0.5]}, ["q"]).options == ("x", "2", "0.5")
+    assert question_in({"q": "a", "options": None}, ["q"]).options == ()
+    for options in (5, "xy", {"x": 1}, ["x", None], [["x"]]):
+        with pytest.raises(GraftworkError, match="field 'options' must be a list of texts, got "):
+            question_in({"q": "a", "options": options}, ["q"])

@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from graftwork import GraftworkError, Task, choose
-from graftwork_text.tasks.classification.sequence_classification import SequenceClassification
+from graftwork_text.corpora import LabelledExample
+from graftwork_text.tasks.classification.sequence_classification import HeadScoring, SequenceClassification
+from graftwork_text.tasks.fine_tuning.encoding import TextEncoder
 
 Options = Callable[..., dict[str, Any]]
 
@@ -156,3 +158,17 @@ def test_the_meta_device_builds_the_same_shape(
             shape = {name: p.shape for name, p in task.build_model().named_parameters()}
         assert shape == {name: p.shape for name, p in task.build_model().named_parameters()}
         assert json.dumps(task.facts())
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_long_texts_have_the_tokens_that_truncation_leaves(masked_folder: Path, side: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(masked_folder)
+    tokenizer.truncation_side = side
+    long = "".join(f"{number} great films. " for number in range(400))
+    pairs = [("a film", long), (long, "a film"), (long, long.upper()), ("a film", "moving")]
+    encoded = HeadScoring(TextEncoder(tokenizer, 48)).encode([LabelledExample(pair, 0) for pair in pairs])
+    batch = encoded.batch(np.arange(len(pairs)))
+    for row, pair in enumerate(pairs):
+        expected = tokenizer(*pair, truncation=True, max_length=48, split_special_tokens=True)
+        chosen = batch["attention_mask"][row].bool()
+        assert batch["input_ids"][row, chosen].tolist() == expected["input_ids"]

@@ -74,3 +74,22 @@ def test_the_shortest_come_first_and_batches_say_which_they_are() -> None:
     assert batch["places"].tolist() == [10, 0]
     assert batch["sample"].tolist() == [1, 0]
     assert "sample" not in encoded.batch(np.array([0]))
+
+
+@pytest.mark.parametrize("folder", ["masked_folder", "causal_folder"])
+def test_long_texts_are_encoded_piece_by_piece_with_the_same_tokens(
+    request: pytest.FixtureRequest, folder: str
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(folder))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    encoder = TextEncoder(tokenizer, 48)
+    long = "".join(f"{number}. A great film, moving (and dull). " for number in range(3_600))
+    texts = ["a great film", long, "", f"It was {long}"]
+    tokenizer.backend_tokenizer.encode_special_tokens = True
+    expected = [tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    assert encoder.encode(texts) == expected
+    assert [encoder.beginning(text) == text for text in texts] == [True, False, True, False]
+    beginning = encoder.encode([encoder.beginning(long)])[0]
+    assert len(beginning) > encoder.max_length
+    assert beginning == expected[1][: len(beginning)]

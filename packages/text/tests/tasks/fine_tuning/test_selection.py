@@ -8,7 +8,13 @@ import pytest
 
 from graftwork import GraftworkError
 from graftwork_text.corpora import LabelledData, LabelledExample
-from graftwork_text.tasks.fine_tuning.selection import ClassSelection, draw_parts
+from graftwork_text.corpora.sameness import evened
+from graftwork_text.tasks.fine_tuning.selection import (
+    ClassSelection,
+    Selection,
+    draw_by_number,
+    draw_parts,
+)
 
 
 def examples(prefix: str, count: int) -> list[LabelledExample]:
@@ -118,3 +124,81 @@ def test_options_that_do_not_go_together() -> None:
         ClassSelection(shots_per_class=16, train_examples=3)
     with pytest.raises(ValueError, match="test_examples must be at least 1, got 0"):
         ClassSelection(test_examples=0)
+
+
+def as_written_elsewhere(examples: list[LabelledExample]) -> list[LabelledExample]:
+    """The same texts with other white space and case, and the other label."""
+    return [LabelledExample((f" {one.texts[0].upper()}\n",), 1 - one.label) for one in examples]
+
+
+def texts(part: tuple[LabelledExample, ...]) -> set[str]:
+    return {evened(example.texts[0]) for example in part}
+
+
+OWN = examples("own", 60)
+# Each part as a file of its own or drawn, and what of it stands in the file to learn from.
+LEAKS = {
+    "test": (
+        LabelledData(("a", "b"), [*DATA.train, *as_written_elsewhere(examples("test", 18))], DATA.test),
+        18,
+    ),
+    "validation": (
+        LabelledData(("a", "b"), [*DATA.train, *as_written_elsewhere(OWN[:18])], DATA.test, OWN),
+        18,
+    ),
+    "both": (
+        LabelledData(
+            ("a", "b"), [*DATA.train, *as_written_elsewhere([*OWN[:9], *DATA.test[:9]])], DATA.test, OWN
+        ),
+        18,
+    ),
+    "drawn": (
+        LabelledData(("a", "b"), [*DATA.train, *as_written_elsewhere(examples("train", 100))], DATA.test),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        ClassSelection(shots_per_class=7),
+        ClassSelection(),
+        ClassSelection(train_examples=50, validation_examples=20, test_examples=5),
+    ],
+    ids=["shots", "all", "numbers"],
+)
+@pytest.mark.parametrize("leak", LEAKS)
+def test_nothing_held_out_is_learnt_from(leak: str, selection: ClassSelection) -> None:
+    data, copies = LEAKS[leak]
+    parts = draw_parts(data, selection)
+    assert parts.train
+    assert parts.validation
+    assert not texts(parts.train) & (texts(parts.validation) | texts(tuple(data.test)))
+    assert not data.validation or not texts(parts.train) & texts(tuple(data.validation))
+    if copies is None:  # each stands twice in the file, and both may have been drawn
+        copies = 2 * len(texts(parts.validation)) - len(parts.validation)
+    assert parts.copies == copies > 0
+    assert parts.facts()["held_out_copies_left_out"] == parts.copies
+
+
+def test_without_a_copy_the_draw_is_as_it_was_and_no_fact_is_kept() -> None:
+    clean, (leaky, _) = draw_parts(WITH_VALIDATION, ClassSelection()), LEAKS["validation"]
+    assert clean.copies == 0
+    assert "held_out_copies_left_out" not in clean.facts()
+    assert draw_parts(leaky, ClassSelection()).validation
+    assert Counter(draw_parts(leaky, ClassSelection()).train) == Counter(leaky.train[:100])
+
+
+@pytest.mark.parametrize("selection", [ClassSelection(shots_per_class=7), ClassSelection()])
+def test_data_that_is_all_held_out_is_a_test_part_alone(selection: ClassSelection) -> None:
+    parts = draw_parts(LabelledData(("a", "b"), DATA.train, DATA.train), selection)
+    assert (parts.train, parts.validation, parts.copies) == ((), (), 100)
+    assert Counter(parts.test) == Counter(DATA.train)
+
+
+def test_too_few_that_differ() -> None:
+    with pytest.raises(
+        GraftworkError, match=r"has 1 example\(s\) beside the test part \(and 2 that stand in a held"
+    ):
+        draw_by_number("aAb", (), "B", Selection(), key=str.casefold)

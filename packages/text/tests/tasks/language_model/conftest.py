@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ import pytest
 import torch
 from torch import nn
 
+from graftwork_text.corpora import Document
 from graftwork_text.tasks.language_model.lm_pretrain import LanguageModelPretraining
+from graftwork_text.tasks.language_model.splitting import SplitDocuments, fingerprints_to_hold_out
+from graftwork_text.tasks.language_model.text_store import TextStore
 
 WORDS = ["the", "a", "of", "with", "model", "weight", "gradient", "learns", "slowly", "naïve", "café", "data"]
 
@@ -30,6 +35,25 @@ def library(tmp_path: Path) -> Path:
         text = f"{sentences(number, 5)}\n\n{sentences(1000 + number, 4)} «{number}» 😀"
         (folder / f"text-{number:02d}.txt").write_text(text, "utf-8")
     return folder
+
+
+Split = Callable[..., SplitDocuments]
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Iterator[Split]:
+    """Split documents, their texts in a store of the test's folder."""
+    with ExitStack() as stores:
+        numbers = itertools.count()
+
+        def make(
+            documents: Iterable[Document], fraction: float, tested: Iterable[Document] | None = None
+        ) -> SplitDocuments:
+            store = stores.enter_context(TextStore(tmp_path / f"texts-{next(numbers)}"))
+            held_out = None if tested is None else fingerprints_to_hold_out(tested)
+            return SplitDocuments(documents, fraction, store, held_out)
+
+        yield make
 
 
 class Bigram(nn.Module):

@@ -271,3 +271,25 @@ def test_a_few_short_texts_are_enough(make_task: MakeTask, tmp_path: Path, files
     task = make_task(data=str(folder), sequence_length=128)
     assert task.evaluate(task.build_model())["loss"] > 0
     assert next(iter(task.batches("train", rank=0, world_size=1, seed=0)))["targets"].shape[0] == 4
+
+
+def test_what_a_test_text_has_is_not_trained_on_and_that_is_said(
+    make_task: MakeTask, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = make_task()
+    learnt = without.tokenized.tokenizer().decode(without.tokenized.train.tolist())
+    texts = [file.read_text("utf-8") for file in sorted(library.iterdir())]
+    copied = [text for text in texts if text in learnt][:7]
+    paragraph = next(text for text in texts if text in learnt and text not in copied).split("\n\n")[0]
+    tested = "\n\n".join(["Nothing else says this.", *map(str.upper, copied), f" {paragraph}\t"])
+    (tmp_path / "test.txt").write_text(tested, "utf-8")
+    task = make_task(test_data=str(tmp_path / "test.txt"))
+    found = task.tokenized.tokenizer().decode(task.tokenized.train.tolist())
+    assert not any(part in found for text in [*copied, paragraph] for part in text.split("\n\n"))
+    assert task.facts()["held_out_copies_left_out"] == 2 * 7 + 1
+    assert task.facts()["train_documents"] == int(without.facts()["train_documents"]) - 7
+    assert "held_out_copies_left_out" not in without.facts()
+    assert "15 training paragraphs stand among the held-out ones too" in capsys.readouterr().err
+    batches = list(task.batches("test", rank=0, world_size=1, seed=0))
+    predicted = torch.cat([batch["targets"].flatten() for batch in batches]).tolist()
+    assert task.tokenized.tokenizer().decode(predicted)[:500] in tested[1:]

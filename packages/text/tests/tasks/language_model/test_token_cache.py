@@ -10,7 +10,8 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ import torch
 from graftwork import GraftworkError
 from graftwork_text.corpora import Corpus, Document, find_corpus
 from graftwork_text.tasks.language_model import token_cache
-from graftwork_text.tasks.language_model.splitting import split_documents
+from graftwork_text.tasks.language_model.splitting import SplitDocuments
 from graftwork_text.tasks.language_model.token_cache import TokenizedCorpus, open_tokenized
 from graftwork_text.tasks.language_model.tokenization import reload_tokenizer, train_tokenizer
+from graftwork_trainer import file_digests
 
+Split = Callable[..., SplitDocuments]
 OPTIONS: dict[str, Any] = {"tokenizer": None, "vocabulary_size": 320, "validation_fraction": 0.2}
 
 
@@ -57,29 +60,30 @@ def documents_in(tokenized: TokenizedCorpus, tokens: np.ndarray[Any, Any]) -> li
     return [tokenizer.decode(piece[:-1].tolist()) for piece in pieces]
 
 
-def test_tokens_decode_to_the_documents_of_the_split(corpus: Corpus, cache: Path) -> None:
+def test_tokens_decode_to_the_documents_of_the_split(corpus: Corpus, cache: Path, split: Split) -> None:
     tokenized = open_tokenized(corpus, **OPTIONS, cache=cache)
-    parts = split_documents(corpus.read(), 0.2)
-    assert documents_in(tokenized, tokenized.train) == [document.text for document in parts.train]
-    assert documents_in(tokenized, tokenized.validation) == [document.text for document in parts.validation]
+    parts = split(corpus.read(), 0.2)
+    assert documents_in(tokenized, tokenized.train) == list(parts.train_texts())
+    assert documents_in(tokenized, tokenized.validation) == list(parts.validation_texts())
     assert tokenized.train.dtype == np.uint16
     assert tokenized.vocabulary == 320
 
 
-def test_bytes_of_held_out_documents(corpus: Corpus, cache: Path) -> None:
+def test_bytes_of_held_out_documents(corpus: Corpus, cache: Path, split: Split) -> None:
     tokenized = open_tokenized(corpus, **OPTIONS, cache=cache)
-    parts = split_documents(corpus.read(), 0.2)
+    parts = split(corpus.read(), 0.2)
     ends = np.flatnonzero(tokenized.validation == tokenized.end_of_text)
     sums = [int(piece.sum()) for piece in np.split(tokenized.validation_bytes, ends)[:-1]]
-    assert sums == [len(document.text.encode()) for document in parts.validation]
+    assert sums == [len(text.encode()) for text in parts.validation_texts()]
     assert not tokenized.validation_bytes[ends].any()
     assert tokenized.counts["validation_bytes"] == sum(sums)
 
 
-def test_tokenizer_has_seen_training_text_only(corpus: Corpus, cache: Path, tmp_path: Path) -> None:
+def test_tokenizer_has_seen_training_text_only(
+    corpus: Corpus, cache: Path, tmp_path: Path, split: Split
+) -> None:
     tokenized = open_tokenized(corpus, **OPTIONS, cache=cache)
-    parts = split_documents(corpus.read(), 0.2)
-    train_tokenizer([document.text for document in parts.train], 320).save(tmp_path / "expected.json")
+    train_tokenizer(split(corpus.read(), 0.2).train_texts(), 320).save(tmp_path / "expected.json")
     assert tokenized.tokenizer_file.read_bytes() == (tmp_path / "expected.json").read_bytes()
 
 
@@ -189,8 +193,8 @@ def test_every_file_has_a_digest(corpus: Corpus, cache: Path, lost: str) -> None
 
 def test_digests_are_of_what_is_said_and_not_of_how_it_is_written(corpus: Corpus, cache: Path) -> None:
     tokenized = open_tokenized(corpus, **OPTIONS, cache=cache)
-    wide = tokenized.train.astype(">u8")
-    assert token_cache._digest_of_numbers(wide) == tokenized.digests["train_tokens"]
+    by_hand = b"".join(int(token).to_bytes(4, "little") for token in tokenized.train)
+    assert hashlib.sha256(by_hand).hexdigest() == tokenized.digests["train_tokens"]
     indented = cache / "indented.json"
     indented.write_text(json.dumps(json.loads(tokenized.tokenizer_file.read_text()), indent=4))
     again = reload_tokenizer(indented, tokenized.end_of_text)
@@ -246,8 +250,80 @@ def test_failure_leaves_no_entry(cache: Path, tmp_path: Path) -> None:
 def test_text_that_vanishes_is_named(library: Path, cache: Path) -> None:
     corpus = find_corpus(str(library))
     (library / "text-07.txt").unlink()
-    with pytest.raises(GraftworkError, match=r"library': cannot read .*text-07\.txt: No such file"):
+    with pytest.raises(GraftworkError, match=r"text-07\.txt: cannot be read: No such file"):
         open_tokenized(corpus, **OPTIONS, cache=cache)
+
+
+def test_text_that_changes_while_it_is_read_fills_no_cache(library: Path, cache: Path) -> None:
+    corpus = find_corpus(str(library))
+
+    def read() -> Iterator[Document]:
+        for number, document in enumerate(corpus.read()):
+            if number == 30:
+                (library / "text-45.txt").write_text("Something else.")
+            yield document
+
+    with pytest.raises(GraftworkError, match=r"text-45\.txt: changed since its digest was taken"):
+        open_tokenized(dataclasses.replace(corpus, read=read), **OPTIONS, cache=cache)
+    assert entries(cache) == []
+    open_tokenized(find_corpus(str(library)), **OPTIONS, cache=cache)
+    assert len(entries(cache)) == 1
+
+
+def test_an_entry_that_has_not_changed_is_not_digested_again(
+    corpus: Corpus, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "graftwork"))
+    digested: list[object] = []
+    taken, later = hashlib.file_digest, time.time_ns() + 3_600_000_000_000
+    monkeypatch.setattr(file_digests.time, "time_ns", lambda: later)
+    monkeypatch.setattr(
+        file_digests.hashlib, "file_digest", lambda *given: digested.append(given) or taken(*given)
+    )
+    open_tokenized(corpus, **OPTIONS, cache=cache)
+    assert len(digested) == 4
+    open_tokenized(corpus, **OPTIONS, cache=cache)
+    assert len(digested) == 4
+    (entry,) = entries(cache)
+    (entry / "train.npy").write_bytes((entry / "train.npy").read_bytes()[:-2] + b"xx")
+    open_tokenized(corpus, **OPTIONS, cache=cache)
+    assert len(digested) == 4 + 1 + 4, "the damaged file, and those that were made anew"
+
+
+def test_how_a_text_was_cut_is_said(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lines.txt").write_text("".join(f"This is sentence {number}.\n" for number in range(1000)))
+    tokenized = open_tokenized(find_corpus(str(tmp_path / "lines.txt")), **OPTIONS, cache=cache)
+    told = capsys.readouterr().err
+    count = tokenized.counts["train_documents"] + tokenized.counts["validation_documents"]
+    assert f"lines.txt has no blank lines: cut at line ends into {count} documents" in told
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"a.txt": "One"},
+            r"found 1 .*\(1 read, 0 of them blank, 0 with .*\); a text alone is cut at lines of",
+        ),
+        (
+            {"a.txt": " ", "b.txt": "\n", "c.md": ""},
+            r"found 0 .*\(3 read, 3 of them blank, .*\); a .txt or .md file is",
+        ),
+        ({"a.txt": "One", "b.txt": "\ufeffONE\r\n"}, r"found 1 .*\(2 read, 0 of them blank, 1 with"),
+        (
+            {"a.jsonl": '{"text": "One"}\n{"text": ""}'},
+            r"found 1 .*\(2 read, 1 of them blank, .* each line of a .jsonl",
+        ),
+    ],
+)
+def test_too_few_documents_are_told_as_they_are(
+    cache: Path, tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for name, content in files.items():
+        (tmp_path / "folder" / name).write_text(content, "utf-8")
+    with pytest.raises(GraftworkError, match=message):
+        open_tokenized(find_corpus(str(tmp_path / "folder")), **OPTIONS, cache=cache)
 
 
 def test_cache_that_cannot_be_made(corpus: Corpus, tmp_path: Path) -> None:

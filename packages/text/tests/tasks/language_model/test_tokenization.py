@@ -42,7 +42,7 @@ def test_any_text_comes_back(tokenizer: TextTokenizer, text: str) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_bytes_of_the_tokens_are_the_bytes_of_the_text(tokenizer: TextTokenizer, text: str) -> None:
-    ((ids, added),) = tokenizer.encode_with_bytes([text])
+    ((ids, added, _),) = tokenizer.encode_pieces_with_bytes([text])
     (plain,) = tokenizer.encode([text])
     np.testing.assert_array_equal(ids, plain)
     assert added.sum() == len(text.encode())
@@ -50,7 +50,7 @@ def test_bytes_of_the_tokens_are_the_bytes_of_the_text(tokenizer: TextTokenizer,
 
 
 def test_bytes_of_each_token_of_plain_text(tokenizer: TextTokenizer) -> None:
-    ((ids, added),) = tokenizer.encode_with_bytes(["The loss of the gradients"])
+    ((ids, added, _),) = tokenizer.encode_pieces_with_bytes(["The loss of the gradients"])
     assert [len(tokenizer.decode([token])) for token in ids] == added.tolist()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from graftwork.plugin_file import plugin_file_arguments
+from graftwork_trainer.command_line import for_children
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -31,7 +32,7 @@ def graftwork(arguments: Sequence[str], *, processes: int) -> tuple[int, int]:
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *launcher]
     # What lies in the current folder is executed neither by Graftwork nor by torchrun.
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    environment = {**os.environ, **for_children(), "PYTHONSAFEPATH": "1"}
     with (
         subprocess.Popen(
             [sys.executable, *launcher, *arguments], env=environment, process_group=0

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from graftwork import GraftworkError, Interrupted, parse_set
+from graftwork import GraftworkError, Interrupted, load_recipe, parse_set
 from graftwork_trainer.commands.child import graftwork
 from graftwork_trainer.commands.comparison import Job, plan
 from graftwork_trainer.commands.train import add_set_option, directory_argument, print_report
@@ -26,9 +26,10 @@ class CompareCommand:
         parser.add_argument(
             "--over",
             action="append",
-            required=True,
+            default=[],
             metavar="KEY=A,B",
-            help="values to compare: optimizer.name=adamw,gwt-adamw; several --over give every combination",
+            help="values to compare: optimizer.name=adamw,gwt-adamw; several --over give every combination "
+            "(default: what the recipe's own list `compare` says)",
         )
         add_set_option(parser)
         parser.add_argument(
@@ -51,7 +52,8 @@ class CompareCommand:
             if getattr(arguments, option) < 1:
                 raise GraftworkError(f"--{option} must be at least 1, got {getattr(arguments, option)}")
         base = [parse_set(text) for text in arguments.set]
-        jobs = plan(arguments.recipe, arguments.over, base, seeds=arguments.seeds, out=arguments.out)
+        overs = arguments.over or _recipes_own(arguments.recipe)
+        jobs = plan(arguments.recipe, overs, base, seeds=arguments.seeds, out=arguments.out)
         out = jobs[0].directory.parent
         ahead = [job for job in jobs if not job.finished]
         variants = {job.variant: [j.resolved for j in ahead if j.variant == job.variant] for job in ahead}
@@ -66,6 +68,20 @@ class CompareCommand:
                 if _train(job, arguments.processes):
                     failed.append(job.name)
             return _report([job for job in jobs if job.begun], failed, out)
+
+
+def _recipes_own(reference: str) -> Sequence[str]:
+    """What a recipe says is to be compared.
+
+    Raises:
+        GraftworkError: it says nothing.
+    """
+    overs = load_recipe(reference).compare
+    if not overs:
+        raise GraftworkError(
+            f"--over KEY=A,B is missing: recipe {reference} has no list `compare` of what to compare"
+        )
+    return overs
 
 
 def _train(job: Job, processes: int) -> int:

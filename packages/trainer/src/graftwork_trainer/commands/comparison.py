@@ -14,7 +14,7 @@ from graftwork.resolution import Resolved
 from graftwork_trainer.claim import new_directory
 from graftwork_trainer.commands.variant_names import Variant, variant_names
 from graftwork_trainer.report import read_run
-from graftwork_trainer.report.variants import UNSET, canonical, flatten, value_text
+from graftwork_trainer.report.recipe_keys import UNSET, canonical, flatten, value_text
 from graftwork_trainer.stage_folders import STAGES
 
 

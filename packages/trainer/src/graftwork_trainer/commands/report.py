@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from graftwork_trainer.commands.train import directory_argument, print_report
 
+_MOST_NAMES = 3
+
 
 class ReportCommand:
-    """Write the report of one run or of several side by side."""
+    """Write the report of one run, or of several side by side."""
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "runs", nargs="+", type=Path, metavar="RUN", help="run directories, finished or not"
+            "runs",
+            nargs="+",
+            type=directory_argument,
+            metavar="RUN",
+            help="run directories, finished or not, and folders of them, a comparison's for one",
         )
         parser.add_argument(
             "--out",
@@ -23,10 +30,20 @@ class ReportCommand:
             help="where to (default: report)",
         )
         parser.add_argument(
-            "--title", default="", help="heading of the page (default: the directories' names)"
+            "--title", default="", help="heading of the page (default: names of the directories)"
         )
 
     def run(self, arguments: argparse.Namespace) -> int:
-        title = arguments.title or ", ".join(run.name for run in arguments.runs)
-        print_report(arguments.runs, arguments.out, title=title)
+        from graftwork_trainer.report.finding import read_runs
+
+        print_report(
+            read_runs(arguments.runs), arguments.out, title=arguments.title or _title(arguments.runs)
+        )
         return 0
+
+
+def _title(places: Sequence[Path]) -> str:
+    """The names of the first few places."""
+    names = [place.resolve().name for place in places[:_MOST_NAMES]]
+    more = len(places) - _MOST_NAMES
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")

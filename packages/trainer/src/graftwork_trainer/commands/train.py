@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from graftwork import GraftworkError, Override, Recipe, get_registry, load_recipe, parse_set
 from graftwork.resolution import Resolved
@@ -16,6 +17,9 @@ from graftwork_trainer.heap import keep_freed_memory
 from graftwork_trainer.own_code import absence_named
 from graftwork_trainer.streams import expendable_streams
 from graftwork_trainer.waiting import Watch, doing
+
+if TYPE_CHECKING:
+    from graftwork_trainer.report import RunRecord
 
 
 def directory_argument(text: str) -> Path:
@@ -106,13 +110,14 @@ class TrainCommand:
         return 0
 
 
-def print_report(runs: Sequence[Path], output: Path, *, title: str) -> None:
+def print_report(runs: Sequence[Path | RunRecord], output: Path, *, title: str) -> None:
     """Write the page and the figures, print the table, and say where the page lies."""
     from graftwork_trainer.report import print_table, read_run, write_report
 
     with doing("writing the report"):
-        report = write_report(runs, output, title=title)
-    print_table([read_run(run) for run in runs])
+        records = [read_run(run) if isinstance(run, Path) else run for run in runs]
+        report = write_report(records, output, title=title)
+    print_table(records)
     print(f"report: {report.page}")
 
 

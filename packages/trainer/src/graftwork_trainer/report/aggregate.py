@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork_trainer.report.read import Curve
+from graftwork_trainer.report.curve_file import Curve
 
 Floats = NDArray[np.float64]
 Axis = Literal["step", "seconds"]
@@ -70,6 +70,14 @@ def track(curve: Curve, axis: Axis) -> Track:
     return Track(x[placed][order], y[placed][order])
 
 
+def raw_track(curve: Curve, axis: Axis) -> Track:
+    """The curve as it was recorded; where points stand for many records, from the lowest to the highest."""
+    if not curve.lowest:
+        return track(curve, axis)
+    low, high = (track(replace(curve, values=side), axis) for side in (curve.lowest, curve.highest))
+    return Track(np.repeat(low.x, 2), np.stack([low.y, high.y], axis=1).ravel())
+
+
 def unbroken(whole: Track) -> list[Track]:
     """The stretches between points that are not a number, each with the one that ends it."""
     ends = np.flatnonzero(np.isnan(whole.y)) + 1
@@ -122,23 +130,6 @@ def band(tracks: Sequence[Track]) -> Band | None:
         return None
     stacked = np.stack([np.interp(grid, one.x, one.y) for one in tracks])
     return Band(grid, stacked.mean(axis=0), stacked.min(axis=0), stacked.max(axis=0), len(tracks))
-
-
-def thin_out(whole: Track, most_points: int) -> Track:
-    """At most ``most_points`` points, that keep every stretch's lowest and highest value, and both ends.
-
-    Points where the curve breaks are kept besides.
-    """
-    count = whole.x.size
-    if count <= most_points:
-        return whole
-    missing = np.isnan(whole.y)
-    low, high = np.where(missing, np.inf, whole.y), np.where(missing, -np.inf, whole.y)
-    kept = {0, count - 1, *breaks(whole.y).tolist()}
-    for stretch in np.array_split(np.arange(1, count - 1), max(1, (most_points - 2) // 2)):
-        kept |= {int(stretch[np.argmin(low[stretch])]), int(stretch[np.argmax(high[stretch])])}
-    chosen = np.asarray(sorted(kept))
-    return Track(whole.x[chosen], whole.y[chosen])
 
 
 def breaks(y: Floats) -> NDArray[np.intp]:

@@ -1,151 +1,215 @@
-"""A metric against steps or wall time: every seed faint, their mean and their range."""
+"""A metric against steps or wall time: every seed faint, their mean and range, training beside validation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from graftwork import Direction
 from graftwork_trainer.report import metrics
-from graftwork_trainer.report.aggregate import (
-    Axis,
-    Band,
-    Floats,
-    Track,
-    band,
-    breaks,
-    smooth,
-    thin_out,
-    track,
-)
+from graftwork_trainer.report.aggregate import Axis, Band, breaks
 from graftwork_trainer.report.drawing import (
-    FONT_SIZE,
-    INK,
-    LOGARITHMIC_FROM,
-    SEAM_ROOM,
-    Label,
+    Drawing,
+    Exhibit,
     Plot,
-    Seam,
     Size,
-    Style,
     arrange,
-    draw_seams,
-    label_room,
-    logarithmic_y,
+    logarithmic_ticks,
     new_axes,
     plain_ticks,
-    style_of,
-    text_width,
-    write_beside,
 )
-from graftwork_trainer.report.numerals import LONG_TIMES, unit_for
+from graftwork_trainer.report.hover import Spot, placed
+from graftwork_trainer.report.numerals import LONG_TIMES, compact, number, unit_for
+from graftwork_trainer.report.palette import Palette
+from graftwork_trainer.report.point_labels import bounded, on_axis, room_for, write_beside
+from graftwork_trainer.report.seams import SEAM_ROOM, Seam, draw_seams, seams_of
+from graftwork_trainer.report.strand_marks import draw_strands, label_place, last_finite
+from graftwork_trainer.report.strands import Strand, strand_of, tracks_of, window_for
+from graftwork_trainer.report.thinning import places_to_keep
 from graftwork_trainer.report.variants import Variant
+from graftwork_trainer.report.view import View, choose_view
 
 _MOST_POINTS = 240
-_SMOOTHED_FROM = 40
+_MOST_POINTS_OF_GREY = 6000
+_MOST_BESIDE_TRAINING = 6
+_MOST_SPOTS = 30
 _MARKED_UP_TO = 16
 _FLUSH_FROM = 0.8
+_ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
+
+
+def exhibit(
+    metric: str,
+    variants: Sequence[Variant],
+    palette: Palette,
+    *,
+    axes: Sequence[Axis],
+    better: Direction | None,
+    leading: bool,
+) -> Exhibit | None:
+    """The figures of one metric, one for each axis on which a run has two points; None without any."""
+    plots = [_plan(metric, variants, palette, axis, better) for axis in axes]
+    found = tuple(plot for plot in plots if plot)
+    return Exhibit(_title(metric, training_beside(metric, variants)), found, leading) if found else None
+
+
+def training_beside(metric: str, variants: Sequence[Variant]) -> str | None:
+    """The training metric of the same name that stands in one figure with an unseen one; None for none."""
+    twin = f"train/{metric.rpartition('/')[2]}"
+    recorded = any(twin in run.curves for variant in variants for run in variant.runs)
+    few = len(variants) <= _MOST_BESIDE_TRAINING
+    return twin if recorded and few and metric != twin and metrics.group(metric) else None
 
 
 @dataclass(frozen=True, slots=True)
-class _Strand:
-    """What is drawn of one variant.
+class _Figure:
+    """All that a figure of one metric shows, whatever its size."""
 
-    Args:
-        faint: what lies behind the line: raw values where it is smoothed, single seeds where it is a mean.
-        centre: the mean over seeds, or the one seed there is; of complete runs, unless none is.
-        interrupted: runs that did not reach their end.
-    """
+    strands: Sequence[Strand]
+    seams: Sequence[Seam]
+    view: View
+    x_title: str
+    y_title: str
+    at: str
 
-    label: str
-    style: Style
-    faint: tuple[Track, ...]
-    centre: Band | None
-    interrupted: tuple[Track, ...]
+    def draw(self, size: Size, title: str, note: str) -> Drawing:
+        """Draw it; spots are in pixels."""
+        figure, axes = new_axes(size)
+        labels = list(draw_strands(axes, self.strands))
+        axes.margins(x=0.012, y=0.06)
+        plain_ticks(axes, size, whole_x=self.x_title == "step")
+        if self.view.logarithmic:
+            axes.set_yscale("log")
+        if self.view.low is not None:
+            axes.set_ylim(self.view.low, self.view.high)
+        if self.view.logarithmic:
+            logarithmic_ticks(axes)
+        labels = on_axis(axes, bounded(labels, size))
+        arrange(
+            figure, axes, size,
+            y_title=self.y_title, x_title=self.x_title, title=title, note=note,
+            right=room_for(axes, labels, size, flush_from=_FLUSH_FROM), above=SEAM_ROOM if self.seams else 0,
+        )  # fmt: skip
+        draw_seams(axes, self.seams, size)
+        write_beside(axes, labels, flush_from=_FLUSH_FROM)
+        return Drawing(figure, placed(axes, self._spots()))
+
+    def _spots(self) -> Iterator[Spot]:
+        """What is said under the pointer: few points of a coloured line, and the last one of a grey one."""
+        for strand in self.strands:
+            for name, centre in (
+                (strand.label, strand.centre),
+                (f"{strand.label}, training", strand.training),
+            ):
+                if centre is not None:
+                    yield from self._spots_of(name, centre, _MOST_SPOTS if strand.style.coloured else 1)
+            for one in strand.interrupted:
+                yield from self._spots_of(strand.label, Band(one.x, one.y, one.y, one.y, 1), 1)
+
+    def _spots_of(self, name: str, line: Band, most: int) -> Iterator[Spot]:
+        chosen = places_to_keep(most, line.mean) if most > 1 else last_finite(line.mean)
+        for place in chosen[np.isfinite(line.mean[chosen])]:
+            x, value = float(line.x[place]), float(line.mean[place])
+            text = f"{name}, {self.at.format(number(x) if x % 1 else f'{x:,.0f}')}: {number(value)}"
+            if line.count > 1:
+                ends = f"{number(float(line.low[place]))} to {number(float(line.high[place]))}"
+                text += f" ({ends} over {line.count} seeds)"
+            yield Spot(x, value, text)
 
 
-def plan(metric: str, variants: Sequence[Variant], *, axis: Axis, leading: bool) -> Plot | None:
-    """Plan the figure of one metric; None where no run has two points on that axis."""
-    found = [
-        track(run.curves[metric], axis)
-        for variant in variants
-        for run in variant.runs
-        if metric in run.curves
-    ]
-    found = [one for one in found if one.x.size]
+def _plan(
+    metric: str, variants: Sequence[Variant], palette: Palette, axis: Axis, better: Direction | None
+) -> Plot | None:
+    found = [one for variant in variants for one, _ in tracks_of(metric, variant.runs, axis)]
     longest = max((one.x.size for one in found), default=0)
     if longest < 2:
         return None
-    window = 1 + 2 * (longest // 60) if longest >= _SMOOTHED_FROM and metrics.group(metric) == "train" else 1
+    window = window_for(longest) if metrics.group(metric) == "train" else 1
     scale, unit = (
         (1.0, "") if axis == "step" else unit_for([max(float(one.x[-1]) for one in found)], LONG_TIMES)
     )
-    strands = [
-        _strand(metric, axis, variant, style_of(i), window, scale) for i, variant in enumerate(variants)
-    ]
-    values = np.concatenate([one.y for one in found])
-    values = values[np.isfinite(values)]
-    logarithmic = bool(values.size and values.min() > 0 and values.max() / values.min() > LOGARITHMIC_FROM)
-    name = metrics.title(metric)
-    spoken = metrics.full_title(metric)
-    y_title = name + (", log scale" if logarithmic else "")
-    x_title = "step" if axis == "step" else f"wall time, {unit}"
-
-    seams = _seams(variants, axis, scale)
-
-    def draw(size: Size, title: str, note: str) -> Figure:
-        return _draw(strands, seams, size, x_title, y_title, logarithmic, title, note)
-
+    strands = _strands(metric, variants, palette, axis=axis, scale=scale, window=window)
+    broken = bool(breaks(np.concatenate([one.y for one in found])).size)
+    # Of numbers of two kinds, those before the break matter as much.
+    view = _view(strands, None if broken else better)
+    figure = _Figure(
+        strands,
+        seams_of(variants, axis, scale),
+        view,
+        x_title="step" if axis == "step" else f"wall time, {unit}",
+        y_title=_y_title(metric, better, view),
+        at="step {}" if axis == "step" else f"{{}} {unit}",
+    )
     against = "by step" if axis == "step" else "by wall time"
     file = metric.replace("/", "-").replace("_", "-") + ("" if axis == "step" else "-by-wall-time")
-    title = f"{spoken[:1].upper()}{spoken[1:]} {against}"
-    broken = bool(breaks(np.concatenate([one.y for one in found])).size)
-    return Plot(_file_name(file), title, _note(strands, window, seams, broken=broken), leading, draw)
+    notes = [_note(strands, view, window, figure.seams), palette.note]
+    if broken:
+        notes.append(
+            "A line is broken where a stage with another task, other options of it or other data begins: its "
+            "numbers are not to be compared with those before."
+        )
+    title = f"{_title(metric, training_beside(metric, variants))} {against}"
+    return Plot(_file_name(file), title, " ".join(filter(None, notes)), figure.draw, against)
 
 
-def _seams(variants: Sequence[Variant], axis: Axis, scale: float) -> list[Seam]:
-    """Where stages begin, on the axis; by wall time that is another place for every variant."""
-    if axis == "seconds" and len(variants) > 1:
-        return []
-    runs = [run for variant in variants for run in variant.runs]
-    places = {
-        (stage.first_step if axis == "step" else stage.first_second, stage.name)
-        for run in runs
-        for stage in run.stages
-    }
-    return [Seam(place / scale, name) for place, name in sorted(places)]
+def _view(strands: Sequence[Strand], better: Direction | None) -> View:
+    """What runs that reached their end decide, if any did: one that failed does not stretch the axis."""
+    deciding = [strand for strand in strands if strand.complete] or strands
+    lines = [line for strand in deciding for line in strand.lines]
+    if better is None:
+        # A single outlier may be what matters.
+        lines += [line for strand in deciding for line in strand.faint]
+    return choose_view(lines, better, ends=[end[1] for one in deciding if (end := label_place(one))])
+
+
+def _strands(
+    metric: str, variants: Sequence[Variant], palette: Palette, *, axis: Axis, scale: float, window: int
+) -> list[Strand]:
+    training = training_beside(metric, variants)
+    grey = max(1, len(variants) - palette.coloured)
+    strands = [
+        strand_of(
+            variant, style,
+            metric=metric, training=training, axis=axis, scale=scale, window=window,
+            most_points=_MOST_POINTS if style.coloured else max(16, _MOST_POINTS_OF_GREY // grey),
+        )
+        for variant, style in zip(variants, palette.styles, strict=True)
+    ]  # fmt: skip
+    if len(strands) == 1 and training:
+        return [replace(strands[0], label=metrics.group(metric))]
+    return strands
+
+
+def _title(metric: str, training: str | None) -> str:
+    """What a figure shows: ``Validation loss``, ``Validation and training loss``."""
+    text = metrics.full_title(metric)
+    if training:
+        text = f"{metrics.group(metric)} and {metrics.full_title(training)}"
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _file_name(text: str) -> str:
     return "".join(character if character.isalnum() or character in "-." else "-" for character in text)
 
 
-def _strand(metric: str, axis: Axis, variant: Variant, style: Style, window: int, scale: float) -> _Strand:
-    tracks = []
-    for run in variant.runs:
-        if metric in run.curves:
-            whole = track(run.curves[metric], axis)
-            if whole.x.size:
-                tracks.append((Track(whole.x / scale, whole.y), run))
-    complete = [one for one, run in tracks if run.complete]
-    counted = complete or [one for one, _ in tracks]
-    interrupted = [smooth(one, window) for one, run in tracks if not run.complete]
-    label = f"{variant.label} ({variant.status})" if variant.status else variant.label
-    return _Strand(
-        label=label,
-        style=style,
-        faint=tuple(thin_out(one, _MOST_POINTS) for one, _ in tracks)
-        if window > 1 or len(counted) > 1
-        else (),
-        centre=band([smooth(one, window) for one in counted]),
-        interrupted=tuple(thin_out(one, _MOST_POINTS) for one in interrupted),
-    )
+def _y_title(metric: str, better: Direction | None, view: View) -> str:
+    """The metric with its direction, and what of it the axis does not show."""
+    parts = [metrics.title(metric) + _ARROWS[better]]
+    if view.logarithmic:
+        parts.append("log scale")
+    if view.edge is not None and view.beyond is not None:
+        way = "up" if view.beyond > view.edge else "down"
+        parts.append(f"axis cut at {_rounded(view.edge)}, values {way} to {_rounded(view.beyond)}")
+    return ", ".join(parts)
 
 
-def _note(strands: Sequence[_Strand], window: int, seams: Sequence[Seam], *, broken: bool) -> str:
+def _rounded(value: float) -> str:
+    return compact(float(f"{value:.3g}"))
+
+
+def _note(strands: Sequence[Strand], view: View, window: int, seams: Sequence[Seam]) -> str:
     counts = {strand.centre.count for strand in strands if strand.centre}
     parts = []
     if any(count > 1 for count in counts):
@@ -153,117 +217,17 @@ def _note(strands: Sequence[_Strand], window: int, seams: Sequence[Seam], *, bro
         parts.append(f"Line: mean over {seeds} seeds. Band: lowest to highest seed.")
     elif counts:
         parts.append("One seed each: no spread." if len(strands) > 1 else "One seed: no spread.")
+    if any(strand.training for strand in strands):
+        parts.append("Thin: on training data.")
     if window > 1:
         parts.append(f"Moving average of {window} points over the faint raw values.")
     elif any(count > 1 for count in counts):
         parts.append("Faint: single seeds.")
     if any(strand.interrupted for strand in strands):
         parts.append("A cross ends a run that failed or is unfinished.")
+    ends = [label_place(strand) for strand in strands if strand.style.coloured]
+    if any(end and not view.shows(end[1]) for end in ends):
+        parts.append("An arrow beside a name: it ends beyond the axis.")
     if len(seams) > 1:
         parts.append("Dotted: where a stage begins.")
-    if broken:
-        parts.append(
-            "A line is broken where a stage with another task, other options of it or other data begins: its "
-            "numbers are not to be compared with those before."
-        )
     return " ".join(parts)
-
-
-def _draw(
-    strands: Sequence[_Strand],
-    seams: Sequence[Seam],
-    size: Size,
-    x_title: str,
-    y_title: str,
-    logarithmic: bool,
-    title: str,
-    note: str,
-) -> Figure:
-    figure, axes = new_axes(size)
-    labels = []
-    for strand in strands:
-        end = _draw_strand(axes, strand)
-        if end is not None:
-            labels.append(Label(*end, strand.label, strand.style.text_colour))
-    axes.margins(x=0.012, y=0.06)
-    plain_ticks(axes, size, whole_x=x_title == "step")
-    if logarithmic:
-        logarithmic_y(axes)
-    room = label_room(labels, size)
-    arrange(
-        figure, axes, size,
-        y_title=y_title, x_title=x_title, title=title, note=note,
-        right=12 if room is None else _room_needed(axes, labels, size, room), above=SEAM_ROOM if seams else 0,
-    )  # fmt: skip
-    draw_seams(axes, seams, size)
-    if room is None:
-        _legend(axes, strands, size)
-    else:
-        write_beside(axes, labels, flush_from=_FLUSH_FROM)
-    return figure
-
-
-def _room_needed(axes: Axes, labels: Sequence[Label], size: Size, widest: float) -> float:
-    """Less than the widest label where long ones belong to lines that end well inside the axes."""
-    left, right = axes.get_xlim()
-    inner = size.width - 40 - widest
-    needed = [12.0]
-    for label in labels:
-        place = (label.x - left) / (right - left)
-        place = 1.0 if place >= _FLUSH_FROM else place
-        needed.append(text_width(label.text) + 14 - (1 - place) * inner)
-    return max(needed)
-
-
-def _draw_strand(axes: Axes, strand: _Strand) -> tuple[float, float] | None:
-    """Draw one variant and return where its label belongs."""
-    style, centre = strand.style, strand.centre
-    for one in strand.faint:
-        axes.plot(one.x, one.y, color=style.line_colour, linewidth=0.8, alpha=0.28)
-    for one in strand.interrupted:
-        axes.plot(one.x, one.y, color=style.line_colour, linewidth=1.1, linestyle=(0, (2, 2)))
-        axes.plot(
-            one.x[-1:], one.y[-1:], color=style.line_colour, marker="x", markersize=8, markeredgewidth=2
-        )
-    if centre is None:
-        return (
-            _last_finite(strand.interrupted[-1].x, strand.interrupted[-1].y) if strand.interrupted else None
-        )
-    spread = np.linspace(0, centre.x.size - 1, min(centre.x.size, _MOST_POINTS)).astype(int)
-    chosen = np.unique(np.concatenate([spread, breaks(centre.mean)]))
-    if centre.count > 1:
-        axes.fill_between(
-            centre.x[chosen], centre.low[chosen], centre.high[chosen],
-            color=style.line_colour, alpha=0.18, linewidth=0,
-        )  # fmt: skip
-    axes.plot(
-        centre.x[chosen], centre.mean[chosen],
-        color=style.line_colour, linewidth=2.0, linestyle=style.dashes,
-        marker=style.marker if centre.x.size <= _MARKED_UP_TO else "", markersize=4.5,
-    )  # fmt: skip
-    return _last_finite(centre.x, centre.mean)
-
-
-def _last_finite(x: Floats, y: Floats) -> tuple[float, float] | None:
-    finite = np.flatnonzero(np.isfinite(y))
-    return (float(x[finite[-1]]), float(y[finite[-1]])) if finite.size else None
-
-
-def _legend(axes: Axes, strands: Sequence[_Strand], size: Size) -> None:
-    handles = [
-        axes.plot(
-            [],
-            [],
-            color=s.style.line_colour,
-            linestyle=s.style.dashes,
-            linewidth=2,
-            marker=s.style.marker,
-            markersize=5,
-            label=s.label,
-        )[0]
-        for s in strands
-    ]
-    axes.legend(
-        handles=handles, loc="best", frameon=False, fontsize=FONT_SIZE - (1.5 if size.narrow else 0.5),
-        labelcolor=INK, handlelength=2.6, borderaxespad=0.2, labelspacing=0.35,
-    )  # fmt: skip

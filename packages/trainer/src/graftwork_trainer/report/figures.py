@@ -1,107 +1,44 @@
-"""The figures of a report, each as a PNG on white and as SVG for the page, wide and narrow.
-
-The SVG names its colours as CSS variables and takes its font from the page, so that one drawing serves the
-light and the dark scheme.
-"""
+"""Which figures a report has, the most important first."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from html import escape
-from io import StringIO
-from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
-
-from graftwork_trainer.page import HUES
-from graftwork_trainer.report import costs, curves, metrics
-from graftwork_trainer.report.drawing import INK, MUTED, NARROW, RULE, WIDE, Plot
+from graftwork_trainer.report import curves, metrics, step_times, trade_off
+from graftwork_trainer.report.aggregate import Axis
+from graftwork_trainer.report.drawing import Exhibit
+from graftwork_trainer.report.palette import Palette
 from graftwork_trainer.report.table import ResultTable
 from graftwork_trainer.report.variants import Variant
 
-_PNG_DOTS_PER_INCH = 180
 _MOST_FURTHER_METRICS = 12
-_CSS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
-    colour: f"var(--{use}-{index})"
-    for index, hue in enumerate(HUES)
-    for use, colour in (("line", hue.line), ("text", hue.text))
-}
+_BOTH: tuple[Axis, ...] = ("step", "seconds")
 
 
-def plan_figures(variants: Sequence[Variant], table: ResultTable) -> list[Plot]:
-    """Choose the figures that the runs have data for, the most important first."""
+def plan_figures(variants: Sequence[Variant], table: ResultTable, palette: Palette) -> list[Exhibit]:
+    """Choose the figures that the runs have data for.
+
+    The first metric, and the first that has a training metric of its name beside it, lead, and can be seen by
+    step and by wall time.
+    """
     recorded = {name for variant in variants for run in variant.runs for name in run.curves}
     training = {name for name in recorded if metrics.group(name) == "train"}
     judged = table.directions.arrange(recorded - training)
-    primary = table.primary.key if table.primary and table.primary.key in recorded else None
-    if primary is None and judged:
-        primary = judged[0]
-    plots: list[Plot | None] = []
-    if primary and primary not in training:
-        plots.append(curves.plan(primary, variants, axis="step", leading=True))
-        plots.append(curves.plan(primary, variants, axis="seconds", leading=True))
-    if metrics.TRAINING_LOSS in training:
-        plots.append(curves.plan(metrics.TRAINING_LOSS, variants, axis="step", leading=True))
-    plots.append(costs.plan_trade_off(table))
-    plots.append(costs.plan_step_times(variants))
-    further = [name for name in judged if name != primary]
-    further += table.directions.arrange(training - {metrics.TRAINING_LOSS})
-    plots += [
-        curves.plan(name, variants, axis="step", leading=False) for name in further[:_MOST_FURTHER_METRICS]
-    ]
-    return [plot for plot in plots if plot is not None]
+    primary = table.primary.key if table.primary and table.primary.key in judged else None
+    first = [primary or judged[0]] if judged else []
+    twins = {name: twin for name in judged if (twin := curves.training_beside(name, variants))}
+    leading = list(dict.fromkeys([*first, *[name for name in judged if name in twins][:1]]))
+    shown = {twins[name] for name in leading if name in twins}
+    if metrics.TRAINING_LOSS in training - shown:
+        leading.append(metrics.TRAINING_LOSS)
+    further = [name for name in judged if name not in leading]
+    further += table.directions.arrange(training - shown - set(leading))
 
+    def curve(name: str, axes: Sequence[Axis], *, leads: bool) -> Exhibit | None:
+        better = table.directions.better.get(name)
+        return curves.exhibit(name, variants, palette, axes=axes, better=better, leading=leads)
 
-def write_png(plot: Plot, folder: Path) -> Path:
-    """Write the figure with its title and note, on white."""
-    file = folder / f"{plot.name}.png"
-    with mpl.rc_context(_settings(plot.name)):
-        figure = plot.draw(WIDE, plot.title, plot.note)
-        figure.savefig(file, format="png", dpi=_PNG_DOTS_PER_INCH, facecolor="white")
-    return file
-
-
-def inline_svg(plot: Plot, *, narrow: bool) -> str:
-    """The figure as an ``svg`` element; the page defines ``--ink``, ``--line-0`` and the other colours."""
-    salt = f"{plot.name}-{'narrow' if narrow else 'wide'}"
-    with mpl.rc_context(_settings(salt)):
-        buffer = StringIO()
-        figure = plot.draw(NARROW if narrow else WIDE, "", "")
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _for_page(buffer.getvalue(), prefix=salt, title=plot.title)
-
-
-def _settings(salt: str) -> dict[Any, Any]:
-    """Matplotlib's own defaults, whatever the user's matplotlibrc says, with text kept as text.
-
-    Without ``parse_math`` a ``$`` in a recipe would be read as mathematics.
-    """
-    kept = {"backend", "backend_fallback", "interactive", "toolbar", "timezone", "webagg.port"}
-    defaults = {key: value for key, value in mpl.rcParamsDefault.items() if key not in kept}
-    return defaults | {
-        "svg.fonttype": "none",
-        "svg.hashsalt": salt,
-        "text.parse_math": False,
-        "font.family": ["DejaVu Sans"],
-        "axes.unicode_minus": False,
-    }
-
-
-def _for_page(svg: str, *, prefix: str, title: str) -> str:
-    """Cut a stand-alone SVG file down to what belongs inside HTML."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    body = body.replace("xlink:href=", "href=")
-    opening, inside = body.split(">", 1)
-    view_box = re.search(r'viewBox="([^"]*)"', opening)
-    inside = re.sub(r'\bid="', f'id="{prefix}-', inside)
-    inside = re.sub(r'href="#', f'href="#{prefix}-', inside)
-    inside = re.sub(r"url\(#", f"url(#{prefix}-", inside)
-    inside = re.sub(r"font: (?:(?:bold|\d{3}) )?([\d.]+)px [^;\"]*", r"font-size: \1px", inside)
-    for colour, variable in _CSS.items():
-        inside = inside.replace(colour, variable)
-    label = escape(title, quote=True)
-    box = view_box.group(1) if view_box else f"0 0 {WIDE.width} {WIDE.height}"
-    return f'<svg viewBox="{box}" role="img" aria-label="{label}">{inside}'
+    exhibits = [curve(name, _BOTH, leads=True) for name in leading]
+    exhibits += [trade_off.exhibit(table, palette), step_times.exhibit(variants, palette)]
+    exhibits += [curve(name, ("step",), leads=False) for name in further[:_MOST_FURTHER_METRICS]]
+    return [one for one in exhibits if one is not None]

@@ -80,6 +80,22 @@ def mean_and_deviation(summary: Summary, row_decimals: int | None = None) -> str
     return f"{number(mean, decimals)} ± {f'{deviation:,.{decimals}f}' if round(deviation, decimals) else '0'}"
 
 
+def interval(mean: float, low: float, high: float) -> str:
+    """A signed number and the ends of its interval, with as many digits as its width supports.
+
+    >>> interval(1.10342, 0.8531, 1.3537)
+    '+1.10 [+0.85, +1.35]'
+    >>> interval(-2e-7, -4e-7, 1e-9)
+    '-2e-07 [-4e-07, +1e-09]'
+    """
+    half = (high - low) / 2
+    largest = max(abs(low), abs(high))
+    if largest and not 1e-4 <= largest < 1e9:
+        return f"{mean:+.2g} [{low:+.2g}, {high:+.2g}]"
+    decimals = max(0, min(1 - _exponent(half), _MOST_DIGITS)) if half else 3
+    return f"{mean:+,.{decimals}f} [{low:+,.{decimals}f}, {high:+,.{decimals}f}]"
+
+
 def percent(ratio: float) -> str:
     """A ratio in percent with two digits, set with a no-break space.
 

@@ -6,8 +6,6 @@ A run that was killed is still a run: a torn last line of ``metrics.jsonl`` is d
 
 from __future__ import annotations
 
-import json
-import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,17 +15,12 @@ from typing import Any, get_args
 from graftwork import Direction, GraftworkError
 from graftwork_trainer.history import Changed, read_history
 from graftwork_trainer.plain_json import read_json
+from graftwork_trainer.report.curve_file import Curve, number, read_curves
 from graftwork_trainer.stage_folders import stage_folders, stage_names
 from graftwork_trainer.status import COMPLETE_STATUSES
 
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One metric of one run, in order of steps; ``seconds`` is nan where the run did not record it."""
-
-    steps: tuple[float, ...]
-    seconds: tuple[float, ...]
-    values: tuple[float, ...]
+RUN_FILES = ("recipe.toml", "environment.json")
+"""What every run has from its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +34,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run wrote when it ended; None stands for what it did not measure."""
+    """What a run wrote when it ended; None stands for what it did not measure.
+
+    ``units`` are what it was trained on, tokens for instance, of ``communication`` each number has its name.
+    """
 
     status: str
     reason: str | None = None
@@ -54,7 +50,10 @@ class Result:
     peak_memory_bytes: float | None = None
     units_per_second: float | None = None
     unit: str | None = None
+    units: float | None = None
     wall_seconds: float | None = None
+    best_step: int | None = None
+    communication: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +106,21 @@ class RunRecord:
             return self.result.steps
         return int(max((curve.steps[-1] for curve in self.curves.values()), default=0))
 
+    @property
+    def units(self) -> tuple[float, str] | None:
+        """What it was trained on in all of its stages, a number of tokens for instance; None if not said."""
+        results = [stage.record.result for stage in self.stages] if self.stages else [self.result]
+        counted = [(one.units, one.unit) for one in results if one and one.units is not None and one.unit]
+        names = {unit for _, unit in counted}
+        if len(counted) < len(results) or len(names) != 1:
+            return None
+        return sum(units for units, _ in counted), names.pop()
+
+    @property
+    def ended_with(self) -> RunRecord:
+        """The training that the final numbers are of: the last stage, or the run itself where it has none."""
+        return self.stages[-1].record if self.stages else self
+
     def has(self, metric: str) -> bool:
         """Whether the run recorded the metric, on the way or at its end."""
         return metric in self.curves or (self.result is not None and metric in self.result.metrics)
@@ -118,7 +132,11 @@ class RunRecord:
         if self.result and metric in self.result.metrics:
             return self.result.metrics[metric]
         curve = self.curves.get(metric)
-        return curve.values[-1] if curve else None
+        if curve is None:
+            return None
+        # A run that stopped early stands for its best step, with everything that it recorded there.
+        best = self.result.best_step if self.result and self.status == "stopped-early" else None
+        return curve.value_at(best) if best else curve.values[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +166,7 @@ def read_run(path: Path) -> RunRecord:
             the message names the file, and the line in ``metrics.jsonl``.
     """
     path = Path(path)
-    missing = [name for name in ("recipe.toml", "environment.json") if not (path / name).is_file()]
+    missing = [name for name in RUN_FILES if not (path / name).is_file()]
     if missing:
         found = f"there is no {' and no '.join(missing)}" if path.is_dir() else "there is no such directory"
         raise GraftworkError(
@@ -171,7 +189,7 @@ def read_run(path: Path) -> RunRecord:
         recipe=recipe,
         recipe_text=recipe_text,
         environment=environment,
-        curves=_read_curves(path / "metrics.jsonl"),
+        curves=read_curves(path / "metrics.jsonl"),
         result=_read_result(result_file) if result_file.is_file() else None,
         directions=_directions(environment.get("metric_directions"), environment_file),
         history=read_history(path),
@@ -201,37 +219,6 @@ def _directions(raw: object, file: Path) -> Mapping[str, Direction]:
     return raw
 
 
-def _read_curves(file: Path) -> dict[str, Curve]:
-    """Collect the curves; of a step that was logged twice, as after a resume, the later line counts."""
-    if not file.is_file():
-        return {}
-    points: dict[str, dict[float, tuple[float, float]]] = {}
-    lines = [(number, line) for number, line in enumerate(file.read_bytes().split(b"\n"), 1) if line.strip()]
-    for number, line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            if number == lines[-1][0]:
-                break
-            raise GraftworkError(f"{file}, line {number}: not valid JSON: {error}") from error
-        where = f"{file}, line {number}"
-        if not isinstance(entry, dict):
-            raise GraftworkError(f"{where}: expected a JSON object, found {type(entry).__name__}")
-        step = _number(entry.get("step"), where, "step")
-        if step is None:
-            raise GraftworkError(f"{where}: expected the key 'step' with a number")
-        seconds = _number(entry.get("seconds"), where, "seconds")
-        for name, raw in entry.items():
-            if "/" in name and (value := _number(raw, where, name)) is not None:
-                points.setdefault(name, {})[step] = (math.nan if seconds is None else seconds, value)
-    return {name: _curve(of_step) for name, of_step in points.items()}
-
-
-def _curve(of_step: Mapping[float, tuple[float, float]]) -> Curve:
-    steps = tuple(sorted(of_step))
-    return Curve(steps, tuple(of_step[s][0] for s in steps), tuple(of_step[s][1] for s in steps))
-
-
 def _read_result(file: Path) -> Result:
     content = _read_object(file)
     status = content.get("status")
@@ -239,29 +226,37 @@ def _read_result(file: Path) -> Result:
         raise GraftworkError(
             f"{file}: expected 'status' to be 'finished', 'stopped-early' or 'failed', got {status!r}"
         )
-    metrics = content.get("metrics") or {}
-    if not isinstance(metrics, dict):
-        raise GraftworkError(f"{file}: expected 'metrics' to be an object, found {type(metrics).__name__}")
 
-    def number(key: str) -> float | None:
-        return _number(content.get(key), str(file), key)
+    def one(key: str) -> float | None:
+        return number(content.get(key), str(file), key)
 
-    finals = {name: _number(value, str(file), f"metrics.{name}") for name, value in metrics.items()}
-    steps = number("steps")
+    steps, best_step = one("steps"), one("best_step")
     return Result(
         status=status,
         reason=None if content.get("reason") is None else str(content["reason"]),
         steps=None if steps is None else int(steps),
-        metrics={name: value for name, value in finals.items() if value is not None},
-        parameters=number("parameters"),
-        optimizer_state_bytes=number("optimizer_state_bytes"),
+        metrics=_numbers(content, "metrics", file),
+        parameters=one("parameters"),
+        optimizer_state_bytes=one("optimizer_state_bytes"),
         step_seconds=_timing(content.get("step_seconds"), file, "step_seconds"),
         optimizer_step_seconds=_timing(content.get("optimizer_step_seconds"), file, "optimizer_step_seconds"),
-        peak_memory_bytes=number("peak_memory_bytes"),
-        units_per_second=number("units_per_second"),
+        peak_memory_bytes=one("peak_memory_bytes"),
+        units_per_second=one("units_per_second"),
         unit=None if content.get("unit") is None else str(content["unit"]),
-        wall_seconds=number("wall_seconds"),
+        units=one("units"),
+        wall_seconds=one("wall_seconds"),
+        best_step=None if best_step is None else int(best_step),
+        communication=_numbers(content, "communication", file),
     )
+
+
+def _numbers(content: Mapping[str, Any], key: str, file: Path) -> dict[str, float]:
+    """An object of numbers, without those that are null; empty where there is none."""
+    found = content.get(key) or {}
+    if not isinstance(found, dict):
+        raise GraftworkError(f"{file}: expected {key!r} to be an object, found {type(found).__name__}")
+    read = {name: number(value, str(file), f"{key}.{name}") for name, value in found.items()}
+    return {name: value for name, value in read.items() if value is not None}
 
 
 def _timing(raw: object, file: Path, key: str) -> Timing | None:
@@ -272,15 +267,6 @@ def _timing(raw: object, file: Path, key: str) -> Timing | None:
             f"{file}: expected {key!r} to be an object with median, p10 and p90, got {raw!r}"
         )
     median, p10, p90 = (
-        _number(raw.get(part), str(file), f"{key}.{part}") for part in ("median", "p10", "p90")
+        number(raw.get(part), str(file), f"{key}.{part}") for part in ("median", "p10", "p90")
     )
     return None if median is None else Timing(median, p10, p90)
-
-
-def _number(raw: object, where: str, key: str) -> float | None:
-    """A number as float, None where JSON has null or nothing; anything else is a mistake in the file."""
-    if raw is None:
-        return None
-    if isinstance(raw, bool) or not isinstance(raw, int | float):
-        raise GraftworkError(f"{where}: expected a number for {key!r}, got {raw!r}")
-    return float(raw)

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from graftwork_trainer.report.read import Curve, Result, RunRecord, Stage
-from graftwork_trainer.report.variants import Variant, canonical
+from graftwork_trainer.report.curve_file import Curve
+from graftwork_trainer.report.read import Result, RunRecord, Stage
+from graftwork_trainer.report.recipe_keys import canonical
+from graftwork_trainer.report.variants import Variant
 
 
 def of_stages(run: RunRecord, records: Mapping[str, RunRecord]) -> RunRecord:
@@ -95,7 +97,7 @@ def _joined(metric: str, stages: Sequence[Stage]) -> Curve:
 
     A break is a point that is not a number, half way between those beside it.
     """
-    points: list[tuple[float, float, float]] = []
+    points: list[tuple[float, ...]] = []
     broken = False
     for stage in stages:
         broken = broken or not stage.continues
@@ -103,16 +105,24 @@ def _joined(metric: str, stages: Sequence[Stage]) -> Curve:
         if curve is None:
             continue
         moved = [
-            (stage.first_step + step, stage.first_second + second, value)
-            for step, second, value in zip(curve.steps, curve.seconds, curve.values, strict=True)
+            (stage.first_step + step, stage.first_second + second, *values)
+            for step, second, *values in zip(
+                curve.steps,
+                curve.seconds,
+                curve.values,
+                curve.lowest or curve.values,
+                curve.highest or curve.values,
+                strict=True,
+            )
         ]
         if points and broken:
-            (step, second, _), (next_step, next_second, _) = points[-1], moved[0]
-            points.append(((step + next_step) / 2, (second + next_second) / 2, math.nan))
+            (step, second, *_), (next_step, next_second, *_) = points[-1], moved[0]
+            points.append(((step + next_step) / 2, (second + next_second) / 2, *[math.nan] * 3))
         points += moved
         broken = False
-    steps, seconds, values = zip(*points, strict=True)
-    return Curve(steps, seconds, values)
+    steps, seconds, values, lowest, highest = zip(*points, strict=True)
+    gathered = any(stage.record.curves[metric].lowest for stage in stages if metric in stage.record.curves)
+    return Curve(steps, seconds, values, lowest if gathered else (), highest if gathered else ())
 
 
 def _with_costs(whole: Result | None, last: Result | None) -> Result | None:

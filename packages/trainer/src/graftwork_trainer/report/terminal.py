@@ -9,7 +9,7 @@ from typing import TextIO
 from graftwork_trainer.report.read import RunRecord
 from graftwork_trainer.report.table import ResultCell, ResultRow, ResultTable, build_table
 from graftwork_trainer.report.variants import Variant, group_runs
-from graftwork_trainer.screen import STANDS_OUT, Line, Screen, columns_width
+from graftwork_trainer.screen import STANDS_OUT, Line, Screen, Style, columns_width
 
 _WIDEST_LABEL = 26
 _ONE_LINE_HEADING = 13
@@ -21,7 +21,8 @@ def print_table(
 ) -> None:
     """Print the table of runs or of variants.
 
-    The best value of a row carries an asterisk. A file that cannot encode ``±`` gets ASCII.
+    The best value of a row carries an asterisk; above runs that are not ranked stands why. A file that cannot
+    encode ``±`` gets ASCII.
 
     Args:
         runs: grouped into variants, or as they were read.
@@ -29,7 +30,11 @@ def print_table(
         width: to stay within, in characters; the terminal's where none is given.
     """
     screen = Screen(file, width)
-    table = build_table(_as_variants(runs))
+    variants = _as_variants(runs)
+    table = build_table(variants)
+    if table.not_ranked:
+        _write_wrapped(screen, table.not_ranked)
+        screen.write()
     lines = _with_quantities_down(table, screen.spell)
     if columns_width(lines) <= screen.width:
         screen.columns(lines)
@@ -38,10 +43,19 @@ def print_table(
             if index:
                 screen.write()
             screen.columns(block, headings=2)
-    if footnote := screen.spell(_footnote(table)):
+    if footnote := _footnote(table):
         screen.write()
-        for line in wrap(footnote, screen.width):
-            screen.write(line, "dim")
+        _write_wrapped(screen, footnote, "dim")
+    meanings = [f"{variant.label}: {variant.meaning}" for variant in variants if variant.meaning]
+    if meanings:
+        screen.write()
+    for meaning in meanings:
+        _write_wrapped(screen, meaning, "dim")
+
+
+def _write_wrapped(screen: Screen, text: str, style: Style = "") -> None:
+    for line in wrap(screen.spell(text), screen.width, subsequent_indent="  "):
+        screen.write(line, style)
 
 
 def _as_variants(runs: Sequence[Variant] | Sequence[RunRecord]) -> list[Variant]:
@@ -86,7 +100,7 @@ def _transposed(columns: list[Line]) -> list[Line]:
 
 
 def _heading(row: ResultRow) -> str:
-    return f"{row.heading}{_ARROWS[row.better]}" if row.section != "cost" else row.heading
+    return f"{row.heading}{_ARROWS[row.better]}"
 
 
 def _in_two_lines(heading: str) -> tuple[str, str]:
@@ -113,6 +127,8 @@ def _footnote(table: ResultTable) -> str:
         parts.append(f"{STANDS_OUT} best of its kind")
     if any(cell.summary and cell.summary.count > 1 for cell in cells):
         parts.append("mean ± standard deviation over seeds")
+    if table.paired_note:
+        parts.append(table.paired_note)
     if any(not cell.final for cell in cells):
         parts.append("unfinished or failed: values so far")
     return "; ".join(parts)

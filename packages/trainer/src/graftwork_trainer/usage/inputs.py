@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from graftwork import GraftworkError
-from graftwork_trainer.records import not_utf8, objects, records
+from graftwork_trainer.folders import files_below, given_path
+from graftwork_trainer.progress import tell_once
+from graftwork_trainer.records import not_utf8, objects, records, told_passed_over
+from graftwork_trainer.records.lines import decoded, numbered_lines, whole_text
 
 Wanted = Literal["row", "path"]
 _TABLES, _TEXTS = (".csv", ".tsv", ".jsonl"), (".txt", ".md")
@@ -43,7 +46,7 @@ def read_inputs(source: str, wanted: Wanted) -> Iterator[Input]:
     Raises:
         GraftworkError: there is no such file, or an input is not right; the message says where it stands.
     """
-    path = Path(source).expanduser()
+    path = given_path(source, "inputs")
     if source == "-":
         found = _of_stream(sys.stdin, "standard input")
     elif path.is_dir():
@@ -62,19 +65,19 @@ def read_inputs(source: str, wanted: Wanted) -> Iterator[Input]:
 
 
 def _of_table(path: Path) -> Iterator[Input]:
-    for line, row in records(path):
-        place = f"{path}, line {line}"
-        if None in row or (None in row.values() and path.suffix.lower() != ".jsonl"):
-            raise GraftworkError(f"{place}: has not as many cells as the first line has columns")
-        yield Input(place, row, row)
+    passed_over: list[int] = []
+    for line, row in records(path, passed_over=passed_over):
+        yield Input(f"{path}, line {line}", row, row)
+    if passed_over:
+        tell_once(f"{path}: {told_passed_over(passed_over)}")
 
 
 def _of_lines(path: Path) -> Iterator[Input]:
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            yield from _texts(stream, str(path))
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from error
+    for number, line in numbered_lines(path):
+        if line.strip():
+            place = f"{path}, line {number}"
+            row = {"text": decoded(line, place).rstrip("\r\n")}
+            yield Input(place, row, row)
 
 
 def _texts(lines: Iterable[str], source: str) -> Iterator[Input]:
@@ -85,8 +88,14 @@ def _texts(lines: Iterable[str], source: str) -> Iterator[Input]:
 
 
 def _of_stream(stream: Iterable[str], source: str) -> Iterator[Input]:
-    lines = iter(stream)
-    first = next(lines, "")
+    try:
+        yield from _of_lines_of_text(iter(stream), source)
+    except UnicodeDecodeError as error:
+        raise not_utf8(source, error) from error
+
+
+def _of_lines_of_text(lines: Iterator[str], source: str) -> Iterator[Input]:
+    first = next(lines, "").removeprefix("\ufeff")
     together = itertools.chain([first], lines)
     if not first.lstrip().startswith("{"):
         yield from _texts(together, source)
@@ -96,19 +105,18 @@ def _of_stream(stream: Iterable[str], source: str) -> Iterator[Input]:
 
 
 def _of_folder(folder: Path, wanted: Wanted) -> Iterator[Input]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = files_below(folder)
     if wanted == "row":
         files = [path for path in files if path.suffix.lower() in _TEXTS]
     if not files:
         kind = f"{' or '.join(_TEXTS)} file" if wanted == "row" else "file"
-        raise GraftworkError(f"inputs {str(folder)!r}: no {kind} in this folder or below it")
+        raise GraftworkError(
+            f"inputs {str(folder)!r}: no {kind} in this folder or below it (what begins with a dot is passed "
+            "over)"
+        )
     for path in files:
         told = {"file": path.relative_to(folder).as_posix()}
-        try:
-            given: Any = path if wanted == "path" else {"text": path.read_text("utf-8")}
-        except UnicodeDecodeError as error:
-            raise not_utf8(path, error) from error
-        yield Input(str(path), told, given)
+        yield Input(str(path), told, path if wanted == "path" else {"text": whole_text(path)})
 
 
 def _as_paths(inputs: Iterable[Input], folder: Path) -> Iterator[Input]:

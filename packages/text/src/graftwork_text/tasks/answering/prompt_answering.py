@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from graftwork import Direction, GraftworkError
 from graftwork_text.corpora import Question, QuestionCorpus, QuestionData, find_questions
 from graftwork_text.corpora.held_out import HeldOutFiles
+from graftwork_text.corpora.questions import is_text
+from graftwork_text.corpora.remarks import Remark
+from graftwork_text.corpora.sameness import evened, fingerprint
 from graftwork_text.models.pretrained import find_pretrained
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.answering.encoded import choices, free_answers, free_prompts, right_answers
@@ -135,7 +138,7 @@ class PromptAnswering(FineTuningTask[Question]):
     def draw(self) -> Parts[Question]:
         """Draw the questions of this experiment."""
         data = self.data
-        return draw_by_number(data.train, data.validation, data.test, self._selection)
+        return draw_by_number(data.train, data.validation, data.test, self._selection, key=_key)
 
     def build_model(self) -> nn.Module:
         """Return the pretrained model with its output layer.
@@ -158,6 +161,10 @@ class PromptAnswering(FineTuningTask[Question]):
             )
         self.adaptation.apply(model, adapted=model, fresh=missing)
         return model
+
+    def remarks(self, parts: Parts[Question]) -> Sequence[Remark]:
+        """What was found in the data."""
+        return self.data.remarks
 
     def encode(self, split: Split) -> Encoded:
         """Tokenize the questions of a part."""
@@ -310,6 +317,11 @@ class PromptAnswering(FineTuningTask[Question]):
         return {name: torch.tensor(values, device=device) for name, values in marks.items()}
 
 
+def _key(question: Question) -> int:
+    """The same for the same question, in whatever order its options stand."""
+    return fingerprint(*question.texts, *sorted(map(evened, question.options)))
+
+
 def _right_loss(sums: Tensor, batch: Batch) -> Tensor:
     """Minus the mean log-probability of each right answer's tokens, float32 [examples]."""
     means = sums / batch["option_mask"].sum(1)
@@ -324,7 +336,8 @@ def question_in(row: Mapping[str, Any], fields: Sequence[str]) -> Question:
     Raises:
         GraftworkError: it lacks a field, or its options are none.
     """
-    options = row.get("options") or ()
-    if isinstance(options, str) or not all(isinstance(option, str) for option in options):
-        raise GraftworkError(f"field 'options' must be a list of texts, got {options!r:.80}")
-    return Question(texts_in(row, fields), tuple(options[:1]), tuple(options))
+    given = row.get("options") or []
+    if not isinstance(given, list) or not all(map(is_text, given)):
+        raise GraftworkError(f"field 'options' must be a list of texts, got {given!r:.80}")
+    options = tuple(map(str, given))
+    return Question(texts_in(row, fields), options[:1], options)

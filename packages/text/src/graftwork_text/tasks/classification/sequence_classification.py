@@ -9,7 +9,7 @@ makes them for pairs, ``token_type_ids``, all [examples, tokens], and ``labels``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -27,9 +27,10 @@ from graftwork_text.tasks.classification.scoring import Scoring, labelled
 from graftwork_text.tasks.classification.task import ClassificationTask
 from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
 from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
-from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncoder, padded
+from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncoder, Tokens, padded
 from graftwork_text.tasks.fine_tuning.objective import Objective
 from graftwork_text.tasks.fine_tuning.selection import ClassSelection
+from graftwork_text.tasks.language_model.long_texts import LONGEST_PIECE_CHARACTERS
 
 _MOST_TEXTS = 2
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -98,9 +99,12 @@ class SequenceClassification(ClassificationTask):
         """Return the model with a head drawn from torch's global generator.
 
         Raises:
-            GraftworkError: the weights lack more than the head.
+            GraftworkError: the weights lack more than the head, or have not learnt a label of other data.
         """
         names = self.data.labels
+        if self._labels is not None and not self.parts.train:
+            # Nothing is learnt here: rows of the head stand for the labels that they stood for in training.
+            self._refuse_other_labels(self._labels)
         if self.pooling == "mean":
             return self._mean_pooled(len(names))
         model, missing = self.pretrained.load(
@@ -128,6 +132,14 @@ class SequenceClassification(ClassificationTask):
         """What data and model are: names, versions, digests and sizes, as plain data."""
         # Rows of the head stand for the labels, which those of a prompted model do not.
         return {**super().facts(), "pooling": self.pooling, "head": ", ".join(self.data.labels)}
+
+    def _refuse_other_labels(self, learnt: Sequence[str]) -> None:
+        for name in self.data.labels:
+            if name not in learnt:
+                raise GraftworkError(
+                    f"{self.corpus.name}: label {name!r} is none that the model has learnt, which are "
+                    f"{', '.join(map(repr, learnt))}"
+                )
 
     def _mean_pooled(self, classes: int) -> nn.Module:
         encoder, missing = self.pretrained.load_encoder(dtype=self._compute.dtype)
@@ -162,26 +174,46 @@ class HeadScoring:
     def encode(self, examples: Sequence[LabelledExample]) -> Encoded:
         """Tokenize texts or pairs of texts."""
         encoder = self._encoder
-        columns = zip(*(example.texts for example in examples), strict=True)
-        encoded = encoder.tokenizer(
-            *map(list, columns),
-            truncation=True,
-            max_length=encoder.max_length,
-            # A text that spells out a special token is still text.
-            split_special_tokens=True,
-        )
-        sequences = encoded["input_ids"]
-        types = encoded.get("token_type_ids") if len(examples[0].texts) > 1 else None
+        sequences: list[Tokens] = []
+        types: list[Tokens] = []
+        for texts in self._grouped(examples):
+            encoded = encoder.tokenizer(
+                *map(list, zip(*texts, strict=True)),
+                truncation=True,
+                max_length=encoder.max_length,
+                # A text that spells out a special token is still text.
+                split_special_tokens=True,
+            )
+            sequences += encoded["input_ids"]
+            if len(texts[0]) > 1:
+                types += encoded.get("token_type_ids") or []
 
         def inputs(rows: NDArray[np.int64]) -> Batch:
             batch = encoder.padded([sequences[row] for row in rows], "right")
-            if types is not None:
+            if types:
                 chosen = [types[row] for row in rows]
                 filled = padded(chosen, padding=0, side="right", max_length=encoder.max_length)
                 batch["token_type_ids"] = filled["input_ids"]
             return batch
 
         return labelled(examples, list(map(len, sequences)), inputs)
+
+    def _grouped(self, examples: Sequence[LabelledExample]) -> Iterator[list[tuple[str, ...]]]:
+        """The examples' texts, by lists short enough to be tokenized at little cost."""
+        # What is cut off is what truncation would cut off.
+        keep = self._encoder.beginning if self._encoder.tokenizer.truncation_side == "right" else str
+        group: list[tuple[str, ...]] = []
+        characters = 0
+        for example in examples:
+            texts = tuple(map(keep, example.texts))
+            size = sum(map(len, texts))
+            if group and characters + size > LONGEST_PIECE_CHARACTERS:
+                yield group
+                group, characters = [], 0
+            group.append(texts)
+            characters += size
+        if group:
+            yield group
 
     def scores(self, model: nn.Module, batch: Batch) -> Tensor:
         """Logits, float32 [examples, labels]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from graftwork import Direction, GraftworkError
 from graftwork_text.corpora import LabelledCorpus, LabelledData, LabelledExample
+from graftwork_text.corpora.remarks import Remark
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.classification.mistakes import write_mistakes
 from graftwork_text.tasks.classification.scoring import Scoring
@@ -23,9 +25,11 @@ from graftwork_text.tasks.fine_tuning.selection import ClassSelection, Parts, Sp
 from graftwork_text.tasks.fine_tuning.task import FineTuningTask, texts_in
 from graftwork_trainer.device import move
 from graftwork_trainer.evaluation import device_of, rows_of
+from graftwork_trainer.plain_json import read_json
 from graftwork_trainer.tables import write_confusion_matrix
 
 _LABELS = "labels.json"
+_MOST_SHOWN = 3
 
 
 class ClassificationTask(FineTuningTask[LabelledExample]):
@@ -75,10 +79,7 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
             GraftworkError: it is no list of names.
         """
         if (file := folder / _LABELS).is_file():
-            try:
-                labels = json.loads(file.read_text("utf-8"))
-            except ValueError as error:
-                raise GraftworkError(f"{file}: not valid JSON: {error}") from error
+            labels = read_json(file)
             if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
                 raise GraftworkError(f"{file}: expected a list of the labels' names, got {labels!r:.80}")
             self._labels = tuple(labels)
@@ -86,6 +87,10 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
     def draw(self) -> Parts[LabelledExample]:
         """Draw the examples of this experiment."""
         return draw_parts(self.data, self._selection)
+
+    def remarks(self, parts: Parts[LabelledExample]) -> Sequence[Remark]:
+        """What was found in the data, and which classes are only held out."""
+        return [*self.data.remarks, *_unlearnt(parts, self.data.labels)]
 
     def encode(self, split: Split) -> Encoded:
         """Tokenize the examples of a part."""
@@ -165,3 +170,20 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
     def facts(self) -> dict[str, str | int | float]:
         """What data and model are: names, versions, digests and sizes, as plain data."""
         return {**super().facts(), "labels": ", ".join(self.data.labels)}
+
+
+def _unlearnt(parts: Parts[LabelledExample], names: Sequence[str]) -> list[Remark]:
+    """A remark on classes of which no example was drawn to learn from, though there are held-out ones."""
+    learnt = {example.label for example in parts.train}
+    held = Counter(example.label for example in (*parts.validation, *parts.test))
+    missing = [number for number in held if number not in learnt]
+    if not learnt or not missing:
+        return []
+    shown = ", ".join(repr(names[number]) for number in sorted(missing)[:_MOST_SHOWN])
+    further = f" and {len(missing) - _MOST_SHOWN} more" if len(missing) > _MOST_SHOWN else ""
+    examples = sum(held[number] for number in missing)
+    told = (
+        f"no example to learn from was drawn of {len(missing)} class(es) ({shown}{further}), to which "
+        f"{examples} held-out one(s) belong"
+    )
+    return [Remark("classes_without_training_examples", len(missing), told)]

@@ -15,10 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graftwork_text.tasks.language_model.long_texts import pieces_of
+from graftwork_text.tasks.language_model.tokenization import TextTokenizer
+
 Tokens = list[int]
 Batch = dict[str, Tensor]
 Side = Literal["left", "right"]
 _WIDTHS_ARE_MULTIPLES_OF = 8
+# In what people write; a run of white space or a word without end may be one token of more.
+_MOST_CHARACTERS_OF_A_TOKEN = 64
 
 
 class TextEncoder:
@@ -39,8 +44,6 @@ class TextEncoder:
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         self.tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer
-        self._backend.no_truncation()
-        self._backend.no_padding()
         self.max_length = max_length
         self.padding: int = tokenizer.pad_token_id
         self.mask: int | None = tokenizer.mask_token_id
@@ -51,9 +54,18 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """The tokens of each text, without any special one."""
-        # Set each time: transformers sets it back whenever the tokenizer is used otherwise.
-        self._backend.encode_special_tokens = True
-        return [found.ids for found in self._backend.encode_batch(list(texts), add_special_tokens=False)]
+        # Made each time: transformers sets the backend back whenever the tokenizer is used otherwise.
+        tokenizer = TextTokenizer(self._backend, end_of_text=self.padding)
+        return [tokens.tolist() for tokens in tokenizer.encode(texts)]
+
+    def beginning(self, text: str) -> str:
+        """As much of a text as can have more tokens than a sequence, cut where a word begins.
+
+        An encoding takes 250 times the memory of its text, that of a pair grows with the product of their
+        lengths, and all but the first tokens are thrown away.
+        """
+        longest = self.max_length * _MOST_CHARACTERS_OF_A_TOKEN
+        return text if len(text) <= longest else next(pieces_of([text], longest)).text
 
     def whole(self, tokens: Tokens) -> Tokens:
         """A text between its special tokens, its end cut off where it is too long."""

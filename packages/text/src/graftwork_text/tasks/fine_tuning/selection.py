@@ -2,7 +2,8 @@
 
 ``shots_per_class`` examples of every class to learn from and as many for validation, as in few-shot protocols
 (16 a class, five data seeds); or numbers of examples for each part (1000 / 500 / 1000 in MeZO and LOZO), in
-whose proportion data that has fewer is shared out. The test part does not depend on the data seed.
+whose proportion data that has fewer is shared out. The test part does not depend on the data seed. What
+stands in a held-out part, given or drawn, is not learnt from, however often the data has it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -18,6 +19,8 @@ import numpy as np
 
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora import LabelledData, LabelledExample
+from graftwork_text.corpora.sameness import fingerprint
+from graftwork_trainer.keeping_apart import HELD_OUT_COPIES, apart_from
 
 Split = Literal["train", "validation", "test"]
 # Its own stream, so that the test part is the same whatever the data seed is.
@@ -90,11 +93,13 @@ class Parts(Generic[_Example]):
         train: to learn from.
         validation: to choose by.
         test: for the last word.
+        copies: how many examples to learn from were left out, since they stand in another part too.
     """
 
     train: tuple[_Example, ...]
     validation: tuple[_Example, ...]
     test: tuple[_Example, ...]
+    copies: int = 0
 
     def of(self, split: Split) -> tuple[_Example, ...]:
         """One of them."""
@@ -136,6 +141,7 @@ class Parts(Generic[_Example]):
             "validation_examples": len(self.validation),
             "test_examples": len(self.test),
             "examples_sha256": total.hexdigest(),
+            **({HELD_OUT_COPIES: self.copies} if self.copies else {}),
         }
 
 
@@ -158,15 +164,21 @@ def draw_parts(data: LabelledData, selection: ClassSelection) -> Parts[LabelledE
     (6, 6, 3)
     """
     if selection.shots_per_class is None:
-        return draw_by_number(data.train, data.validation, data.test, selection)
+        return draw_by_number(data.train, data.validation, data.test, selection, key=_key)
     stream = np.random.default_rng([selection.data_seed, 0])
     train = _shuffled(data.train, stream)
     validation = _shuffled(data.validation, stream)
+    learnt = apart_from(train, [*data.test, *validation], _key)
+    if not learnt and train:
+        return Parts((), (), _tested(data.test, selection), len(train))
     shots, labels = selection.shots_per_class, data.labels
-    _refuse_more_shots(shots, labels, train, validation)
-    drawn, rest = _each_class(validation or train, shots)
-    chosen, _ = _each_class(train if validation else rest, shots)
-    return Parts(tuple(chosen), tuple(drawn), _tested(data.test, selection))
+    # Of examples that are the same the first is drawn from, so that none is left for the other part.
+    once = learnt if validation else _each_once(learnt)
+    _refuse_more_shots(shots, labels, once, validation)
+    drawn, rest = _each_class(validation or once, shots)
+    chosen, _ = _each_class(once if validation else rest, shots)
+    kept = len(learnt) if validation else len(apart_from(learnt, drawn, _key)) + len(drawn)
+    return Parts(tuple(chosen), tuple(drawn), _tested(data.test, selection), len(train) - kept)
 
 
 def draw_by_number(
@@ -174,6 +186,8 @@ def draw_by_number(
     validation: Sequence[_Example],
     test: Sequence[_Example],
     selection: Selection,
+    *,
+    key: Callable[[_Example], Hashable],
 ) -> Parts[_Example]:
     """Draw so many examples of any kind for training, validation and test.
 
@@ -182,35 +196,57 @@ def draw_by_number(
         validation: all for validation; none where they are to be drawn from ``train``.
         test: all for the last word.
         selection: how many of them, not by class.
+        key: what makes an example the same as another.
 
-    Where there are fewer examples than asked for, training and validation share them in proportion.
+    Where there are fewer examples than asked for, training and validation share them in proportion. Where all
+    that there is to learn from is held out too, there is a test part alone.
 
     Raises:
         GraftworkError: a part would have none.
 
-    >>> parts = draw_by_number(range(9), (), range(3), Selection(validation_examples=2))
+    >>> parts = draw_by_number(range(9), (), range(20, 23), Selection(validation_examples=2), key=int)
     >>> len(parts.train), len(parts.validation), len(parts.test)
     (7, 2, 3)
     >>> fewer = Selection(train_examples=1000, validation_examples=500, test_examples=1000)
-    >>> parts = draw_by_number(range(9), (), range(3), fewer)
+    >>> parts = draw_by_number(range(9), (), range(20, 23), fewer, key=int)
     >>> len(parts.train), len(parts.validation), len(parts.test)
     (6, 3, 3)
+    >>> draw_by_number([1, 2, 3, 3], [3], [4], Selection(), key=int).copies
+    2
     """
     stream = np.random.default_rng([selection.data_seed, 0])
-    learnt = _shuffled(train, stream)
+    shuffled = _shuffled(train, stream)
     given = _shuffled(validation, stream)
+    learnt = apart_from(shuffled, [*test, *given], key)
+    if not learnt and shuffled:
+        return Parts((), (), _tested(test, selection), len(shuffled))
     if given:
         drawn, left = given[: selection.validation_examples], learnt
     else:
         count = _for_validation(len(learnt), selection)
-        drawn, left = learnt[:count], learnt[count:]
+        drawn = learnt[:count]
+        left = apart_from(learnt[count:], drawn, key)
+        learnt = [*drawn, *left]
     chosen = left[: selection.train_examples]
     if not chosen or not drawn:
+        repeated = len(shuffled) - len(learnt)
         raise GraftworkError(
-            f"task.data has {len(learnt) + len(given)} example(s) beside the test part, and at least 2 are "
-            "needed: one to learn from and one for validation"
+            f"task.data has {len(learnt) + len(given)} example(s) beside the test part"
+            f"{f' (and {repeated} that stand in a held-out part too)' if repeated else ''}, and at least 2 "
+            "are needed: one to learn from and one for validation"
         )
-    return Parts(tuple(chosen), tuple(drawn), _tested(test, selection))
+    return Parts(tuple(chosen), tuple(drawn), _tested(test, selection), len(shuffled) - len(learnt))
+
+
+def _key(example: LabelledExample) -> int:
+    return fingerprint(*example.texts)
+
+
+def _each_once(examples: Sequence[LabelledExample]) -> list[LabelledExample]:
+    first: dict[int, LabelledExample] = {}
+    for example in examples:
+        first.setdefault(_key(example), example)
+    return list(first.values())
 
 
 def _for_validation(count: int, selection: Selection) -> int:

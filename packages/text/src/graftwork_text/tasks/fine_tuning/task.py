@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torch import Tensor, nn
 
 from graftwork import Direction, GraftworkError
-from graftwork.errors import did_you_mean
 from graftwork_text.corpora import Source
+from graftwork_text.corpora.remarks import Remark, counted
+from graftwork_text.corpora.values import missing_column, shown
 from graftwork_text.models.pretrained import Pretrained
 from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
 from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
@@ -24,6 +25,7 @@ from graftwork_text.tasks.fine_tuning.objective import Objective
 from graftwork_text.tasks.fine_tuning.selection import Parts, Selection, Split
 from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
 from graftwork_trainer.evaluation import evaluate
+from graftwork_trainer.keeping_apart import told_copies
 from graftwork_trainer.progress import tell_once
 
 ExampleT = TypeVar("ExampleT")
@@ -68,6 +70,10 @@ class FineTuningTask(ABC, Generic[ExampleT]):
     def parts(self) -> Parts[ExampleT]:
         """The examples of this experiment; drawn at first use."""
         parts = self.draw()
+        for remark in self.remarks(parts):
+            tell_once(f"{self.corpus.name}: {remark.told}")
+        if parts.copies and parts.train:
+            tell_once(f"{self.corpus.name}: {told_copies(parts.copies, 'examples', 'white space and case')}")
         if fewer := parts.smaller_than(self._selection):
             tell_once(f"{self.corpus.name} has {fewer}")
         return parts
@@ -75,6 +81,10 @@ class FineTuningTask(ABC, Generic[ExampleT]):
     @abstractmethod
     def draw(self) -> Parts[ExampleT]:
         """Draw the examples of this experiment."""
+
+    def remarks(self, parts: Parts[ExampleT]) -> Sequence[Remark]:
+        """What was found in the data and among the examples that were drawn, to be told once and counted."""
+        return ()
 
     @abstractmethod
     def build_model(self) -> nn.Module:
@@ -119,10 +129,17 @@ class FineTuningTask(ABC, Generic[ExampleT]):
 
         Raises:
             ValueError: there is no such split.
+            GraftworkError: all that there is to learn from is held out too.
         """
         if split not in ("train", "validation", "test"):
             raise ValueError(f"split must be 'train', 'validation' or 'test', got {split!r}")
         if split not in self._encoded:
+            if not self.parts.of(split) and self.parts.copies:
+                raise GraftworkError(
+                    f"{self.corpus.name}: each of the {self.parts.copies:,} examples to learn from stands "
+                    "among the held-out ones too (up to white space and case); give others to learn from, or "
+                    "for the test"
+                )
             # Training shuffles anyway; an evaluation pads less.
             self._encoded[split] = self.encode(split).shortest_first()
         examples, compute = self._encoded[split], self._compute
@@ -170,6 +187,7 @@ class FineTuningTask(ABC, Generic[ExampleT]):
             "corpus": self.corpus.name,
             **{f"corpus_{name}": value for name, value in self.corpus.identity.items()},
             **self.parts.facts(),
+            **counted(self.remarks(self.parts)),
             "data_seed": self._selection.data_seed,
             "model": self.pretrained.name,
             **{f"model_{name}": value for name, value in self.pretrained.identity.items()},
@@ -186,10 +204,11 @@ def texts_in(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
     texts = [row.get(field) for field in fields]
     if len(fields) == 1 and texts[0] is None:
         texts = [row.get("text")]
-    missing = [field for field, text in zip(fields, texts, strict=True) if not isinstance(text, str | int)]
-    if missing:
-        raise GraftworkError(
-            f"no text in column {missing[0]!r}{did_you_mean(missing[0], [str(column) for column in row])}; "
-            f"its columns are {', '.join(map(str, row))}"
-        )
+    for field, text in zip(fields, texts, strict=True):
+        if not isinstance(text, str | int | float):
+            raise GraftworkError(
+                f"the text in column {field!r} is {shown(text)}, and must be a text"
+                if field in row
+                else missing_column(row, field)
+            )
     return tuple(map(str, texts))

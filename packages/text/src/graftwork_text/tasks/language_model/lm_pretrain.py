@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch.nn.functional as F
@@ -42,6 +43,7 @@ from graftwork_text.tasks.language_model.writing import (
 )
 from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
 from graftwork_trainer.evaluation import evaluate
+from graftwork_trainer.keeping_apart import HELD_OUT_COPIES, told_copies
 from graftwork_trainer.progress import tell_once
 
 
@@ -179,13 +181,17 @@ class LanguageModelPretraining:
     @cached_property
     def tokenized(self) -> TokenizedCorpus:
         """The text as tokens; made at first use."""
-        return open_tokenized(
+        tokenized = open_tokenized(
             self._corpus,
             tokenizer=self._tokenizer_source(),
             vocabulary_size=self._vocabulary_size,
             validation_fraction=self._validation_fraction,
             cache=self._cache,
+            test=self._test_corpus,
         )
+        if copies := tokenized.counts.get(HELD_OUT_COPIES):
+            tell_once(f"{self._corpus.name}: {told_copies(copies, 'paragraphs', 'white space and case')}")
+        return tokenized
 
     def build_model(self) -> nn.Module:
         """Return the model with fresh weights from torch's global generator, or with those that it brings.
@@ -377,8 +383,10 @@ class LanguageModelPretraining:
     @cached_property
     def _test_sequences(self) -> PackedSequences:
         documents = () if self._test_corpus is None else self._test_corpus.read()
-        tokens, token_bytes = tokens_with_bytes(documents, self.text_tokenizer)
-        return self._packed(tokens, "test", token_bytes)
+        # What is mapped stays readable when its file has gone, or the file stays where that is not so.
+        with TemporaryDirectory(prefix="graftwork-", ignore_cleanup_errors=True) as folder:
+            tokens, token_bytes = tokens_with_bytes(documents, self.text_tokenizer, Path(folder))
+            return self._packed(tokens, "test", token_bytes)
 
     @cached_property
     def _evaluated_sequences(self) -> int:

@@ -1,88 +1,206 @@
-"""Training documents and held-out ones, with nothing said word for word in both."""
+"""Training documents and held-out ones, with nothing said in both; held on disk, not in memory.
+
+Texts are the same where they differ in white space or case alone
+(:mod:`~graftwork_text.corpora.sameness`). Of documents that are the same the first is kept. A part (a
+paragraph; of text that was cut at line ends or sentences, such a one) of a validation document that also
+stands in a training document is cut out of the validation document. One that stands in a test text is cut out
+of the training documents, since a test text is given and stays as it is.
+
+In memory are a few numbers for each document, and one for each part of those that are held out.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from graftwork.errors import GraftworkError
 from graftwork.realdata import split_fraction
 from graftwork_text.corpora import Document
+from graftwork_text.corpora.corpus import PARTS
+from graftwork_text.corpora.sameness import fingerprint
+from graftwork_text.tasks.language_model.text_store import TextStore
 
-_BLANK_LINES = re.compile(r"\n\s*\n")
+Fingerprints = NDArray[np.uint64]
+_BETWEEN = tuple(PARTS)
+_PARTS_AT_ONCE = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class SplitDocuments:
-    """The two parts of a corpus.
+def fingerprints_to_hold_out(documents: Iterable[Document]) -> Fingerprints:
+    """What must not be learnt from where these documents are a test: themselves, and each of their parts.
 
-    Args:
-        train: documents to learn from.
-        validation: held-out documents.
-        duplicate_documents: how many were left out because another document had the same text.
-        shared_paragraphs: how many were cut out of held-out documents because a training document has them.
+    Returns:
+        [fingerprints], in order, each once.
     """
+    found = array("Q")
+    for document in documents:
+        if document.text.strip():
+            found.append(fingerprint(document.text))
+            found.extend(fingerprint(part) for part in document.parts() if part.strip())
+    return _set_of(found)
 
-    train: tuple[Document, ...]
-    validation: tuple[Document, ...]
-    duplicate_documents: int
-    shared_paragraphs: int
 
+class SplitDocuments:
+    """The two parts of a corpus, by a stable hash of each document's identifier.
 
-def split_documents(documents: Iterable[Document], validation_fraction: float) -> SplitDocuments:
-    """Split by a stable hash of each document's identifier, so that a document stays where it is as others
-    come.
-
-    Of documents with the same text (up to white space) the first is kept. A paragraph of a held-out document
-    that also stands in a training document is cut out. Each part gets at least one document.
+    A document stays on its side as others come. Each part gets at least one document.
 
     Args:
-        documents: two or more different ones.
+        documents: two or more different ones; read once.
         validation_fraction: expected share of held-out documents, between 0 and 1.
+        store: an empty one, for the texts.
+        tested: of a test text, see :func:`fingerprints_to_hold_out`.
+
+    Attributes:
+        documents: how many were read.
+        blank_documents: how many of them are without any text.
+        duplicate_documents: how many have the text of one before.
+        shared_parts: how many parts were cut out of validation documents.
+        tested_parts: how many parts were cut out of training documents.
 
     Raises:
-        GraftworkError: there are fewer than two different documents, or the held-out ones say nothing new.
+        GraftworkError: there are fewer than two different documents, or the held-out ones say nothing new, or
+            all of the others is held out too.
     """
-    unique: dict[bytes, Document] = {}
-    count = 0
-    for document in documents:
-        count += 1
-        if document.text.strip():
-            unique.setdefault(_fingerprint(document.text), document)
-    if len(unique) < 2:
-        raise GraftworkError(
-            f"found {len(unique)} document(s) with text, and at least 2 different ones are needed: "
-            "one to learn from and one to hold out (one text file alone is cut at its paragraphs, lines or "
-            "sentences)"
-        )
-    by_hash = sorted(unique.values(), key=lambda document: split_fraction(document.identifier))
-    held_out = sum(split_fraction(document.identifier) < validation_fraction for document in by_hash)
-    held_out = min(max(held_out, 1), len(by_hash) - 1)
-    learnt_from = {document.identifier for document in by_hash[held_out:]}
 
-    train = tuple(document for document in unique.values() if document.identifier in learnt_from)
-    learnt = {_fingerprint(block) for document in train for block in _BLANK_LINES.split(document.text)}
-    validation, shared = [], 0
-    for document in by_hash[:held_out]:
-        kept, cut = _without(document, learnt)
-        shared += cut
-        if kept.text:
-            validation.append(kept)
-    if not validation:
-        raise GraftworkError("every paragraph of the held-out documents also stands in a training document")
-    return SplitDocuments(train, tuple(validation), count - len(unique), shared)
+    def __init__(
+        self,
+        documents: Iterable[Document],
+        validation_fraction: float,
+        store: TextStore,
+        tested: Fingerprints | None = None,
+    ) -> None:
+        self._store = store
+        self._tested = _set_of(()) if tested is None else tested
+        self._between = array("B")
+        self.documents = self.blank_documents = 0
+        fingerprints, fractions = array("Q"), array("d")
+        for document in documents:
+            self.documents += 1
+            if not document.text or document.text.isspace():
+                self.blank_documents += 1
+                continue
+            store.append(document.text)
+            self._between.append(_BETWEEN.index(document.between))
+            fingerprints.append(fingerprint(document.text))
+            fractions.append(split_fraction(document.identifier))
+        self._assign(_numbers(fingerprints), np.array(fractions, np.float64), validation_fraction)
+        self.shared_parts = self.tested_parts = 0
+        self._shared = self._shared_with_training()
+        if not self._count_validation():
+            raise GraftworkError("every part of the held-out documents also stands in a training document")
+
+    def train_texts(self) -> Iterator[str]:
+        """The texts to learn from, in the corpus's order."""
+        return (text for text, _, _ in self._learnt() if text)
+
+    def validation_texts(self) -> Iterator[str]:
+        """The held-out texts, in the order of their hashes."""
+        return (text for text, _ in self._validated() if text)
+
+    def _assign(
+        self, fingerprints: Fingerprints, fractions: NDArray[np.float64], validation_fraction: float
+    ) -> None:
+        first = np.sort(np.unique(fingerprints, return_index=True)[1])
+        self.duplicate_documents = len(fingerprints) - len(first)
+        if len(first) < 2:
+            raise GraftworkError(
+                f"found {len(first)} document(s) with text of their own, and at least 2 are needed: one to "
+                f"learn from and one to hold out ({self.documents} read, {self.blank_documents} of them "
+                f"blank, {self.duplicate_documents} with the text of another)"
+            )
+        by_hash = first[np.argsort(fractions[first], kind="stable")]
+        held_out = int((fractions[first] < validation_fraction).sum())
+        held_out = min(max(held_out, 1), len(by_hash) - 1)
+        self._train, self._validation = np.sort(by_hash[held_out:]), by_hash[:held_out]
+
+    def _shared_with_training(self) -> Fingerprints:
+        """The parts of validation documents that stand in training documents too."""
+        parts = array("Q")
+        for text, between in self._texts(self._validation):
+            parts.extend(map(fingerprint, PARTS[between].split(text)))
+        validated = _set_of(parts)
+        shared = np.zeros(len(validated), np.bool_)
+        learnt, count = array("Q"), 0
+        for text, between, cut in self._learnt():
+            self.tested_parts += cut
+            if text:
+                count += 1
+                learnt.extend(map(fingerprint, PARTS[between].split(text)))
+            if len(learnt) > _PARTS_AT_ONCE:
+                _mark(shared, validated, learnt)
+                learnt = array("Q")
+        _mark(shared, validated, learnt)
+        if not count:
+            raise GraftworkError(
+                "every part of the training documents also stands in the test text: nothing is left to learn "
+                "from"
+            )
+        return validated[shared]
+
+    def _count_validation(self) -> int:
+        """How many validation documents have something left; how many parts were cut is noted."""
+        count = 0
+        for text, cut in self._validated():
+            self.shared_parts += cut
+            count += bool(text)
+        return count
+
+    def _learnt(self) -> Iterator[tuple[str, str, int]]:
+        """Training texts without what is tested, what stands between their parts, and how many were cut."""
+        for text, between in self._texts(self._train):
+            if not len(self._tested):
+                yield text, between, 0
+            elif _is_among(_numbers([fingerprint(text)]), self._tested)[0]:
+                yield "", between, 1
+            else:
+                rest, cut = _without(text, between, self._tested)
+                yield rest, between, cut
+
+    def _validated(self) -> Iterator[tuple[str, int]]:
+        """Validation texts without what is learnt, and how many parts were cut."""
+        for text, between in self._texts(self._validation):
+            yield _without(text, between, self._shared)
+
+    def _texts(self, numbers: NDArray[np.int64]) -> Iterator[tuple[str, str]]:
+        """Texts with what stands between their parts."""
+        for number, text in zip(numbers.tolist(), self._store.texts(numbers.tolist()), strict=True):
+            yield text, _BETWEEN[self._between[number]]
 
 
-def _fingerprint(text: str) -> bytes:
-    """The same for texts that differ in white space only; shorter than a text, so that many fit in memory."""
-    return hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+def _without(text: str, between: str, unwanted: Fingerprints) -> tuple[str, int]:
+    """A text without some of its parts, and how many they were."""
+    parts = PARTS[between].split(text)
+    cut = _is_among(_numbers(map(fingerprint, parts)), unwanted).tolist()
+    if not any(cut):
+        return text, 0
+    rest = between.join(part for part, is_cut in zip(parts, cut, strict=True) if not is_cut)
+    return rest.strip(), sum(cut)
 
 
-def _without(document: Document, learnt: set[bytes]) -> tuple[Document, int]:
-    blocks = _BLANK_LINES.split(document.text)
-    kept = [block for block in blocks if _fingerprint(block) not in learnt]
-    if len(kept) == len(blocks):
-        return document, 0
-    return Document(document.identifier, "\n\n".join(kept).strip()), len(blocks) - len(kept)
+def _numbers(fingerprints: Iterable[int]) -> Fingerprints:
+    return np.array(fingerprints if isinstance(fingerprints, Sequence) else list(fingerprints), np.uint64)
+
+
+def _set_of(fingerprints: Iterable[int]) -> Fingerprints:
+    return np.unique(_numbers(fingerprints))
+
+
+def _is_among(fingerprints: Fingerprints, among: Fingerprints) -> NDArray[np.bool_]:
+    if not len(among):
+        return np.zeros(len(fingerprints), np.bool_)
+    return among[_places(fingerprints, among)] == fingerprints
+
+
+def _mark(marks: NDArray[np.bool_], among: Fingerprints, fingerprints: Iterable[int]) -> None:
+    """Mark those of a set that are among some fingerprints."""
+    numbers = _numbers(fingerprints)
+    marks[_places(numbers, among)[_is_among(numbers, among)]] = True
+
+
+def _places(fingerprints: Fingerprints, among: Fingerprints) -> NDArray[np.int64]:
+    """Where each would stand in a set, which is not empty."""
+    return np.minimum(np.searchsorted(among, fingerprints), len(among) - 1)

@@ -3,8 +3,12 @@
 An entry is a folder named by the digest of the corpus's identity, the tokenizer's, the split and the format:
 ``train.npy`` and ``validation.npy`` (tokens, unsigned 16 or 32 bits), ``validation_bytes.npy`` (UTF-8 bytes
 that each held-out token adds), ``tokenizer.json``, and ``index.json`` with counts and the digest of every
-other file. It appears by one rename and is checked against its digests whenever it is opened; one that fails
-the check is made anew, which is said. Nothing in it is ever unpickled.
+other file. It appears by one rename and is checked against its digests when it is opened (those of a file
+that has not changed since are not computed again); one that fails the check is made anew, which is said.
+Nothing in it is ever unpickled.
+
+Neither the corpus nor its tokens are held in memory: its documents are read once, kept in a file until the
+entry is made, and encoded one after another into files that grow.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import json
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +31,13 @@ from numpy.typing import NDArray
 from graftwork.errors import GraftworkError
 from graftwork.realdata import cache_directory, digest, make_workshop
 from graftwork_text.corpora import Corpus, Document
-from graftwork_text.tasks.language_model.splitting import split_documents
+from graftwork_text.tasks.language_model.number_file import NumberFile, mapped
+from graftwork_text.tasks.language_model.splitting import (
+    Fingerprints,
+    SplitDocuments,
+    fingerprints_to_hold_out,
+)
+from graftwork_text.tasks.language_model.text_store import TextStore
 from graftwork_text.tasks.language_model.tokenization import (
     TextTokenizer,
     load_tokenizer,
@@ -34,9 +45,12 @@ from graftwork_text.tasks.language_model.tokenization import (
     tokenizer_identity,
     train_tokenizer,
 )
+from graftwork_trainer.file_digests import digests_of
+from graftwork_trainer.keeping_apart import HELD_OUT_COPIES
+from graftwork_trainer.progress import tell_once
 from graftwork_trainer.waiting import doing
 
-_FORMAT = "packed documents, 2"
+_FORMAT = "packed documents, 3"
 _INDEX = "index.json"
 _TRAIN, _VALIDATION, _VALIDATION_BYTES, _TOKENIZER = (
     "train.npy",
@@ -44,7 +58,8 @@ _TRAIN, _VALIDATION, _VALIDATION_BYTES, _TOKENIZER = (
     "validation_bytes.npy",
     "tokenizer.json",
 )
-_FILES = {_TRAIN, _VALIDATION, _VALIDATION_BYTES, _TOKENIZER}
+_FILES = (_TRAIN, _VALIDATION, _VALIDATION_BYTES, _TOKENIZER)
+_CUT_AT = {"\n": "line ends", " ": "ends of sentences"}
 _log = logging.getLogger(__name__)
 
 
@@ -86,6 +101,7 @@ def open_tokenized(
     vocabulary_size: int,
     validation_fraction: float,
     cache: Path | None = None,
+    test: Corpus | None = None,
 ) -> TokenizedCorpus:
     """Return a corpus as tokens, from the cache where it is there.
 
@@ -95,6 +111,7 @@ def open_tokenized(
         vocabulary_size: of the one to be trained.
         validation_fraction: expected share of held-out documents.
         cache: folder of entries; by default ``lm-pretrain`` in Graftwork's cache.
+        test: text to be tested on, none of which is to be learnt from.
 
     Raises:
         GraftworkError: the corpus or the tokenizer is unusable, or the cache cannot be written.
@@ -104,6 +121,7 @@ def open_tokenized(
         "corpus": dict(corpus.identity),
         "tokenizer": tokenizer_identity(tokenizer, vocabulary_size),
         "validation_fraction": validation_fraction,
+        **({} if test is None else {"test": dict(test.identity)}),
     }
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
     entry = (cache or cache_directory("lm-pretrain")) / name
@@ -118,7 +136,7 @@ def open_tokenized(
                 _log.warning("the token cache %s is not as it was written; it is made anew", entry)
             _log.info("tokenizing %s into %s", corpus.name, entry)
             with doing("reading and tokenizing the text"):
-                return _make(entry, corpus, tokenizer, vocabulary_size, validation_fraction)
+                return _make(entry, corpus, tokenizer, vocabulary_size, validation_fraction, test)
     except OSError as error:
         raise GraftworkError(
             f"cannot write the token cache {entry.parent}: {error}; the task's cache option or "
@@ -127,49 +145,28 @@ def open_tokenized(
 
 
 def _make(
-    entry: Path, corpus: Corpus, tokenizer: Path | None, vocabulary_size: int, validation_fraction: float
+    entry: Path,
+    corpus: Corpus,
+    tokenizer: Path | None,
+    vocabulary_size: int,
+    validation_fraction: float,
+    test: Corpus | None = None,
 ) -> TokenizedCorpus:
-    try:
-        parts = split_documents(corpus.read(), validation_fraction)
-    except GraftworkError as error:
-        raise GraftworkError(f"data {corpus.name!r}: {error}") from error
-    except OSError as error:
-        raise GraftworkError(
-            f"data {corpus.name!r}: cannot read {error.filename}: {error.strerror}"
-        ) from error
-    text_tokenizer = (
-        load_tokenizer(tokenizer)
-        if tokenizer
-        else train_tokenizer((document.text for document in parts.train), vocabulary_size)
-    )
     workshop = make_workshop(entry)
     try:
         content = workshop / "content"
         content.mkdir()
-        text_tokenizer.save(content / _TOKENIZER)
-        train = _training_tokens(parts.train, text_tokenizer)
-        validation, added_bytes = tokens_with_bytes(parts.validation, text_tokenizer)
-        np.save(content / _TRAIN, train)
-        np.save(content / _VALIDATION, validation)
-        np.save(content / _VALIDATION_BYTES, added_bytes)
-        index = {
-            "end_of_text": text_tokenizer.end_of_text,
-            "vocabulary": text_tokenizer.vocabulary,
-            "counts": {
-                "train_documents": len(parts.train),
-                "validation_documents": len(parts.validation),
-                "train_bytes": sum(len(document.text.encode()) for document in parts.train),
-                "validation_bytes": sum(len(document.text.encode()) for document in parts.validation),
-                "duplicate_documents_left_out": parts.duplicate_documents,
-                "shared_paragraphs_cut_out": parts.shared_paragraphs,
-            },
-            "digests": {
-                "train_tokens": _digest_of_numbers(train),
-                "validation_tokens": _digest_of_numbers(validation),
-                "tokenizer": text_tokenizer.digest,
-            },
-            "files": {file.name: digest(file) for file in sorted(content.iterdir())},
-        }
+        with TextStore(workshop / "texts") as store:
+            tested = None if test is None else fingerprints_to_hold_out(_documents(test))
+            parts = _split(corpus, validation_fraction, store, tested)
+            text_tokenizer = (
+                load_tokenizer(tokenizer)
+                if tokenizer
+                else train_tokenizer(parts.train_texts(), vocabulary_size)
+            )
+            text_tokenizer.save(content / _TOKENIZER)
+            index = _write_tokens(content, parts, text_tokenizer)
+        index["files"] = {file.name: digest(file) for file in sorted(content.iterdir())}
         (content / _INDEX).write_text(json.dumps(index, indent=1), "utf-8")
         _put_in_place(content, entry)
     finally:
@@ -180,29 +177,115 @@ def _make(
     return made
 
 
-def _training_tokens(
-    documents: tuple[Document, ...], tokenizer: TextTokenizer
-) -> NDArray[np.unsignedinteger[Any]]:
+def _split(
+    corpus: Corpus, validation_fraction: float, store: TextStore, tested: Fingerprints | None
+) -> SplitDocuments:
+    between: Counter[str] = Counter()
+
+    def noted() -> Iterator[Document]:
+        for document in _documents(corpus):
+            between[document.between] += 1
+            yield document
+
+    try:
+        parts = SplitDocuments(noted(), validation_fraction, store, tested)
+    except GraftworkError as error:
+        told = str(error) if corpus.name in str(error) else f"data {corpus.name!r}: {error}"
+        few = "at least 2 are needed" in told
+        raise GraftworkError(f"{told}; {corpus.cut}" if few and corpus.cut else told) from error
+    for ends, count in between.items():
+        if ends in _CUT_AT:
+            tell_once(f"{corpus.name} has no blank lines: cut at {_CUT_AT[ends]} into {count:,} documents")
+    return parts
+
+
+def _documents(corpus: Corpus) -> Iterator[Document]:
+    """Its documents; what cannot be read is told as that, and not as a cache that cannot be written."""
+    try:
+        yield from corpus.read()
+    except OSError as error:
+        raise GraftworkError(
+            f"data {corpus.name!r}: cannot read {error.filename}: {error.strerror}"
+        ) from error
+
+
+def _write_tokens(content: Path, parts: SplitDocuments, tokenizer: TextTokenizer) -> dict[str, Any]:
+    """Write the tokens of both parts; return what the index says of them."""
     dtype = _smallest_dtype(tokenizer.vocabulary)
-    end = np.array([tokenizer.end_of_text], dtype)
-    pieces = []
-    for ids in tokenizer.encode(document.text for document in documents):
-        pieces += [ids.astype(dtype), end]
-    return np.concatenate(pieces)
+    end = np.array([tokenizer.end_of_text])
+    learnt, held_out = _Counted(parts.train_texts()), _Counted(parts.validation_texts())
+    with NumberFile(content / _TRAIN, dtype) as train:
+        for ids, ends_text in tokenizer.encode_pieces(learnt):
+            train.append(ids)
+            if ends_text:
+                train.append(end)
+    validation_sha256 = _write_with_bytes(
+        content / _VALIDATION, content / _VALIDATION_BYTES, held_out, tokenizer
+    )
+    return {
+        "end_of_text": tokenizer.end_of_text,
+        "vocabulary": tokenizer.vocabulary,
+        "counts": {
+            "train_documents": learnt.documents,
+            "validation_documents": held_out.documents,
+            "train_bytes": learnt.bytes,
+            "validation_bytes": held_out.bytes,
+            "duplicate_documents_left_out": parts.duplicate_documents,
+            "shared_paragraphs_cut_out": parts.shared_parts,
+            **({"blank_documents_left_out": parts.blank_documents} if parts.blank_documents else {}),
+            **({HELD_OUT_COPIES: parts.tested_parts} if parts.tested_parts else {}),
+        },
+        "digests": {
+            "train_tokens": train.sha256,
+            "validation_tokens": validation_sha256,
+            "tokenizer": tokenizer.digest,
+        },
+    }
+
+
+class _Counted:
+    """Texts that are counted as they pass."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = texts
+        self.documents = self.bytes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self._texts:
+            self.documents += 1
+            self.bytes += len(text.encode("utf-8"))
+            yield text
 
 
 def tokens_with_bytes(
-    documents: Iterable[Document], tokenizer: TextTokenizer
-) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.uint32]]:
-    """Tokens of documents that an evaluation reads, joined by end-of-text ones, and the bytes of each."""
-    dtype = _smallest_dtype(tokenizer.vocabulary)
-    end = np.array([tokenizer.end_of_text], dtype)
-    pieces: list[NDArray[Any]] = [np.zeros(0, dtype)]
-    byte_pieces = [np.zeros(0, np.uint32)]
-    for ids, added in tokenizer.encode_with_bytes(document.text for document in documents):
-        pieces += [ids.astype(dtype), end]
-        byte_pieces += [added.astype(np.uint32), np.zeros(1, np.uint32)]
-    return np.concatenate(pieces), np.concatenate(byte_pieces)
+    documents: Iterable[Document], tokenizer: TextTokenizer, folder: Path
+) -> tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]:
+    """Tokens of documents that an evaluation reads, joined by end-of-text ones, and the bytes of each.
+
+    Args:
+        documents: in their order.
+        tokenizer: of the model.
+        folder: where both are written, to be mapped.
+    """
+    tokens, added = folder / _VALIDATION, folder / _VALIDATION_BYTES
+    _write_with_bytes(tokens, added, (document.text for document in documents), tokenizer)
+    return mapped(tokens), mapped(added)
+
+
+def _write_with_bytes(tokens: Path, added: Path, texts: Iterable[str], tokenizer: TextTokenizer) -> str:
+    """Write tokens and their bytes; return the digest of the tokens."""
+    end, nothing = np.array([tokenizer.end_of_text]), np.zeros(1, np.int64)
+    with (
+        NumberFile(tokens, _smallest_dtype(tokenizer.vocabulary)) as numbers,
+        NumberFile(added, np.uint32) as byte_numbers,
+    ):
+        for ids, of_each, ends_text in tokenizer.encode_pieces_with_bytes(texts):
+            numbers.append(ids)
+            byte_numbers.append(of_each)
+            if ends_text:
+                numbers.append(end)
+                byte_numbers.append(nothing)
+    return numbers.sha256
 
 
 def _smallest_dtype(vocabulary: int) -> type[np.uint16] | type[np.uint32]:
@@ -214,12 +297,13 @@ def _open(entry: Path) -> TokenizedCorpus | None:
     try:
         index = json.loads((entry / _INDEX).read_text("utf-8"))
         files: dict[str, str] = index["files"]
-        if files != {name: digest(entry / name) for name in _FILES}:
+        digests = digests_of([entry / name for name in _FILES], book=entry)
+        if files != dict(zip(_FILES, digests, strict=True)):
             return None
         return TokenizedCorpus(
-            train=_mapped(entry / _TRAIN),
-            validation=_mapped(entry / _VALIDATION),
-            validation_bytes=_mapped(entry / _VALIDATION_BYTES),
+            train=mapped(entry / _TRAIN),
+            validation=mapped(entry / _VALIDATION),
+            validation_bytes=mapped(entry / _VALIDATION_BYTES),
             tokenizer_file=entry / _TOKENIZER,
             end_of_text=int(index["end_of_text"]),
             vocabulary=int(index["vocabulary"]),
@@ -228,19 +312,6 @@ def _open(entry: Path) -> TokenizedCorpus | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def _mapped(file: Path) -> NDArray[np.unsignedinteger]:
-    """Map an array of the one format that holds numbers alone; :func:`numpy.load` knows others."""
-    array: NDArray[np.unsignedinteger] = np.lib.format.open_memmap(file, mode="r")
-    if array.ndim != 1 or array.dtype.kind != "u":
-        raise ValueError(f"{file} must hold a list of unsigned numbers, got {array.dtype}{list(array.shape)}")
-    return array
-
-
-def _digest_of_numbers(array: NDArray[np.unsignedinteger]) -> str:
-    # In one width and order of bytes, whatever the file has.
-    return hashlib.sha256(array.astype("<u4").tobytes()).hexdigest()
 
 
 def _put_in_place(content: Path, entry: Path) -> None:

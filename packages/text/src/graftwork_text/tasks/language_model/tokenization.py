@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from graftwork.errors import GraftworkError
 from graftwork.realdata import digest
 from graftwork_text.models.loading import explained
+from graftwork_text.tasks.language_model.long_texts import Piece, grouped, pieces_of
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 # The 256 bytes and the end-of-text token.
@@ -27,7 +27,6 @@ _KNOWN_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", "<
 # A model's folder holds weights too, which take long to read and do not matter here.
 _TOKENIZER_SUFFIXES = (".json", ".txt", ".model", ".tiktoken")
 _OF_THE_MODEL = ("config.json", "generation_config.json", "graftwork.json", "model.safetensors.index.json")
-_DOCUMENTS_AT_ONCE = 256
 
 
 class TextTokenizer:
@@ -60,25 +59,45 @@ class TextTokenizer:
 
     def encode(self, texts: Iterable[str]) -> Iterator[NDArray[np.int64]]:
         """Yield the tokens of each text, [tokens], without any special one."""
-        for group in _grouped(texts):
-            for encoding in self.backend.encode_batch_fast(group, add_special_tokens=False):
-                yield np.asarray(encoding.ids, dtype=np.int64)
+        gathered: list[NDArray[np.int64]] = []
+        for ids, ends_text in self.encode_pieces(texts):
+            gathered.append(ids)
+            if ends_text:
+                yield gathered[0] if len(gathered) == 1 else np.concatenate(gathered)
+                gathered = []
 
-    def encode_with_bytes(
+    def encode_pieces(self, texts: Iterable[str]) -> Iterator[tuple[NDArray[np.int64], bool]]:
+        """Yield the tokens of each text by pieces, [tokens], and whether the piece ends its text."""
+        for group in grouped(pieces_of(texts)):
+            encode = self.backend.encode_batch_fast
+            if not all(piece.is_alone for piece in group):
+                encode = self.backend.encode_batch
+            encodings = encode([piece.window for piece in group], add_special_tokens=False)
+            for piece, encoding in zip(group, encodings, strict=True):
+                ids = np.asarray(encoding.ids, dtype=np.int64)
+                yield ids if piece.is_alone else ids[_tokens_of(piece, encoding)], piece.ends_text
+
+    def encode_pieces_with_bytes(
         self, texts: Iterable[str]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield the tokens of each text and how many UTF-8 bytes each adds, both [tokens].
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], bool]]:
+        """Yield the same with how many UTF-8 bytes each token adds, [tokens], between the two.
 
         The bytes of a text's tokens sum to its length in UTF-8 (where a text has a token at all), whatever
         the tokenizer skips or normalizes: what lies before a token counts as its own, what follows the last
         one too.
         """
-        for group in _grouped(texts):
-            for text, encoding in zip(
-                group, self.backend.encode_batch(group, add_special_tokens=False), strict=True
-            ):
-                ids = np.asarray(encoding.ids, dtype=np.int64)
-                yield ids, _bytes_added(text, encoding.offsets)
+        passed_over = 0
+        for group in grouped(pieces_of(texts)):
+            encodings = self.backend.encode_batch([piece.window for piece in group], add_special_tokens=False)
+            for piece, encoding in zip(group, encodings, strict=True):
+                chosen = _tokens_of(piece, encoding)
+                ids = np.asarray(encoding.ids, dtype=np.int64)[chosen]
+                ends = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)[chosen, 1]
+                added, passed_over = _bytes_added(piece, ends, passed_over)
+                if piece.ends_text:
+                    added[-1:] += passed_over
+                    passed_over = 0
+                yield ids, added, piece.ends_text
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of some tokens; end-of-text tokens are left out."""
@@ -121,7 +140,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> TextTokenizer
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator((piece.text for piece in pieces_of(texts)), trainer)
     return TextTokenizer(backend, backend.get_vocab(with_added_tokens=True)[END_OF_TEXT])
 
 
@@ -219,21 +238,29 @@ def _backend_from(file: Path) -> Tokenizer:
         raise GraftworkError(f"tokenizer {str(file)!r} is not a tokenizer.json: {error}") from error
 
 
-def _grouped(texts: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(texts)
-    while group := list(islice(iterator, _DOCUMENTS_AT_ONCE)):
-        yield group
+def _tokens_of(piece: Piece, encoding: Encoding) -> NDArray[np.bool_] | slice:
+    """Which tokens of a window are those of its piece."""
+    if piece.is_alone:
+        return slice(None)
+    starts = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)[:, 0]
+    return (piece.start <= starts) & (starts < piece.end)
 
 
-def _bytes_added(text: str, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    """Differences of the byte positions where tokens end; [tokens], summing to the text's UTF-8 length."""
-    ends = np.fromiter((end for _, end in offsets), dtype=np.int64, count=len(offsets))
-    if not len(ends):
-        return ends
-    ends[-1] = len(text)
-    ends = np.maximum.accumulate(ends)
-    if not text.isascii():
-        code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+def _bytes_added(piece: Piece, ends: NDArray[np.int64], passed_over: int) -> tuple[NDArray[np.int64], int]:
+    """How many bytes each token of a piece adds, and how many of the piece are left when it ends.
+
+    Args:
+        piece: of a text.
+        ends: [tokens], where each ends, in characters of the window.
+        passed_over: bytes left of the piece before; below zero where its last token reaches into this one.
+    """
+    if piece.window.isascii():
+        bytes_before = np.arange(len(piece.window) + 1)
+    else:
+        code_points = np.frombuffer(piece.window.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
         widths = 1 + (code_points >= 0x80) + (code_points >= 0x800) + (code_points >= 0x10000)
-        ends = np.concatenate([[0], np.cumsum(widths)])[ends]
-    return np.diff(ends, prepend=0)
+        bytes_before = np.concatenate([[0], np.cumsum(widths)])
+    start = bytes_before[piece.start] - passed_over
+    reached = np.maximum.accumulate(np.maximum(bytes_before[ends], start))
+    left = bytes_before[piece.end] - (reached[-1] if len(reached) else start)
+    return np.diff(reached, prepend=start), int(left)

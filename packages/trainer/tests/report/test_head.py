@@ -1,0 +1,52 @@
+"""What all runs of a report share, under its headline."""
+
+from __future__ import annotations
+
+from graftwork_trainer.report import group_runs, read_run
+from graftwork_trainer.report.head import shared_facts
+
+
+def facts(paths):
+    return shared_facts(group_runs(map(read_run, paths)))
+
+
+def test_task_model_data_and_length_are_told(write_run, result_of):
+    run = write_run(
+        "r",
+        extra={"task": {"name": "lm-pretrain", "data": "stories"}},
+        result=result_of(40.0, units=4_100_000),
+        environment={"data": {"corpus": "tiny-stories"}},
+    )
+    assert facts([run]) == [
+        "lm-pretrain",
+        "llama-tiny",
+        "1.84M parameters",
+        "data: tiny-stories",
+        "600 steps",
+        "4.1M tokens seen",
+        "cpu",
+    ]
+
+
+def test_what_differs_is_left_out(write_run, result_of):
+    paths = [
+        write_run(
+            name,
+            extra={"task": {"name": "lm-pretrain", "data": name}},
+            trainer={"steps": steps},
+            result=result_of(40.0, steps=steps, units=steps * 100),
+        )
+        for name, steps in (("a", 300), ("b", 600))
+    ]
+    assert facts(paths) == ["lm-pretrain", "llama-tiny", "1.84M parameters", "cpu"]
+
+
+def test_a_long_path_of_data_keeps_its_end(write_run):
+    path = "/somewhere/" + "deep/" * 30 + "stories.jsonl"
+    (told,) = [
+        fact
+        for fact in facts([write_run("r", extra={"task": {"name": "lm", "data": path}})])
+        if fact.startswith("data: ")
+    ]
+    assert told.endswith("/stories.jsonl")
+    assert len(told) < 70
