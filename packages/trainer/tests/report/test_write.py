@@ -171,6 +171,9 @@ def test_many_variants_turn_the_table_round(write_run, written):
     _, text, page = written(paths)
     assert 'class="numbers many reflow"' in text
     assert "adamw, lr=0.8" in page.words
+    # Of validation and training there may be one name; which is which is said above it.
+    assert 'data-heading="validation: loss"' in text
+    assert '<span class="section">validation</span>loss' in text
 
 
 def test_one_seed_given_twice_counts_once_and_a_repeated_seed_is_told(write_run, written):
