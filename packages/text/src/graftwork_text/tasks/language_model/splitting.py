@@ -214,7 +214,8 @@ def _set_of(fingerprints: Iterable[int]) -> Fingerprints:
 def _is_among(fingerprints: Fingerprints, among: Fingerprints) -> NDArray[np.bool_]:
     if not len(among):
         return np.zeros(len(fingerprints), np.bool_)
-    return among[_places(fingerprints, among)] == fingerprints
+    found: NDArray[np.bool_] = among[_places(fingerprints, among)] == fingerprints
+    return found
 
 
 def _mark(marks: NDArray[np.bool_], among: Fingerprints, fingerprints: Iterable[int]) -> None:
