@@ -13,8 +13,8 @@ from graftwork_trainer.report.aggregate import summarize
 from graftwork_trainer.report.directions import agreed_directions
 from graftwork_trainer.report.numerals import LONG_TIMES, mean_and_deviation, number, unit_for
 from graftwork_trainer.report.read import RunRecord
-from graftwork_trainer.report.table import NOTHING, final_metrics
 from graftwork_trainer.report.recipe_keys import UNSET, canonical, flatten, value_text
+from graftwork_trainer.report.table import NOTHING, final_metrics
 from graftwork_trainer.report.variants import Variant
 
 _HEADINGS = ("stage", "with", "steps", "wall time", "at its end")
