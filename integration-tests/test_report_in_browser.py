@@ -157,7 +157,7 @@ def test_report_reads_well(
                 assert page.locator(".numbers .value", has_text=text).first.is_visible()
 
         figures = page.locator("main > section > .figures svg:visible")
-        assert figures.count() == 5
+        assert figures.count() == 4
         for index in range(figures.count()):
             box = figures.nth(index).bounding_box()
             assert box["width"] > 300

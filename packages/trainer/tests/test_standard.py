@@ -43,6 +43,7 @@ def test_a_run_leaves_its_recipe_metrics_checkpoints_and_result(train):
     assert result["metrics"]["validation/loss"] == lines[-1]["validation/loss"]
     environment = json.loads((directory / "environment.json").read_text())
     assert (environment["world_size"], environment["data"]) == (1, {"rows": "without end"})
+    assert [one["tensors"] for one in environment["learning_rates"]] == [4]
     assert list((directory / "tensorboard").glob("events.*"))
 
 
@@ -72,6 +73,8 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(train, optim
         return [(line["step"], line["train/loss"]) for line in trained.lines() if "train/loss" in line]
 
     assert losses(whole) == losses(rest)
+    # Two micro-batches a step.
+    assert whole.result()["units"] == rest.result()["units"] == 12 * 2 * whole.task.batch_size
 
 
 def test_accumulation_averages_over_micro_batches(train):

@@ -148,15 +148,16 @@ def build_recipe(
 
 def _compared(given: object, mistakes: list[str]) -> tuple[str, ...]:
     """What a recipe wants to see compared, as it would stand on the command line."""
-    texts = given if isinstance(given, list) else [given]
+    if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
+        mistakes.append(f"{COMPARE}: must be a list of texts like 'optimizer.name=adamw,sgd', got {given!r}")
+        return ()
+    texts: tuple[str, ...] = tuple(given)
     try:
-        if not isinstance(given, list) or not all(isinstance(text, str) for text in texts):
-            raise GraftworkError(f"must be a list of texts like 'optimizer.name=adamw,sgd', got {given!r}")
         product(texts)
     except GraftworkError as error:
         mistakes.append(f"{COMPARE}: {error}")
         return ()
-    return tuple(texts)
+    return texts
 
 
 def _plain(

@@ -150,3 +150,22 @@ def test_many_variants_cost_one_collection_and_few_points(write_run, result_of):
     assert len(drawing.spots) <= 6 * 32 + 24
     assert any(spot.text.startswith("adamw, lr=0.46875, step 600: ") for spot in drawing.spots)
     assert found.plots[0].note.endswith("In colour: the best 6 of 30 variants.")
+
+
+def test_of_very_many_the_better_half_decides_on_the_axis(write_run, result_of):
+    paths = [
+        write_run(
+            f"r{place:02}",
+            optimizer={"name": "adamw", "lr": (1 + place) / 64},
+            metrics=lines_to(3 + place / 50 if place < 10 else 8.0),
+            result=result_of(40.0 + place),
+        )
+        for place in range(16)
+    ]
+    variants = group_runs(map(read_run, paths))
+    found = exhibit(
+        LOSS, variants, choose_palette(build_table(variants)), axes=["step"], better="lower", leading=True
+    )
+    assert found is not None
+    assert found.plots[0].draw(WIDE, "", "").figure.axes[0].get_ylim()[1] < 5
+    assert "Beyond the axis end 6 of the grey lines." in found.plots[0].note

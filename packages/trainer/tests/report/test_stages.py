@@ -113,7 +113,7 @@ def test_runs_with_stages_and_without_are_told_apart_by_what_differs(
     assert [variant.label for variant in variants] == ["plain", "staged", "other"]
     assert [variant.meaning for variant in variants] == [
         "adamw",
-        "general + mine: adamw, gwt-adamw, stages.general.task.data=prose, stages.mine.task.data=mine",
+        "general + mine: adamw, gwt-adamw, general.task.data=prose, mine.task.data=mine",
         "general + mine: gwt-adamw, task.data=mine",
     ]
     labels = [variant.label for variant in group_runs(map(read_run, runs[:2]))]

@@ -188,3 +188,15 @@ def test_differences_seed_by_seed_stand_below_their_metric(two_variants):
 def test_every_row_with_a_direction_has_an_arrow(two_variants, key, arrow):
     text = rendered(group_runs(map(read_run, two_variants)))
     assert any(key in line and arrow in line for line in text.splitlines())
+
+
+def test_a_metric_of_two_parts_of_the_data_says_of_which_it_is(write_run, result_of, lines_of):
+    runs = [
+        read_run(
+            write_run(f"r{place}", optimizer={"name": f"optimizer-{place}"}, metrics=lines_of(40.0 + place),
+                      result=result_of(40.0 + place))
+        )
+        for place in range(9)
+    ]  # fmt: skip
+    headings = " ".join(line for line in rendered(runs).splitlines() if "optimizer-" not in line).split()
+    assert [headings.count(part) for part in ("validation", "train", "loss")] == [1, 1, 2]

@@ -20,6 +20,7 @@ from graftwork_text.corpora.finding import (
 from graftwork_text.corpora.held_out import HeldOutFiles
 from graftwork_text.corpora.labelled import LabelledCorpus, LabelledData, LabelledExample
 from graftwork_text.corpora.questions import Question, QuestionCorpus, QuestionData
+from graftwork_text.corpora.remarks import Remark
 from graftwork_text.corpora.tables import LabelledFiles
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "QuestionData",
     "HeldOutFiles",
     "find_questions",
+    "Remark",
     "corpus_names",
 ]

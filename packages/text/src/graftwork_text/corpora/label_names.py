@@ -77,8 +77,8 @@ def remarks_on(counts: Mapping[str, int], names: Mapping[str, str]) -> list[Rema
     by_likeness: dict[str, dict[str, int]] = {}
     for label, name in names.items():
         by_class.setdefault(name, {})[label] = counts[label]
-        alike = by_likeness.setdefault(_likeness(name), {})
-        alike[name] = alike.get(name, 0) + counts[label]
+        of_likeness = by_likeness.setdefault(_likeness(name), {})
+        of_likeness[name] = of_likeness.get(name, 0) + counts[label]
     several = {name: rows for name, rows in by_class.items() if len(rows) > 1}
     alike = [rows for rows in by_likeness.values() if len(rows) > 1]
     remarks = []

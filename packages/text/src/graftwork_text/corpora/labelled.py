@@ -58,11 +58,11 @@ class LabelledData:
         if labels == self.labels or not set(self.labels) <= set(labels):
             return self
         number = [labels.index(label) for label in self.labels]
-        parts = [
+        train, test, validation = (
             tuple(replace(example, label=number[example.label]) for example in part)
             for part in (self.train, self.test, self.validation)
-        ]
-        return LabelledData(labels, *parts, self.remarks)
+        )
+        return replace(self, labels=labels, train=train, test=test, validation=validation)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def _read_rotten_tomatoes() -> LabelledData:
         place = split_fraction(film)
         part = "test" if place < TEST_SHARE else "validation" if place < validation_ends else "train"
         parts[part].append(LabelledExample((text,), _VERDICTS.index(verdict)))
-    return LabelledData(_VERDICTS, **parts)
+    return LabelledData(_VERDICTS, parts["train"], parts["test"], parts["validation"])
 
 
 def _read_bbc() -> LabelledData:

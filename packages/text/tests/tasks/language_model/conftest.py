@@ -15,7 +15,7 @@ from torch import nn
 
 from graftwork_text.corpora import Document
 from graftwork_text.tasks.language_model.lm_pretrain import LanguageModelPretraining
-from graftwork_text.tasks.language_model.splitting import SplitDocuments, fingerprints_to_hold_out
+from graftwork_text.tasks.language_model.splitting import SplitDocuments, tested_text
 from graftwork_text.tasks.language_model.text_store import TextStore
 
 WORDS = ["the", "a", "of", "with", "model", "weight", "gradient", "learns", "slowly", "naïve", "café", "data"]
@@ -50,7 +50,7 @@ def split(tmp_path: Path) -> Iterator[Split]:
             documents: Iterable[Document], fraction: float, tested: Iterable[Document] | None = None
         ) -> SplitDocuments:
             store = stores.enter_context(TextStore(tmp_path / f"texts-{next(numbers)}"))
-            held_out = None if tested is None else fingerprints_to_hold_out(tested)
+            held_out = None if tested is None else tested_text(tested)
             return SplitDocuments(documents, fraction, store, held_out)
 
         yield make

@@ -123,6 +123,20 @@ def test_what_a_test_text_has_is_not_learnt_from(split: Split, between: str) -> 
     assert (before.tested_parts, after.tested_parts) == (0, 3)
 
 
+@pytest.mark.parametrize("tested", ["\n\n", "\n", " "])
+@pytest.mark.parametrize("between", ["\n\n", "\n", " "])
+def test_a_test_text_is_found_however_either_was_cut(split: Split, between: str, tested: str) -> None:
+    given = [
+        Document(f"{number}", between.join(f"Sentence {part} of {number}." for part in range(3)), between)
+        for number in range(50)
+    ]
+    held_out = tested.join(["New.", *(f"Sentence 1 of {number}." for number in range(50)), "Newer."])
+    learnt = list(split(given, 0.1, [Document("test", held_out, tested)]).train_texts())
+    assert len(learnt) > 40
+    assert not any("Sentence 1 of" in text for text in learnt)
+    assert all("Sentence 0 of" in text and "Sentence 2 of" in text for text in learnt)
+
+
 def test_a_test_text_that_is_all_of_the_text(split: Split) -> None:
     with pytest.raises(
         GraftworkError, match="every part of the training documents also stands in the test text"

@@ -105,7 +105,7 @@ def _records(file: Path) -> Iterator[tuple[str, object]]:
                     raise torn
                 where = f"{file}, line {place}"
                 try:
-                    entry = json.loads(line)
+                    entry = json.loads(line.decode())
                 except (ValueError, RecursionError) as error:
                     torn = GraftworkError(f"{where}: not valid JSON: {error}")
                     continue

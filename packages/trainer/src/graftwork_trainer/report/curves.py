@@ -155,13 +155,26 @@ def _plan(
 
 
 def _view(strands: Sequence[Strand], better: Direction | None) -> View:
-    """What runs that reached their end decide, if any did: one that failed does not stretch the axis."""
-    deciding = [strand for strand in strands if strand.complete] or strands
+    """What runs that reached their end decide, if any did: one that failed does not stretch the axis.
+
+    Of very many the better half decides: in a wide search the others may be anywhere.
+    """
+    deciding = _better_half([strand for strand in strands if strand.complete] or strands, better)
     lines = [line for strand in deciding for line in strand.lines]
     if better is None:
         # A single outlier may be what matters.
         lines += [line for strand in deciding for line in strand.faint]
     return choose_view(lines, better, ends=[end[1] for one in deciding if (end := label_place(one))])
+
+
+def _better_half(strands: Sequence[Strand], better: Direction | None) -> Sequence[Strand]:
+    """Those that have a colour, and of the grey ones those that ended in the better half of all."""
+    ends = {place: end[1] for place, strand in enumerate(strands) if (end := label_place(strand))}
+    if better is None or all(strand.style.coloured for strand in strands):
+        return strands
+    ranked = sorted(ends, key=lambda place: ends[place], reverse=better == "higher")
+    kept = set(ranked[: max(1, len(ranked) // 2)])
+    return [strand for place, strand in enumerate(strands) if strand.style.coloured or place in kept]
 
 
 def _strands(
@@ -225,9 +238,11 @@ def _note(strands: Sequence[Strand], view: View, window: int, seams: Sequence[Se
         parts.append("Faint: single seeds.")
     if any(strand.interrupted for strand in strands):
         parts.append("A cross ends a run that failed or is unfinished.")
-    ends = [label_place(strand) for strand in strands if strand.style.coloured]
-    if any(end and not view.shows(end[1]) for end in ends):
+    beyond = [strand for strand in strands if (end := label_place(strand)) and not view.shows(end[1])]
+    if any(strand.style.coloured for strand in beyond):
         parts.append("An arrow beside a name: it ends beyond the axis.")
+    if grey := sum(not strand.style.coloured for strand in beyond):
+        parts.append(f"Beyond the axis end {grey} of the grey lines.")
     if len(seams) > 1:
         parts.append("Dotted: where a stage begins.")
     return " ".join(parts)

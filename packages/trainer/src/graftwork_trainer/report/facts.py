@@ -54,8 +54,9 @@ def _checkout(environment: Mapping[str, Any]) -> str | None:
     commit = environment.get("commit")
     if not commit:
         return None
-    changed = {True: ", with uncommitted changes", False: ", without uncommitted changes"}
-    return f"{commit}{changed.get(environment.get('uncommitted_changes'), '')}"
+    changed = environment.get("uncommitted_changes")
+    told = "" if changed is None else f", with{'' if changed else 'out'} uncommitted changes"
+    return f"{commit}{told}"
 
 
 def _fact(name: str, values: Iterable[object]) -> Fact:

@@ -17,12 +17,14 @@ def rates_text(variant: Variant) -> str:
     run = variant.runs[0].ended_with
     recipe = flatten(run.recipe)
     given = next((recipe[key] for key in recipe if _is_the_optimizers(key)), None)
-    (first, _), *others = sorted(_recorded(run), key=lambda one: (one[0] != given, -one[0])) or [(given, 0)]
-    if first is None:
+    recorded = sorted(_recorded(run), key=lambda one: (one[0] != given, -one[0]))
+    if given is None and recorded:
+        given = recorded[0][0]
+    if given is None:
         return ""
-    total = sum(tensors for _, tensors in _recorded(run))
-    told = [f"{rate:g} on {tensors} of {total} tensors" for rate, tensors in others]
-    return ", ".join([f"lr={value_text(first if given is None else given)}", *told])
+    total = sum(tensors for _, tensors in recorded)
+    told = [f"{rate:g} on {tensors} of {total} tensors" for rate, tensors in recorded[1:]]
+    return ", ".join([f"lr={value_text(given)}", *told])
 
 
 def rates_differ(variants: Sequence[Variant]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from textwrap import wrap
 from typing import TextIO
@@ -81,8 +82,13 @@ def _with_variants_down(table: ResultTable, write: Callable[[str], str], width: 
     longest = min(_WIDEST_LABEL, width // 3)
     labels = ["", "", *(write(_cut(label, longest)) for label in table.labels)]
     columns = [["", "runs", *map(write, table.progress)]]
+    # Where no line above says of which part of the data a metric is, one that two parts have says it itself.
+    shared = Counter(row.title for row in table.rows if not row.paired)
     columns += [
-        [*_in_two_lines(write(_heading(row))), *(write(_text(cell)) for cell in row.cells)]
+        [
+            *_in_two_lines(write(_heading(row, of_part=shared[row.title] > 1))),
+            *(write(_text(cell)) for cell in row.cells),
+        ]
         for row in table.rows
     ]
     blocks: list[list[Line]] = []
@@ -99,8 +105,9 @@ def _transposed(columns: list[Line]) -> list[Line]:
     return [list(line) for line in zip(*columns, strict=True)]
 
 
-def _heading(row: ResultRow) -> str:
-    return f"{row.heading}{_ARROWS[row.better]}"
+def _heading(row: ResultRow, *, of_part: bool = False) -> str:
+    part = f"{row.section} " if of_part else ""
+    return f"{part}{row.heading}{_ARROWS[row.better]}"
 
 
 def _in_two_lines(heading: str) -> tuple[str, str]:

@@ -52,7 +52,7 @@ def pieces_of(texts: Iterable[str], longest: int = LONGEST_PIECE_CHARACTERS) -> 
         longest: characters of a piece at most.
 
     >>> "|".join(piece.text for piece in pieces_of(["to be or not to be"], 8))
-    'to be| or not| to be'
+    'to be or| not to| be'
     """
     for text in texts:
         start, before = 0, 0

@@ -4,7 +4,8 @@ Texts are the same where they differ in white space or case alone
 (:mod:`~graftwork_text.corpora.sameness`). Of documents that are the same the first is kept. A part (a
 paragraph; of text that was cut at line ends or sentences, such a one) of a validation document that also
 stands in a training document is cut out of the validation document. One that stands in a test text is cut out
-of the training documents, since a test text is given and stays as it is.
+of the training documents, since a test text is given and stays as it is; those are compared by the parts of
+either.
 
 In memory are a few numbers for each document, and one for each part of those that are held out.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +31,29 @@ _BETWEEN = tuple(PARTS)
 _PARTS_AT_ONCE = 1 << 16
 
 
-def fingerprints_to_hold_out(documents: Iterable[Document]) -> Fingerprints:
-    """What must not be learnt from where these documents are a test: themselves, and each of their parts.
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What must not be learnt from, since a test text has it.
 
-    Returns:
-        [fingerprints], in order, each once.
+    Args:
+        fingerprints: of its documents, paragraphs, lines and sentences, in order, each once.
+        between: between which parts its documents were cut.
     """
-    found = array("Q")
+
+    fingerprints: Fingerprints
+    between: frozenset[str]
+
+
+def tested_text(documents: Iterable[Document]) -> Tested:
+    """What of a test text must not be learnt from."""
+    found, between = array("Q"), set()
     for document in documents:
         if document.text.strip():
+            between.add(document.between)
             found.append(fingerprint(document.text))
-            found.extend(fingerprint(part) for part in document.parts() if part.strip())
-    return _set_of(found)
+            for parts in PARTS.values():
+                found.extend(fingerprint(part) for part in parts.split(document.text) if part.strip())
+    return Tested(_set_of(found), frozenset(between))
 
 
 class SplitDocuments:
@@ -52,7 +65,7 @@ class SplitDocuments:
         documents: two or more different ones; read once.
         validation_fraction: expected share of held-out documents, between 0 and 1.
         store: an empty one, for the texts.
-        tested: of a test text, see :func:`fingerprints_to_hold_out`.
+        tested: of a test text, see :func:`tested_text`.
 
     Attributes:
         documents: how many were read.
@@ -71,10 +84,10 @@ class SplitDocuments:
         documents: Iterable[Document],
         validation_fraction: float,
         store: TextStore,
-        tested: Fingerprints | None = None,
+        tested: Tested | None = None,
     ) -> None:
         self._store = store
-        self._tested = _set_of(()) if tested is None else tested
+        self._tested = tested
         self._between = array("B")
         self.documents = self.blank_documents = 0
         fingerprints, fractions = array("Q"), array("d")
@@ -152,13 +165,10 @@ class SplitDocuments:
     def _learnt(self) -> Iterator[tuple[str, str, int]]:
         """Training texts without what is tested, what stands between their parts, and how many were cut."""
         for text, between in self._texts(self._train):
-            if not len(self._tested):
-                yield text, between, 0
-            elif _is_among(_numbers([fingerprint(text)]), self._tested)[0]:
-                yield "", between, 1
-            else:
-                rest, cut = _without(text, between, self._tested)
-                yield rest, between, cut
+            rest, cut = text, 0
+            if self._tested is not None:
+                rest, cut = _without_tested(text, between, self._tested)
+            yield rest, between, cut
 
     def _validated(self) -> Iterator[tuple[str, int]]:
         """Validation texts without what is learnt, and how many parts were cut."""
@@ -169,6 +179,18 @@ class SplitDocuments:
         """Texts with what stands between their parts."""
         for number, text in zip(numbers.tolist(), self._store.texts(numbers.tolist()), strict=True):
             yield text, _BETWEEN[self._between[number]]
+
+
+def _without_tested(text: str, between: str, tested: Tested) -> tuple[str, int]:
+    """A text without what is tested, by its own parts and those of the test text, and how many they were."""
+    if _is_among(_numbers([fingerprint(text)]), tested.fingerprints)[0]:
+        return "", 1
+    total = 0
+    for own in PARTS:
+        if own == between or own in tested.between:
+            text, cut = _without(text, own, tested.fingerprints)
+            total += cut
+    return text, total
 
 
 def _without(text: str, between: str, unwanted: Fingerprints) -> tuple[str, int]:
@@ -192,7 +214,8 @@ def _set_of(fingerprints: Iterable[int]) -> Fingerprints:
 def _is_among(fingerprints: Fingerprints, among: Fingerprints) -> NDArray[np.bool_]:
     if not len(among):
         return np.zeros(len(fingerprints), np.bool_)
-    return among[_places(fingerprints, among)] == fingerprints
+    found: NDArray[np.bool_] = among[_places(fingerprints, among)] == fingerprints
+    return found
 
 
 def _mark(marks: NDArray[np.bool_], among: Fingerprints, fingerprints: Iterable[int]) -> None:

@@ -32,11 +32,7 @@ from graftwork.errors import GraftworkError
 from graftwork.realdata import cache_directory, digest, make_workshop
 from graftwork_text.corpora import Corpus, Document
 from graftwork_text.tasks.language_model.number_file import NumberFile, mapped
-from graftwork_text.tasks.language_model.splitting import (
-    Fingerprints,
-    SplitDocuments,
-    fingerprints_to_hold_out,
-)
+from graftwork_text.tasks.language_model.splitting import SplitDocuments, Tested, tested_text
 from graftwork_text.tasks.language_model.text_store import TextStore
 from graftwork_text.tasks.language_model.tokenization import (
     TextTokenizer,
@@ -157,7 +153,7 @@ def _make(
         content = workshop / "content"
         content.mkdir()
         with TextStore(workshop / "texts") as store:
-            tested = None if test is None else fingerprints_to_hold_out(_documents(test))
+            tested = None if test is None else tested_text(_documents(test))
             parts = _split(corpus, validation_fraction, store, tested)
             text_tokenizer = (
                 load_tokenizer(tokenizer)
@@ -178,7 +174,7 @@ def _make(
 
 
 def _split(
-    corpus: Corpus, validation_fraction: float, store: TextStore, tested: Fingerprints | None
+    corpus: Corpus, validation_fraction: float, store: TextStore, tested: Tested | None
 ) -> SplitDocuments:
     between: Counter[str] = Counter()
 
