@@ -13,6 +13,7 @@ COMMAND = "command"
 BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
     "graftwork-trainer": {
         "command": "compare evaluate export predict report reproduce train verify",
+        "tracker": "jsonl tensorboard",
         "trainer": "standard",
     },
     "graftwork-text": {
