@@ -105,7 +105,7 @@ def test_png_files_are_pictures(two_variants, tmp_path, written):
     for file in report.figures:
         picture = imread(file)
         # A release of matplotlib may round a pixel otherwise.
-        assert np.allclose(picture.shape[:2], (875, 1400), atol=2)
+        assert np.allclose(picture.shape[:2], (700, 1120), atol=2)
         assert np.allclose(picture[-1, -1, :3], 1.0)
         dark = (picture[..., :3].min(axis=-1) < 0.9).mean()
         assert 0.005 < dark < 0.6

@@ -17,9 +17,17 @@ from torch import Tensor
 from graftwork import GraftworkError, Task
 from graftwork_text.tasks.answering.marking import best_f1
 from graftwork_text.tasks.answering.prompt_answering import PromptAnswering, question_in
+from graftwork_text.tasks.fine_tuning.selection import Parts
 
 TaskOf = Callable[..., PromptAnswering]
 Split = Any
+
+
+def by_heart(task: PromptAnswering) -> PromptAnswering:
+    """The task judged on what it learns from, which its data would keep apart."""
+    every = tuple(task.parts.all())
+    task.parts = Parts(every, every, every)
+    return task
 
 
 def batches(task: PromptAnswering, split: Split, **where: int) -> Any:
@@ -112,11 +120,14 @@ def test_padding_is_on_the_left(task_of: TaskOf) -> None:
 def test_long_prompts_keep_what_begins_a_sequence_and_the_whole_answer(
     task_of: TaskOf, questions: Callable[..., str]
 ) -> None:
-    long = {"context": "a house and " * 60, "question": "What colour?"}
-    free = questions([{**long, "answers": ["dark green"]}] * 2, "long.jsonl")
-    choice = questions([{**long, "options": ["red", "dark green"], "answer": 1}] * 2, "choice.jsonl")
+    contexts = [f"a {thing} and " * 60 for thing in ("house", "tree", "door")]
+    long = [{"context": context, "question": "What colour?"} for context in contexts]
+    free = questions([{**row, "answers": ["dark green"]} for row in long], "long.jsonl")
+    choice = questions(
+        [{**row, "options": ["red", "dark green"], "answer": 1} for row in long], "choice.jsonl"
+    )
     for data in (free, choice):
-        task = task_of("free", data=data, validation_data=data, test_data=data, max_length=32)
+        task = by_heart(task_of("free", data=data, max_length=32))
         answer = " dark green\n" if data == free else " dark green"
         for split in ("train", "validation"):
             batch = task.encode(split).batch(np.array([0]))  # type: ignore[arg-type]
@@ -219,7 +230,7 @@ def test_a_few_answers_are_learnt_by_heart(task_of: TaskOf, questions: Callable[
 
     data = task_of("free").corpus.name
     few = questions([loads(line) for line in Path(data).read_text().splitlines()[:6]], "few.jsonl")
-    task = task_of("free", data=few, validation_data=few, test_data=few, batch_size=6)
+    task = by_heart(task_of("free", data=few, batch_size=6))
     before = task.evaluate(task.build_model())
     assert before["exact_match"] == 0.0
     after = task.evaluate(train(task, 60))
@@ -230,7 +241,7 @@ def test_a_few_answers_are_learnt_by_heart(task_of: TaskOf, questions: Callable[
 def test_the_right_options_are_learnt(task_of: TaskOf, questions: Callable[..., str]) -> None:
     rows = [json.loads(line) for line in Path(task_of("choice").corpus.name).read_text().splitlines()[:8]]
     few = questions(rows, "few.jsonl")
-    task = task_of("choice", data=few, validation_data=few, test_data=few, batch_size=8)
+    task = by_heart(task_of("choice", data=few, batch_size=8))
     assert task.evaluate(task.build_model())["accuracy"] < 1.0
     assert task.evaluate(train(task, 80))["accuracy"] == 1.0
 

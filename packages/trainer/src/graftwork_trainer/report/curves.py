@@ -32,7 +32,7 @@ from graftwork_trainer.report.variants import Variant
 from graftwork_trainer.report.view import View, choose_view
 
 _MOST_POINTS = 240
-_MOST_POINTS_OF_GREY = 6000
+_MOST_POINTS_OF_GREY = 4000
 _MOST_BESIDE_TRAINING = 6
 _MOST_SPOTS = 30
 _MARKED_UP_TO = 16
@@ -192,7 +192,8 @@ def _strands(
     ]  # fmt: skip
     if len(strands) == 1 and training:
         return [replace(strands[0], label=metrics.group(metric))]
-    return strands
+    # In a crowd, single seeds and raw values hide more than they show.
+    return strands if palette.coloured == len(strands) else [replace(strand, faint=()) for strand in strands]
 
 
 def _title(metric: str, training: str | None) -> str:
@@ -232,9 +233,11 @@ def _note(strands: Sequence[Strand], view: View, window: int, seams: Sequence[Se
         parts.append("One seed each: no spread." if len(strands) > 1 else "One seed: no spread.")
     if any(strand.training for strand in strands):
         parts.append("Thin: on training data.")
+    faint = any(strand.faint for strand in strands)
     if window > 1:
-        parts.append(f"Moving average of {window} points over the faint raw values.")
-    elif any(count > 1 for count in counts):
+        behind = " over the faint raw values" if faint else ""
+        parts.append(f"Moving average of {window} points{behind}.")
+    elif faint and any(count > 1 for count in counts):
         parts.append("Faint: single seeds.")
     if any(strand.interrupted for strand in strands):
         parts.append("A cross ends a run that failed or is unfinished.")

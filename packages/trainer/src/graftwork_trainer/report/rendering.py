@@ -18,7 +18,8 @@ from graftwork_trainer.page import HUES
 from graftwork_trainer.report.drawing import INK, MUTED, NARROW, RULE, WIDE, Plot
 from graftwork_trainer.report.hover import svg_of
 
-_PNG_DOTS_PER_INCH = 180
+# Two pixels for each of the page's.
+_PNG_DOTS_PER_INCH = 144
 _CSS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
     colour: f"var(--{use}-{index})"
     for index, hue in enumerate(HUES)
@@ -31,7 +32,9 @@ def write_png(plot: Plot, folder: Path) -> Path:
     file = folder / f"{plot.name}.png"
     with mpl.rc_context(_settings(plot.name)):
         figure = plot.draw(WIDE, plot.title, plot.note).figure
-        figure.savefig(file, format="png", dpi=_PNG_DOTS_PER_INCH, facecolor="white")
+        # The usual level takes twice as long for a twentieth less of a file.
+        packed = {"compress_level": 3}
+        figure.savefig(file, format="png", dpi=_PNG_DOTS_PER_INCH, facecolor="white", pil_kwargs=packed)
     return file
 
 
