@@ -30,6 +30,11 @@ def test_ends_that_are_a_few_percent_apart_are_told_apart():
     assert view.shows(42.0)
 
 
+def test_few_points_are_all_shown():
+    few = Track(np.array([20.0, 40.0, 60.0]), np.array([1.6, 1.4545, 1.452]))
+    assert choose_view([few], "lower").beyond is None
+
+
 def test_what_is_cut_off_is_said_with_where():
     view = choose_view([falling(40.0), falling(42.0)], "lower")
     assert not view.shows(300.0)

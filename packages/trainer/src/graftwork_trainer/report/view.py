@@ -22,6 +22,8 @@ _PARTS_CUT_OFF = (0.2, 0.35, 0.5)
 _APART = 0.15
 _ROOM_FOR_THE_DESCENT = 0.5
 _MARGIN = 0.06
+# Of a line of fewer points, each is worth seeing.
+_FEWEST_POINTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def choose_view(lines: Sequence[Track], better: Direction | None, *, ends: Seque
     if values.size == 0:
         return View(logarithmic=False)
     whole = _whole(values)
-    if better is None:
+    if better is None or max(one.y.size for one in lines) < _FEWEST_POINTS:
         return whole
     late = _late_part(lines, ends)
     if late.size == 0:
