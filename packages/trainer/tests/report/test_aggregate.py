@@ -64,3 +64,7 @@ def test_moving_average_goes_around_what_is_not_finite():
 def test_moving_average_begins_anew_where_a_curve_breaks():
     smoothed = smooth(points(range(7), [6.0, 0.0, 3.0, math.nan, 90.0, 0.0, 30.0]), 3)
     np.testing.assert_allclose(smoothed.y, [6.0, 3.0, 1.5, math.nan, 90.0, 40.0, 15.0])
+
+
+def test_a_sum_beyond_floats_has_no_mean():
+    assert math.isnan(summarize([1.7e308, 1.7e308]).mean)

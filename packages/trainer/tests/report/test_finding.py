@@ -49,3 +49,16 @@ def test_a_damaged_run_of_a_folder_is_named(write_run):
     (run / "environment.json").write_text("{")
     with pytest.raises(GraftworkError, match=r"folder/run/environment\.json: not valid JSON"):
         read_runs([run.parent])
+
+
+def test_a_run_that_lacks_a_file_is_named_and_not_passed_over(write_run, result_of):
+    good, bad = (write_run(name, result=result_of(40.0)) for name in ("good", "bad"))
+    (bad / "environment.json").unlink()
+    with pytest.raises(GraftworkError, match=r"bad is not a run: .* there is no environment\.json"):
+        read_runs([good.parent])
+
+
+def test_a_file_is_called_one(tmp_path):
+    (tmp_path / "notes").touch()
+    with pytest.raises(GraftworkError, match=r"notes is not a run: .* but it is a file"):
+        read_runs([tmp_path / "notes"])

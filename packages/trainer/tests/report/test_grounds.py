@@ -163,3 +163,40 @@ def test_many_values_are_counted(write_run, result_of):
 
 def test_one_variant_is_never_unranked(write_run, result_of):
     assert why_not_ranked(group_runs([read_run(write_run("r", result=result_of(40.0)))])) == ""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ({"environment": {"data": FACTS}}, {"environment": {"data": FACTS | {"corpus_sha256": "9"}}}, "data"),
+        ({"units": 600_000}, {"units": 1_200_000}, "tokens"),
+    ],
+)
+def test_a_run_that_tells_less_hides_no_difference_of_others(write_run, result_of, first, second, told):
+    runs = []
+    for name, own in (("adamw", first), ("sgd", second), ("lion", {})):
+        result = result_of(40.0, **({"units": own["units"]} if "units" in own else {}))
+        path = write_run(name, optimizer={"name": name}, environment=own.get("environment"), result=result)
+        runs.append(read_run(path))
+    assert told in why_not_ranked(group_runs(runs))
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("vocabulary_size", "vocabulary (8; 1600)"),
+        ("batch_size", "size of a batch (8; 1600)"),
+        ("sequence_length", "sequence length of a batch (8; 1600)"),
+    ],
+)
+def test_where_a_run_tells_nothing_its_recipe_does(write_run, result_of, option, told):
+    paths = [
+        write_run(
+            name,
+            optimizer={"name": name},
+            extra={"task": {"name": "lm-pretrain", option: value}},
+            result=result_of(40.0),
+        )
+        for name, value in (("adamw", 8), ("sgd", 1600))
+    ]
+    assert why_not_ranked(group_runs(map(read_run, paths))).endswith(f"differ in {told}.")

@@ -226,3 +226,35 @@ def test_seed_by_seed_an_order_may_be_settled_where_ranges_overlap(run):
     _, qualifier = headline_of(paths)
     assert "Seed by seed, sgd minus adamw is +1.10 [+0.85, +1.35] (95 % interval, 3 seeds)." in qualifier
     assert "overlap" not in qualifier
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "settled"),
+    [
+        # Seed by seed +2, -0.1 and +1 of 1, 2 and 3: the mean is within what so few seeds tell.
+        ((1.0, 2.0, 3.0), (5.0, 2.9, 4.0), False),
+        ((38.0, 39.0), (39.0, 40.5), False),
+        ((38.0, 39.0), (48.0, 49.1), True),
+    ],
+)
+def test_none_is_the_best_where_the_seeds_leave_the_order_open(run, first, second, settled):
+    paths = [run("adamw", value, seed=seed) for seed, value in enumerate(first)]
+    paths += [run("sgd", value, seed=seed) for seed, value in enumerate(second)]
+    paths += [run("lion", 90.0 + seed, seed=seed) for seed in range(len(first))]
+    sentence, qualifier = headline_of(paths)
+    assert ("the best" in sentence) is settled
+    assert ("order is not settled" in qualifier) is not settled
+    table = build_table(group_runs(map(read_run, paths)))
+    assert any(cell.best for cell in table.primary.cells) is settled
+
+
+@pytest.mark.parametrize("states", [(None, None, None), (8 * MIB, 2 * MIB, 8 * MIB)])
+def test_of_equals_none_is_called_the_best(run, states):
+    values = zip(("adamw", "sgd", "lion"), (40.0, 40.0, 50.0), states, strict=True)
+    sentence, _ = headline_of([run(name, value, state) for name, value, state in values])
+    assert "best" not in sentence
+
+
+def test_a_state_of_less_than_nothing_saves_nothing(run):
+    sentence, _ = headline_of([run("adamw", 40.0, -5), run("sgd", 50.0, -5)])
+    assert "memory" not in sentence

@@ -68,7 +68,9 @@ def test_bad_json_before_the_last_line_names_file_and_line(write_run):
     ("line", "complaint"),
     [
         ("[1]", "line 1: expected a JSON object, found list"),
-        ('{"train/loss": 1.0}', "line 1: expected the key 'step' with a number"),
+        ('{"train/loss": 1.0}', "line 1: expected the key 'step' with a finite number"),
+        ('{"step": NaN, "train/loss": 1.0}', "line 1: expected the key 'step' with a finite number"),
+        ('{"step": 1e400, "train/loss": 1.0}', "line 1: expected the key 'step' with a finite number"),
         ('{"step": 1, "train/loss": "low"}', "line 1: expected a number for 'train/loss', got 'low'"),
         ('{"step": true, "train/loss": 1.0}', "line 1: expected a number for 'step', got True"),
     ],
@@ -154,3 +156,10 @@ def test_a_metric_is_had_on_the_way_or_at_the_end(write_run):
     run = read_run(write_run("run", metrics=lines, result=end))
     assert [run.has(name) for name in ("train/loss", "test/loss", "validation/loss")] == [True, True, False]
     assert not read_run(write_run("begun")).has("train/loss")
+
+
+@pytest.mark.parametrize("key", ["steps", "best_step"])
+def test_steps_that_are_no_number_are_an_error(write_run, result_of, key):
+    path = write_run("run", result=result_of(40.0, **{key: float("nan")}))
+    with pytest.raises(GraftworkError, match=rf"result\.json: expected a finite number for '{key}', got nan"):
+        read_run(path)

@@ -98,3 +98,11 @@ def test_facts_that_only_a_later_version_tells_part_no_runs(write_run):
     ]
     (variant,) = group_runs(runs)
     assert len(variant.runs) == 2
+
+
+def test_seeds_of_any_size_have_an_order(write_run, result_of):
+    paths = [
+        write_run(str(place), seed=seed, result=result_of(40.0)) for place, seed in enumerate((10**400, 2))
+    ]
+    (variant,) = group_runs(map(read_run, paths))
+    assert [run.seed for run in variant.runs] == [2, 10**400]

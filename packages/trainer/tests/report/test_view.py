@@ -92,3 +92,9 @@ def test_values_that_are_not_finite_decide_nothing(better):
     nothing = choose_view([Track(STEPS, np.full(61, np.nan))], better)
     assert (nothing.low, nothing.high) == (None, None)
     assert choose_view([], better).low is None
+
+
+def test_values_as_large_as_floats_go_have_an_axis():
+    view = choose_view([Track(STEPS, np.geomspace(1e308, 4.0, 61))], "lower")
+    assert view.logarithmic
+    assert view.shows(4.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -55,10 +56,11 @@ def summarize(values: Sequence[float]) -> Summary:
     """
     if not values:
         raise ValueError("a summary needs at least one value")
-    if not all(map(math.isfinite, values)):
-        return Summary(math.nan, None, math.nan, math.nan, len(values))
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return Summary(statistics.fmean(values), deviation, min(values), max(values), len(values))
+    with suppress(OverflowError):  # their sum may be beyond floats
+        if all(map(math.isfinite, values)):
+            deviation = statistics.stdev(values) if len(values) > 1 else None
+            return Summary(statistics.fmean(values), deviation, min(values), max(values), len(values))
+    return Summary(math.nan, None, math.nan, math.nan, len(values))
 
 
 def track(curve: Curve, axis: Axis) -> Track:

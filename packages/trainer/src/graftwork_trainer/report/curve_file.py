@@ -62,8 +62,8 @@ def read_curves(file: Path) -> dict[str, Curve]:
         if not isinstance(entry, dict):
             raise GraftworkError(f"{where}: expected a JSON object, found {type(entry).__name__}")
         step = number(entry.get("step"), where, "step")
-        if step is None:
-            raise GraftworkError(f"{where}: expected the key 'step' with a number")
+        if step is None or not math.isfinite(step):
+            raise GraftworkError(f"{where}: expected the key 'step' with a finite number")
         seconds = number(entry.get("seconds"), where, "seconds")
         seconds = math.nan if seconds is None else seconds
         for name, raw in entry.items():

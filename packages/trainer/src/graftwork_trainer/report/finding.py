@@ -25,7 +25,10 @@ def _runs_of(place: Path) -> list[RunRecord]:
     found = [read_run(folder) for folder in _folders_of_runs(place)]
     if not found:
         wanted = " and ".join(RUN_FILES)
-        raise GraftworkError(f"{place} is neither a run, which has {wanted}, nor a folder with runs in it")
+        raise GraftworkError(
+            f"{place} is neither a run, which has {wanted}, nor a folder with runs in it, and links are "
+            "not followed"
+        )
     return sorted(found, key=lambda run: (str(run.environment.get("started", "")), str(run.path)))
 
 
@@ -43,9 +46,15 @@ def _folders_of_runs(folder: Path) -> Iterator[Path]:
 
     for path, names, _ in os.walk(folder, onerror=refuse):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        if _is_run(Path(path)):
+        if _is_run(Path(path)) or _was_run(Path(path)):
             names.clear()
             yield Path(path)
+
+
+def _was_run(folder: Path) -> bool:
+    """Whether it has a recipe and figures, so that to pass it over would leave out a run unsaid."""
+    figures = any((folder / name).is_file() for name in ("metrics.jsonl", "result.json"))
+    return figures and (folder / "recipe.toml").is_file()
 
 
 def _is_run(folder: Path) -> bool:

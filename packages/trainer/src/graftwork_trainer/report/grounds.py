@@ -23,6 +23,7 @@ _CORPUS, _DIGEST = "corpus", "sha256"
 # How a text is cut up and how a model is asked are not what it is asked about.
 _NO_DATA = ("vocabulary", "tokenizer", "model", "prompts")
 _MODEL_NAMES = ("model.name", "task.model.name", "task.model")
+_OF_A_BATCH = {"size": "batch_size", "sequence length": "sequence_length"}
 _DIGITS = 8
 _MOST_TOLD = 3
 # The last batch of an epoch, or padding, may be another for another seed.
@@ -72,6 +73,7 @@ def _aspects(variants: Sequence[Variant]) -> dict[str, Texts]:
     vocabularies = _first_differing(
         [_told(facts_of_data(run).get("vocabulary")) for run in runs],
         [_short(facts_of_data(run).get(f"tokenizer_{_DIGEST}")) for run in runs],
+        [_unless("vocabulary" in facts_of_data(run), _given(run, "task.vocabulary_size")) for run in runs],
     )
     return {
         "task": [_given(run, "task.name") for run in runs],
@@ -90,22 +92,28 @@ def _data(runs: Sequence[RunRecord], *, recut: bool) -> Texts:
         runs: one of each variant.
         recut: whether vocabularies differ: then so does what was made of one corpus by them.
     """
-    if not all(facts_of_data(run) for run in runs):
-        return [_given(run, "task.data") for run in runs]
-    names = [data_set(run) for run in runs]
-    facts = _shared([_about_data(run, only=_CORPUS if recut else "") for run in runs])
+    facts = [_about_data(run, only=_CORPUS if recut else "") for run in runs]
     # Names and sizes follow from digests; without any they are all there is.
     digests = [{key: own[key] for key in own if key.endswith(_DIGEST)} for own in facts]
-    compared = digests if all(digests) else facts
-    changed = [key for key in compared[0] if _differ([canonical(own[key]) for own in compared])]
+    compared = digests if all(own for own, fact in zip(digests, facts, strict=True) if fact) else facts
+    # Another version may tell more: what two of them tell is compared, whatever a third one does.
+    keys = dict.fromkeys(key for own in compared for key in own)
+    changed = [
+        key for key in keys if _differ([canonical(own[key]) if key in own else None for own in compared])
+    ]
     if not changed:
-        return [None] * len(runs)
-    told = [(_short if changed[0].endswith(_DIGEST) else _told)(own[changed[0]]) for own in compared]
+        return [None if all(facts) else _given(run, "task.data") for run in runs]
+    names = [data_set(run) for run in runs]
+    key = changed[0]
+    told = [(_short if key.endswith(_DIGEST) else _told)(own.get(key)) for own in compared]
     identities = {canonical(own) for own in compared}
     if len(identities) == len(set(names)) == len(set(zip(names, map(canonical, compared), strict=True))):
         return names
-    what = changed[0].removesuffix(f"_{_DIGEST}").replace("_", " ")
-    return [f"{name or 'data'}: {what} {text}" for name, text in zip(names, told, strict=True)]
+    what = key.removesuffix(f"_{_DIGEST}").replace("_", " ")
+    return [
+        None if text is None else f"{name or 'data'}: {what} {text}"
+        for name, text in zip(names, told, strict=True)
+    ]
 
 
 def _models(runs: Sequence[RunRecord]) -> Texts:
@@ -139,7 +147,7 @@ def _lengths(variants: Sequence[Variant]) -> dict[str, Texts]:
 def _steps(variant: Variant) -> str | None:
     """Of a run that stopped early, those that it would have taken: when to stop is part of the training."""
     steps = {
-        run.recipe.get("trainer", {}).get("steps") if _stopped_early(run) else run.steps
+        flatten(run.recipe).get("trainer.steps") if _stopped_early(run) else run.steps
         for run in variant.complete_runs
     }
     known = sorted(int(count) for count in steps if isinstance(count, int | float))
@@ -154,12 +162,22 @@ def _amounts(variants: Sequence[Variant]) -> dict[str, Texts]:
     """Tokens, or what else the task counts, where a step has more of them in one variant than in another."""
     counted = [[run for run in variant.complete_runs if run.units and run.steps] for variant in variants]
     units = {unit for runs in counted for _, unit in [run.units for run in runs if run.units]}
-    if len(units) != 1 or not all(counted):
+    if len(units) > 1:
         return {}
-    means = [statistics.fmean(run.units[0] / run.steps for run in runs if run.units) for runs in counted]
-    if max(means) - min(means) <= _SAME_AMOUNT * max(means):
-        return {}
-    return {units.pop(): [f"{compact(mean)} a step" for mean in means]}
+    means = [
+        statistics.fmean([run.units[0] / run.steps for run in runs if run.units] or [0]) for runs in counted
+    ]
+    known = [mean for mean in means if mean]
+    if known and max(known) - min(known) > _SAME_AMOUNT * max(known):
+        return {units.pop(): [f"{compact(mean)} a step" if mean else None for mean in means]}
+    return {
+        # Of runs that do not tell what they were trained on, what the recipe does.
+        f"{option} of a batch": [
+            _unless(bool(runs), _given(variant.counted_runs[0], f"task.{key}"))
+            for variant, runs in zip(variants, counted, strict=True)
+        ]
+        for option, key in _OF_A_BATCH.items()
+    }
 
 
 def _about_data(run: RunRecord, only: str = "") -> dict[str, Any]:
@@ -183,6 +201,10 @@ def _shared(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _given(run: RunRecord, key: str) -> str | None:
     """A value of the recipe; of several stages, the last one's."""
     return _told(flatten(run.ended_with.recipe).get(key))
+
+
+def _unless(known: bool, text: str | None) -> str | None:
+    return None if known else text
 
 
 def _told(value: object) -> str | None:

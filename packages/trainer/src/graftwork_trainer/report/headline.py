@@ -95,7 +95,7 @@ def _comparison(ranked: Sequence[_Standing], row: ResultRow, metric: str) -> tup
         by_quality.sort(key=_mean, reverse=row.better == "higher")
     best, second = by_quality[0], by_quality[1]
     many = len(ranked) > 2 and row.better is not None
-    leads = best.cell.best
+    leads = best.cell.best and not any(standing.cell.best for standing in by_quality[1:])
     thrifty, rival = _thrifty_and_rival(by_quality)
     if thrifty is None or rival is None:
         superlative = f"the best {metric} of {len(ranked)} variants," if many and leads else metric
@@ -118,7 +118,7 @@ def _thrifty_and_rival(by_quality: Sequence[_Standing]) -> tuple[_Standing | Non
     limit = min(memories) / 0.99
     light = [standing for standing in by_quality if _memory(standing) <= limit]
     heavy = [standing for standing in by_quality if _memory(standing) > limit]
-    return (light[0], heavy[0]) if heavy else (None, None)
+    return (light[0], heavy[0]) if light and heavy else (None, None)
 
 
 def _saving(thrifty: _Standing, rival: _Standing) -> str:
@@ -179,9 +179,10 @@ def _about_order(
         f"Seed by seed, {other.short} minus {first.short} is "
         f"{interval(found.mean, found.low, found.high)} (95 % interval, {found.count} seeds)."
     )
+    if row.better and found.holds_zero:
+        return [f"{told.removesuffix('.')}: their order is not settled."]
     # Differences without any spread are of too few seeds, or of runs that the seed changes nothing in.
-    settled = found.deviation > 0 and not found.low <= 0 <= found.high
-    return [told] if settled else [told, overlap]
+    return [told] if found.spreads else [told, overlap]
 
 
 def _difference(

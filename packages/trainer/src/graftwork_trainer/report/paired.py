@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 COVERAGE = 0.95
+_LAST_BITS = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,16 @@ class PairedDifference:
     low: float
     high: float
     count: int
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the interval does, so that neither variant is shown to be better."""
+        return self.low <= 0 <= self.high
+
+    @property
+    def spreads(self) -> bool:
+        """Whether the differences differ by more than their last bits."""
+        return self.deviation > _LAST_BITS * abs(self.mean)
 
 
 def paired_difference(values: Mapping[str, float], others: Mapping[str, float]) -> PairedDifference | None:

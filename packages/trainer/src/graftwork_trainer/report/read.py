@@ -6,6 +6,7 @@ A run that was killed is still a run: a torn last line of ``metrics.jsonl`` is d
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,7 +169,8 @@ def read_run(path: Path) -> RunRecord:
     path = Path(path)
     missing = [name for name in RUN_FILES if not (path / name).is_file()]
     if missing:
-        found = f"there is no {' and no '.join(missing)}" if path.is_dir() else "there is no such directory"
+        absent = "it is a file" if path.exists() else "there is no such directory"
+        found = f"there is no {' and no '.join(missing)}" if path.is_dir() else absent
         raise GraftworkError(
             f"{path} is not a run: expected a directory with recipe.toml, environment.json and metrics.jsonl "
             f"as `graftwork train` writes them, but {found}"
@@ -230,11 +232,16 @@ def _read_result(file: Path) -> Result:
     def one(key: str) -> float | None:
         return number(content.get(key), str(file), key)
 
-    steps, best_step = one("steps"), one("best_step")
+    def step(key: str) -> int | None:
+        value = one(key)
+        if value is not None and not math.isfinite(value):
+            raise GraftworkError(f"{file}: expected a finite number for {key!r}, got {value}")
+        return None if value is None else int(value)
+
     return Result(
         status=status,
         reason=None if content.get("reason") is None else str(content["reason"]),
-        steps=None if steps is None else int(steps),
+        steps=step("steps"),
         metrics=_numbers(content, "metrics", file),
         parameters=one("parameters"),
         optimizer_state_bytes=one("optimizer_state_bytes"),
@@ -245,7 +252,7 @@ def _read_result(file: Path) -> Result:
         unit=None if content.get("unit") is None else str(content["unit"]),
         units=one("units"),
         wall_seconds=one("wall_seconds"),
-        best_step=None if best_step is None else int(best_step),
+        best_step=step("best_step"),
         communication=_numbers(content, "communication", file),
     )
 

@@ -1,8 +1,9 @@
 """The table of final metrics and costs: built once, shown in the terminal and on the page.
 
 A cell is a mean over the seeds that ran to their end. While a variant has none, it shows its values so far
-and is left out of the choice of the best. None is the best where the variants have no common ground, or where
-its range and another's, from the 10th to the 90th percentile, overlap.
+and is left out of the choice of the best. None is the best where the variants have no common ground, where
+its range and another's, from the 10th to the 90th percentile, overlap, or where the interval of its
+difference to another, seed by seed, holds 0.
 """
 
 from __future__ import annotations
@@ -142,10 +143,22 @@ def final_metrics(variants: Sequence[Variant], directions: Directions) -> list[s
 def _metric_row(metric: str, variants: Sequence[Variant], directions: Directions) -> ResultRow:
     measure = Measure(metric, metrics.title(metric), metrics.group(metric) or "metrics", _final(metric))
     better = directions.better.get(metric)
-    cells = _cells(variants, measure, 1.0)
-    return ResultRow(
-        metric, measure.title, "", measure.section, better, _best_marked(cells, variants, measure, better)
-    )
+    cells = _best_marked(_cells(variants, measure, 1.0), variants, measure, better)
+    if _order_is_open(metric, variants, cells):
+        cells = tuple(replace(cell, best=False) for cell in cells)
+    return ResultRow(metric, measure.title, "", measure.section, better, cells)
+
+
+def _order_is_open(metric: str, variants: Sequence[Variant], cells: Sequence[ResultCell]) -> bool:
+    """Whether, seed by seed, the best may as well be no better than another."""
+    values = [_by_seed(metric, variant) for variant in variants]
+    found = [
+        paired_difference(values[place], values[best])
+        for best, cell in enumerate(cells)
+        for place in range(len(cells))
+        if cell.best and not cells[place].best
+    ]
+    return any(one.holds_zero for one in found if one)
 
 
 def _final(metric: str) -> Callable[[RunRecord], float | None]:
@@ -256,8 +269,11 @@ def _range(variant: Variant, measure: Measure) -> Range | None:
     values = _measured(variant, measure)
     if measure.noisy and len(values) < 2:
         return None
-    low, high = np.quantile(values, (0.1, 0.9))
-    return float(low), float(high)
+    # Outwards: between two of a few seeds would be within what was seen.
+    return (
+        float(np.quantile(values, 0.1, method="lower")),
+        float(np.quantile(values, 0.9, method="higher")),
+    )
 
 
 def _is_point(found: Range | None) -> bool:

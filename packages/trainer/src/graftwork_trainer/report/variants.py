@@ -77,4 +77,4 @@ def _seedless(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seed_order(run: RunRecord) -> tuple[bool, float, str]:
-    return (True, float(run.seed), "") if isinstance(run.seed, int | float) else (False, 0.0, str(run.seed))
+    return (True, run.seed, "") if isinstance(run.seed, int | float) else (False, 0.0, str(run.seed))

@@ -9,6 +9,7 @@ alone spans much.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,7 @@ def choose_view(lines: Sequence[Track], better: Direction | None, *, ends: Seque
         return whole
     logarithmic = _wide(late) and bool(values.min() > 0)
     forward: Callable[[float], float] = math.log if logarithmic else float
-    backward: Callable[[float], float] = math.exp if logarithmic else float
+    backward: Callable[[float], float] = _exponential if logarithmic else float
     low, high = forward(late.min()), forward(late.max())
     extent = high - low
     farthest = float(values.max() if better == "lower" else values.min())
@@ -85,7 +86,7 @@ def _whole(values: Floats) -> View:
     """All values, with a margin; the axis' own choice where there is one value only."""
     logarithmic = _wide(values)
     forward: Callable[[float], float] = math.log if logarithmic else float
-    backward: Callable[[float], float] = math.exp if logarithmic else float
+    backward: Callable[[float], float] = _exponential if logarithmic else float
     low, high = forward(values.min()), forward(values.max())
     margin = _MARGIN * (high - low)
     return View(logarithmic, backward(low - margin), backward(high + margin)) if margin else View(logarithmic)
@@ -103,6 +104,11 @@ def _late_part(lines: Sequence[Track], ends: Sequence[float]) -> Floats:
         if late.size and (apart >= _APART * np.ptp(late) or len(ends) < 2):
             break
     return late
+
+
+def _exponential(value: float) -> float:
+    """As far as floats go: a margin may lead beyond."""
+    return math.exp(min(value, math.log(sys.float_info.max)))
 
 
 def _finite(values: Floats) -> Floats:
