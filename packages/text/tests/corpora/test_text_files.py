@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -252,3 +253,27 @@ def test_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(GraftworkError, match=message) as raised:
         list(find_corpus(str(file)).read())
     assert f"{file}, line 2" in str(raised.value)
+
+
+def test_marks_within_a_file_are_no_text(tmp_path: Path) -> None:
+    """Files that were put together have some."""
+    (tmp_path / "a.txt").write_text("\ufeffOne.\n\n\ufeffTwo.\n", "utf-8")
+    assert [document.text for document in find_corpus(str(tmp_path)).read()] == ["One.", "Two."]
+    (tmp_path / "b.txt").write_text("Three.\n\ufeff<|endoftext|>\r\n\ufeffFour.\r\n", "utf-8")
+    assert [document.text for document in find_corpus(str(tmp_path)).read()] == [
+        "One.\n\nTwo.\n",
+        "Three.\n",
+        "Four.\n",
+    ]
+
+
+def test_a_file_whose_name_is_not_utf8_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One.")
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("Two.")
+    except OSError:
+        pytest.skip("names of files are UTF-8 here")
+    assert [(document.identifier, document.text) for document in find_corpus(str(tmp_path)).read()] == [
+        ("a.txt", "One."),
+        (r"caf\xe9.txt", "Two."),
+    ]

@@ -3,8 +3,8 @@
 A folder holds one document per ``.txt`` or ``.md`` file, more where lines of ``<|endoftext|>`` separate them,
 and one per line of its ``.jsonl`` files, each an object whose ``text`` is a document; subfolders are read
 too. One ``.txt`` or ``.md`` file alone is cut into documents
-(:mod:`~graftwork_text.corpora.cutting`). Files are UTF-8, with or without a byte order mark, with any line
-ends.
+(:mod:`~graftwork_text.corpora.cutting`). Files are UTF-8, with or without byte order marks (files that were
+put together have some within), with any line ends.
 
 Text is read as a stream, a document at a time, and what was read is compared with the digest by which the
 corpus is known: a file that changes meanwhile is refused, and no cache keeps it under the old digest.
@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -103,7 +103,9 @@ class _KnownFile:
 
     @property
     def place(self) -> str:
-        return self.path.name if self.path == self.corpus else self.path.relative_to(self.corpus).as_posix()
+        """Its name in the corpus; bytes of it that are not UTF-8 are written ``\\xe9``."""
+        place = self.path.name if self.path == self.corpus else self.path.relative_to(self.corpus).as_posix()
+        return place.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
     @property
     def holds_rows(self) -> bool:
@@ -111,9 +113,14 @@ class _KnownFile:
 
     def lines(self) -> Iterator[str]:
         """Lines of text, with a newline where there is any line end."""
-        for number, line in self._read(numbered_lines):
-            text = decoded(line, f"{self.path}, line {number}")
-            yield text.rstrip("\r\n") + "\n" if line.endswith((b"\n", b"\r")) else text
+        # Nothing here keeps a line that was handed over, which may be long.
+        return starmap(self._line, self._read(numbered_lines))
+
+    def _line(self, number: int, line: bytes) -> str:
+        # Bytes, since of a line with a single emoji the text takes four times as much memory as they do.
+        if line.endswith((b"\r\n", b"\r")):
+            line = line.rstrip(b"\r\n") + b"\n"
+        return decoded(line, f"{self.path}, line {number}").removeprefix("\ufeff")
 
     def texts(self) -> Iterator[tuple[int, str]]:
         """The text of each object, with the number of its line."""
