@@ -68,3 +68,10 @@ def test_labels_of_lines_that_end_together_are_written_apart():
     boxes = sorted((text.get_window_extent().y0, text.get_window_extent().y1) for text in axes.texts)
     assert all(below[1] <= above[0] + 1 for below, above in itertools.pairwise(boxes))
     assert all(text.get_window_extent().x0 >= axes.get_window_extent().x1 for text in axes.texts)
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_of_a_grid_the_values_are_told(size):
+    values = [(rate, decay) for rate in ("0.001", "0.002") for decay in ("0.05", "0.1", "0.2")]
+    labels = [Label(1.0, 2.0, f"adamw, lr={rate}, weight_decay={decay}", "#000") for rate, decay in values]
+    assert [label.text for label in bounded(labels, size)] == [", ".join(pair) for pair in values]

@@ -200,3 +200,19 @@ def test_a_metric_of_two_parts_of_the_data_says_of_which_it_is(write_run, result
     ]  # fmt: skip
     headings = " ".join(line for line in rendered(runs).splitlines() if "optimizer-" not in line).split()
     assert [headings.count(part) for part in ("validation", "train", "loss")] == [1, 1, 2]
+
+
+def test_rows_of_a_grid_read_differently(write_run, result_for):
+    values = [(rate, decay) for rate in (0.001, 0.002) for decay in (0.05, 0.1, 0.2)]
+    runs = [
+        read_run(
+            write_run(
+                f"{place}-20260101-120000",
+                optimizer={"name": "adamw", "lr": rate, "weight_decay": decay},
+                result=result_for(place, 0),
+            )
+        )
+        for place, (rate, decay) in enumerate(values)
+    ]
+    lines = rendered(runs).splitlines()
+    assert all(any(line.startswith(f"adamw, {rate}, {decay} ") for line in lines) for rate, decay in values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -11,6 +10,7 @@ from statistics import fmean
 from matplotlib.axes import Axes
 
 from graftwork_trainer.report.drawing import FONT_SIZE, Size
+from graftwork_trainer.report.short_names import short_names, without_end
 
 _GAP = 14.0
 
@@ -30,24 +30,22 @@ def text_width(text: str) -> float:
     return len(text) * FONT_SIZE * 0.6
 
 
-def shortened(text: str, room: float, *, beside: str = "") -> str:
-    """A text that fits into so many pixels together with another one, its end cut off where it is longer."""
-    return _without_end(text, int((room - text_width(beside)) / text_width("n")))
+def characters_in(room: float) -> int:
+    """How many characters fit into so many pixels."""
+    return int(room / text_width("n"))
+
+
+def shortened(text: str, room: float) -> str:
+    """A text that fits into so many pixels, its end cut off where it is longer."""
+    return without_end(text, characters_in(room))
 
 
 def bounded(labels: Sequence[Label], size: Size) -> list[Label]:
-    """The labels with texts that fit beside the axes; those that would read alike are cut in their middle.
-
-    What tells long names apart may stand at their ends.
-    """
+    """The labels with texts that fit beside the axes, and that differ as before."""
     labels = _without_what_all_share(labels)
-    most = int(((0.34 if size.narrow else 0.3) * size.width - _GAP) / text_width("n"))
-    ends = [_without_end(label.text, most) for label in labels]
-    uses = Counter(ends)
-    return [
-        replace(label, text=end if uses[end] == 1 else _without_middle(label.text, most))
-        for label, end in zip(labels, ends, strict=True)
-    ]
+    most = characters_in((0.34 if size.narrow else 0.3) * size.width - _GAP)
+    names = short_names([label.text for label in labels], most)
+    return [replace(label, text=name) for label, name in zip(labels, names, strict=True)]
 
 
 def _without_what_all_share(labels: Sequence[Label]) -> list[Label]:
@@ -55,22 +53,6 @@ def _without_what_all_share(labels: Sequence[Label]) -> list[Label]:
     leads = {label.text.partition(", ")[0] for label in labels}
     several = len(labels) > 1 and len(leads) == 1 and all(", " in label.text for label in labels)
     return [replace(label, text=label.text.partition(", ")[2]) if several else label for label in labels]
-
-
-def _without_end(text: str, most: int) -> str:
-    if len(text) <= most:
-        return text
-    return f"{text[: most - 1].rstrip(' ,')}…" if most > 1 else ""
-
-
-def _without_middle(text: str, most: int) -> str:
-    """Of a text that is longer, a third from its start and the rest from its end.
-
-    >>> _without_middle("adamw, weight_decay=0.1, lr=0.01", 16)
-    'adamw…1, lr=0.01'
-    """
-    tail = 2 * most // 3
-    return text if len(text) <= most else f"{text[: most - tail - 1]}…{text[-tail:]}"
 
 
 def on_axis(axes: Axes, labels: Sequence[Label]) -> list[Label]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +22,8 @@ from graftwork_trainer.report.drawing import (
 from graftwork_trainer.report.hover import Spot, placed
 from graftwork_trainer.report.numerals import SHORT_TIMES, number, unit_for
 from graftwork_trainer.report.palette import Palette, Style
-from graftwork_trainer.report.point_labels import shortened
+from graftwork_trainer.report.point_labels import characters_in, text_width
+from graftwork_trainer.report.short_names import short_names
 from graftwork_trainer.report.variants import Variant
 
 _LONGEST_WHISKER = 1.8
@@ -72,10 +74,12 @@ class _Figure:
             figure, axes, size,
             y_title="", x_title=f"{self.unit} a step", right=14, title=title, note=note,
         )  # fmt: skip
-        for row, bar in enumerate(self.bars):
-            value = f"{number(bar.median / self.scale)} {self.unit}"
+        values = [f"{number(bar.median / self.scale)} {self.unit}" for bar in self.bars]
+        most = characters_in(size.width - 60 - max(map(text_width, values)))
+        names = short_names([bar.label for bar in self.bars], most)
+        for row, (bar, name, value) in enumerate(zip(self.bars, names, values, strict=True)):
             axes.annotate(
-                shortened(bar.label, size.width - 60, beside=value), xy=(0, -row + 0.22), xytext=(4, 0),
+                name, xy=(0, -row + 0.22), xytext=(4, 0),
                 textcoords="offset points", color=bar.style.text_colour, fontsize=FONT_SIZE, va="bottom",
             )  # fmt: skip
             axes.annotate(
@@ -138,7 +142,8 @@ def _end(bars: Sequence[_Bar]) -> float:
 def _bar(variant: Variant, style: Style) -> _Bar | None:
     results = [run.result for run in variant.counted_runs if run.result and run.result.step_seconds]
     timings = [result.step_seconds for result in results if result.step_seconds]
-    if not timings:
+    median = _finite_mean([timing.median for timing in timings])
+    if median is None:
         return None
     fast = [timing.p10 for timing in timings if timing.p10 is not None]
     slow = [timing.p90 for timing in timings if timing.p90 is not None]
@@ -146,8 +151,14 @@ def _bar(variant: Variant, style: Style) -> _Bar | None:
     return _Bar(
         label=variant.label,
         style=style,
-        median=summarize([timing.median for timing in timings]).mean,
-        fast=summarize(fast).mean if fast else None,
-        slow=summarize(slow).mean if slow else None,
-        optimizer=summarize(optimizer).mean if optimizer else None,
+        median=median,
+        fast=_finite_mean(fast),
+        slow=_finite_mean(slow),
+        optimizer=_finite_mean(optimizer),
     )
+
+
+def _finite_mean(values: Sequence[float]) -> float | None:
+    """What an axis can show: None where there is no value, or one that is not finite."""
+    mean = summarize(values).mean if values else math.nan
+    return mean if math.isfinite(mean) else None

@@ -8,6 +8,7 @@ from textwrap import wrap
 from typing import TextIO
 
 from graftwork_trainer.report.read import RunRecord
+from graftwork_trainer.report.short_names import short_names
 from graftwork_trainer.report.table import ResultCell, ResultRow, ResultTable, build_table
 from graftwork_trainer.report.variants import Variant, group_runs
 from graftwork_trainer.screen import STANDS_OUT, Line, Screen, Style, columns_width
@@ -80,7 +81,7 @@ def _with_quantities_down(table: ResultTable, write: Callable[[str], str]) -> li
 def _with_variants_down(table: ResultTable, write: Callable[[str], str], width: int) -> list[list[Line]]:
     """One line a variant; as many blocks of columns as the width asks for, the labels repeated in each."""
     longest = min(_WIDEST_LABEL, width // 3)
-    labels = ["", "", *(write(_cut(label, longest)) for label in table.labels)]
+    labels = ["", "", *map(write, short_names(table.labels, longest))]
     columns = [["", "runs", *map(write, table.progress)]]
     # Where no line above says of which part of the data a metric is, one that two parts have says it itself.
     shared = Counter(row.title for row in table.rows if not row.paired)
@@ -121,10 +122,6 @@ def _in_two_lines(heading: str) -> tuple[str, str]:
 
 def _text(cell: ResultCell) -> str:
     return f"{cell.text} {STANDS_OUT if cell.best else ' '}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _footnote(table: ResultTable) -> str:

@@ -100,7 +100,10 @@ def exhibit(table: ResultTable, palette: Palette) -> Exhibit | None:
         for label, style, quality, state in zip(
             table.labels, palette.styles, row.cells, memory.cells, strict=True
         )
-        if quality.summary and state.summary and math.isfinite(quality.summary.mean)
+        if quality.summary
+        and state.summary
+        and math.isfinite(quality.summary.mean)
+        and math.isfinite(state.summary.mean)
     ]
     points = [point for point in points if point.cell.final] or points
     states = [point.state for point in points]
