@@ -41,6 +41,12 @@ def test_dry_run_counts_without_training(command, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_dry_run_of_a_fused_optimizer_counts_its_state(command):
+    dry = command("train", "toy.toml", "--dry-run", "--set", "optimizer.fused=true")
+    assert dry.returncode == 0, dry.stderr
+    assert "optimizer state" in dry.stdout
+
+
 def test_mistakes_of_train_are_one_sentence(command, tmp_path):
     assert "train needs a RECIPE" in one_sentence(command("train"))
     assert "has no recipe.toml" in one_sentence(command("train", "--resume", "nowhere"))

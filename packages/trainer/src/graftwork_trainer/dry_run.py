@@ -93,6 +93,9 @@ def _of_optimizer(optimizer: torch.optim.Optimizer, trained: Sequence[torch.nn.P
         # torch's own optimizers make their state in the first step.
         for parameter in trained:
             parameter.grad = torch.zeros_like(parameter)
+        for group in optimizer.param_groups:
+            if group.get("fused"):  # which there is not on meta; the state is the same
+                group["fused"] = False
         optimizer.step()
     yield f"optimizer state  {state_bytes(optimizer) / _MEBIBYTE:,.1f} MiB"
 
