@@ -138,8 +138,8 @@ def test_a_recipe_says_what_to_compare(registry, tmp_path):
     [
         ("3", "compare: must be a list of texts like 'optimizer.name=adamw,sgd', got 3"),
         ('["optimizer.name=sgd", 1]', "compare: must be a list of texts like"),
-        ('["optimizer.name"]', "compare: --over takes SECTION.KEY=VALUE,VALUE"),
-        ('["name=a,b"]', "compare: --over takes SECTION.KEY=VALUE"),
+        ('["optimizer.name"]', "compare takes SECTION.KEY=VALUE,VALUE, like"),
+        ('["name=a,b"]', "compare takes SECTION.KEY=VALUE, like"),
     ],
 )
 def test_what_to_compare_is_checked_with_the_rest(resolve, given, sentence):

@@ -117,6 +117,25 @@ def asked_for(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     return call
 
 
+@pytest.mark.parametrize(
+    ("listed", "sentence"),
+    [
+        ('["optimizer.lr=1", "optimizer.lr=2"]', "the recipe's compare optimizer.lr is given 2 times"),
+        ('["optimizer.lr=1,1"]', "the recipe's compare optimizer.lr=1 is given twice"),
+        ('["optimizer.lr=fast"]', "(the recipe's compare optimizer.lr=fast)"),
+        ('["optimizer.lr"]', "compare takes SECTION.KEY=VALUE,VALUE"),
+        ("[]", "mine.toml is empty"),
+    ],
+)
+def test_a_mistake_in_the_recipes_list_is_told_as_one(toy, tmp_path, capsys, listed, sentence):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(f"compare = {listed}\n{RECIPE}")
+    assert main(["compare", str(recipe), "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert ("--over" in told) == (listed == "[]")
+
+
 def test_without_over_the_recipe_says_what_is_compared(asked_for):
     text = f'compare = ["optimizer.name=sgd,adamw"]\n{RECIPE}'
     assert asked_for(text) == ("optimizer.name=sgd,adamw",)

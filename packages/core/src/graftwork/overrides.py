@@ -43,7 +43,7 @@ def parse_set(text: str, *, option: str = "--set") -> Override:
     return Override(path, _parse_value(value.strip()), f"{option} {text}")
 
 
-def parse_over(text: str) -> list[Override]:
+def parse_over(text: str, *, option: str = "--over") -> list[Override]:
     """Read ``optimizer.name=adamw,sgd``: one override per value; commas in brackets or quotes do not split.
 
     >>> [override.value for override in parse_over("optimizer.betas=[0.9,0.99],[0.8,0.9]")]
@@ -53,14 +53,20 @@ def parse_over(text: str) -> list[Override]:
     parts = [part.strip() for part in _split(values)]
     if not equals or not all(parts):
         raise GraftworkError(
-            f"--over takes SECTION.KEY=VALUE,VALUE, like optimizer.name=adamw,sgd, got {text!r}"
+            f"{option} takes SECTION.KEY=VALUE,VALUE, like optimizer.name=adamw,sgd, got {text!r}"
         )
-    return [parse_set(f"{key}={part}", option="--over") for part in parts]
+    return [parse_set(f"{key}={part}", option=option) for part in parts]
 
 
-def product(overs: Sequence[str]) -> list[list[Override]]:
-    """Every combination of the values of several ``--over``, the last varying fastest."""
-    return [list(combination) for combination in itertools.product(*map(parse_over, overs))]
+def product(overs: Sequence[str], *, option: str = "--over") -> list[list[Override]]:
+    """Every combination of the values of several ``--over``, the last varying fastest.
+
+    Args:
+        overs: ``KEY=A,B`` each.
+        option: where they stand, for messages.
+    """
+    values = [parse_over(text, option=option) for text in overs]
+    return [list(combination) for combination in itertools.product(*values)]
 
 
 def _split(text: str) -> list[str]:

@@ -147,15 +147,15 @@ def build_recipe(
 
 
 def _compared(given: object, mistakes: list[str]) -> tuple[str, ...]:
-    """What a recipe wants to see compared, as it would stand on the command line."""
+    """What a recipe wants to see compared, as the command line would have it too."""
     if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
         mistakes.append(f"{COMPARE}: must be a list of texts like 'optimizer.name=adamw,sgd', got {given!r}")
         return ()
     texts: tuple[str, ...] = tuple(given)
     try:
-        product(texts)
+        product(texts, option=COMPARE)
     except GraftworkError as error:
-        mistakes.append(f"{COMPARE}: {error}")
+        mistakes.append(str(error))
         return ()
     return texts
 

@@ -54,3 +54,16 @@ def test_no_training_loss_is_shown_twice(planned, metrics, titles):
     leading, further = planned(*metrics)
     assert [title for title, _ in leading] == titles
     assert further == []
+
+
+def test_names_of_files_differ_and_fit(write_run):
+    long = "validation/" + "準" * 300
+    names = ["validation/a_b", "validation/a-b", "validation/A-b", long, f"{long}x"]
+    lines = [{"step": step, "seconds": step} | dict.fromkeys(names, 1.0 / step) for step in (1, 2, 3)]
+    variants = group_runs([read_run(write_run("r", metrics=lines))])
+    table = build_table(variants)
+    exhibits = plan_figures(variants, table, choose_palette(table))
+    files = [plot.name for exhibit in exhibits for plot in exhibit.plots]
+    assert len({name.casefold() for name in files}) == len(files) == len(names) + 1
+    assert {"validation-A-b", "validation-a-b-2", "validation-a-b-3"} <= set(files)
+    assert max(len(f"{name}.png".encode()) for name in files) <= 143

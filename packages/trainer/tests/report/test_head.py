@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from graftwork_trainer.report import group_runs, read_run
 from graftwork_trainer.report.head import shared_facts
 
@@ -50,3 +52,21 @@ def test_a_long_path_of_data_keeps_its_end(write_run):
     ]
     assert told.endswith("/stories.jsonl")
     assert len(told) < 70
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (512, "512"),
+        (9_216, "9216"),
+        (35_936, "35.9k"),
+        (124_000, "124k"),
+        (999_999, "1.0M"),
+        (999_999_999, "1.0B"),
+        (7e9, "7.0B"),
+        (405e9, "405B"),
+        (15e12, "15T"),
+    ],
+)
+def test_counts_of_parameters_read_as_usual(write_run, result_of, count, told):
+    assert f"{told} parameters" in facts([write_run("r", result=result_of(40.0, parameters=count))])

@@ -6,7 +6,7 @@ import pytest
 
 from graftwork_trainer.report.drawing import Drawing, Plot, new_axes
 from graftwork_trainer.report.hover import Spot
-from graftwork_trainer.report.rendering import inline_svg
+from graftwork_trainer.report.rendering import inline_svg, write_png
 
 
 @pytest.fixture
@@ -33,3 +33,15 @@ def test_wide_and_narrow_differ_in_their_box_and_their_ids(plot):
     assert 'id="a-plot-wide-' in wide
     assert 'id="a-plot-narrow-' in narrow
     assert "var(--line-0)" in wide
+
+
+def test_signs_that_the_font_lacks_are_no_warning(tmp_path, recwarn):
+    def draw(size, title, note):
+        figure, axes = new_axes(size)
+        axes.set_xlabel("最適化")
+        return Drawing(figure)
+
+    plot = Plot("a-plot", "学習率", "", draw)
+    assert write_png(plot, tmp_path).is_file()
+    assert "最適化" in inline_svg(plot, narrow=True, values=False)
+    assert not recwarn.list

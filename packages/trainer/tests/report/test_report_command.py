@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from graftwork.cli import main
 from graftwork_trainer.commands import report as module
+from graftwork_trainer.commands.train import print_report
+from graftwork_trainer.report import read_run, write
 
 
 @pytest.fixture
@@ -43,3 +47,30 @@ def test_what_is_no_run_is_one_sentence(monkeypatch, tmp_path, capsys, place, se
     monkeypatch.chdir(tmp_path)
     assert main(["report", place]) == 2
     assert sentence in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("out", ["file", "file/deeper", "broken"])
+def test_out_in_the_place_of_a_file_is_one_sentence(monkeypatch, tmp_path, capsys, two_variants, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "broken").symlink_to("nowhere")
+    assert main(["report", str(two_variants[0]), "--out", out]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert f"--out {out}: {out.partition('/')[0]} is no directory" in sentence
+
+
+def test_a_run_that_is_named_twice_is_one(monkeypatch, tmp_path, capsys, write_run, result_of):
+    run = write_run("a", result=result_of(40.0))
+    monkeypatch.setattr(write, "_FIGURES", SimpleNamespace(missing=True, requirement="matplotlib"))
+    again = [run, run.parent, run / ".." / "a", read_run(run)]
+    print_report([run, *again[2:]], tmp_path / "out", title="A")
+    once = capsys.readouterr().out
+    assert "40.00" in once
+    assert "±" not in once
+    assert main(["report", *map(str, again[:3]), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == once
+
+
+def test_a_place_that_is_named_twice_is_in_the_title_once(reported, write_run):
+    run = write_run("a")
+    assert reported(run, run, run / ".." / "a")[1] == "a"

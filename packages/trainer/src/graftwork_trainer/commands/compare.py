@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from graftwork import GraftworkError, Interrupted, load_recipe, parse_set
+from graftwork import GraftworkError, Interrupted, get_registry, load_recipe, parse_set
+from graftwork.recipe import COMPARE, recipe_text
 from graftwork_trainer.commands.child import graftwork
 from graftwork_trainer.commands.comparison import Job, plan
 from graftwork_trainer.commands.train import add_set_option, directory_argument, print_report
@@ -53,7 +55,8 @@ class CompareCommand:
                 raise GraftworkError(f"--{option} must be at least 1, got {getattr(arguments, option)}")
         base = [parse_set(text) for text in arguments.set]
         overs = arguments.over or _recipes_own(arguments.recipe)
-        jobs = plan(arguments.recipe, overs, base, seeds=arguments.seeds, out=arguments.out)
+        option = "--over" if arguments.over else f"the recipe's {COMPARE}"
+        jobs = plan(arguments.recipe, overs, base, seeds=arguments.seeds, out=arguments.out, option=option)
         out = jobs[0].directory.parent
         ahead = [job for job in jobs if not job.finished]
         variants = {job.variant: [j.resolved for j in ahead if j.variant == job.variant] for job in ahead}
@@ -78,9 +81,13 @@ def _recipes_own(reference: str) -> Sequence[str]:
     """
     overs = load_recipe(reference).compare
     if not overs:
-        raise GraftworkError(
-            f"--over KEY=A,B is missing: recipe {reference} has no list `compare` of what to compare"
+        given = COMPARE in tomllib.loads(recipe_text(reference, get_registry()))
+        lacks = (
+            f"the list `{COMPARE}` of recipe {reference} is empty"
+            if given
+            else (f"recipe {reference} has no list `{COMPARE}` of what to compare")
         )
+        raise GraftworkError(f"--over KEY=A,B is missing: {lacks}")
     return overs
 
 

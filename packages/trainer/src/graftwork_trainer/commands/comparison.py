@@ -24,7 +24,7 @@ class Job:
 
     Args:
         name: of its directory.
-        variant: the values that distinguish it, as they stand on the command line.
+        variant: the values that distinguish it, and where they were said.
         resolved: its recipe.
         directory: of the run.
     """
@@ -46,7 +46,13 @@ class Job:
 
 
 def plan(
-    recipe: str, overs: Sequence[str], base: Sequence[Override], *, seeds: int, out: Path | None
+    recipe: str,
+    overs: Sequence[str],
+    base: Sequence[Override],
+    *,
+    seeds: int,
+    out: Path | None,
+    option: str = "--over",
 ) -> list[Job]:
     """Resolve all runs, so that a mistake in the last costs nothing.
 
@@ -56,13 +62,14 @@ def plan(
         base: put over the recipe's values in every variant.
         seeds: runs of each variant, with consecutive seeds from the recipe's on.
         out: directory of the comparison; None for a new one.
+        option: where ``overs`` stand, for messages.
 
     Raises:
         GraftworkError: a key or a run is given twice, or a run's directory holds one of another recipe.
         RecipeError: a variant's mistakes.
     """
-    variants = product(overs)
-    _refuse_repeated_keys(variants[0])
+    variants = product(overs, option=option)
+    _refuse_repeated_keys(variants[0], option)
     resolved = [load_recipe(recipe, [*base, *variant]).resolve() for variant in variants]
     out = out or new_directory(f"{resolved[0].name}-compare")
     jobs = []
@@ -95,10 +102,10 @@ def _later_seeds(resolved: Resolved, by: int) -> list[Override]:
     ]
 
 
-def _refuse_repeated_keys(variant: Variant) -> None:
+def _refuse_repeated_keys(variant: Variant, option: str) -> None:
     for key, count in Counter(override.key for override in variant).items():
         if count > 1:
-            raise GraftworkError(f"--over {key} is given {count} times: give all of its values at once")
+            raise GraftworkError(f"{option} {key} is given {count} times: give all of its values at once")
 
 
 def _refuse_repeated_runs(jobs: Iterable[Job]) -> None:

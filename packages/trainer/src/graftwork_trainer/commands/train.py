@@ -115,7 +115,9 @@ def print_report(runs: Sequence[Path | RunRecord], output: Path, *, title: str) 
     from graftwork_trainer.report import print_table, read_run, write_report
 
     with doing("writing the report"):
-        records = [read_run(run) if isinstance(run, Path) else run for run in runs]
+        # A run may be named twice, by itself and by a folder that it is in.
+        by_place = {(run if isinstance(run, Path) else run.path).resolve(): run for run in runs}
+        records = [read_run(run) if isinstance(run, Path) else run for run in by_place.values()]
         report = write_report(records, output, title=title)
     print_table(records)
     print(f"report: {report.page}")

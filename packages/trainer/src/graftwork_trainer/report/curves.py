@@ -37,6 +37,8 @@ _MOST_BESIDE_TRAINING = 6
 _MOST_SPOTS = 30
 _MARKED_UP_TO = 16
 _FLUSH_FROM = 0.8
+# With what is put behind it below the 143 bytes that file systems with encrypted names take.
+_LONGEST_FILE_NAME = 100
 _ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
 
 
@@ -143,7 +145,7 @@ def _plan(
         at="step {}" if axis == "step" else f"{{}} {unit}",
     )
     against = "by step" if axis == "step" else "by wall time"
-    file = metric.replace("/", "-").replace("_", "-") + ("" if axis == "step" else "-by-wall-time")
+    file = _file_name(metric) + ("" if axis == "step" else "-by-wall-time")
     notes = [_note(strands, view, window, figure.seams), palette.note]
     if broken:
         notes.append(
@@ -151,7 +153,7 @@ def _plan(
             "numbers are not to be compared with those before."
         )
     title = f"{_title(metric, training_beside(metric, variants))} {against}"
-    return Plot(_file_name(file), title, " ".join(filter(None, notes)), figure.draw, against)
+    return Plot(file, title, " ".join(filter(None, notes)), figure.draw, against)
 
 
 def _view(strands: Sequence[Strand], better: Direction | None) -> View:
@@ -204,8 +206,9 @@ def _title(metric: str, training: str | None) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def _file_name(text: str) -> str:
-    return "".join(character if character.isalnum() or character in "-." else "-" for character in text)
+def _file_name(metric: str) -> str:
+    name = "".join(character if character.isalnum() or character in "-." else "-" for character in metric)
+    return name.encode()[:_LONGEST_FILE_NAME].decode(errors="ignore")
 
 
 def _y_title(metric: str, better: Direction | None, view: View) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 from graftwork_trainer.report import curves, metrics, step_times, trade_off
 from graftwork_trainer.report.aggregate import Axis
-from graftwork_trainer.report.drawing import Exhibit
+from graftwork_trainer.report.drawing import Exhibit, Plot
 from graftwork_trainer.report.palette import Palette
 from graftwork_trainer.report.table import ResultTable
 from graftwork_trainer.report.variants import Variant
@@ -41,4 +43,18 @@ def plan_figures(variants: Sequence[Variant], table: ResultTable, palette: Palet
     exhibits = [curve(name, _BOTH, leads=True) for name in leading]
     exhibits += [trade_off.exhibit(table, palette), step_times.exhibit(variants, palette)]
     exhibits += [curve(name, ("step",), leads=False) for name in further[:_MOST_FURTHER_METRICS]]
-    return [one for one in exhibits if one is not None]
+    return _named_apart([one for one in exhibits if one is not None])
+
+
+def _named_apart(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
+    """Two metrics may be called the same but for what no file name holds: a number behind the later one."""
+    taken: set[str] = set()
+
+    def apart(plot: Plot) -> Plot:
+        names = itertools.chain([plot.name], (f"{plot.name}-{number}" for number in itertools.count(2)))
+        # Some file systems take `A` and `a` for one.
+        name = next(name for name in names if name.casefold() not in taken)
+        taken.add(name.casefold())
+        return replace(plot, name=name)
+
+    return [replace(one, plots=tuple(map(apart, one.plots))) for one in exhibits]

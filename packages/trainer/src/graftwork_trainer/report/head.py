@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from graftwork_trainer.report.grounds import data_set
@@ -12,6 +13,7 @@ from graftwork_trainer.report.variants import Variant
 from graftwork_trainer.stage_folders import stage_names
 
 _LONGEST = 60
+_SIZES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
 def shared_facts(variants: Sequence[Variant]) -> list[str]:
@@ -47,12 +49,17 @@ def _parameters(run: RunRecord) -> str | None:
 
 
 def _size(count: float) -> str:
-    """A parameter count as the field says it.
+    """A count of parameters or tokens as the field says it.
 
-    >>> _size(1_836_672), _size(512)
-    ('1.84M', '512')
+    >>> [_size(count) for count in (512, 35_936, 1_836_672, 999_999_999, 15e12)]
+    ['512', '35.9k', '1.84M', '1.0B', '15T']
     """
-    return compact(count) if count < 1e4 else f"{count / 1e6:.3g}M" if count < 1e9 else f"{count / 1e9:.3g}B"
+    if not 1e4 <= count < math.inf:
+        return compact(count)
+    rounded = float(f"{count:.3g}")
+    size, suffix = next((size, suffix) for size, suffix in _SIZES if rounded >= size)
+    text = f"{rounded / size:.3g}"
+    return f"{text}.0{suffix}" if len(text) == 1 else f"{text}{suffix}"
 
 
 def _data(run: RunRecord) -> str | None:

@@ -7,6 +7,9 @@ light and the dark scheme.
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from io import StringIO
 from pathlib import Path
@@ -30,7 +33,7 @@ _CSS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
 def write_png(plot: Plot, folder: Path) -> Path:
     """Write the figure with its title and note, on white."""
     file = folder / f"{plot.name}.png"
-    with mpl.rc_context(_settings(plot.name)):
+    with _drawing(plot.name):
         figure = plot.draw(WIDE, plot.title, plot.note).figure
         # The usual level takes twice as long for a twentieth less of a file.
         packed = {"compress_level": 3}
@@ -47,12 +50,20 @@ def inline_svg(plot: Plot, *, narrow: bool, values: bool) -> str:
         values: whether its points say theirs under the pointer.
     """
     salt = f"{plot.name}-{'narrow' if narrow else 'wide'}"
-    with mpl.rc_context(_settings(salt)):
+    with _drawing(salt):
         buffer = StringIO()
         drawing = plot.draw(NARROW if narrow else WIDE, "", "")
         drawing.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     element = _for_page(buffer.getvalue(), prefix=salt, title=plot.title)
     return element.replace("</svg>", f"{svg_of(drawing.spots)}</svg>") if values else element
+
+
+@contextmanager
+def _drawing(salt: str) -> Iterator[None]:
+    """With our settings, and silent about signs that the font lacks: a PNG file has boxes in their places."""
+    with mpl.rc_context(_settings(salt)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
 
 
 def _settings(salt: str) -> dict[Any, Any]:
