@@ -33,11 +33,19 @@ def rows(path: Path, passed_over: list[int] | None = None) -> list[tuple[int, li
 
 def by_csv(content: str) -> list[list[str]] | None:
     """The rows after the first, those without a word left out; nothing where there is something to refuse."""
+    lines = list(io.StringIO(content, newline=""))
+    reader = csv.reader(lines, strict=True)
+    found = []
     try:
-        header, *found = csv.reader(io.StringIO(content, newline=""), strict=True)
+        header = next(reader)
+        start = reader.line_num
+        for fields in reader:
+            is_blank = not "".join(lines[start : reader.line_num]).strip()
+            start = reader.line_num
+            if not is_blank and (len(fields) == 1 or any(field.strip() for field in fields)):
+                found.append(fields)
     except csv.Error:
         return None
-    found = [fields for fields in found if any(field.strip() for field in fields)]
     fit = all(len(fields) == len(header) and fields != header for fields in found)
     return found if fit else None
 
@@ -88,6 +96,42 @@ def test_rows_of_nothing_but_separators_are_passed_over_and_given(write: Write) 
         assert passed_over == [2, 4, 6, 7]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_an_empty_text_of_a_single_column_is_a_row(write: Write, end: str) -> None:
+    content = 'text\nfirst\n""\n\nthird\n" "\n \n"\n\n"\nlast\n'.replace("\n", end)
+    passed_over: list[int] = []
+    found = rows(write("t.csv", content), passed_over)
+    assert found == [(2, ["first"]), (3, [""]), (5, ["third"]), (6, [" "]), (8, [end * 2]), (11, ["last"])]
+    assert not passed_over
+
+
+def test_a_line_that_says_the_separator_is_taken_and_passed_over(write: Write) -> None:
+    for separator in (",", ";", "\t"):
+        for said in (f"sep={separator}\n", f'"SEP={separator}"\r\n', f"\ufeff\nsep={separator}\n\n"):
+            content = f'{said}a{separator}b\n1{separator}"x{separator}"\n'
+            assert [fields for _, fields in rows(write("t.csv", content))] == [["1", f"x{separator}"]]
+    assert rows(write("t.csv", "sep=;\na;b\n1;2\n")) == [(3, ["1", "2"])]
+    assert rows(write("t.csv", "sep=;\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "row"),
+    [
+        ("id;text;label (0,1)\n1;x, y;0\n2;z;1\n", ["id", "text", "label (0,1)"], ["1", "x, y", "0"]),
+        ('"text, full";label\na, b;x\n', ["text, full", "label"], ["a, b", "x"]),
+        ('"text; full",label\na,x\n', ["text; full", "label"], ["a", "x"]),
+        ("text,label (a;b)\na; c,x\n", ["text", "label (a;b)"], ["a; c", "x"]),
+        # Either would do: a comma is what the file's name says.
+        ("a,b;c\n1,2;3\n", ["a", "b;c"], ["1", "2;3"]),
+        ("text, label\na, x\n", ["text", "label"], ["a", " x"]),
+    ],
+)
+def test_a_header_that_holds_commas_and_semicolons(
+    write: Write, content: str, names: list[str], row: list[str]
+) -> None:
+    assert next(records(write("t.csv", content))) == (2, dict(zip(names, row, strict=True)))
+
+
 def test_columns_without_a_name(write: Write) -> None:
     # As pandas writes an index, and a spreadsheet columns that somebody has once clicked on.
     (found,) = records(write("t.csv", ",a,b,,\n0,x,y,, \n"))
@@ -111,6 +155,20 @@ def test_an_empty_file_and_one_of_a_header_have_no_rows(write: Write) -> None:
             r"line 3: 3 fields where the first line has 2 \(a field that holds a semicolon",
         ),
         ("a,b\n1,2\nx\n", r"line 3: 1 field where the first line has 2$"),
+        ('a,b\n1,2\n""\n', r"line 3: 1 field where the first line has 2$"),
+        (
+            "a,b\n1,2,\n3,4,\n",
+            r"line 2: 3 fields where the first line has 2 \(this one ends with a comma and the first does not;",
+        ),
+        (
+            "a,b,\n1,2\n",
+            r"line 2: 2 fields where the first line has 3 \(the first ends with a comma and this one does not;",
+        ),
+        (
+            "a,b\n1,2\n3,4,\n",
+            r"line 3: 3 fields where the first line has 2 \(a field that holds a comma must",
+        ),
+        ("a, a\n1,2\n", r"line 1: names column 'a' 2 times"),
         ("a,b\n1,2\n\n" + "x," * 9, r"line 4: 10 fields where the first line has 2"),
         ("a,b,a\n1,2,3\n", r"line 1: names column 'a' 2 times"),
         ("\n,\n1,2\n", r"line 2: names no column, and the first line must name all"),

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from graftwork import GraftworkError
 from graftwork_trainer.records.lines import decoded, numbered_lines, opened
@@ -22,6 +22,8 @@ def json_rows(
     path: Path, *, opened: Callable[[Path], BinaryIO] = opened
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The objects of a ``.jsonl`` file, each with the number of its line; empty lines are passed over.
+
+    ``NaN`` and ``Infinity``, which Python writes, are numbers; who reads a field that must not be one says so.
 
     Args:
         path: of the file.
@@ -56,11 +58,23 @@ def objects(lines: Iterable[str], source: str) -> Iterator[tuple[int, Mapping[st
 def _object(line: str, place: str) -> dict[str, Any]:
     # Files that were put together have a byte order mark within.
     line = line.removeprefix("\ufeff")
+    doubled: dict[str, int] = {}
+
+    def pairs_as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        # The outermost object comes last; within it nobody reads a key.
+        doubled.clear()
+        if len(found) < len(pairs):
+            doubled.update(Counter(name for name, _ in pairs).most_common(1))
+        return found
+
     try:
-        row = _DECODER.decode(line)
+        row = json.loads(line, object_pairs_hook=pairs_as_object)
     except json.JSONDecodeError as error:
         if error.pos >= len(line.rstrip()) or error.msg.startswith("Unterminated"):
             told = f"not JSON on its own; {_ONE_A_LINE}"
+        elif line[error.pos :].strip() == "," and error.msg.startswith("Extra"):
+            told = "not JSON (a comma after the object; remove it)"
         else:
             told = f"not JSON ({error.msg} at character {error.pos + 1})"
         raise GraftworkError(f"{place}: {told}") from error
@@ -70,22 +84,9 @@ def _object(line: str, place: str) -> dict[str, Any]:
         raise GraftworkError(f"{place}: not JSON ({error})") from error
     if not isinstance(row, dict):
         raise GraftworkError(f"{place}: expected an object, got {line.strip():.60}; {_ONE_A_LINE}")
+    for name, times in doubled.items():
+        raise GraftworkError(f"{place}: not JSON (key {name!r} stands {times} times in one object)")
     return _whole(row) if _HALF_A_CHARACTER.search(line) else row
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        ((name, times),) = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"key {name!r} stands {times} times in one object")
-    return found
-
-
-def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON; write null, or leave the key out")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
 
 
 def _whole(value: Any) -> Any:

@@ -7,6 +7,7 @@ has a limit that is global to the process.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ _NAMES = {b",": "comma", b";": "semicolon", b"\t": "tab"}
 _TWICE = "within a field between such marks, one is written twice"
 _SHOWN = 40
 _LINE_ENDS = (b"", b"\n", b"\r", b"\r\n")
+# What spreadsheets write and read above a table to say what separates its fields.
+_SAID = re.compile(rb'"?sep=([,;\t])"?[\r\n]*', re.IGNORECASE)
+_ROWS_TRIED = 20
 
 
 def separated_rows(path: Path, passed_over: list[int]) -> Iterator[tuple[int, Mapping[str, str]]]:
@@ -31,44 +35,45 @@ def separated_rows(path: Path, passed_over: list[int]) -> Iterator[tuple[int, Ma
     Raises:
         GraftworkError: it cannot be read, or a line is not what such a file holds.
     """
-    lines = itertools.dropwhile(lambda numbered: not numbered[1].strip(), numbered_lines(path))
-    start = next(lines, None)
-    if start is None:
+    separator, number_said = _separator(path)
+    rows = _split(_after(path, number_said), separator, path)
+    number, first = next(rows, (0, []))
+    if not first:
         return
-    separator = _separator(path, *start)
-    rows = _split(itertools.chain([start], lines), separator, path)
-    number, first = next(rows)
     header = _Header([decoded(name, f"{path}, line {number}") for name in first], f"{path}, line {number}")
+    is_first = True
     for number, fields in rows:
         place = f"{path}, line {number}"
-        if not any(map(bytes.strip, fields)):
-            if len(fields) > 1:
-                passed_over.append(number)
+        # A single field that is empty stands between quotation marks, as pandas writes an empty text.
+        if len(fields) > 1 and not any(map(bytes.strip, fields)):
+            passed_over.append(number)
             continue
         if len(fields) != len(first):
             few = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
-            cause = _cause(separator) if len(fields) > len(first) else ""
+            cause = _cause(path, separator, fields, first, is_first=is_first)
             raise GraftworkError(f"{place}: {few} where the first line has {len(first)}{cause}")
         if fields == first:
             raise GraftworkError(f"{place}: the first line once more (of a second table?); remove it")
+        is_first = False
         yield number, header.row([decoded(field, place) for field in fields], place)
 
 
 class _Header:
-    """The names of the columns.
+    """The names of the columns, without white space around them.
 
     A first column may be without a name, as pandas writes an index, and others that are empty, as
     spreadsheets leave them; a field that stands where nothing has a name is a row that went wrong.
     """
 
     def __init__(self, names: Sequence[str], place: str) -> None:
-        if not any(map(str.strip, names)):
+        names = [name.strip() for name in names]
+        if not any(names):
             raise GraftworkError(f"{place}: names no column, and the first line must name all")
-        name, times = Counter(filter(str.strip, names)).most_common(1)[0]
+        name, times = Counter(filter(None, names)).most_common(1)[0]
         if times > 1:
             raise GraftworkError(f"{place}: names column {name!r} {times} times")
         self._names = names
-        self._unnamed = [number for number, name in enumerate(names) if number and not name.strip()]
+        self._unnamed = [number for number, name in enumerate(names) if number and not name]
         self._kept = [number for number in range(len(names)) if number not in self._unnamed]
 
     def row(self, fields: Sequence[str], place: str) -> dict[str, str]:
@@ -83,14 +88,26 @@ class _Header:
         return {self._names[number]: fields[number] for number in self._kept}
 
 
-def _separator(path: Path, number: int, line: bytes) -> bytes:
-    """What separates the fields, by the file's name; semicolons where no comma does."""
+def _after(path: Path, number: int) -> _Lines:
+    """The lines of a file after that of a number."""
+    return itertools.islice(numbered_lines(path), number, None)
+
+
+def _separator(path: Path) -> tuple[bytes, int]:
+    """What separates the fields, and the number of the line that says so, or 0 where none does.
+
+    By the file's name; semicolons where the header has no comma, or only they give rows its number of fields.
+    """
+    number, line = next((found for found in numbered_lines(path) if found[1].strip()), (0, b""))
     tabs = path.suffix.lower() == ".tsv"
+    if not tabs and (said := _SAID.fullmatch(line)):
+        return said[1], number
     own = b"\t" if tabs else b","
-    if own in line:
-        return own
     if not tabs and b";" in line:
-        return b";"
+        fits = own in line and _fitting(path, b",") >= _fitting(path, b";")
+        return (own if fits else b";"), 0
+    if own in line:
+        return own, 0
     for other in (b",", b";") if tabs else (b"\t",):
         if other in line:
             right = ".csv" if tabs else ".tsv"
@@ -98,22 +115,48 @@ def _separator(path: Path, number: int, line: bytes) -> bytes:
                 f"{path}, line {number}: has {_NAMES[other]}s and no {_NAMES[own]}; name a table of "
                 f"{_NAMES[other]}s {right}"
             )
-    return own
+    return own, 0
 
 
-def _cause(separator: bytes) -> str:
+def _fitting(path: Path, separator: bytes) -> int:
+    """How many of the first rows have as many fields as the header; -1 where it cannot be taken apart."""
+    fitting = -1
+    columns = None
+    try:
+        for _, fields in itertools.islice(_split(numbered_lines(path), separator, path), 1 + _ROWS_TRIED):
+            columns = columns or len(fields)
+            fitting += len(fields) == columns
+    except GraftworkError:  # told when it is read in earnest
+        pass
+    return fitting
+
+
+def _cause(
+    path: Path, separator: bytes, fields: Sequence[bytes], first: Sequence[bytes], *, is_first: bool
+) -> str:
+    """What may have given a row another number of fields than the header has."""
     name = _NAMES[separator]
-    if separator == b"\t":
+    longer, shorter = (fields, first) if len(fields) > len(first) else (first, fields)
+    if is_first and len(longer) == len(shorter) + 1 and not longer[-1].strip():
+        ends, other = ("this one", "the first") if longer is fields else ("the first", "this one")
+        return f" ({ends} ends with a {name} and {other} does not; end all lines alike)"
+    if longer is first:
+        return ""
+    if path.suffix.lower() == ".tsv":
         return f" (no field can hold a {name})"
     return f" (a field that holds a {name} must stand between quotation marks)"
 
 
 def _split(lines: _Lines, separator: bytes, path: Path) -> Iterator[tuple[int, list[bytes]]]:
+    """The fields of each row; lines of nothing but white space, outside of quotation marks, are passed over."""
+    has_marks = path.suffix.lower() != ".tsv"
     for number, line in lines:
-        if separator == b"\t" or b'"' not in line:
-            yield number, line.rstrip(b"\r\n").split(separator)
-        else:
+        if not line.strip() and separator not in line:
+            continue
+        if has_marks and b'"' in line:
             yield number, _MarkedRow(number, line, lines, separator, path).fields()
+        else:
+            yield number, line.rstrip(b"\r\n").split(separator)
 
 
 class _MarkedRow:
