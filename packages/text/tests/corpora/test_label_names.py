@@ -25,7 +25,13 @@ from graftwork_text.corpora.label_names import class_names, in_order, remarks_on
         (["true", "True", "FALSE"], ["True", "True", "False"]),
         (["true", "maybe", "TRUE"], ["True", "maybe", "True"]),
         (["good", " good ", "Good"], ["good", "good", "Good"]),
-        (["1.0.0", ".0", "1.", "a.0"], ["1.0.0", ".0", "1.", "a.0"]),
+        (["1.0.0", ".0", ".", "a.0", "1e5"], ["1.0.0", ".0", ".", "a.0", "1e5"]),
+        (["1.", "1.0", "1", "-2."], ["1", "1", "1", "-2"]),
+        # As numpy.savetxt writes them.
+        (["0.000000000000000000e+00", "1.200000000000000000e+01", "-3.00e+00"], ["0", "12", "-3"]),
+        (["1.000000000000000000e+00", "1"], ["1", "1"]),
+        (["5.00e-01", "1.00e+00"], ["5.00e-01", "1.00e+00"]),
+        (["5.00e-01", "1.0"], ["5.00e-01", "1.0"]),
     ],
 )
 def test_ways_of_writing_a_class(written: list[str], names: list[str]) -> None:
@@ -55,6 +61,20 @@ def test_labels_that_look_alike_are_said(first: str, second: str) -> None:
     assert remark.told.startswith(
         f"labels {second!r} (300 rows) and {first!r} (12 rows) differ in case or white"
     )
+
+
+def test_numbers_of_thousands_of_digits_are_in_order_by_alphabet() -> None:
+    long = "1" * 5_000
+    assert in_order([long, "9", "10"]) == ("10", long, "9")
+    assert class_names([long, f"{long}.0"]) == {long: long, f"{long}.0": long}
+
+
+def test_labels_that_look_like_a_missing_value_are_said() -> None:
+    for label in ("nan", "NaN", "None", "null", "#N/A", "n/a", " NA "):
+        counts = Counter({"good": 300, label: 12, "nancy": 5})
+        (remark,) = remarks_on(counts, class_names(counts))
+        assert (remark.fact, remark.count) == ("labels_like_missing_values", 1)
+        assert remark.told.startswith(f"label(s) {label!r} (12 rows) look like a missing value")
 
 
 def test_at_most_three_are_shown() -> None:

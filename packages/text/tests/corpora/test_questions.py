@@ -96,8 +96,12 @@ def test_files_that_are_not_there_or_empty(questions: Write, tmp_path: Path) -> 
         files(str(tmp_path / "none.jsonl"))
     with pytest.raises(GraftworkError, match=r"test_data '.*\.csv' is not an existing \.jsonl file"):
         files(questions([{**GOOD, "answers": ["x"]}]), test_data=str(tmp_path / "x.csv"))
-    with pytest.raises(GraftworkError, match="holds no questions"):
+    with pytest.raises(GraftworkError, match=r"questions\.jsonl: holds no rows"):
         files(questions([])).read(FIELDS)
+    for part in ("validation_data", "test_data"):
+        empty = questions([], "empty.jsonl")
+        with pytest.raises(GraftworkError, match=r"empty\.jsonl: holds no rows"):
+            files(questions([{**GOOD, "answers": ["x"]}]), **{part: empty}).read(FIELDS)
 
 
 def test_what_pandas_writes_is_read(questions: Write) -> None:

@@ -114,7 +114,28 @@ def test_the_identity_changes_with_the_content_and_the_columns(write: Write) -> 
         ("a.csv", "text,label\na,x\nb,was seen,y\n", r"line 3: 3 fields where the first line has 2"),
         ("a.csv", "text,label\na, \n", r"line 2: the label in column 'label' is empty"),
         ("a.csv", "text,label\na,x\nb,x\n", r"column 'label' holds 1 different label.s. .x., and at least 2"),
-        ("a.csv", "", r"holds 0 different label.s. .none."),
+        ("a.csv", "", r"a\.csv: holds no rows to read"),
+        ("a.csv", "text,label\n,\n", r"a\.csv: holds no rows to read"),
+        (
+            "a.jsonl",
+            '{"text": NaN, "label": "x"}',
+            r"the text in column 'text' is the number NaN, and must be a text$",
+        ),
+        (
+            "a.jsonl",
+            '{"text": true, "label": "x"}',
+            r"the text in column 'text' is true, and must be a text$",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": NaN}',
+            r"the label in column 'label' is the number NaN, and must be",
+        ),
+        (
+            "a.jsonl",
+            "{}",
+            r"line 1: no column 'text'; it has none \(options text_columns and label_column name",
+        ),
         ("a.csv", 'text,label\n"a,x\n', r"line 2: a quotation mark opens a field and none closes it"),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{oops}\n', r"line 2: not JSON"),
         ("a.jsonl", "[1]\n", r"line 1: expected an object, got \[1\]"),
@@ -175,6 +196,34 @@ def test_a_class_that_cannot_be_learnt_is_refused(write: Write, part: str) -> No
         GraftworkError, match=rf"{other}, line 3: the label is 'z', and {train} has none of its"
     ):
         find_labelled_corpus(train, LabelledFiles(**{part: other})).read()
+
+
+@pytest.mark.parametrize("part", ["validation_data", "test_data"])
+@pytest.mark.parametrize(("name", "content"), [("other.csv", "text,label\n"), ("other.jsonl", "\n")])
+def test_a_part_that_is_given_and_has_no_rows_is_refused(
+    write: Write, part: str, name: str, content: str
+) -> None:
+    other = write(name, content)
+    files = LabelledFiles(**{part: other})
+    with pytest.raises(GraftworkError, match=f"{other}: holds no rows"):
+        find_labelled_corpus(write("train.csv", "text,label\none,x\ntwo,y\n"), files).read()
+
+
+def test_what_is_all_test_part_may_be_of_one_class(write: Write) -> None:
+    path = write("one.csv", "text,label\na,x\nb,x\n")
+    data = find_labelled_corpus(path, LabelledFiles(test_data=path)).read()
+    assert (data.labels, [example.label for example in data.test]) == (("x",), [0, 0])
+
+
+def test_empty_texts_are_said(write: Write) -> None:
+    train = write("train.csv", 'text,label\na,x\n"",y\nb,y\n" ",x\n')
+    test = write("test.csv", "text,label\n,x\n")
+    data = find_labelled_corpus(train, LabelledFiles(test_data=test)).read()
+    assert remarks(data)["empty_texts"] == "3 row(s) with an empty text (first: line 3)"
+    assert (
+        counted(find_labelled_corpus(train, LabelledFiles(test_data=train)).read().remarks)["empty_texts"]
+        == 2
+    )
 
 
 def remarks(data: LabelledData) -> dict[str, str]:

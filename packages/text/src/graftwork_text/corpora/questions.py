@@ -27,7 +27,7 @@ from graftwork_text.corpora.file_identity import digests
 from graftwork_text.corpora.held_out import BETWEEN_TEXTS, held_out
 from graftwork_text.corpora.remarks import Remark
 from graftwork_text.corpora.sameness import fingerprint
-from graftwork_text.corpora.values import shown
+from graftwork_text.corpora.values import is_text, shown
 from graftwork_trainer.records import records
 
 QUESTION_SUFFIXES = (".jsonl",)
@@ -155,8 +155,12 @@ def _rows(paths: Mapping[str, Path]) -> dict[str, Rows]:
 
 
 def _placed(path: Path) -> Rows:
+    is_empty = True
     for line, row in records(path):
+        is_empty = False
         yield f"{path}, line {line}", row
+    if is_empty:
+        raise GraftworkError(f"{path}: holds no rows, and at least one question is needed")
 
 
 def _question(where: str, row: Mapping[str, Any], fields: Sequence[str]) -> Question:
@@ -165,7 +169,7 @@ def _question(where: str, row: Mapping[str, Any], fields: Sequence[str]) -> Ques
             found = (
                 f"is {shown(row[field])}, and must be a text"
                 if field in row
-                else f"is missing{did_you_mean(field, list(row))}; its fields are {', '.join(row)}"
+                else f"is missing{did_you_mean(field, list(row))}; its fields are {', '.join(row) or 'none'}"
             )
             raise GraftworkError(f"{where}: field {field!r}, which the prompt names, {found}")
     texts = tuple(str(row[field]) for field in fields)
@@ -209,8 +213,3 @@ def _texts(where: str, field: str, given: Any, *, least: int) -> tuple[str, ...]
                 f"{where}: field {field!r} holds a line's end in {text!r}; an answer is one line"
             )
     return texts
-
-
-def is_text(value: Any) -> bool:
-    """Whether a value can be read as text: a string or a number."""
-    return isinstance(value, (str, int, float)) and not isinstance(value, bool)

@@ -4,7 +4,7 @@ Files are read as :mod:`graftwork_trainer.records` says, labels as :mod:`~graftw
 does: text, whole numbers or booleans. Where there is no file of test examples, a fifth of the examples (by a
 stable hash of their texts, repeated ones counted once) is held out as test part. A class that files of
 held-out examples alone have is refused. What is doubtful and no mistake is a remark: labels that are alike,
-texts under several labels, rows that are left out.
+texts under several labels, texts that are empty, rows that are left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from graftwork_text.corpora.label_names import class_names, in_order, remarks_on
 from graftwork_text.corpora.labelled import LabelledCorpus, LabelledData, LabelledExample
 from graftwork_text.corpora.remarks import Remark
 from graftwork_text.corpora.sameness import fingerprint
-from graftwork_text.corpora.values import missing_column, shown
+from graftwork_text.corpora.values import is_text, missing_column, shown
 from graftwork_trainer.records import records, told_passed_over
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -96,10 +96,13 @@ def _read(paths: Mapping[str, Path], text_columns: tuple[str, ...], label_column
             of_file = "" if part == "train" else f"{path} has "
             told = f"{of_file}{told_passed_over(passed_over)}"
             remarks.append(Remark("empty_rows", len(passed_over), told))
+        if not rows[part]:
+            raise GraftworkError(f"{path}: holds no rows to read, and at least one is needed")
     counts = Counter(row.label for part in rows.values() for row in part)
     class_of = class_names(counts)
     names = in_order(set(class_of.values()))
-    if len(names) < 2:
+    # Of other data for a model that has learnt its classes all is the test part, and may be of one.
+    if len(names) < 2 and paths.get("test") != paths["train"]:
         raise GraftworkError(
             f"{paths['train']}: column {label_column!r} holds {len(names)} different label(s) "
             f"({', '.join(names) or 'none'}), and at least 2 are needed"
@@ -113,6 +116,7 @@ def _read(paths: Mapping[str, Path], text_columns: tuple[str, ...], label_column
             remarks.append(Remark("repeated_rows", repeated, told))
     validated = rows.get("validation", [])
     remarks += remarks_on(counts, class_of)
+    remarks += _empty_texts(rows, paths)
     contrary = ContraryAnswers("texts_with_contrary_labels", "text(s) stand under more than one label")
     for row in itertools.chain.from_iterable(rows.values()):
         place = f"line {row.line}" if row.path == paths["train"] else row.place
@@ -124,6 +128,16 @@ def _read(paths: Mapping[str, Path], text_columns: tuple[str, ...], label_column
         for part in (learnt, validated, tested)
     )
     return LabelledData(names, train, test, validation, tuple(remarks))
+
+
+def _empty_texts(rows: Mapping[str, Sequence[_Row]], paths: Mapping[str, Path]) -> list[Remark]:
+    """A remark on rows of which a text is empty; those of a file that is two parts count once."""
+    by_file = {path: rows[part] for part, path in paths.items()}
+    empty = [row for part in by_file.values() for row in part if not all(map(str.strip, row.texts))]
+    if not empty:
+        return []
+    first = f"line {empty[0].line}" if empty[0].path == paths["train"] else empty[0].place
+    return [Remark("empty_texts", len(empty), f"{len(empty)} row(s) with an empty text (first: {first})")]
 
 
 def _refuse_unlearnt(rows: Mapping[str, Sequence[_Row]], class_of: Mapping[str, str], train: Path) -> None:
@@ -147,7 +161,7 @@ def _rows(
 
 def _text(row: Mapping[str, Any], column: str, place: str) -> str:
     value = _cell(row, column, place)
-    if not isinstance(value, str | int | float):
+    if not is_text(value):
         raise GraftworkError(f"{place}: the text in column {column!r} is {shown(value)}, and must be a text")
     return str(value)
 

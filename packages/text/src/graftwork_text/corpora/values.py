@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,19 @@ def shown(value: Any) -> str:
     return f"{kind}{json.dumps(value, ensure_ascii=False):.{_LONGEST_SHOWN}}"
 
 
+def is_text(value: Any) -> bool:
+    """Whether a value can be read as text: a string or a number.
+
+    >>> [is_text(value) for value in ("", 0.5, True, None, float("nan"))]
+    [True, True, False, False, False]
+    """
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
 def missing_column(row: Mapping[str, Any], column: str) -> str:
     """What to say of a row that lacks a column, to stand after its place."""
     names = [str(name) for name in row]
-    return f"no column {column!r}{did_you_mean(column, names)}; its columns are {', '.join(map(repr, names))}"
+    columns = f"its columns are {', '.join(map(repr, names))}" if names else "it has none"
+    return f"no column {column!r}{did_you_mean(column, names)}; {columns}"

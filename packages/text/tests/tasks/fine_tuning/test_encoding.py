@@ -66,6 +66,13 @@ def test_widths_are_multiples_of_eight_within_the_longest_allowed(
     assert batch["input_ids"].dtype == torch.int64
 
 
+def test_an_empty_text_is_one_token_of_padding_that_counts() -> None:
+    for sequences in ([[]], [[5, 6], []]):
+        batch = padded(sequences, padding=9, side="right", max_length=64)
+        assert batch["input_ids"][-1].tolist() == [9] * 8
+        assert batch["attention_mask"][-1].tolist() == [1] + [0] * 7
+
+
 def test_the_shortest_come_first_and_batches_say_which_they_are() -> None:
     encoded = Encoded([3, 1, 2, 1], lambda rows: {"places": torch.from_numpy(rows) * 10})
     ordered = encoded.shortest_first()

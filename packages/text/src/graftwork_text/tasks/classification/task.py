@@ -62,7 +62,15 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
     def data(self) -> LabelledData:
         """All examples; read at first use."""
         data = self.corpus.read()
-        return data if self._labels is None else data.numbered_by(self._labels)
+        if self._labels is not None:
+            data = data.numbered_by(self._labels)
+        if len(data.labels) < 2:
+            learnt = f"; the model has learnt {', '.join(map(repr, self._labels))}" if self._labels else ""
+            raise GraftworkError(
+                f"{self.corpus.name}: holds {len(data.labels)} different label(s) ({', '.join(data.labels) or 'none'}), and at least 2 are needed"
+                f"{learnt}"
+            )
+        return data
 
     def save_assets(self, folder: Path) -> None:
         """Write the tokenizer, and ``labels.json``, the names of the labels in the order of their numbers."""

@@ -109,7 +109,8 @@ def padded(sequences: Sequence[Tokens], *, padding: int, side: Side, max_length:
     """Stack sequences of different lengths.
 
     Args:
-        sequences: at least one, each of at least one token.
+        sequences: at least one; one without tokens, of an empty text, becomes one token of padding that is
+            not masked, since a mean over nothing is no number.
         padding: fills up.
         side: where it goes; causal models want the last token of every row at the end.
         max_length: the width is rounded up to a multiple of 8, but not beyond this.
@@ -120,6 +121,7 @@ def padded(sequences: Sequence[Tokens], *, padding: int, side: Side, max_length:
     >>> padded([[5, 6], [7]], padding=0, side="left", max_length=2)["input_ids"].tolist()
     [[5, 6], [0, 7]]
     """
+    sequences = [tokens or [padding] for tokens in sequences]
     longest = max(map(len, sequences))
     rounded = -(-longest // _WIDTHS_ARE_MULTIPLES_OF) * _WIDTHS_ARE_MULTIPLES_OF
     width = max(longest, min(rounded, max_length))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from graftwork import Direction, GraftworkError
 from graftwork_text.corpora import Source
 from graftwork_text.corpora.remarks import Remark, counted
-from graftwork_text.corpora.values import missing_column, shown
+from graftwork_text.corpora.values import is_text, missing_column, shown
 from graftwork_text.models.pretrained import Pretrained
 from graftwork_text.tasks.fine_tuning.adaptation import Adaptation
 from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
@@ -205,7 +205,7 @@ def texts_in(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
     if len(fields) == 1 and texts[0] is None:
         texts = [row.get("text")]
     for field, text in zip(fields, texts, strict=True):
-        if not isinstance(text, str | int | float):
+        if not is_text(text):
             raise GraftworkError(
                 f"the text in column {field!r} is {shown(text)}, and must be a text"
                 if field in row
