@@ -277,3 +277,38 @@ def test_a_file_whose_name_is_not_utf8_is_read(tmp_path: Path) -> None:
         ("a.txt", "One."),
         (r"caf\xe9.txt", "Two."),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "between"),
+    [
+        ("One.\n\nTwo.\n", "\n\n"),
+        ("One.\n \t\nTwo.", "\n\n"),
+        ("One.\nTwo.\n", "\n"),
+        ("\n\n\nOne.\nTwo.\n\n \n", "\n"),
+        ("One.", "\n"),
+        ("", "\n"),
+        (" " * 200_000 + "\n\nOne.\n" + "\n" * 200_000, "\n"),
+    ],
+)
+def test_parts_of_a_document_are_its_paragraphs_or_else_its_lines(
+    tmp_path: Path, text: str, between: str
+) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    (tmp_path / "b.jsonl").write_text(json.dumps({"text": text}))
+    for document in find_corpus(str(tmp_path)).read():
+        assert (document.text, document.between, document.cut) == (text, between, False)
+
+
+@pytest.mark.parametrize("text", ["😀{spaces}", "😀{spaces}\r\n", " 😀{spaces}.\n", "😀. {spaces}a b \n"])
+def test_a_long_line_of_spaces_costs_a_few_times_its_size(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "line.txt"
+    file.write_text(text.format(spaces=" " * 1_000_000), "utf-8", newline="")
+    corpus = find_corpus(str(file))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in corpus.read()) >= 1
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * file.stat().st_size

@@ -20,11 +20,13 @@ class Document:
         text: the whole text.
         between: what stands between its parts, which must not be learnt from where they are held out: a blank
             line between paragraphs, a line end (``"\\n"``) between lines, a space between sentences.
+        cut: whether a text that is one file was cut there into this and others.
     """
 
     identifier: str
     text: str
     between: str = "\n\n"
+    cut: bool = False
 
     def parts(self) -> list[str]:
         r"""Its paragraphs, lines or sentences.

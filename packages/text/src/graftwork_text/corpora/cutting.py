@@ -23,19 +23,21 @@ _GATHERED_SHARE = 10
 # Of a longer one a tenth is no smaller than such a document.
 _SHORT_TEXT_CHARACTERS = _SMALLEST_DOCUMENT_CHARACTERS * _GATHERED_SHARE
 _LONGEST_MARK_CHARACTERS = 100
+_BLOCK = 1 << 16
 _PARAGRAPHS, _LINES, _SENTENCES = PARTS
 
 Lines = Iterable[str]
 
 
-def cut(lines: Callable[[], Lines]) -> Iterator[tuple[str, str]]:
+def cut(lines: Callable[[], Lines]) -> Iterator[tuple[str, str | None]]:
     r"""Cut a text into documents: two or more, if it can be cut at all.
 
     Args:
         lines: reads the text, by lines with ``"\n"`` at their ends; called twice.
 
     Yields:
-        A document, and what stands between its parts (see :class:`~graftwork_text.corpora.Document`).
+        A document, and between which parts it was cut out (see :class:`~graftwork_text.corpora.Document`);
+        None of what stood between lines of ``<|endoftext|>``.
 
     >>> text = ["One. Two.\n", "<|endoftext|>\n", "Three.\n"]
     >>> [document for document, _ in cut(lambda: text)]
@@ -43,7 +45,7 @@ def cut(lines: Callable[[], Lines]) -> Iterator[tuple[str, str]]:
     """
     between, smallest = _plan(lines())
     if between is None:
-        yield from ((document, _PARAGRAPHS) for document in marked(lines()))
+        yield from ((document, None) for document in marked(lines()))
     else:
         pieces = _pieces(lines(), between)
         yield from ((document, between) for document in _gathered(pieces, between, smallest))
@@ -58,12 +60,36 @@ def marked(lines: Lines) -> Iterator[str]:
             gathered.append(line)
             continue
         found = True
-        if (text := "".join(gathered)).strip():
-            yield text
+        text = "".join(gathered)
         gathered.clear()
+        if text and not text.isspace():
+            yield text
     text = "".join(gathered)
-    if not found or text.strip():
+    gathered.clear()
+    if not found or (text and not text.isspace()):
         yield text
+
+
+def stands_between(text: str) -> str:
+    r"""What stands between the parts of a document as its author wrote it: blank lines, else line ends.
+
+    >>> stands_between("One.\nTwo.\n\nThree.\n"), stands_between("One.\nTwo.\n\n")
+    ('\n\n', '\n')
+    """
+    return _PARAGRAPHS if PARTS[_PARAGRAPHS].search(text, *_inner(text)) else _LINES
+
+
+def _inner(text: str) -> tuple[int, int]:
+    """Where a text begins and ends without the white space around it, of which no copy is made."""
+    start, end = 0, len(text)
+    while start < end and text[start : start + _BLOCK].isspace():
+        start += _BLOCK
+    while start < end and text[max(start, end - _BLOCK) : end].isspace():
+        end -= _BLOCK
+    if start >= end:
+        return 0, 0
+    first, last = text[start : start + _BLOCK], text[max(start, end - _BLOCK) : end]
+    return start + len(first) - len(first.lstrip()), end - len(last) + len(last.rstrip())
 
 
 def _is_mark(line: str) -> bool:
@@ -83,7 +109,8 @@ def _plan(lines: Lines) -> tuple[str | None, int]:
         sections.see(line)
         for part in _parted([line]):
             paragraphs.see(part)
-            by_lines.see(len(part.strip()))
+            start, end = _inner(part)
+            by_lines.see(end - start)
     if sections.count > 1:
         return None, 0
     if characters > _SHORT_TEXT_CHARACTERS:
@@ -136,13 +163,13 @@ class _Paragraphs:
         self._length = self._trailing = 0
 
     def see(self, line: str) -> None:
-        length = len(line.rstrip())
+        start, length = _inner(line)
         if not length:
             self.documents()
         elif self._length:
             self._length += self._trailing + 1 + length
         else:
-            self._length = len(line.strip())
+            self._length = length - start
         self._trailing = len(line) - length
 
     def documents(self) -> int:
@@ -158,10 +185,13 @@ def _parted(lines: Lines) -> Iterator[str]:
         if _is_mark(line):
             yield ""
             continue
-        for number, part in enumerate(line.removesuffix("\n").split("\f")):
-            if number:
-                yield ""
-            yield part
+        parts = line.removesuffix("\n").split("\f")[::-1]
+        # Handed over and not kept, as either may be long.
+        del line
+        yield parts.pop()
+        while parts:
+            yield ""
+            yield parts.pop()
 
 
 def _pieces(lines: Lines, between: str) -> Iterator[str]:
@@ -186,6 +216,8 @@ def _paragraphs(lines: Lines) -> Iterator[str]:
 
 
 def _sentences(text: str) -> Iterator[str]:
+    # None of the pieces has white space around it then, and no copies are made to rid them of it.
+    text = text.strip()
     start = 0
     for end in PARTS[_SENTENCES].finditer(text):
         yield text[start : end.start()]

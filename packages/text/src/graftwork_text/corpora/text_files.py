@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from graftwork.errors import GraftworkError, did_you_mean
 from graftwork_text.corpora.corpus import Corpus, Document
-from graftwork_text.corpora.cutting import CUT, cut, marked
+from graftwork_text.corpora.cutting import CUT, cut, marked, stands_between
 from graftwork_trainer.file_digests import digests_of, forget_digests
 from graftwork_trainer.folders import files_below
 from graftwork_trainer.records.json_lines import json_rows
@@ -68,7 +68,7 @@ def text_files(path: Path, *, name: str) -> Corpus:
     alone = len(files) == 1 and not known[0].holds_rows
     return Corpus(
         name,
-        {"sha256": _digest(known), "reading": "1"},
+        {"sha256": _digest(known), "reading": "2"},
         partial(_documents, known),
         CUT if alone else _CUT_IN_FOLDERS,
     )
@@ -159,10 +159,11 @@ def _documents(files: Sequence[_KnownFile]) -> Iterator[Document]:
     for file in files:
         if file.holds_rows:
             for number, text in file.texts():
-                yield Document(f"{file.place}#{number:06d}", text)
+                yield _as_written(f"{file.place}#{number:06d}", text)
         elif len(files) == 1:
             for number, (text, between) in enumerate(cut(file.lines)):
-                yield Document(f"{file.place}#{number:06d}", text, between)
+                name = f"{file.place}#{number:06d}"
+                yield Document(name, text, between, cut=True) if between else _as_written(name, text)
         else:
             yield from _numbered(file.place, marked(file.lines()))
 
@@ -171,10 +172,14 @@ def _numbered(place: str, texts: Iterator[str]) -> Iterator[Document]:
     """Documents of a file, which alone has its name and of several has a number."""
     first = list(islice(texts, 2))
     if len(first) == 1:
-        yield Document(place, first[0])
+        yield _as_written(place, first[0])
         return
     for number, text in enumerate(chain(first, texts)):
-        yield Document(f"{place}#{number:06d}", text)
+        yield _as_written(f"{place}#{number:06d}", text)
+
+
+def _as_written(identifier: str, text: str) -> Document:
+    return Document(identifier, text, stands_between(text))
 
 
 def _digest(files: Sequence[_KnownFile]) -> str:

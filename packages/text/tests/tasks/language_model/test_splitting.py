@@ -38,7 +38,7 @@ def split_in_memory(given: list[Document], fraction: float) -> tuple[list[str], 
     validation = []
     for document in held_out:
         blocks = re.split(r"\n\s*\n", document.text)
-        kept = [block for block in blocks if evened(block) not in learnt]
+        kept = [block for block in blocks if not block.strip() or evened(block) not in learnt]
         validation.append(document.text if kept == blocks else "\n\n".join(kept).strip())
     return train, [text for text in validation if text]
 
@@ -135,6 +135,48 @@ def test_a_test_text_is_found_however_either_was_cut(split: Split, between: str,
     assert len(learnt) > 40
     assert not any("Sentence 1 of" in text for text in learnt)
     assert all("Sentence 0 of" in text and "Sentence 2 of" in text for text in learnt)
+
+
+@pytest.mark.parametrize("kind", ["\n\n", "\n"])
+@pytest.mark.parametrize("own", ["\n\n", "\n", " "])
+def test_a_test_text_that_is_one_part_is_found_among_parts_of_any_kind(
+    split: Split, own: str, kind: str
+) -> None:
+    given = [
+        Document(f"{number}", own.join([f"Start {number}.", "The secret line.", f"End {number}."]), kind)
+        for number in range(20)
+    ]
+    parts = split(given, 0.2, [Document("test", "The secret line.")])
+    learnt = list(parts.train_texts())
+    assert not any("secret" in text for text in learnt)
+    assert all("Start" in text and "End" in text for text in learnt)
+    assert parts.tested_parts == len(learnt) > 10
+
+
+def test_lines_of_a_test_text_of_paragraphs_are_learnt_from_elsewhere(split: Split) -> None:
+    """Only what it says as a whole is not: else every short sentence of it would be gone."""
+    given = [Document(f"{number}", f"Number {number}.\nYes. No.") for number in range(20)]
+    parts = split(given, 0.2, [Document("test", "Is it?\nYes. No.\n\nIt is. Yes. No.")])
+    assert all(text.endswith("\nYes. No.") for text in parts.train_texts())
+    assert parts.tested_parts == 0
+
+
+def test_lines_of_held_out_documents_are_not_learnt_from_as_part_of_paragraphs(split: Split) -> None:
+    given = [
+        Document(f"{number}", f"Of {number}.\nShared.\nMore of {number}.\n\nEnd {number}.\n")
+        for number in range(20)
+    ]
+    held_out = {*given} - {document for document in given if split_fraction(document.identifier) >= 0.2}
+    given = [
+        Document(one.identifier, one.text.replace("\n\n", "\n"), "\n") if one in held_out else one
+        for one in given
+    ]
+    parts = split(given, 0.2)
+    validation = list(parts.validation_texts())
+    assert len(validation) == len(held_out) > 1
+    assert not any("Shared." in text for text in validation)
+    assert all("\nMore of" in text for text in validation)
+    assert parts.shared_parts == len(validation), "ends of files are no parts"
 
 
 def test_a_test_text_that_is_all_of_the_text(split: Split) -> None:

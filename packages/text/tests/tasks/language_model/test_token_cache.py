@@ -298,6 +298,37 @@ def test_how_a_text_was_cut_is_said(cache: Path, tmp_path: Path, capsys: pytest.
     assert f"lines.txt has no blank lines: cut at line ends into {count} documents" in told
 
 
+def test_lines_that_files_share_are_not_held_out(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for number in range(8):
+        (tmp_path / "folder" / f"{number}.txt").write_text(f"Common line here.\nUnique {number}.\n")
+    tokenized = open_tokenized(find_corpus(str(tmp_path / "folder")), **OPTIONS, cache=cache)
+    held_out = documents_in(tokenized, tokenized.validation)
+    assert held_out
+    assert all(text.startswith("Unique") for text in held_out)
+    assert tokenized.counts["shared_paragraphs_cut_out"] == len(held_out)
+    assert "cut at" not in capsys.readouterr().err, "they are as they were written"
+
+
+@pytest.mark.parametrize("name", ["test.txt", "test.jsonl"])
+def test_a_line_of_a_test_text_is_not_learnt_from(cache: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    for number in range(8):
+        (tmp_path / "folder" / f"{number}.txt").write_text(
+            f"Start {number}.\nThe secret line.\nEnd {number}."
+        )
+    secret = "The secret line."
+    (tmp_path / name).write_text(json.dumps({"text": secret}) if name.endswith("l") else secret)
+    test = find_corpus(str(tmp_path / name))
+    tokenized = open_tokenized(find_corpus(str(tmp_path / "folder")), **OPTIONS, cache=cache, test=test)
+    learnt = documents_in(tokenized, tokenized.train)
+    assert learnt
+    assert not any("secret" in text for text in learnt)
+    assert tokenized.counts[token_cache.HELD_OUT_COPIES] == len(learnt)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

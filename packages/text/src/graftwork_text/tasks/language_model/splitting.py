@@ -2,10 +2,10 @@
 
 Texts are the same where they differ in white space or case alone
 (:mod:`~graftwork_text.corpora.sameness`). Of documents that are the same the first is kept. A part (a
-paragraph; of text that was cut at line ends or sentences, such a one) of a validation document that also
-stands in a training document is cut out of the validation document. One that stands in a test text is cut out
-of the training documents, since a test text is given and stays as it is; those are compared by the parts of
-either.
+paragraph; of text without blank lines a line, of text that was cut at sentences such a one) of a validation
+document that also stands in a training document is cut out of the validation document. One that stands in a
+test text is cut out of the training documents, since a test text is given and stays as it is. Training
+documents are compared by their own parts and by parts like those that are held out.
 
 In memory are a few numbers for each document, and one for each part of those that are held out.
 """
@@ -37,23 +37,26 @@ class Tested:
 
     Args:
         fingerprints: of its documents, paragraphs, lines and sentences, in order, each once.
-        between: between which parts its documents were cut.
+        whole: the same of its documents and of their own parts alone.
+        between: what stands between those.
     """
 
     fingerprints: Fingerprints
+    whole: Fingerprints
     between: frozenset[str]
 
 
 def tested_text(documents: Iterable[Document]) -> Tested:
     """What of a test text must not be learnt from."""
-    found, between = array("Q"), set()
+    found, whole, between = array("Q"), array("Q"), set()
     for document in documents:
         if document.text.strip():
             between.add(document.between)
-            found.append(fingerprint(document.text))
-            for parts in PARTS.values():
-                found.extend(fingerprint(part) for part in parts.split(document.text) if part.strip())
-    return Tested(_set_of(found), frozenset(between))
+            whole.append(fingerprint(document.text))
+            for own, parts in PARTS.items():
+                fingerprints = [fingerprint(part) for part in parts.split(document.text) if part.strip()]
+                (whole if own == document.between else found).extend(fingerprints)
+    return Tested(_set_of(found + whole), _set_of(whole), frozenset(between))
 
 
 class SplitDocuments:
@@ -132,9 +135,10 @@ class SplitDocuments:
 
     def _shared_with_training(self) -> Fingerprints:
         """The parts of validation documents that stand in training documents too."""
-        parts = array("Q")
+        parts, held_out = array("Q"), set()
         for text, between in self._texts(self._validation):
-            parts.extend(map(fingerprint, PARTS[between].split(text)))
+            held_out.add(between)
+            parts.extend(fingerprint(part) for part in PARTS[between].split(text) if part.strip())
         validated = _set_of(parts)
         shared = np.zeros(len(validated), np.bool_)
         learnt, count = array("Q"), 0
@@ -142,7 +146,8 @@ class SplitDocuments:
             self.tested_parts += cut
             if text:
                 count += 1
-                learnt.extend(map(fingerprint, PARTS[between].split(text)))
+                for own in held_out | {between}:
+                    learnt.extend(map(fingerprint, PARTS[own].split(text)))
             if len(learnt) > _PARTS_AT_ONCE:
                 _mark(shared, validated, learnt)
                 learnt = array("Q")
@@ -182,14 +187,17 @@ class SplitDocuments:
 
 
 def _without_tested(text: str, between: str, tested: Tested) -> tuple[str, int]:
-    """A text without what is tested, by its own parts and those of the test text, and how many they were."""
+    """A text without what is tested, and how many parts that were.
+
+    By parts like its own or the test text's, any part of that counts; by others only what it says as a whole.
+    """
     if _is_among(_numbers([fingerprint(text)]), tested.fingerprints)[0]:
         return "", 1
     total = 0
     for own in PARTS:
-        if own == between or own in tested.between:
-            text, cut = _without(text, own, tested.fingerprints)
-            total += cut
+        alike = own == between or own in tested.between
+        text, cut = _without(text, own, tested.fingerprints if alike else tested.whole)
+        total += cut
     return text, total
 
 

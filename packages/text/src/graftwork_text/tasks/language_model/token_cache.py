@@ -46,7 +46,7 @@ from graftwork_trainer.keeping_apart import HELD_OUT_COPIES
 from graftwork_trainer.progress import tell_once
 from graftwork_trainer.waiting import doing
 
-_FORMAT = "packed documents, 3"
+_FORMAT = "packed documents, 4"
 _INDEX = "index.json"
 _TRAIN, _VALIDATION, _VALIDATION_BYTES, _TOKENIZER = (
     "train.npy",
@@ -180,7 +180,7 @@ def _split(
 
     def noted() -> Iterator[Document]:
         for document in _documents(corpus):
-            between[document.between] += 1
+            between[document.between] += document.cut
             yield document
 
     try:
@@ -190,7 +190,7 @@ def _split(
         few = "at least 2 are needed" in told
         raise GraftworkError(f"{told}; {corpus.cut}" if few and corpus.cut else told) from error
     for ends, count in between.items():
-        if ends in _CUT_AT:
+        if count and ends in _CUT_AT:
             tell_once(f"{corpus.name} has no blank lines: cut at {_CUT_AT[ends]} into {count:,} documents")
     return parts
 
