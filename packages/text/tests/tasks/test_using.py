@@ -139,8 +139,24 @@ def test_a_classifier_is_evaluated_on_the_test_part_and_on_another_table(
     assert found.metrics["accuracy"] == pytest.approx(sum(right) / 18)
 
 
+def test_another_table_may_be_of_one_class_and_have_empty_texts(classified: Trained, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text('text,label\n"",1\nOne is red.,1.0\n')
+    found = evaluate_run(str(classified.run), data=str(other))
+    rows = [row for _, row in predicted(classified.run, str(other))]
+    right = [row["predicted"] == "1" for row in rows]
+    assert found.metrics["accuracy"] == pytest.approx(sum(right) / 2)
+    assert [0 < row["probability_1"] < 1 for row in rows] == [True, True]
+    other.write_text('text\n""\n\n""\n')
+    rows = [row for _, row in predicted(classified.run, str(other))]
+    assert [0 < row["probability_1"] < 1 for row in rows] == [True, True]
+
+
 def test_labels_that_a_classifier_has_not_learnt_are_refused(classified: Trained, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
+    other.write_text("text,label\nOne is blue.,2\n")
+    with pytest.raises(GraftworkError, match=r"other\.csv: .*\(2\), and at least 2 .* has learnt '0', '1'$"):
+        evaluate_run(str(classified.run), data=str(other))
     other.write_text("text,label\nOne is red.,1\nOne is blue.,2\n")
     with pytest.raises(
         GraftworkError, match=r"other\.csv: label '2' is none that the model has .* '0', '1'$"

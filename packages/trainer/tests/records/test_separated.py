@@ -158,11 +158,11 @@ def test_an_empty_file_and_one_of_a_header_have_no_rows(write: Write) -> None:
         ('a,b\n1,2\n""\n', r"line 3: 1 field where the first line has 2$"),
         (
             "a,b\n1,2,\n3,4,\n",
-            r"line 2: 3 fields where the first line has 2 \(this one ends with a comma and the first does not;",
+            r"line 2: 3 fields where the first line has 2 \(this one ends with a comma and the first does",
         ),
         (
             "a,b,\n1,2\n",
-            r"line 2: 2 fields where the first line has 3 \(the first ends with a comma and this one does not;",
+            r"line 2: 2 fields where the first line has 3 \(the first ends with a comma and this one does",
         ),
         (
             "a,b\n1,2\n3,4,\n",

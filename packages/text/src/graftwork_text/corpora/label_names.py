@@ -2,8 +2,8 @@
 
 White space around a label is none of it. ``1.0``, which pandas writes once a label was missing, is ``1``, as
 are ``1.`` and numpy's ``1.000000000000000000e+00``, unless fractions beside it say that labels are measures.
-Booleans that are written in several ways are ``True`` and ``False``. What differs in case or inner white space
-stays apart, and is said, as is what looks like a missing value.
+Booleans that are written in several ways are ``True`` and ``False``. What differs in case or inner white
+space stays apart, and is said, as is what looks like a missing value.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def json_rows(
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The objects of a ``.jsonl`` file, each with the number of its line; empty lines are passed over.
 
-    ``NaN`` and ``Infinity``, which Python writes, are numbers; who reads a field that must not be one says so.
+    ``NaN`` and ``Infinity``, which Python writes, are numbers; who reads a field refuses what it cannot use.
 
     Args:
         path: of the file.

@@ -148,7 +148,7 @@ def _cause(
 
 
 def _split(lines: _Lines, separator: bytes, path: Path) -> Iterator[tuple[int, list[bytes]]]:
-    """The fields of each row; lines of nothing but white space, outside of quotation marks, are passed over."""
+    """The fields of each row; blank lines outside of quotation marks are passed over."""
     has_marks = path.suffix.lower() != ".tsv"
     for number, line in lines:
         if not line.strip() and separator not in line:

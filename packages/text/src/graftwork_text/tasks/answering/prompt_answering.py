@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from graftwork import Direction, GraftworkError
 from graftwork_text.corpora import Question, QuestionCorpus, QuestionData, find_questions
 from graftwork_text.corpora.held_out import HeldOutFiles
-from graftwork_text.corpora.values import is_text
 from graftwork_text.corpora.remarks import Remark
 from graftwork_text.corpora.sameness import evened, fingerprint
+from graftwork_text.corpora.values import is_text
 from graftwork_text.models.pretrained import find_pretrained
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.answering.encoded import choices, free_answers, free_prompts, right_answers

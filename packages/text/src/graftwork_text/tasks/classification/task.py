@@ -67,8 +67,8 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
         if len(data.labels) < 2:
             learnt = f"; the model has learnt {', '.join(map(repr, self._labels))}" if self._labels else ""
             raise GraftworkError(
-                f"{self.corpus.name}: holds {len(data.labels)} different label(s) ({', '.join(data.labels) or 'none'}), and at least 2 are needed"
-                f"{learnt}"
+                f"{self.corpus.name}: holds {len(data.labels)} different label(s) "
+                f"({', '.join(data.labels) or 'none'}), and at least 2 are needed{learnt}"
             )
         return data
 
