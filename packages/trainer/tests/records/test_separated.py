@@ -112,6 +112,7 @@ def test_a_line_that_says_the_separator_is_taken_and_passed_over(write: Write) -
             assert [fields for _, fields in rows(write("t.csv", content))] == [["1", f"x{separator}"]]
     assert rows(write("t.csv", "sep=;\na;b\n1;2\n")) == [(3, ["1", "2"])]
     assert rows(write("t.csv", "sep=;\n")) == []
+    assert rows(write("t.tsv", 'sep=\t\na\tb\n1\t"2\n')) == [(3, ["1", '"2'])]
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def _separator(path: Path) -> tuple[bytes, int]:
     """
     number, line = next((found for found in numbered_lines(path) if found[1].strip()), (0, b""))
     tabs = path.suffix.lower() == ".tsv"
-    if not tabs and (said := _SAID.fullmatch(line)):
+    if (said := _SAID.fullmatch(line)) and (said[1] == b"\t" or not tabs):
         return said[1], number
     own = b"\t" if tabs else b","
     if not tabs and b";" in line:
