@@ -142,6 +142,20 @@ def test_a_damaged_book_is_begun_anew(folder: Path, read: list[str], cache: Path
     assert read == ["a", "b", "c"] * 2
 
 
+@pytest.mark.parametrize("wrong", ["digest", "likeness", "name"])
+def test_a_book_that_is_not_as_it_was_written_is_not_believed(
+    folder: Path, read: list[str], cache: Path, wrong: str
+) -> None:
+    digest = taken(folder)[1]
+    (page,) = (cache / "digests").iterdir()
+    old = {"digest": digest, "likeness": str((folder / "b").stat().st_ino), "name": str(folder / "b")}[wrong]
+    written = page.read_text()
+    assert old in written
+    page.write_text(written.replace(old, old[:-1] + ("1" if old[-1] == "0" else "0")))
+    assert taken(folder) == taken(folder) == expected(folder)
+    assert read == ["a", "b", "c"] * 2
+
+
 def test_forgotten_digests_are_taken_anew(folder: Path, read: list[str]) -> None:
     taken(folder)
     forget_digests(folder)

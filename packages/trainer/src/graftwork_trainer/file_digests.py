@@ -3,7 +3,8 @@
 Beside each digest stands what the file was like when it was taken: device, inode, size, and the times of the
 last change of content and of the file itself. Any doubt, and it is taken anew: another value of any of these,
 a file that had changed within the two seconds before (a clock may be too coarse to tell what follows), one
-that changed while it was read, a book that is damaged. Where the cache cannot be written nothing is kept.
+that changed while it was read, a book that is not as it was written (it has a digest of its own). Where
+the cache cannot be written nothing is kept.
 """
 
 from __future__ import annotations
@@ -76,10 +77,17 @@ def _likeness(file: Path) -> list[int]:
 
 def _read(page: Path) -> _Book:
     try:
-        written = json.loads(page.read_text("utf-8"))
+        seal, _, content = page.read_text("utf-8").partition("\n")
+        if seal != _seal(content):
+            return {}
+        written = json.loads(content)
         return {str(name): (str(digest), list(likeness)) for name, (digest, likeness) in written.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
+
+
+def _seal(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _write(page: Path, book: _Book) -> None:
@@ -89,7 +97,8 @@ def _write(page: Path, book: _Book) -> None:
         descriptor, draft = tempfile.mkstemp(dir=page.parent, prefix=".partial-")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                json.dump(book, stream)
+                content = json.dumps(book)
+                stream.write(f"{_seal(content)}\n{content}")
             Path(draft).replace(page)
         finally:
             Path(draft).unlink(missing_ok=True)
