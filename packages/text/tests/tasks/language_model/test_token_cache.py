@@ -173,6 +173,8 @@ def test_a_planted_pickle_is_not_run_and_the_entry_made_anew(
         # Whoever plants it can write its digest too.
         index = json.loads((entry / "index.json").read_text())
         index["files"][name] = hashlib.sha256((entry / name).read_bytes()).hexdigest()
+        del index["sha256"]
+        index["sha256"] = token_cache._index_digest(index)
         (entry / "index.json").write_text(json.dumps(index))
     after = open_tokenized(corpus, **OPTIONS, cache=cache)
     assert not marker.exists()
@@ -186,9 +188,35 @@ def test_every_file_has_a_digest(corpus: Corpus, cache: Path, lost: str) -> None
     open_tokenized(corpus, **OPTIONS, cache=cache)
     (entry,) = entries(cache)
     index = json.loads((entry / "index.json").read_text())
-    del index["files"][lost]
+    del index["files"][lost], index["sha256"]
+    index["sha256"] = token_cache._index_digest(index)
     (entry / "index.json").write_text(json.dumps(index))
     assert token_cache._open(entry) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"end_of_text": 10},
+        {"vocabulary": 7},
+        {"counts": {"train_documents": 1}},
+        {"sha256": "0" * 64},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_an_index_that_was_changed_is_made_anew_and_that_is_said(
+    corpus: Corpus, cache: Path, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = open_tokenized(corpus, **OPTIONS, cache=cache)
+    (entry,) = entries(cache)
+    index = json.loads((entry / "index.json").read_text())
+    (entry / "index.json").write_text(json.dumps(index | change))
+    after = open_tokenized(corpus, **OPTIONS, cache=cache)
+    for name in ("end_of_text", "vocabulary", "counts", "digests"):
+        assert getattr(after, name) == getattr(before, name)
+    assert f"the token cache {entry} is not as it was written; it is made anew" in caplog.text
+    assert json.loads((entry / "index.json").read_text()) == index
 
 
 def test_digests_are_of_what_is_said_and_not_of_how_it_is_written(corpus: Corpus, cache: Path) -> None:

@@ -2,9 +2,10 @@
 
 An entry is a folder named by the digest of the corpus's identity, the tokenizer's, the split and the format:
 ``train.npy`` and ``validation.npy`` (tokens, unsigned 16 or 32 bits), ``validation_bytes.npy`` (UTF-8 bytes
-that each held-out token adds), ``tokenizer.json``, and ``index.json`` with counts and the digest of every
-other file. It appears by one rename and is checked against its digests when it is opened (those of a file
-that has not changed since are not computed again); one that fails the check is made anew, which is said.
+that each held-out token adds), ``tokenizer.json``, and ``index.json`` with counts and the digests of every
+other file and of what it says itself. It appears by one rename and is checked against its digests when it is
+opened (those of a file that has not changed since are not computed again); one that fails the check is made
+anew, which is said.
 Nothing in it is ever unpickled.
 
 Neither the corpus nor its tokens are held in memory: its documents are read once, kept in a file until the
@@ -163,6 +164,7 @@ def _make(
             text_tokenizer.save(content / _TOKENIZER)
             index = _write_tokens(content, parts, text_tokenizer)
         index["files"] = {file.name: digest(file) for file in sorted(content.iterdir())}
+        index["sha256"] = _index_digest(index)
         (content / _INDEX).write_text(json.dumps(index, indent=1), "utf-8")
         _put_in_place(content, entry)
     finally:
@@ -292,6 +294,8 @@ def _open(entry: Path) -> TokenizedCorpus | None:
     """The entry, or None where it is missing or not as it was written."""
     try:
         index = json.loads((entry / _INDEX).read_text("utf-8"))
+        if index.pop("sha256") != _index_digest(index):
+            return None
         files: dict[str, str] = index["files"]
         digests = digests_of([entry / name for name in _FILES], book=entry)
         if files != dict(zip(_FILES, digests, strict=True)):
@@ -308,6 +312,11 @@ def _open(entry: Path) -> TokenizedCorpus | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _index_digest(index: Mapping[str, Any]) -> str:
+    """Of an index without it."""
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
 def _put_in_place(content: Path, entry: Path) -> None:
