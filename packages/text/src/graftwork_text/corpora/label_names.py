@@ -106,8 +106,8 @@ def remarks_on(counts: Mapping[str, int], names: Mapping[str, str]) -> list[Rema
     alike = [rows for rows in by_likeness.values() if len(rows) > 1]
     remarks = []
     if missing := {label: counts[label] for label in counts if label.strip().casefold() in _MISSING}:
-        told = f"label(s) {_shown(missing)} look like a missing value, and are classes like any other"
-        remarks.append(Remark("labels_like_missing_values", len(missing), told))
+        said = f"label(s) {_shown(missing)} look like a missing value, and are classes like any other"
+        remarks.append(Remark("labels_like_missing_values", len(missing), said))
     if several:
         told = [f"label {name!r} is written {_shown(rows)}" for name, rows in several.items()]
         remarks.append(
