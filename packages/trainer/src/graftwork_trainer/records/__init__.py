@@ -2,8 +2,8 @@
 
 ``.csv`` follows RFC 4180 (a header line; quotes where needed), with commas or, where the header has none
 or only they fit, semicolons. ``.tsv`` has a header line, tabs and no quoting: a quotation mark is a
-character like any other. Each line of a ``.jsonl`` file is an object. All are UTF-8, with or without a byte order
-mark, with any line ends. Blank lines are passed over.
+character like any other. Each line of a ``.jsonl`` file is an object. All are UTF-8, with or without a byte
+order mark, with any line ends. Blank lines are passed over.
 
 A row is a mapping by the names of the columns. What would have to be guessed is refused: a row with more or
 fewer fields than the header, a name that stands twice, a quotation mark that is left open.
