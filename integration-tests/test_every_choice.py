@@ -183,7 +183,7 @@ def trains_and_resumes(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> Non
     (folder / "parts" / "result.json").unlink()
     rest = Trained(recipe, folder / "parts", resume=True, patch=patch)
     assert whole.tensors.keys() == rest.tensors.keys()
-    assert len(whole.tensors) > 1
+    assert whole.tensors
     different = [
         name for name, tensor in whole.tensors.items() if not torch.equal(tensor, rest.tensors[name])
     ]
