@@ -1,4 +1,4 @@
-"""Evaluation by rows and whole, in one process; several are test_distributed's."""
+"""Evaluation by rows and whole, in one process; several are test_parallel's."""
 
 from __future__ import annotations
 
