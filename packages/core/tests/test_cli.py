@@ -1,4 +1,7 @@
-"""The command line, as a user meets it: another process, its exit code and what it prints."""
+"""The command line, as a user meets it: another process, its exit code and what it prints.
+
+Reached from here: ``standard_streams.py``, ``lazy.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Descriptions are kept between calls, and never told when they no longer hold."""
+"""Descriptions are kept between calls, and never told when they no longer hold.
+
+Reached from here: ``description_cache.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Finding what there is and what it may be told: info, list, new recipe, --help and completion."""
+"""Finding what there is and what it may be told: info, list, new recipe, --help and completion.
+
+Reached from here: ``completion.py``, ``new.py``, ``recipe_options.py``, ``terminal.py``.
+"""
 
 from __future__ import annotations
 

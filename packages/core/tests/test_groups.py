@@ -1,4 +1,7 @@
-"""A component whose options are gathered in a dataclass, and stand in its own table all the same."""
+"""A component whose options are gathered in a dataclass, and stand in its own table all the same.
+
+Reached from here: ``docstrings.py``, ``group.py``.
+"""
 
 from __future__ import annotations
 

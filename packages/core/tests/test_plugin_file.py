@@ -1,4 +1,7 @@
-"""``--plugin FILE``: a file is a plugin for one call, because it was named."""
+"""``--plugin FILE``: a file is a plugin for one call, because it was named.
+
+Reached from here: ``registration.py``.
+"""
 
 from __future__ import annotations
 

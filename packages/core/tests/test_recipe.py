@@ -1,4 +1,7 @@
-"""Recipes: all mistakes at once, each with its file, key, what was expected and what was given."""
+"""Recipes: all mistakes at once, each with its file, key, what was expected and what was given.
+
+Reached from here: ``resolution.py``.
+"""
 
 from __future__ import annotations
 

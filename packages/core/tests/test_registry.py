@@ -1,4 +1,7 @@
-"""Looking names up, and importing what they stand for."""
+"""Looking names up, and importing what they stand for.
+
+Reached from here: ``catalogue.py``, ``entry_points.py``.
+"""
 
 from __future__ import annotations
 

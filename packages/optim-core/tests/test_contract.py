@@ -2,6 +2,9 @@
 
 Run where a plugin is installed, this suite tests the plugin's optimizers too. What they may leave out
 (``foreach``, say) is asked of their signatures.
+
+Reached from here: ``common/loading.py``, ``common/optimizer.py``, ``common/parameters.py``,
+``common/ranges.py``.
 """
 
 from __future__ import annotations

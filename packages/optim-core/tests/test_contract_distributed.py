@@ -1,4 +1,7 @@
-"""Every registered optimizer, whoever registered it, on three gloo processes: as one with the whole batch."""
+"""Every registered optimizer, whoever registered it, on three gloo processes: as one with the whole batch.
+
+Reached from here: ``common/sharding.py``.
+"""
 
 from __future__ import annotations
 

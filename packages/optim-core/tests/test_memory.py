@@ -1,4 +1,7 @@
-"""Bytes of state: counted, predicted, and as a formula."""
+"""Bytes of state: counted, predicted, and as a formula.
+
+Reached from here: ``common/state_bytes.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Evaluation by rows and whole, in one process; several are test_parallel's."""
+"""Evaluation by rows and whole, in one process; several are test_parallel's.
+
+Reached from here: ``data/held_out.py``.
+"""
 
 from __future__ import annotations
 

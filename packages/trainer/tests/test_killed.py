@@ -1,5 +1,8 @@
 """Runs that end before their time: killed, interrupted, out of disk. What was saved stays, and nothing is
-lost."""
+lost.
+
+Reached from here: ``random_state.py``, ``durable.py``.
+"""
 
 from __future__ import annotations
 

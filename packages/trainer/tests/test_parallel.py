@@ -1,4 +1,7 @@
-"""Two ranks do what one process does on the whole batch."""
+"""Two ranks do what one process does on the whole batch.
+
+Reached from here: ``parallel.py``, ``checkpoint/ranks.py``.
+"""
 
 from __future__ import annotations
 

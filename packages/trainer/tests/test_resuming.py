@@ -1,4 +1,7 @@
-"""What may change between a checkpoint and its resumption, where it is used from, and what is kept of it."""
+"""What may change between a checkpoint and its resumption, where it is used from, and what is kept of it.
+
+Reached from here: ``commands/resumed_recipe.py``, ``history.py``.
+"""
 
 from __future__ import annotations
 

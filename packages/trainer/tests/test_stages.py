@@ -1,5 +1,8 @@
 """Stages of one run: each begins with what the one before ended with, and the run goes on wherever it was
-killed."""
+killed.
+
+Reached from here: ``stage_folders.py``.
+"""
 
 from __future__ import annotations
 

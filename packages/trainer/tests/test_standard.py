@@ -1,4 +1,7 @@
-"""The standard trainer on a toy task, in this process."""
+"""The standard trainer on a toy task, in this process.
+
+Reached from here: ``finite.py``, ``procedure.py``, ``progression.py``, ``step_rule.py``, ``timing.py``.
+"""
 
 from __future__ import annotations
 

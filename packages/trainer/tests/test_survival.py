@@ -1,4 +1,7 @@
-"""What a training can do without may fail: it is told once, and the training reaches its end."""
+"""What a training can do without may fail: it is told once, and the training reaches its end.
+
+Reached from here: ``causes.py``, ``going_on.py``, ``recording.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``graftwork verify`` says in words what is whole, what is damaged, and whether a run resumes exactly."""
+"""``graftwork verify`` says in words what is whole, what is damaged, and whether a run resumes exactly.
+
+Reached from here: ``commands/verify.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Any optimizer as the local move of a strategy."""
+"""Any optimizer as the local move of a strategy.
+
+Reached from here: ``agents/packing.py``.
+"""
 
 from __future__ import annotations
 

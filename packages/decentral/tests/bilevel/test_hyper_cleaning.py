@@ -1,4 +1,7 @@
-"""The table of digits hyper-cleaning, one draw; tolerances are half the gap between neighbours."""
+"""The table of digits hyper-cleaning, one draw; tolerances are half the gap between neighbours.
+
+Reached from here: ``bilevel/flat_model.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rounds in one process: what is mixed, counted and kept, and graphs without some of their agents."""
+"""Rounds in one process: what is mixed, counted and kept, and graphs without some of their agents.
+
+Reached from here: ``communication/traffic.py``, ``topology/thinned.py``.
+"""
 
 from __future__ import annotations
 

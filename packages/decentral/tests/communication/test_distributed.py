@@ -1,4 +1,7 @@
-"""Several processes compute bit for bit what one does, and none waits for ever."""
+"""Several processes compute bit for bit what one does, and none waits for ever.
+
+Reached from here: ``communication/links.py``, ``communication/store.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Processes that die: who is left goes on to the minimizer of who is left, and who comes back is taken in."""
+"""Processes that die: who is left goes on to the minimizer of who is left, and who comes back is taken in.
+
+Reached from here: ``communication/lost.py``, ``communication/store.py``.
+"""
 
 from __future__ import annotations
 

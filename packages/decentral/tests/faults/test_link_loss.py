@@ -1,4 +1,7 @@
-"""Links that fail: exact strategies stay exact in their one-mix forms, and one that is not does not."""
+"""Links that fail: exact strategies stay exact in their one-mix forms, and one that is not does not.
+
+Reached from here: ``draws.py``, ``topology/thinned.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Delay and compression: the mean is kept, strategies converge or are refused, a run resumes bit for bit."""
+"""Delay and compression: the mean is kept, strategies converge or are refused, a run resumes bit for bit.
+
+Reached from here: ``draws.py``.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 The kernels run in triton's interpreter, in a process of its own: only there can the environment say so
 before triton is imported. Run as a program, this file is that process: it writes what the kernels made of
 every case.
+
+Reached from here: ``kernels/full_precision.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The flatness reproduction at small sizes: it writes what it returns, and meets its references."""
+"""The flatness reproduction at small sizes: it writes what it returns, and meets its references.
+
+Reached from here: ``reproductions/flatness_figures.py``.
+"""
 
 from __future__ import annotations
 

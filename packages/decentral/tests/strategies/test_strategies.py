@@ -1,4 +1,9 @@
-"""The seven strategies: what they equal, what they reach, what they refuse, and how they round."""
+"""The seven strategies: what they equal, what they reach, what they refuse, and how they round.
+
+Reached from here: ``strategies/exact_diffusion.py``, ``strategies/extra.py``, ``strategies/form.py``,
+``strategies/gradient_tracking.py``, ``strategies/stability.py``, ``strategies/triple.py``,
+``strategies/uncorrected.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What every task promises a trainer, and what is particular to each."""
+"""What every task promises a trainer, and what is particular to each.
+
+Reached from here: ``models/mlp.py``, ``models/resnet.py``, ``tasks/classifying.py``,
+``tasks/spread_images.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The named graphs: reference gaps and eigenvalues, connectedness, rounding of weights."""
+"""The named graphs: reference gaps and eigenvalues, connectedness, rounding of weights.
+
+Reached from here: ``topology/weights.py``.
+"""
 
 from __future__ import annotations
 

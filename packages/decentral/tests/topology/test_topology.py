@@ -1,4 +1,7 @@
-"""What a mixing matrix must be, and what is read off it."""
+"""What a mixing matrix must be, and what is read off it.
+
+Reached from here: ``topology/spectrum.py``.
+"""
 
 from __future__ import annotations
 

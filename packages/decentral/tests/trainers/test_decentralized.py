@@ -1,4 +1,7 @@
-"""The trainer ``decentralized`` around a task that uses all that a task may have."""
+"""The trainer ``decentralized`` around a task that uses all that a task may have.
+
+Reached from here: ``agents/measures.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """What several processes saved is gone on with by as many, by more and by fewer: the bits of one that was not
-stopped, and one count of what was sent."""
+stopped, and one count of what was sent.
+
+Reached from here: ``trainers/network_state.py``.
+"""
 
 from __future__ import annotations
 

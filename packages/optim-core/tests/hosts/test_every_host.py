@@ -1,4 +1,7 @@
-"""What every update host must keep, whatever its equations: all ways of making a step agree, and resume."""
+"""What every update host must keep, whatever its equations: all ways of making a step agree, and resume.
+
+Reached from here: ``subspace/host.py``, ``subspace/identity.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Bases are orthonormal whatever the gradient, span what they should, and do not depend on who holds which
 rows.
+
+Reached from here: ``lowrank/singular_bases.py``.
 """
 
 from __future__ import annotations

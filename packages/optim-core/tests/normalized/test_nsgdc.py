@@ -1,4 +1,7 @@
-"""NSGDC: the equation by hand, and what holds for every gradient."""
+"""NSGDC: the equation by hand, and what holds for every gradient.
+
+Reached from here: ``normalized/arithmetic.py``, ``normalized/movers.py``, ``normalized/norms.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Normalized optimizers over two gloo processes: one job for the whole file, see sharded_job.py."""
+"""Normalized optimizers over two gloo processes: one job for the whole file, see sharded_job.py.
+
+Reached from here: ``normalized/norms.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""NSGDC-VR: two gradients of one sample, as if there had been one evaluation."""
+"""NSGDC-VR: two gradients of one sample, as if there had been one evaluation.
+
+Reached from here: ``normalized/two_points.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Normalized SGD under heavy tails: regression tests of slopes, and what tails do to each method.
 
 Slopes at these lengths say that the code does what it did; they confirm no theorem.
+
+Reached from here: ``reproductions/heavy_tails_figure.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The seam: another host or transform joins by its name and touches nothing of this package."""
+"""The seam: another host or transform joins by its name and touches nothing of this package.
+
+Reached from here: ``subspace/state.py``, ``subspace/step.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The backends compute the same, on models of many kinds; what they write, and what they allocate."""
+"""The backends compute the same, on models of many kinds; what they write, and what they allocate.
+
+Reached from here: ``zeroth_order/in_place.py``, ``zeroth_order/side_path.py``.
+"""
 
 from __future__ import annotations
 

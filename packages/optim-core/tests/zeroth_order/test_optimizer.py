@@ -1,5 +1,9 @@
 """What a zeroth-order optimizer promises as an optimizer: its state, its messages, and what it does when
-something goes wrong."""
+something goes wrong.
+
+Reached from here: ``zeroth_order/options.py``, ``zeroth_order/selection.py``, ``zeroth_order/update.py``,
+``zeroth_order/weights.py``.
+"""
 
 from __future__ import annotations
 

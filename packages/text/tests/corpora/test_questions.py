@@ -1,4 +1,7 @@
-"""Files of questions: both forms, the held-out part, and what is said of rows that do not fit."""
+"""Files of questions: both forms, the held-out part, and what is said of rows that do not fit.
+
+Reached from here: ``corpora/contrary.py``.
+"""
 
 from __future__ import annotations
 

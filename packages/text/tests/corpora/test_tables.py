@@ -1,4 +1,7 @@
-"""A user's tables: formats, labels, parts, errors."""
+"""A user's tables: formats, labels, parts, errors.
+
+Reached from here: ``corpora/contrary.py``, ``corpora/values.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pretrained models by name or folder: what can be said without a network or a download."""
+"""Pretrained models by name or folder: what can be said without a network or a download.
+
+Reached from here: ``sources/pin.py``, ``sources/registered.py``.
+"""
 
 from __future__ import annotations
 

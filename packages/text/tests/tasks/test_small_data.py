@@ -1,4 +1,7 @@
-"""The shipped recipes on somebody's own small tables and texts: the first command trains."""
+"""The shipped recipes on somebody's own small tables and texts: the first command trains.
+
+Reached from here: ``sources/smallest.py``.
+"""
 
 from __future__ import annotations
 

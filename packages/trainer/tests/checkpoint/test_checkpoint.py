@@ -1,4 +1,8 @@
-"""Checkpoints are whole or absent, hold data alone, and say what is wrong when something is."""
+"""Checkpoints are whole or absent, hold data alone, and say what is wrong when something is.
+
+Reached from here: ``checkpoint/bits.py``, ``checkpoint/model_state.py``, ``checkpoint/optimizer_state.py``,
+``checkpoint/shard_file.py``, ``durable.py``, ``files.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""train, report and reproduce as a user calls them."""
+"""train, report and reproduce as a user calls them.
+
+Reached from here: ``commands/train.py``, ``plugin.py``.
+"""
 
 from __future__ import annotations
 

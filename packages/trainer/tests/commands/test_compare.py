@@ -1,4 +1,7 @@
-"""compare as a user calls it: one variant for each value, each trained or told why not, and gone on with."""
+"""compare as a user calls it: one variant for each value, each trained or told why not, and gone on with.
+
+Reached from here: ``commands/child.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A training on a dataset ends with the same bits, with any number of workers, at once or in parts."""
+"""A training on a dataset ends with the same bits, with any number of workers, at once or in parts.
+
+Reached from here: ``data/seeding.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What people give as data: torch's own classes with their options, and mistakes."""
+"""What people give as data: torch's own classes with their options, and mistakes.
+
+Reached from here: ``data/failures.py``, ``data/iterated.py``, ``data/numbered.py``, ``data/opening.py``,
+``data/source.py``.
+"""
 
 from __future__ import annotations
 

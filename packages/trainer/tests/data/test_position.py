@@ -1,4 +1,7 @@
-"""The place in the data is kept in samples: whoever goes on neither repeats nor leaves out any."""
+"""The place in the data is kept in samples: whoever goes on neither repeats nor leaves out any.
+
+Reached from here: ``data/given.py``, ``data/own_generators.py``, ``data/stream.py``.
+"""
 
 from __future__ import annotations
 

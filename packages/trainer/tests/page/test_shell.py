@@ -1,4 +1,7 @@
-"""The page around a body: self-contained, and closed to every script but its own."""
+"""The page around a body: self-contained, and closed to every script but its own.
+
+Reached from here: ``page/templating.py``.
+"""
 
 from __future__ import annotations
 

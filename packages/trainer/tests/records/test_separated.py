@@ -1,4 +1,7 @@
-"""Rows of ``.csv`` and ``.tsv`` files: read as the csv module reads them, or refused with their line."""
+"""Rows of ``.csv`` and ``.tsv`` files: read as the csv module reads them, or refused with their line.
+
+Reached from here: ``records/lines.py``.
+"""
 
 from __future__ import annotations
 

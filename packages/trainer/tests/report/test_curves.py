@@ -1,4 +1,7 @@
-"""Figures of a metric: what is drawn, said under the pointer, and written on the axes."""
+"""Figures of a metric: what is drawn, said under the pointer, and written on the axes.
+
+Reached from here: ``report/strand_marks.py``, ``report/strands.py``.
+"""
 
 from __future__ import annotations
 

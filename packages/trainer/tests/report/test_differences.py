@@ -1,4 +1,7 @@
-"""On which keys variants disagree, and in which order that is told."""
+"""On which keys variants disagree, and in which order that is told.
+
+Reached from here: ``report/recipe_keys.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The one sentence: computed, and honest about what is not known."""
+"""The one sentence: computed, and honest about what is not known.
+
+Reached from here: ``report/paired.py``, ``report/rates.py``.
+"""
 
 from __future__ import annotations
 

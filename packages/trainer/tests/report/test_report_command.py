@@ -1,4 +1,7 @@
-"""``graftwork report`` as it is called; what it writes and prints is tested beside what does so."""
+"""``graftwork report`` as it is called; what it writes and prints is tested beside what does so.
+
+Reached from here: ``commands/report.py``, ``commands/train.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The rows of the table, against arithmetic done by hand."""
+"""The rows of the table, against arithmetic done by hand.
+
+Reached from here: ``report/measures.py``, ``report/metrics.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The report and its figures: whole, self-contained, safe against what stands in recipes."""
+"""The report and its figures: whole, self-contained, safe against what stands in recipes.
+
+Reached from here: ``report/every_run.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``graftwork evaluate``: the numbers of training again."""
+"""``graftwork evaluate``: the numbers of training again.
+
+Reached from here: ``commands/evaluate.py``, ``usage/trained.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``graftwork export``."""
+"""``graftwork export``.
+
+Reached from here: ``commands/export.py``, ``usage/named.py``.
+"""
 
 from __future__ import annotations
 

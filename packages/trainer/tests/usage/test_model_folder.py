@@ -1,4 +1,8 @@
-"""``RUN/model/``: which weights it has, that it is whole, and what its card says."""
+"""``RUN/model/``: which weights it has, that it is whole, and what its card says.
+
+Reached from here: ``model_folder/card.py``, ``model_folder/keeping.py``, ``model_folder/layouts.py``,
+``model_folder/manifest.py``, ``model_folder/tensors.py``.
+"""
 
 from __future__ import annotations
 

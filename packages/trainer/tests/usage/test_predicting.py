@@ -1,4 +1,7 @@
-"""``graftwork predict`` with a task of one's own in a file."""
+"""``graftwork predict`` with a task of one's own in a file.
+
+Reached from here: ``commands/predict.py``, ``usage/outputs.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Trainings that start from other weights: of runs, of safetensors files, of folders of a model."""
+"""Trainings that start from other weights: of runs, of safetensors files, of folders of a model.
+
+Reached from here: ``weights/files.py``, ``weights/places.py``, ``weights/runs.py``, ``weights/taking.py``.
+"""
 
 from __future__ import annotations
 

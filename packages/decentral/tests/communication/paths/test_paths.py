@@ -1,4 +1,7 @@
-"""Ways of mixing: equal to each other and to the formula, and without drift in float32."""
+"""Ways of mixing: equal to each other and to the formula, and without drift in float32.
+
+Reached from here: ``communication/paths/blocks.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Landscapes: gradients are those of values, and the double well is where it should be."""
+"""Landscapes: gradients are those of values, and the double well is where it should be.
+
+Reached from here: ``flatness/arrays.py``.
+"""
 
 from __future__ import annotations
 

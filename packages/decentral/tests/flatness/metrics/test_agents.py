@@ -1,4 +1,7 @@
-"""Measures over agents: exact on quadratics, and equal to what the theory is given and gives."""
+"""Measures over agents: exact on quadratics, and equal to what the theory is given and gives.
+
+Reached from here: ``flatness/estimate.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Means and spreads, orderings and the figure, of rows made up."""
+"""Means and spreads, orderings and the figure, of rows made up.
+
+Reached from here: ``flatness/study/figure.py``, ``flatness/study/groups.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whole studies of a convex task."""
+"""Whole studies of a convex task.
+
+Reached from here: ``flatness/study/cells.py``, ``flatness/study/data.py``, ``flatness/study/training.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The stacked form: equal to the modal one where that holds, and to plain recursion where it does not."""
+"""The stacked form: equal to the modal one where that holds, and to plain recursion where it does not.
+
+Reached from here: ``flatness/methods.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Greedy generation against one whole pass a token, and where it ends."""
+"""Greedy generation against one whole pass a token, and where it ends.
+
+Reached from here: ``tasks/fine_tuning/continuation.py``.
+"""
 
 from __future__ import annotations
 

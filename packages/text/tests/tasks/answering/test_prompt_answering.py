@@ -1,4 +1,7 @@
-"""The task as a whole: losses and scores against single sequences, truncation, batches, learning, errors."""
+"""The task as a whole: losses and scores against single sequences, truncation, batches, learning, errors.
+
+Reached from here: ``tasks/answering/encoded.py``.
+"""
 
 from __future__ import annotations
 

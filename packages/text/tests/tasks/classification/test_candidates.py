@@ -1,4 +1,7 @@
-"""Scores by the likelihood of candidates, against one sequence at a time."""
+"""Scores by the likelihood of candidates, against one sequence at a time.
+
+Reached from here: ``tasks/classification/scoring.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Classification by a fresh head: pooling, pairs, seeds, errors."""
+"""Classification by a fresh head: pooling, pairs, seeds, errors.
+
+Reached from here: ``tasks/classification/pooled_classifier.py``, ``tasks/classification/task.py``.
+"""
 
 from __future__ import annotations
 

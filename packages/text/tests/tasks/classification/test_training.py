@@ -1,4 +1,7 @@
-"""The task in the standard trainer: recipes, resuming, forward-only optimizers, the dry run."""
+"""The task in the standard trainer: recipes, resuming, forward-only optimizers, the dry run.
+
+Reached from here: ``tasks/fine_tuning/compute.py``, ``tasks/fine_tuning/task.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How held-out texts go on, beside what a model writes."""
+"""How held-out texts go on, beside what a model writes.
+
+Reached from here: ``tasks/language_model/writing.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Language models that do not begin afresh: from another run's weights, or from pretrained ones."""
+"""Language models that do not begin afresh: from another run's weights, or from pretrained ones.
+
+Reached from here: ``models/pretrained_lm.py``.
+"""
 
 from __future__ import annotations
 

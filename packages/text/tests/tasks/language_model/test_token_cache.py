@@ -1,4 +1,7 @@
-"""The cache of tokenized text: content, hits, corruption, and processes at the same time."""
+"""The cache of tokenized text: content, hits, corruption, and processes at the same time.
+
+Reached from here: ``tasks/language_model/number_file.py``, ``tasks/language_model/text_store.py``.
+"""
 
 from __future__ import annotations
 
