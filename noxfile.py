@@ -72,12 +72,13 @@ def pytest(session: nox.Session, *arguments: str, name: str) -> None:
 
 @nox.session(python=THIS_PYTHON)
 def lint(session: nox.Session) -> None:
-    """Format, style, and who may import whom."""
+    """Format, style, who may import whom, and that every module has a test where it is looked for."""
     sync(session, "--only-group", "lint")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     sources = os.pathsep.join(str(path) for path in ROOT.glob("packages/*/src"))
     session.run("lint-imports", env={"PYTHONPATH": sources})
+    session.run("python", ".ci/tests_of.py")
 
 
 @nox.session(python=THIS_PYTHON)

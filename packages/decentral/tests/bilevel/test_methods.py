@@ -1,3 +1,8 @@
+"""Every bilevel method, by what all of them promise.
+
+Reached from here: ``bilevel/ma_dsbo.py``, ``bilevel/mdbo.py``.
+"""
+
 from __future__ import annotations
 
 from dataclasses import replace

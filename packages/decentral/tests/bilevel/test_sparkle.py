@@ -1,3 +1,8 @@
+"""SPARKLE's variants: special cases, equations, and convergence.
+
+Reached from here: ``bilevel/level.py``, ``bilevel/levelled.py``.
+"""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,8 @@
+"""The reproduction of SPARKLE in small.
+
+Reached from here: ``reproductions/sparkle_figures.py``.
+"""
+
 from __future__ import annotations
 
 import csv

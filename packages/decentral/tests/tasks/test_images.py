@@ -1,3 +1,8 @@
+"""Images and labels from files.
+
+Reached from here: ``tasks/image_files.py``.
+"""
+
 from __future__ import annotations
 
 import gzip
