@@ -49,6 +49,11 @@ def test_other_data_needs_neither(hide: Hide, tmp_path: Path) -> None:
     ImageClassification(model=mlp, data="cifar10", folder=tmp_path)
     HyperCleaningTask(data="fashion-mnist", folder=tmp_path)
     MetaLearningTask(data="features", folder=tmp_path)
+    # They were hidden from these all the while.
+    with pytest.raises(MissingExtraError, match="needs PIL"):
+        ImageClassification(model=mlp, data="folder", folder=tmp_path)
+    with pytest.raises(MissingExtraError, match="needs sklearn"):
+        MetaLearningTask()
 
 
 @pytest.mark.parametrize(

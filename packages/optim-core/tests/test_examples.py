@@ -7,6 +7,7 @@ import pkgutil
 import re
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,4 +39,7 @@ def test_the_readme_has_examples() -> None:
 @pytest.mark.parametrize("block", BLOCKS)
 def test_readme(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, str(README), "exec"), {"__name__": "__main__"})
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(block, str(README), "exec"), names)
+    # What an example trains with has been made, and says what it keeps.
+    assert "optimizer" not in names or names["optimizer"].state_bytes().total > 0

@@ -106,11 +106,13 @@ def test_p9_no_step_waits_for_the_device() -> None:
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
     optimizer.step()
+    before = [parameter.detach().clone() for parameter in parameters]
     torch.cuda.set_sync_debug_mode("error")
     try:
         optimizer.step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert not any(torch.equal(one, two) for one, two in zip(before, parameters, strict=True))
 
 
 def test_a_captured_step_replays() -> None:

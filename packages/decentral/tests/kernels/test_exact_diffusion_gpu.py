@@ -65,11 +65,13 @@ def test_no_step_waits_for_the_device() -> None:
     values, direction, correction = stacked(10, 4096)
     weights = mixing(10)
     exact_diffusion_step(values, direction, correction, 0.1, weights)
+    before = values.clone()
     torch.cuda.set_sync_debug_mode("error")
     try:
         exact_diffusion_step(values, direction, correction, 0.2, weights)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert not torch.equal(values, before)
 
 
 def test_mean_of_the_correction_does_not_drift_in_float32() -> None:

@@ -36,7 +36,10 @@ def test_coarse_compression_is_refused_where_a_strategy_has_memory(
 
 
 def test_eight_bits_are_enough_for_a_strategy_with_memory() -> None:
-    validate_levels(Faults(compressor="8-bit"), [level(exact_diffusion())])
+    remembering = [level(exact_diffusion())]
+    validate_levels(Faults(compressor="8-bit"), remembering)
+    with pytest.raises(GraftworkError, match="diverges"):
+        validate_levels(Faults(compressor="top-k"), remembering)
 
 
 def test_a_delay_with_which_one_level_diverges_is_refused() -> None:

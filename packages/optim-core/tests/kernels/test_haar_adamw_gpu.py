@@ -136,11 +136,13 @@ def test_p9_no_step_waits_for_the_device() -> None:
     matrices = problem(64, 172, 2)
     factors, previous = factors_for(matrices[0]), torch.ones((), device="cuda")
     whole_step(matrices, factors, previous)
+    before = matrices[0].clone()
     torch.cuda.set_sync_debug_mode("error")
     try:
         whole_step(matrices, factors, previous)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert not torch.equal(matrices[0], before)
 
 
 def test_a_captured_step_replays() -> None:

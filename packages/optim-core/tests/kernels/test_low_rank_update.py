@@ -326,11 +326,16 @@ def test_nothing_to_do() -> None:
     perturb_low_rank([], [], 1.0, parameter_indices=[], rank=2, **key)
     perturb_full([], 1.0, parameter_indices=[], **key)
     merge_low_rank([], [], [])
-    empty = [torch.empty(0, 4), torch.empty(4, 0)]
-    rights = [torch.empty(4, 2), torch.empty(0, 2)]
-    perturb_low_rank(empty, rights, 1.0, parameter_indices=[0, 1], rank=2, **key)
-    perturb_full([*empty, torch.empty(0)], 1.0, parameter_indices=[0, 1, 2], **key)
-    merge_low_rank(empty, rights[::-1], rights)
+    # Empty weights beside one that is not: it moves as it does alone.
+    alone, beside = [[torch.zeros(4, 4)], [torch.empty(0, 4), torch.zeros(4, 4), torch.empty(4, 0)]]
+    rights = [torch.ones(4, 2), torch.ones(4, 2), torch.empty(0, 2)]
+    for weights, places in ((alone, slice(1, 2)), (beside, slice(3))):
+        indices = range(3)[places]
+        perturb_low_rank(weights, rights[places], 1.0, parameter_indices=indices, rank=2, **key)
+        perturb_full([*weights, torch.empty(0)], 1.0, parameter_indices=[*indices, 3], **key)
+        merge_low_rank(weights, [torch.ones(len(weight), 2) for weight in weights], rights[places])
+    assert torch.equal(beside[1], alone[0])
+    assert alone[0].all()
 
 
 def test_random_state_is_untouched() -> None:

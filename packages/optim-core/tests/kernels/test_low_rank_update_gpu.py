@@ -116,6 +116,7 @@ def test_no_step_waits_for_the_device(operation: str) -> None:
     factors_of(1, 2)
     batch = NormalBatch([(0, 0, 1000)], "cuda")
     run(operation, weights, 2, stochastic=True)
+    before = [weight.clone() for weight in weights]
     torch.cuda.set_sync_debug_mode("error")
     try:
         # Other weights at other addresses need a new table, which must not wait either.
@@ -124,6 +125,7 @@ def test_no_step_waits_for_the_device(operation: str) -> None:
         batch.draw(1, torch.zeros((), dtype=torch.int64, device="cuda"), 0)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert not any(torch.equal(one, two) for one, two in zip(before, weights, strict=True))
 
 
 def test_a_captured_step_replays_at_a_moment_on_the_device() -> None:
