@@ -10,7 +10,8 @@ from graftwork_trainer.commands.reproduce import _print
 
 FINDINGS = [
     Finding("state of GWT-2 at 60M, GB", 0.16, 0.12, "weights in bfloat16"),
-    Finding("a quantity " + "with a long name " * 5, None, 1234567.0),
+    Finding("weight after a step", None, 0.5, expected=0.4, source="by hand"),
+    Finding("a quantity " + "with a long name " * 4, None, 1234567.0),
 ]
 
 
@@ -18,15 +19,16 @@ def test_figures_stand_under_each_other_and_notes_below_them(capsys, monkeypatch
     monkeypatch.setenv("COLUMNS", "80")
     _print("gwt", FINDINGS)
     assert capsys.readouterr().out.splitlines() == [
-        "gwt: measured beside published",
+        "gwt: 3 figures; the expected ones: 1 published, 1 by hand, 1 unknown",
         "",
-        "quantity                                      published     measured  difference",
+        "quantity                            expected     source     measured  difference",
         "-" * 80,
-        "state of GWT-2 at 60M, GB                          0.16         0.12     -25.00%",
+        "state of GWT-2 at 60M, GB               0.16  published         0.12     -25.00%",
         "  weights in bfloat16",
-        "a quantity with a long name with a long name             1.23457e+06",
-        "  with a long name with a long name with a",
-        "  long name",
+        "weight after a step                      0.4    by hand          0.5     +25.00%",
+        "a quantity with a long name with a                       1.23457e+06",
+        "  long name with a long name with",
+        "  a long name",
     ]
 
 

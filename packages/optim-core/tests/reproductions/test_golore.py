@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -250,6 +251,11 @@ def test_reproduction_writes_what_it_returns(reproduced: tuple[Path, list[Findin
     by_name = {finding.quantity: finding for finding in findings}
     assert by_name["f at the end with D = 0, GaLore"].measured == pytest.approx(0.75, abs=1e-12)
     assert by_name["f at the end with D = 0, GoLore@50%"].measured < 0.05
+    assert Counter(finding.origin for finding in findings) == {
+        "published": 1 + len(METHODS),
+        "computed": 1,
+        "": 6,
+    }
     for method in METHODS:
         finding = by_name[f"f at the end, {method.host}, {method.name}"]
         assert finding.published == method.published

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ _NARROWEST = 20
 
 
 class ReproduceCommand:
-    """Run a registered reproduction and print measured beside published figures."""
+    """Run a registered reproduction and print what was measured beside what was expected, and who says so."""
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("paper", metavar="PAPER", help="a name that `graftwork list reproduction` shows")
@@ -47,23 +48,39 @@ def _print(paper: str, findings: Sequence[Finding]) -> None:
     """The table, each note below its line."""
     screen = Screen()
     figures = [[finding.quantity, *_figures(finding)] for finding in findings]
-    headings = ["quantity", "published", "measured", "difference"]
+    headings = ["quantity", "expected", "source", "measured", "difference"]
     beside = columns_width([["", *headings[1:]], *(["", *texts] for _, *texts in figures)])
     lines = [headings]
     for (quantity, *texts), finding in zip(figures, findings, strict=True):
         room = max(_NARROWEST, screen.width - beside)
         first, *more = wrap(screen.spell(quantity), room, subsequent_indent="  ") or [""]
-        lines += [[first, *texts], *([line, "", "", ""] for line in more)]
+        lines += [[first, *texts], *([line, *("" for _ in texts)] for line in more)]
         lines += [[f"  {line}"] for line in wrap(screen.spell(finding.note), screen.width - 2)]
-    screen.write(screen.spell(f"{paper}: measured beside published"))
+    for line in wrap(screen.spell(f"{paper}: {_counts(findings)}"), screen.width):
+        screen.write(line)
     screen.write()
     screen.columns(lines)
+
+
+def _counts(findings: Sequence[Finding]) -> str:
+    """Where the expected figures come from; of the published ones, which a reader asks for first, none too.
+
+    >>> _counts([Finding("a", None, 1.0, expected=2.0, source="by hand"), Finding("b", None, 1.0)])
+    '2 figures; the expected ones: 0 published, 1 by hand, 1 unknown'
+    """
+    origins = Counter(finding.origin for finding in findings)
+    counts = {"published": origins.pop("published", 0), **origins}
+    if "" in counts:
+        counts["unknown"] = counts.pop("")
+    told = ", ".join(f"{count} {origin}" for origin, count in counts.items())
+    return f"{len(findings)} figures; the expected ones: {told}"
 
 
 def _figures(finding: Finding) -> list[str]:
     difference = finding.relative_difference
     return [
-        "" if finding.published is None else f"{finding.published:g}",
+        "" if finding.reference is None else f"{finding.reference:g}",
+        finding.origin,
         f"{finding.measured:.6g}",
         "" if difference is None else f"{difference:+.2%}",
     ]
