@@ -97,6 +97,37 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
         load_images("folder", tmp_path, 0)
 
 
+def test_classes_of_the_test_part_are_those_of_the_training_part(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for place in ("train/ant", "train/bee", "train/cow", "test/bee", "test/cow"):
+        (tmp_path / place).mkdir(parents=True)
+        image.new("RGB", (2, 2)).save(tmp_path / place / "0.png")
+    train, test = load_images("folder", tmp_path, 0)
+    assert (train.labels.tolist(), test.labels.tolist(), test.classes) == ([0, 1, 2], [1, 2], 3)
+    (tmp_path / "test" / "dog").mkdir()
+    image.new("RGB", (2, 2)).save(tmp_path / "test" / "dog" / "0.png")
+    with pytest.raises(GraftworkError, match="test/dog: no picture of class 'dog' is in"):
+        load_images("folder", tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("t10k-images-idx3-ubyte", np.zeros((10, 9, 28)), "are 1 x 28 x 28 and those to test on 1 x 9 x 28"),
+        ("t10k-images-idx3-ubyte", np.zeros((9, 28, 28)), r"is \[9, 28, 28\] and .*\[10\]"),
+        ("t10k-images-idx3-ubyte", np.zeros((10, 0, 28)), "holds no pixels"),
+        ("train-labels-idx1-ubyte", np.arange(40) % 9, "test images of class 9, and no training image"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(
+    name: str, values: np.ndarray, message: str, tmp_path: Path
+) -> None:
+    fashion_mnist(tmp_path)
+    write_idx(tmp_path / name, values)
+    with pytest.raises(GraftworkError, match=message):
+        load_images("idx", tmp_path, 0)
+
+
 def test_what_is_missing_is_said() -> None:
     with pytest.raises(GraftworkError, match="folder: data = 'cifar10'"):
         load_images("cifar10", None, 0)

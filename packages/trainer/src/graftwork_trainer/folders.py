@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from graftwork import GraftworkError
+from graftwork_trainer.files import broken_link
 
 # Device and inode: what makes a folder the same one, by whichever name.
 _Identity = tuple[int, int]
@@ -28,7 +29,7 @@ def given_path(text: str, option: str) -> Path:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
-            raise GraftworkError(f"{option} {_broken_link(path)}") from None
+            raise GraftworkError(f"{option} {broken_link(path)}") from None
     except (OSError, RuntimeError, ValueError) as error:
         told = error.strerror if isinstance(error, OSError) else error
         raise GraftworkError(f"{option} {text!r:.200} cannot be read: {told}") from error
@@ -78,12 +79,8 @@ def _status(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except OSError as error:
-        told = _broken_link(path) if path.is_symlink() else f"{path} cannot be read: {error.strerror}"
+        told = broken_link(path) if path.is_symlink() else f"{path} cannot be read: {error.strerror}"
         raise GraftworkError(told) from error
-
-
-def _broken_link(path: Path) -> str:
-    return f"{path}: a link to {path.readlink()}, which leads nowhere; mend or remove it"
 
 
 def _identity(status: os.stat_result) -> _Identity:

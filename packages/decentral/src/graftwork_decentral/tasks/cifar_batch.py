@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork import GraftworkError
+from graftwork_trainer.files import read_given
 
 _PIXELS = 3 * 32 * 32
 _CLASSES = 10
@@ -56,7 +57,7 @@ def read_cifar_batch(path: Path) -> tuple[NDArray[np.uint8], list[int]]:
         Pixels ``[samples, 3072]`` and labels ``[samples]``, in 0..9.
 
     Raises:
-        GraftworkError: it is not one, or names anything but arrays.
+        GraftworkError: it cannot be read, is no batch, or names anything but arrays.
     """
     try:
         content = _Reader(path).read()
@@ -64,7 +65,7 @@ def read_cifar_batch(path: Path) -> tuple[NDArray[np.uint8], list[int]]:
         pixels, labels = _array(batch["data"]), batch["labels"]
         if pixels.shape != (len(labels), _PIXELS) or not all(label in range(_CLASSES) for label in labels):
             raise ValueError("its arrays are of other shapes")
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
         raise GraftworkError(f"{path}: is not a CIFAR-10 batch ({error}); fetch it again") from error
     return pixels, labels
 
@@ -83,7 +84,7 @@ class _Reader:
 
     def read(self) -> Any:
         """Follow the opcodes to the last and return what they built."""
-        for opcode, argument, _ in pickletools.genops(self._path.read_bytes()):
+        for opcode, argument, _ in pickletools.genops(read_given(self._path)):
             self._follow(opcode.name, argument)
         return self._stack.pop()
 
@@ -129,6 +130,8 @@ class _Reader:
                 raise ValueError(f"it holds the opcode {name}")
 
     def _to_mark(self) -> list[Any]:
+        if _MARK not in self._stack:
+            raise ValueError("a mark is missing in it")
         place = len(self._stack) - 1 - self._stack[::-1].index(_MARK)
         taken = self._stack[place + 1 :]
         del self._stack[place:]

@@ -18,6 +18,7 @@ from torch import Tensor
 from graftwork import GraftworkError
 from graftwork_decentral.extras import require_for_data
 from graftwork_decentral.tasks.image_files import cifar_images, folder_images, idx_images
+from graftwork_trainer.folders import given_path
 
 ImageBatch = dict[str, Tensor]
 """``features`` and ``labels`` of some images."""
@@ -80,7 +81,7 @@ def load_images(data: str, folder: Path | None, seed: int) -> tuple[Images, Imag
         return _digits(seed)
     if folder is None:
         raise GraftworkError(f"folder: data = {data!r} is read from files; say where they are")
-    folder = Path(folder).expanduser()
+    folder = given_path(str(folder), "folder")
     if not folder.is_dir():
         raise GraftworkError(f"folder {folder}: no such folder; data = {data!r} is read from it")
     readers = {
@@ -92,7 +93,25 @@ def load_images(data: str, folder: Path | None, seed: int) -> tuple[Images, Imag
     if data not in readers:
         raise GraftworkError(f"data must be one of digits, {', '.join(readers)}, got {data!r}")
     train, test = (Images(*readers[data](folder, part)) for part in ("train", "test"))
+    _check_alike(train, test, folder)
     return train, test
+
+
+def _check_alike(train: Images, test: Images, folder: Path) -> None:
+    """Refuse held-out images that no model of the training ones could name."""
+    for part, images in (("training", train), ("test", test)):
+        if not len(images):
+            raise GraftworkError(f"folder {folder}: holds no {part} images")
+    sizes = [" x ".join(map(str, images.features.shape[1:])) for images in (train, test)]
+    if sizes[0] != sizes[1]:
+        raise GraftworkError(
+            f"folder {folder}: the training images are {sizes[0]} and those to test on {sizes[1]} (channels "
+            "x height x width), and must be of one size"
+        )
+    if unlearnt := sorted(set(test.labels.tolist()) - set(train.labels.tolist())):
+        raise GraftworkError(
+            f"folder {folder}: there are test images of class {unlearnt[0]}, and no training image is of it"
+        )
 
 
 def _digits(seed: int) -> tuple[Images, Images]:

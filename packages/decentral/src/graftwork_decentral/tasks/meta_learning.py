@@ -11,8 +11,7 @@ against 84 %). Features of a pretrained model (``data = "features"``) are the ca
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
+import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,10 +26,13 @@ from torch import Tensor, nn
 from graftwork import GraftworkError
 from graftwork_decentral.bilevel.meta_learning import MetaLearning
 from graftwork_decentral.bilevel.setup import BilevelSetup
+from graftwork_decentral.draws import checked_seed
 from graftwork_decentral.extras import require_for_data
 from graftwork_decentral.tasks.classifying import LabelledImagesTask
 from graftwork_decentral.tasks.images import ImageBatch, Images, load_images
 from graftwork_decentral.tasks.partition import Part, even_parts
+from graftwork_trainer.files import check_given
+from graftwork_trainer.folders import given_path
 
 _NEW_DIGITS = 3
 _HELD_OUT = 5
@@ -80,6 +82,9 @@ class MetaLearningTask(LabelledImagesTask):
                 raise ValueError(f"{option} must be at least 1, got {count}")
         if ways < 2:
             raise ValueError(f"ways must be at least 2, got {ways}")
+        if not 0 <= ridge < math.inf:
+            raise ValueError(f"ridge must be at least 0 and finite, got {ridge}")
+        checked_seed(seed)
         require_for_data(data)
         self._data, self._folder = data, folder
         self._episodes, self._ways, self._shots, self._queries = episodes, ways, shots, queries
@@ -100,6 +105,12 @@ class MetaLearningTask(LabelledImagesTask):
                 raise GraftworkError(
                     f"ways = {self._ways} needs that many {which} classes, and there are {images.classes}"
                 )
+        rarest = int(np.bincount(new.labels, minlength=new.classes).min())
+        if self._shots + self._queries > rarest:
+            raise GraftworkError(
+                f"shots + queries must be at most {rarest}, the images of the rarest new class, got "
+                f"{self._shots} + {self._queries}"
+            )
         return known, new
 
     @property
@@ -285,9 +296,10 @@ def _from_folder(folder: Path | None) -> tuple[Images, Images]:
         raise GraftworkError("folder: data = 'features' is read from train.npz and test.npz; say where")
     sets = []
     for name in ("train.npz", "test.npz"):
-        path = Path(folder).expanduser() / name
-        if not path.is_file():
+        path = given_path(str(folder), "folder") / name
+        if not os.path.lexists(path):
             raise GraftworkError(f"{path}: no such file; it holds arrays features and labels")
+        check_given(path)
         sets.append(_from_archive(path))
     return sets[0], sets[1]
 
@@ -304,7 +316,9 @@ def _from_archive(path: Path) -> Images:
             features, names = arrays["features"].astype(np.float32), arrays["labels"]
         if names.shape != features.shape[:1]:
             raise ValueError(f"features are {list(features.shape)} and labels {list(names.shape)}")
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except GraftworkError:
+        raise
+    except Exception as error:  # zipfile and numpy raise whatever damage leads them to
         raise GraftworkError(f"{path}: is no .npz file of numbers ({error})") from error
     classes, labels = np.unique(names, return_inverse=True)
     return Images(features, labels.astype(np.int64), len(classes))
