@@ -229,7 +229,7 @@ def test_all_mistakes_are_reported_at_once(resolve):
         ('[task]\nname = "lm"', "", "[task]: is missing"),
         ('[model]\nname = "network"\nwidth = 32', "", "[model]: is missing; [task] needs a model"),
         ('name = "adam"', "", "optimizer.name: is missing"),
-        ('[optimizer]\nname = "adam"', "[optimiser]", "to use, did you mean 'optimizer'?"),
+        ('[optimizer]\nname = "adam"', "[optimiser]", "optimiser.name: is missing; it says which"),
         ('name = "adam"', "name = 3", "optimizer.name: expected string, got 3"),
         ("[trainer]", '[optimiser]\nname = "x"\n[trainer]', "did you mean 'optimizer'?"),
         ("[trainer]", '[attention]\nname = "softmax"\n[optimizer.x]\n[trainer]', "has no option 'x'"),

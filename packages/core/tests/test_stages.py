@@ -217,7 +217,11 @@ def test_nested_tables_follow_the_same_rule(registry):
         (RECIPE, ["stages.mein.trainer.steps=1"], ["--set stages.mein.trainer.steps=1: no stage is called"]),
         (RECIPE, ["stages.mine.steps=1"], ["--set stages.mine.steps=1: must be stages.STAGE.SECTION.KEY"]),
         (RECIPE.partition("[[")[0], ["stages.a.trainer.steps=1"], ["--set stages.a.trainer.steps=1: the"]),
-        ("[[stages]]\n[[stages]]\n", [], ["[task]: is missing; a recipe says what to train"]),
+        (
+            "[[stages]]\n[[stages]]\n",
+            [],
+            ["[task]: is missing; a recipe says what to train", "[optimizer]: is missing; [trainer] needs"],
+        ),
     ],
 )  # fmt: skip
 def test_all_mistakes_at_once_each_with_its_stage(resolve, text, settings, told):

@@ -79,6 +79,18 @@ def package_of(kind: str, name: str) -> str | None:
     )
 
 
+def short_name(name: str) -> str:
+    """A name without its plugin where that is the package of ours that brings it.
+
+    >>> short_name("optim-core:adamw"), short_name("rival:adamw"), short_name("decentral:adamw")
+    ('adamw', 'rival:adamw', 'decentral:adamw')
+    """
+    plugin, colon, bare = name.rpartition(":")
+    brought = BROUGHT_BY.get(f"graftwork-{plugin.rpartition('/')[2]}", {})
+    ours = any(bare in names.split() for kind, names in brought.items() if kind != COMMAND)
+    return bare if colon and ours else name
+
+
 def kinds_with(name: str) -> list[str]:
     """The kinds of which Graftwork's packages bring a component of that name."""
     return [

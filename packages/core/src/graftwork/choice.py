@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from graftwork.group import Group
 from graftwork.plugin_code import cause_of
 from graftwork.registry import Entry
 from graftwork.weight_decay import combined, split_by_decay
+
+# What the constructors of torch's optimizers call their options.
+_TORCH_SAYS = {"lr": "learning rate", "eps": "epsilon", "betas": "beta parameter"}
 
 
 class Supplies(tuple[str, ...]):
@@ -48,6 +52,7 @@ class Choice:
         companion_options: for the target's companion (see :class:`graftwork.Kind`).
         table: name and every option, defaults too, as plain TOML data.
         groups: the target's parameters that gather options in a dataclass.
+        places: option to where a recipe says it, and "" to where it says the component, for messages.
     """
 
     entry: Entry
@@ -57,6 +62,7 @@ class Choice:
     companion_options: Mapping[str, Any] = field(default_factory=dict)
     table: Mapping[str, Any] = field(default_factory=dict)
     groups: Sequence[Group] = ()
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -160,6 +166,18 @@ class Choice:
         try:
             yield
         except ValueError as error:
-            raise GraftworkError(f"{self.entry.component.reference}: {error}") from error
+            place = self._place_named_in(str(error))
+            raise GraftworkError(f"{self.entry.component.reference}: {error}{place}") from error
         except SystemExit as error:  # with 0 even, as if all had been done
             raise GraftworkError(f"{self.entry.component.reference}: {cause_of(error)}") from error
+
+    def _place_named_in(self, message: str) -> str:
+        """Where a recipe says the option that a message names first, or the component."""
+        found = {
+            match.start(): name
+            for name in self.places
+            for word in (name, name.replace("_", " "), _TORCH_SAYS.get(name, name))
+            if name and (match := re.search(rf"\b{re.escape(word)}\b", message))
+        }
+        place = self.places.get(found[min(found)] if found else "", "")
+        return f" ({place})" if place else ""

@@ -14,8 +14,8 @@ from graftwork.component import Kind
 from graftwork.description_cache import DescriptionCache
 from graftwork.docstrings import summary_line
 from graftwork.errors import with_article
+from graftwork.plain_data import plain
 from graftwork.registry import Entry, Registry
-from graftwork.resolution import plain
 from graftwork.schema import Option, schema_of
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class GraftworkError(Exception):
@@ -17,6 +18,51 @@ class RecipeError(GraftworkError):
         self.mistakes = tuple(mistakes)
         count = f"{len(self.mistakes)} mistakes" if len(self.mistakes) > 1 else "1 mistake"
         super().__init__(f"{source}: {count}\n" + "\n".join(f"  {line}" for line in self.mistakes))
+
+
+class Mistakes:
+    """What is wrong at several places, gathered so that all of it is told at once.
+
+    >>> mistakes = Mistakes()
+    >>> for value in ("--set lr", "--seeds 0"):
+    ...     with mistakes.noted():
+    ...         raise GraftworkError(f"{value}: no")
+    >>> mistakes.refuse("lm.toml")
+    Traceback (most recent call last):
+        ...
+    graftwork.errors.RecipeError: lm.toml: 2 mistakes
+      --set lr: no
+      --seeds 0: no
+    """
+
+    def __init__(self) -> None:
+        self._errors: list[GraftworkError] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Keep a mistake for later, and go on behind the block."""
+        try:
+            yield
+        except GraftworkError as error:
+            self._errors.append(error)
+
+    def refuse(self, source: str) -> None:
+        """Do nothing where all was right.
+
+        Args:
+            source: what they are mistakes of, where none of them says it.
+
+        Raises:
+            GraftworkError: the one mistake as it was raised; a RecipeError of all where there are several.
+        """
+        if len({str(error) for error in self._errors}) == 1:
+            raise self._errors[0]
+        lines: list[str] = []
+        for error in self._errors:
+            lines += error.mistakes if isinstance(error, RecipeError) else [str(error)]
+            source = error.source if isinstance(error, RecipeError) else source
+        if lines:
+            raise RecipeError(source, list(dict.fromkeys(lines)))
 
 
 class UnknownNameError(GraftworkError, LookupError):
@@ -68,7 +114,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def close_matches(name: str, known: Iterable[str]) -> list[str]:
-    """Known names that come close to one, two at most."""
+    """Known names that come close to one, two at most; those alone that differ in case only, if any do.
+
+    >>> close_matches("AdamW", ["adamw", "gwt-adamw"]), close_matches("SGDD", ["sgd"])
+    (['adamw'], ['sgd'])
+    """
     from difflib import get_close_matches
 
-    return get_close_matches(name, sorted(set(known)), n=2, cutoff=0.7)
+    by_case: dict[str, list[str]] = {}
+    for one in sorted(set(known)):
+        by_case.setdefault(one.casefold(), []).append(one)
+    if same := by_case.get(name.casefold()):
+        return same[:2]
+    close = get_close_matches(name.casefold(), by_case, n=2, cutoff=0.7)
+    return [one for folded in close for one in by_case[folded]][:2]

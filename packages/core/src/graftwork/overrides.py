@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from graftwork.errors import GraftworkError
-
-_OPEN, _CLOSE, _QUOTES = "[{", "]}", "\"'"
+from graftwork.errors import GraftworkError, Mistakes
+from graftwork.plain_text import split, toml_value
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """One value put over a recipe's: ``optimizer.lr = 3e-4``."""
+    """One value put over a recipe's: ``optimizer.lr = 3e-4``.
+
+    Args:
+        path: section and keys.
+        value: as TOML gives it.
+        origin: where it was said, for messages.
+        text: as it was written; None where it was not: an option may take it for more than its value.
+    """
 
     path: tuple[str, ...]
     value: Any
     origin: str
+    text: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
@@ -40,7 +46,21 @@ def parse_set(text: str, *, option: str = "--set") -> Override:
     path = tuple(part.strip() for part in key.split("."))
     if not equals or len(path) < 2 or not all(path):
         raise GraftworkError(f"{option} takes SECTION.KEY=VALUE, like optimizer.lr=3e-4, got {text!r}")
-    return Override(path, _parse_value(value.strip()), f"{option} {text}")
+    return Override(path, toml_value(value.strip()), f"{option} {text}", value.strip())
+
+
+def parse_sets(texts: Sequence[str], mistakes: Mistakes) -> list[Override]:
+    """Read every ``--set``.
+
+    Args:
+        texts: ``KEY=VALUE`` each.
+        mistakes: takes what is wrong; the right ones are returned.
+    """
+    overrides: list[Override] = []
+    for text in texts:
+        with mistakes.noted():
+            overrides.append(parse_set(text))
+    return overrides
 
 
 def parse_over(text: str, *, option: str = "--over") -> list[Override]:
@@ -50,7 +70,7 @@ def parse_over(text: str, *, option: str = "--over") -> list[Override]:
     [[0.9, 0.99], [0.8, 0.9]]
     """
     key, equals, values = text.partition("=")
-    parts = [part.strip() for part in _split(values)]
+    parts = split(values)
     if not equals or not all(parts):
         raise GraftworkError(
             f"{option} takes SECTION.KEY=VALUE,VALUE, like optimizer.name=adamw,sgd, got {text!r}"
@@ -64,29 +84,23 @@ def product(overs: Sequence[str], *, option: str = "--over") -> list[list[Overri
     Args:
         overs: ``KEY=A,B`` each.
         option: where they stand, for messages.
+
+    Raises:
+        GraftworkError: one is malformed, or two are of one key; all mistakes.
     """
-    values = [parse_over(text, option=option) for text in overs]
-    return [list(combination) for combination in itertools.product(*values)]
-
-
-def _split(text: str) -> list[str]:
-    parts, depth, quote = [""], 0, ""
-    for character in text:
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in _QUOTES:
-            quote = character
-        else:
-            depth += (character in _OPEN) - (character in _CLOSE)
-        if character == "," and not depth and not quote:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    mistakes = Mistakes()
+    of_key: dict[str, list[list[Override]]] = {}
+    for text in overs:
+        with mistakes.noted():
+            parsed = parse_over(text, option=option)
+            of_key.setdefault(parsed[0].key, []).append(parsed)
+    for key, several in of_key.items():
+        with mistakes.noted():
+            if len(several) > 1:
+                texts = dict.fromkeys(str(override.text) for parsed in several for override in parsed)
+                raise GraftworkError(
+                    f"{option} {key} is given {len(several)} times: give all of its values at once, "
+                    f"{option} {key}={','.join(texts)}"
+                )
+    mistakes.refuse(option)
+    return [list(combination) for combination in itertools.product(*(one for (one,) in of_key.values()))]

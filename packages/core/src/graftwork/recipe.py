@@ -6,7 +6,6 @@ imports the targets and checks every option against their signatures. Either rep
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -16,12 +15,15 @@ from typing import Any
 from graftwork.catalogue import package_of
 from graftwork.component import Kind
 from graftwork.errors import AmbiguousNameError, GraftworkError, RecipeError, UnknownNameError, did_you_mean
+from graftwork.misspelt import lacking_section, unusable_name
 from graftwork.overrides import Override, product
 from graftwork.plugin_code import cause_of, plugin_code
+from graftwork.recipe_file import read_text, read_toml, refuse_depth
 from graftwork.registry import Entry, Registry, get_registry
-from graftwork.resolution import Resolution, Resolved, Tables
+from graftwork.resolution import Resolution, Resolved
 from graftwork.stages import SECTION, overrides_of, read_stages, told_by_stage
-from graftwork.toml import dumps
+from graftwork.tables import NO_SOURCE, Tables
+from graftwork.toml import dumps, key_text, shown
 
 # Read by people, not by any component.
 _PROSE = ("description",)
@@ -38,7 +40,10 @@ class Recipe(Tables):
         sections: section to table; each table has a ``name``. Of a recipe with stages, ``stages`` alone: a
             list of their names and sections.
         origins: dotted key to where it was said, where that is not the file.
+        texts: dotted key to the text of the command line, where it was said there.
         shared: sections that may be left unused.
+        named: section to the names that it has tables ``[section.for.NAME]`` for.
+        written: section to what it was written as, where that was a misspelling.
         stages: a recipe for each, in order; none where there is one training.
         compare: what ``graftwork compare`` compares unless it is told, ``KEY=A,B`` each.
     """
@@ -94,39 +99,27 @@ def load_recipe(
     """
     registry = registry or get_registry()
     name, path = _locate(reference, registry)
-    try:
-        data = tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as error:
-        raise GraftworkError(f"recipe {path}: is not TOML: {error}") from error
-    return build_recipe(data, name=name, source=str(path), overrides=overrides, registry=registry)
+    return build_recipe(read_toml(path), name=name, source=str(path), overrides=overrides, registry=registry)
 
 
 def recipe_text(reference: str, registry: Registry) -> str:
     """What a recipe's file holds, see :func:`load_recipe`."""
-    return _read(_locate(reference, registry)[1])
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise GraftworkError(f"recipe {path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise GraftworkError(
-            f"recipe {path}: is not UTF-8 text: {error.reason} at byte {error.start}"
-        ) from error
+    return read_text(_locate(reference, registry)[1])
 
 
 def build_recipe(
     data: Mapping[str, Any],
     *,
     name: str = "recipe",
-    source: str = "recipe",
+    source: str = NO_SOURCE,
     overrides: Sequence[Override] = (),
     registry: Registry | None = None,
 ) -> Recipe:
     """Make a recipe of parsed TOML; see :func:`load_recipe`."""
     registry = registry or get_registry()
+    refuse_depth(data, source)
+    for override in overrides:
+        refuse_depth([*override.path[1:], override.value], override.origin)
     mistakes: list[str] = []
     tables: dict[str, dict[str, Any]] = {}
     for section, table in data.items():
@@ -135,25 +128,48 @@ def build_recipe(
         if isinstance(table, Mapping):
             tables[section] = _copy(table)
         else:
-            mistakes.append(f'{section}: must be a section, [{section}] with name = "...", got {table!r}')
+            mistakes.append(_no_section(section, table))
+    for key in _PROSE:
+        if not isinstance(data.get(key, ""), str):
+            mistakes.append(f"{key}: must be text, got {shown(data[key])}")
     empty = Recipe(name, source, {}, compare=_compared(data.get(COMPARE, []), mistakes))
     if SECTION in data:
-        recipe = _staged(data[SECTION], tables, empty, overrides, registry, mistakes)
+        recipe, of_stages = _staged(data[SECTION], tables, empty, overrides, registry, mistakes)
     else:
         recipe = _plain(tables, empty, overrides, registry, mistakes)
-    if mistakes:
-        raise RecipeError(source, mistakes)
-    return recipe
+        of_stages = {}
+    if not (mistakes or any(of_stages.values())):
+        return recipe
+    # One mistake must not hide another: what else is wrong shows where targets are asked.
+    if recipe.stages:
+        for stage in recipe.stages:
+            of_stages[stage.name] += Resolution(stage, registry).mistakes()
+        mistakes += told_by_stage({name: dict.fromkeys(told) for name, told in of_stages.items()})
+    elif SECTION not in data:
+        mistakes += Resolution(recipe, registry).mistakes()
+    raise RecipeError(source, list(dict.fromkeys(mistakes)))
+
+
+def _no_section(section: str, given: object) -> str:
+    key = key_text(section)
+    if isinstance(given, list) and given and all(isinstance(item, Mapping) for item in given):
+        return f"{key}: must be one section, write [{key}] for [[{key}]]"
+    return f'{key}: must be a section, [{key}] with name = "...", got {shown(given)}'
 
 
 def _compared(given: object, mistakes: list[str]) -> tuple[str, ...]:
     """What a recipe wants to see compared, as the command line would have it too."""
     if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
-        mistakes.append(f"{COMPARE}: must be a list of texts like 'optimizer.name=adamw,sgd', got {given!r}")
+        mistakes.append(
+            f"{COMPARE}: must be a list of texts like 'optimizer.name=adamw,sgd', got {shown(given)}"
+        )
         return ()
     texts: tuple[str, ...] = tuple(given)
     try:
         product(texts, option=COMPARE)
+    except RecipeError as error:
+        mistakes.extend(error.mistakes)
+        return ()
     except GraftworkError as error:
         mistakes.append(str(error))
         return ()
@@ -168,14 +184,28 @@ def _plain(
     mistakes: list[str],
 ) -> Recipe:
     """One training's recipe, of tables that are its own."""
-    origins = _apply(overrides, tables, mistakes)
-    tables.setdefault("trainer", {}).setdefault("name", "standard")
+    origins, texts = _apply(overrides, tables, mistakes)
+    trainer = tables.setdefault("trainer", {})
+    if "name" not in trainer:
+        tables["trainer"] = {"name": _standard(registry), **trainer}
     if "task" not in tables:
-        mistakes.append('[task]: is missing; a recipe says what to train: [task] with name = "..."')
-    merged = {section: _merge_named(section, table, origins, mistakes) for section, table in tables.items()}
+        mistakes.append(lacking_section("task"))
+    named = {section: _names_with_tables(table) for section, table in tables.items()}
+    merged = {
+        section: _merge_named(section, table, origins, registry, mistakes)
+        for section, table in tables.items()
+    }
     for section, table in merged.items():
         mistakes.extend(_check_name(section, table, origins, registry))
-    return replace(empty, sections=merged, origins=origins)
+    return replace(empty, sections=merged, origins=origins, texts=texts, named=named)
+
+
+def _standard(registry: Registry) -> str:
+    """What trains where a recipe does not say."""
+    try:
+        return registry.name_of(registry.find_default("trainer", "standard"))
+    except GraftworkError:  # it is told with the rest
+        return "standard"
 
 
 def _staged(
@@ -185,10 +215,10 @@ def _staged(
     overrides: Sequence[Override],
     registry: Registry,
     mistakes: list[str],
-) -> Recipe:
-    """A recipe of stages, each a recipe by itself."""
+) -> tuple[Recipe, dict[str, list[str]]]:
+    """A recipe of stages, each a recipe by itself, and the mistakes of each."""
     if "trainer" in base:  # whose options are those of the one that it would be
-        base["trainer"].setdefault("name", "standard")
+        base["trainer"].setdefault("name", _standard(registry))
     stages = read_stages(given, base, mistakes)
     recipes: list[Recipe] = []
     by_stage: dict[str, list[str]] = {stage.name: [] for stage in stages}
@@ -197,8 +227,7 @@ def _staged(
         meant = {override.path[2] for override in overrides if stage.is_meant_by(override)}
         as_given = replace(empty, name=stage.name, shared=stage.shared - meant)
         recipes.append(_plain(stage.tables, as_given, own, registry, by_stage[stage.name]))
-    mistakes.extend(told_by_stage(by_stage))
-    return replace(empty, sections=_sections_of(recipes), stages=tuple(recipes))
+    return replace(empty, sections=_sections_of(recipes), stages=tuple(recipes)), by_stage
 
 
 def _sections_of(stages: Sequence[Recipe] | Sequence[Resolved]) -> dict[str, Any]:
@@ -211,8 +240,10 @@ def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _apply(
     overrides: Sequence[Override], tables: dict[str, dict[str, Any]], mistakes: list[str]
-) -> dict[str, str]:
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Put the command line over tables; return where each key was said, and by what text."""
     origins: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for override in overrides:
         if override.path[0] == SECTION:
             mistakes.append(f"{override.origin}: the recipe has no stages")
@@ -229,57 +260,69 @@ def _apply(
         else:
             table[override.path[-1]] = override.value
             origins[override.key] = override.origin
-    return origins
+            texts.pop(override.key, None)
+            if override.text is not None:
+                texts[override.key] = override.text
+    return origins, texts
+
+
+def _names_with_tables(table: Mapping[str, Any]) -> tuple[str, ...]:
+    named = table.get("for", {})
+    return tuple(named) if isinstance(named, Mapping) else ()
 
 
 def _merge_named(
-    section: str, table: Mapping[str, Any], origins: dict[str, str], mistakes: list[str]
+    section: str,
+    table: Mapping[str, Any],
+    origins: dict[str, str],
+    registry: Registry,
+    mistakes: list[str],
 ) -> dict[str, Any]:
     """Lay ``[section.for.NAME]`` over the section where NAME was chosen; the command line still wins."""
     merged = {key: value for key, value in table.items() if key != "for"}
     named = table.get("for", {})
     if not isinstance(named, Mapping) or not all(isinstance(inner, Mapping) for inner in named.values()):
-        mistakes.append(f"{section}.for: must hold tables, [{section}.for.NAME]")
+        mistakes.append(f"{key_text(section)}.for: must hold tables, [{key_text(section)}.for.NAME]")
         return merged
     chosen = str(merged.get("name"))
+    if section in registry.kinds and chosen not in named and (meant := registry.find_meant(section, chosen)):
+        chosen = meant.component.name  # its full name, or a misspelt one
     for key, value in named.get(chosen, named.get(chosen.rpartition(":")[2], {})).items():
         if f"{section}.{key}" not in origins:
             merged[key] = value
-            origins[f"{section}.{key}"] = f"[{section}.for.{merged['name']}]"
+            origins[f"{section}.{key}"] = f"[{section}.for.{chosen}]"
     return merged
 
 
 def _check_name(
     section: str, table: Mapping[str, Any], origins: Mapping[str, str], registry: Registry
 ) -> list[str]:
-    where = f"{section}.name" + (f" ({origins[f'{section}.name']})" if f"{section}.name" in origins else "")
-    name = table.get("name")
-    if name is None:
-        hint = "" if section in registry.kinds else did_you_mean(section, registry.kinds)
-        return [f"{where}: is missing; it says which {section} to use{hint}"]
-    if not isinstance(name, str):
-        return [f"{where}: expected string, got {name!r}"]
     if section not in registry.kinds:
         return []  # a section that a component asks for under a name of its own: resolution knows its kind
+    where = f"{section}.name" + (f" ({origins[f'{section}.name']})" if f"{section}.name" in origins else "")
+    if (wrong := unusable_name(section, table)) is not None:
+        return [f"{where}: {wrong}"]
     try:
-        registry.find_in(section, name)
+        registry.find_in(section, table["name"])
     except (UnknownNameError, AmbiguousNameError) as error:
         return [f"{where}: {error}"]
     return []
 
 
 def _locate(reference: str, registry: Registry) -> tuple[str, Path]:
-    if reference.endswith(".toml") or "/" in reference:
-        path = Path(reference).expanduser()
-        if not path.is_file():
-            raise GraftworkError(f"recipe {reference}: no such file")
+    bare = reference.removeprefix("recipe/")  # as a message that gives the full reference has it
+    if reference.endswith(".toml") or "/" in bare:
+        try:
+            path = Path(reference).expanduser()
+        except RuntimeError as error:  # of a home that nobody has
+            raise GraftworkError(f"recipe {reference}: no such file") from error
         return path.stem, path
     try:
-        entry = registry.find(f"recipe/{reference}")
+        entry = registry.find(f"recipe/{bare}")
     except UnknownNameError:
-        if ":" in reference or package_of(Kind.RECIPE, reference):
+        if ":" in reference or package_of(Kind.RECIPE, bare):
             raise  # it is registered under another name, or comes with a package that is not here
-        known = [entry.component.name for entry in registry.entries("recipe")]
+        known = [registry.name_of(entry) for entry in registry.entries("recipe")]
         listed = f"registered are: {', '.join(known)}" if known else "no installed plugin registers one"
         raise UnknownNameError(
             f"no recipe called {reference!r}{did_you_mean(reference, known)} "

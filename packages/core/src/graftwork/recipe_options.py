@@ -78,16 +78,14 @@ class _Walk:
         if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
             self.wrong = True
             return
-        self.named(path, kind, table["name"], table, supplied)
-
-    def named(
-        self, path: str, kind: str, name: str, table: Mapping[str, Any], supplied: tuple[str, ...]
-    ) -> None:
         try:
-            entry = self.registry.find_in(kind, name)
+            entry = self.registry.find_in(kind, table["name"])
         except GraftworkError:
             self.wrong = True
             return
+        self.entry(path, entry, table, supplied)
+
+    def entry(self, path: str, entry: Entry, table: Mapping[str, Any], supplied: tuple[str, ...]) -> None:
         problem, described = "", None
         try:
             described = self.tell(entry, self.registry)
@@ -103,11 +101,11 @@ class _Walk:
         self.wrong |= any(key not in names for key in table)
         for option in options:
             if option.kind is not None:
-                self.chosen(path, option, table)
+                self.chosen(path, option, table, entry.plugin.name)
             else:
                 self.wrong |= option.required and option.name not in table
 
-    def chosen(self, path: str, option: DescribedOption, table: Mapping[str, Any]) -> None:
+    def chosen(self, path: str, option: DescribedOption, table: Mapping[str, Any], plugin: str) -> None:
         """The component that an option names."""
         kind, supplied = option.kind or "", option.supplies or ()
         inner = f"{path}.{option.name}"
@@ -116,7 +114,12 @@ class _Walk:
         elif option.name in self.recipe.sections:
             self.section(option.name, kind, supplied)
         elif isinstance(option.default, str):
-            self.named(inner, kind, option.default, {}, supplied)
+            try:
+                default = self.registry.find_default(kind, option.default, plugin)
+            except GraftworkError:
+                self.wrong = True
+            else:
+                self.entry(inner, default, {}, supplied)
         else:
             self.wrong |= option.required
 

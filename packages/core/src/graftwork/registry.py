@@ -62,6 +62,7 @@ class Registry:
         self._entries = [
             Entry(component, plugin) for plugin in self._loaded() for component in plugin.components
         ]
+        self._claims = Counter(entry.component.reference for entry in self._entries)
 
     @classmethod
     def discover(cls, environment: Mapping[str, str] | None = None) -> Registry:
@@ -143,7 +144,7 @@ class Registry:
             AmbiguousNameError: two plugins claim the short name; the message gives both full references.
         """
         kind, slash, name = reference.partition("/")
-        if not slash or not name:
+        if not slash:
             raise UnknownNameError(f"a reference is kind/name, like 'optimizer/adamw', got {reference!r}")
         plugin, colon, bare = name.rpartition(":")
         same_kind = self.entries(kind)
@@ -154,6 +155,37 @@ class Registry:
             both = " or ".join(entry.full_reference for entry in found)
             raise AmbiguousNameError(f"{reference!r} is claimed by {len(found)} plugins: write {both}")
         raise UnknownNameError(self._unknown(kind, name, same_kind))
+
+    def find_meant(self, kind: str, name: str) -> Entry | None:
+        """The one component that a wrong name comes close to; None where that is not plain."""
+        same_kind = self.entries(kind)
+        bare = name.removeprefix(f"{kind}/").rpartition(":")[2]
+        close = close_matches(bare, [entry.component.name for entry in same_kind])
+        found = [entry for entry in same_kind if entry.component.name in close]
+        return found[0] if len(found) == 1 else None
+
+    def find_default(self, kind: str, name: str, plugin: str | None = None) -> Entry:
+        """What code means by a name, where two plugins may have it by now.
+
+        Args:
+            kind: of the component.
+            name: as the code has it.
+            plugin: that the code is of; None for Graftwork's own.
+
+        Raises:
+            UnknownNameError: nothing has it.
+            AmbiguousNameError: several plugins have it, and none is that one or Graftwork's own.
+        """
+        found = [entry for entry in self.entries(kind) if entry.component.name == name]
+        own = [entry for entry in found if entry.plugin.name == plugin] or [
+            entry for entry in found if entry.plugin.distribution == package_of(kind, name)
+        ]
+        return own[0] if own else self.find_in(kind, name)
+
+    def name_of(self, entry: Entry) -> str:
+        """What a recipe calls a component by: its name, with its plugin where several have it."""
+        alone = self._claims[entry.component.reference] == 1
+        return entry.component.name if alone else f"{entry.plugin.name}:{entry.component.name}"
 
     def find_anywhere(self, name: str) -> Entry:
         """Look up a reference, or the name of a recipe, or one that components of a single kind have.
@@ -175,19 +207,16 @@ class Registry:
         if len(recipes or found) == 1:
             return (recipes or found)[0]
         if found:
-            claims = Counter(entry.component.reference for entry in found)
-            references = [
-                entry.component.reference if claims[entry.component.reference] == 1 else entry.full_reference
-                for entry in found
-            ]
+            references = [f"{entry.component.kind}/{self.name_of(entry)}" for entry in found]
             raise AmbiguousNameError(f"{name!r} is the name of {len(found)}: write {' or '.join(references)}")
         for kind in kinds_with(bare):  # of a package of ours that is not here
             self.find(f"{kind}/{name}")
         known = [entry.component.name for entry in self._entries]
+        close = close_matches(bare, known)
         references = [
-            entry.component.reference
+            f"{entry.component.kind}/{self.name_of(entry)}"
             for entry in self._entries
-            if entry.component.name in close_matches(bare, known)
+            if entry.component.name in close
         ]
         hint = f", did you mean {' or '.join(dict.fromkeys(references))}?" if references else ""
         raise UnknownNameError(f"nothing is called {name!r}{hint} (`graftwork list` shows all)")
@@ -204,10 +233,13 @@ class Registry:
             package = package_with(kind)
             hint = f"; {package} brings some, {self._absence_of(package)}" if package else ""
             return f"no {kind} called {name!r}: no installed plugin registers any {kind}{hint}"
-        known = [entry.component.name for entry in same_kind] + [
-            f"{entry.plugin.name}:{entry.component.name}" for entry in same_kind if ":" in name
+        close = close_matches(bare, [entry.component.name for entry in same_kind])
+        # As they may be written: a name that several plugins have would be refused in turn.
+        meant = [
+            repr(self.name_of(entry)) for one in close for entry in same_kind if entry.component.name == one
         ]
-        return f"no {kind} called {name!r}{did_you_mean(name, known)} (`graftwork list {kind}` shows all)"
+        hint = f", did you mean {' or '.join(meant)}?" if meant else ""
+        return f"no {kind} called {name!r}{hint} (`graftwork list {kind}` shows all)"
 
     def _absence_of(self, package: str) -> str:
         """Why nothing of one of Graftwork's own packages is here."""
@@ -229,8 +261,7 @@ class Registry:
 
     def contested(self) -> list[str]:
         """Short references that more than one plugin claims."""
-        claims = Counter(entry.component.reference for entry in self._entries)
-        return [reference for reference, count in claims.items() if count > 1]
+        return [reference for reference, count in self._claims.items() if count > 1]
 
     def resolve(self, entry: Entry) -> Any:
         """Import an entry's target and check it against the contract of its kind.

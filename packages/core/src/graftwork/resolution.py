@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
+from graftwork.catalogue import package_of
 from graftwork.choice import Choice, Supplies
 from graftwork.component import Kind
-from graftwork.errors import GraftworkError, RecipeError, did_you_mean, with_article
-from graftwork.registry import Registry, get_registry
+from graftwork.errors import (
+    AmbiguousNameError,
+    GraftworkError,
+    RecipeError,
+    UnknownNameError,
+    did_you_mean,
+    with_article,
+)
+from graftwork.misspelt import lacking_section, misspelt_sections, unusable_name
+from graftwork.plain_data import plain
+from graftwork.plain_text import read
+from graftwork.refusal import accepted, refusal
+from graftwork.registry import Entry, Registry, get_registry
 from graftwork.schema import Option, Schema, schema_of
-from graftwork.toml import dumps
-from graftwork.values import NONE, NotAccepted, check
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """What is to be resolved.
-
-    Args:
-        name: of the recipe.
-        source: where it stands, for messages.
-        sections: section to table; each table has a ``name``.
-        origins: dotted key to where it was said, where that is not the source.
-        shared: sections that may be left unused.
-    """
-
-    name: str
-    source: str
-    sections: Mapping[str, Any]
-    origins: Mapping[str, str] = field(default_factory=dict)
-    shared: frozenset[str] = frozenset()
+from graftwork.tables import NO_SOURCE, Tables
+from graftwork.toml import dumps, key_text, shown
+from graftwork.values import NONE, NotAccepted, is_finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,31 +92,54 @@ def choose(
 
 
 class Resolution:
-    """One walk over sections, collecting mistakes."""
+    """One walk over sections, collecting mistakes.
+
+    What is misspelt is checked as what was plainly meant, so that one mistake hides no other.
+    """
 
     def __init__(self, given: Tables, registry: Registry) -> None:
         self._given = given
         self._registry = registry
         self._mistakes: list[str] = []
         self._sections: dict[str, Mapping[str, Any]] = {}
+        # Sections that something looked for, and their kinds.
+        self._asked: dict[str, str] = {}
+        self._tells_places = False
 
     def run(self) -> Resolved:
-        """Resolve the task and the trainer, and through their parameters every other section."""
+        """Resolve the task and the trainer, and through their parameters every other section.
+
+        Raises:
+            RecipeError: all mistakes, a line each.
+        """
+        self._tells_places = True
         task = self._choose_section("task", Kind.TASK)
         trainer = self._choose_section("trainer", Kind.TRAINER)
-        # Of one that did not load nobody knows which sections it uses.
-        for section in self._given.sections if task and trainer else ():
-            if section not in self._sections and section not in self._given.shared:
-                known = {*self._sections, *self._registry.kinds} - {section}
-                self._mistakes.append(
-                    f"[{section}]: nothing in this recipe uses it{did_you_mean(section, known)}; used are "
-                    f"{', '.join(f'[{name}]' for name in self._sections)}"
-                )
+        unknown = task is None or trainer is None
+        if unknown:  # which sections it takes nobody knows, so each is the kind that it is called
+            for section in self._given.sections:
+                if section in self._registry.kinds and section not in self._sections:
+                    self._choose_section(section, section)
+        told, corrected = misspelt_sections(
+            self._given, used=self._sections, asked=self._asked, kinds=self._registry.kinds, unknown=unknown
+        )
+        if corrected is not None:
+            # What was lacking for want of that section is not.
+            raise RecipeError(self._given.source, [*told, *Resolution(corrected, self._registry).mistakes()])
+        self._mistakes += told
         if self._mistakes or task is None or trainer is None:
             raise RecipeError(self._given.source, list(dict.fromkeys(self._mistakes)))
         used = [section for section in self._given.sections if section in self._sections]
         ordered = {section: self._sections[section] for section in used}
         return Resolved(self._given.name, task, trainer, ordered)
+
+    def mistakes(self) -> list[str]:
+        """What :meth:`run` would raise, a line each."""
+        try:
+            self.run()
+        except RecipeError as error:
+            return list(error.mistakes)
+        return []
 
     def run_one(self, section: str) -> Choice:
         """Resolve one section, named after its kind."""
@@ -133,20 +149,56 @@ class Resolution:
         return choice
 
     def _choose_section(self, section: str, kind: str, taker: _Taker | None = None) -> Choice | None:
+        self._asked[section] = kind
+        if section not in self._given.sections:
+            self._mistakes.append(lacking_section(section))
+            return None
         self._sections.setdefault(section, {})
+        for name in self._given.named.get(section, ()):
+            self._check_named(section, kind, name)
         choice = self._choose(kind, self._given.sections[section], section, taker)
         if choice is not None:
             self._sections[section] = choice.table
         return choice
 
-    def _choose(self, kind_name: str, value: Any, path: str, taker: _Taker | None = None) -> Choice | None:
+    def _check_named(self, section: str, kind: str, name: str) -> None:
+        """``[section.for.NAME]`` is for a component that there is, or that a package of ours would bring."""
+        try:
+            self._registry.find_in(kind, name)
+        except AmbiguousNameError:
+            pass
+        except UnknownNameError as error:
+            if package_of(kind, name.rpartition(":")[2]) is None:
+                self._mistake(f"{section}.for.{key_text(name)}", str(error))
+
+    def _entry(self, kind: str, value: Any, path: str) -> Entry | None:
+        """The component that a table names, or plainly means."""
+        named = {"name": value} if isinstance(value, str) else value
+        if not isinstance(named, Mapping):
+            self._mistake(
+                path, f"expected the name of {with_article(kind)} or a table with name, got {shown(value)}"
+            )
+            return None
+        if (wrong := unusable_name(kind, named)) is not None:
+            self._mistake(f"{path}.name", wrong)
+            return None
+        try:
+            return self._registry.find_in(kind, named["name"])
+        except GraftworkError as error:
+            self._mistake(f"{path}.name", str(error))
+            unknown = isinstance(error, UnknownNameError)
+            return self._registry.find_meant(kind, named["name"]) if unknown else None
+
+    def _choose(
+        self, kind_name: str, value: Any, path: str, taker: _Taker | None = None, entry: Entry | None = None
+    ) -> Choice | None:
+        """Check one component and its options; an entry is what a default names."""
         table = {"name": value} if isinstance(value, str) else value
-        if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
-            self._mistake(path, f"expected the name of a {kind_name} or a table with name, got {value!r}")
+        entry = entry or self._entry(kind_name, value, path)
+        if entry is None:
             return None
         kind = self._registry.kinds[kind_name]
         try:
-            entry = self._registry.find_in(kind_name, table["name"])
             target = self._registry.resolve(entry)
             schema = schema_of(target, kind)
         except GraftworkError as error:
@@ -162,8 +214,8 @@ class Resolution:
         options = {name: option for name, option in schema.options.items() if name not in supplied}
         for key in given:
             if key not in schema.options:
-                self._unknown_option(f"{path}.{key}", key, reference, options)
-        values = {name: self._value(option, given, path, reference) for name, option in options.items()}
+                self._unknown_option(f"{path}.{key_text(key)}", key, reference, options)
+        values = {name: self._value(option, given, path, entry) for name, option in options.items()}
         set_values = {name: value for name, value in values.items() if value is not _UNSET}
         of_companion = {name for name in set_values if options[name].of_companion}
         return Choice(
@@ -174,7 +226,21 @@ class Resolution:
             {name: set_values[name] for name in set_values if name in of_companion},
             self._table(table["name"], options, set_values, given),
             schema.groups,
+            self._places(path, options, given) if self._tells_places else {},
         )
+
+    def _places(self, path: str, options: Iterable[str], given: Mapping[str, Any]) -> dict[str, str]:
+        """Where the recipe says each option, for what a constructor has to say of it."""
+        of_source = f" of {self._given.source}" if self._given.source != NO_SOURCE else ""
+        places = {"": f"[{self._as_written(path)}]{of_source}"}
+        for name in options:
+            key = f"{path}.{name}"
+            origin = self._given.origins.get(key)
+            if origin is None:
+                places[name] = self._as_written(key) + (of_source if name in given else "")
+            else:
+                places[name] = origin if key in origin else f"{key}, {origin}"
+        return places
 
     def _check_facts(self, path: str, reference: str, schema: Schema, taker: _Taker | None) -> None:
         """See that a component takes what its taker supplies, and wants nothing else."""
@@ -193,54 +259,75 @@ class Resolution:
                 path, f"{reference} wants {' and '.join(wanted)}, which {taker.reference} does not supply"
             )
 
-    def _value(self, option: Option, given: Mapping[str, Any], path: str, reference: str) -> Any:
+    def _value(self, option: Option, given: Mapping[str, Any], path: str, taker: Entry) -> Any:
         """What a component gets for one option, or _UNSET for its default."""
         if option.chosen_kind is not None and option.listed:
-            return self._several(option, option.chosen_kind, given, path)
+            return self._several(option, option.chosen_kind, given, path, taker)
         if option.chosen_kind is not None:
-            taker = None if option.supplies is None else _Taker(reference, option.supplies)
             return self._nested(option, option.chosen_kind, given, path, taker)
+        key = f"{path}.{option.name}"
         if option.name in given:
+            found = given[option.name]
             try:
-                return check(given[option.name], option.annotation)
+                value = accepted(found, self._given.texts.get(key), option.annotation)
             except NotAccepted:
-                found = given[option.name]
-                self._mistake(
-                    f"{path}.{option.name}",
-                    f"expected {option.type_text}, got {found!r} ({_toml_type(found)})",
-                )
+                self._mistake(key, refusal(found, option))
+                return _UNSET
+            if is_finite(value) or not is_finite(option.default):
+                return value
+            self._mistake(key, f"must be finite, got {shown(found)}")
         elif option.required:
-            self._mistake(
-                f"{path}.{option.name}", f"is missing; expected {option.type_text}: {option.meaning}"
-            )
+            self._mistake(key, f"is missing; expected {option.type_text}: {option.meaning}")
         return _UNSET
 
-    def _nested(
-        self, option: Option, kind: str, given: Mapping[str, Any], path: str, taker: _Taker | None
-    ) -> Any:
+    def _nested(self, option: Option, kind: str, given: Mapping[str, Any], path: str, by: Entry) -> Any:
+        taker = None if option.supplies is None else _Taker(by.component.reference, option.supplies)
+        self._asked[option.name] = kind
         if option.name in given:
             return self._choose(kind, given[option.name], f"{path}.{option.name}", taker)
         if option.name in self._given.sections:
             return self._choose_section(option.name, kind, taker)
         if isinstance(option.default, str):
-            return self._choose(kind, option.default, f"{path}.{option.name}", taker)
+            return self._by_default(kind, option.default, f"{path}.{option.name}", by, taker)
         if option.required:
-            known = [entry.component.name for entry in self._registry.entries(kind)]
+            entries = self._registry.entries(kind)
+            known = [self._registry.name_of(entry) for entry in entries]
             self._mistakes.append(
-                f"[{option.name}]: is missing; [{path}] needs {with_article(kind)}: [{option.name}] with "
-                f"name = {' or '.join(map(repr, known[:4])) or '...'}"
+                f"[{option.name}]: is missing; [{self._as_written(path)}] needs {with_article(kind)}: "
+                f"[{option.name}] with name = {' or '.join(map(repr, known[:4])) or '...'}"
             )
         return _UNSET
 
-    def _several(self, option: Option, kind: str, given: Mapping[str, Any], path: str) -> Any:
+    def _by_default(
+        self, kind: str, name: str, path: str, by: Entry, taker: _Taker | None = None
+    ) -> Choice | None:
+        """What the code of a component means by a name, whoever else has it by now."""
+        try:
+            entry = self._registry.find_default(kind, name, by.plugin.name)
+        except GraftworkError as error:
+            self._mistake(path, str(error))
+            return None
+        return self._choose(kind, self._registry.name_of(entry), path, taker, entry)
+
+    def _several(self, option: Option, kind: str, given: Mapping[str, Any], path: str, by: Entry) -> Any:
         """The components of a list, in its order."""
-        values = given.get(option.name, () if option.required else option.default)
+        key = f"{path}.{option.name}"
+        if option.name not in given:
+            names = () if option.required else option.default
+            chosen = [
+                self._by_default(kind, name, f"{key}.{number}", by)
+                for number, name in enumerate(names, start=1)
+            ]
+            return [choice for choice in chosen if choice is not None]
+        values = given[option.name]
+        if isinstance(values, str) and (text := self._given.texts.get(key)) is not None:
+            with suppress(NotAccepted):
+                values = read(text, list[str])
         if not isinstance(values, (list, tuple)):
-            self._mistake(f"{path}.{option.name}", f"expected {option.type_text}, got {values!r}")
+            self._mistake(key, refusal(values, option))
             return []
         chosen = [
-            self._choose(kind, value, f"{path}.{option.name}.{number}")
-            for number, value in enumerate(values, start=1)
+            self._choose(kind, value, f"{key}.{number}") for number, value in enumerate(values, start=1)
         ]
         return [choice for choice in chosen if choice is not None]
 
@@ -251,7 +338,7 @@ class Resolution:
         # The recipe's author wrote it for the name that stood there before the command line changed it.
         if f"{section}.name" in self._given.origins and path not in self._given.origins:
             hint += f"; if it is meant for another {section}, write it under [{section}.for.NAME]"
-        self._mistake(path, f"{reference} has no option {key!r}{hint}")
+        self._mistake(path, f"{reference} has no option {shown(key)}{hint}")
 
     def _table(
         self, name: str, options: Mapping[str, Option], values: Mapping[str, Any], given: Mapping[str, Any]
@@ -270,9 +357,13 @@ class Resolution:
                 table[key] = plain(value)
         return table
 
+    def _as_written(self, path: str) -> str:
+        section, dot, rest = path.partition(".")
+        return f"{key_text(self._given.written.get(section, section))}{dot}{rest}"
+
     def _mistake(self, path: str, text: str) -> None:
         origin = self._given.origins.get(path)
-        self._mistakes.append(f"{path}{f' ({origin})' if origin else ''}: {text}")
+        self._mistakes.append(f"{self._as_written(path)}{f' ({origin})' if origin else ''}: {text}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,30 +375,3 @@ class _Taker:
 
 
 _UNSET: Any = object()
-
-
-def plain(value: Any) -> Any:
-    """Return a value as TOML can hold it; None for what it cannot (None itself, a tensor)."""
-    if isinstance(value, Choice):
-        return dict(value.table)
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        items = [_plain_inside(item) for item in value]
-        return None if None in items else items
-    if isinstance(value, Mapping):
-        table = {str(key): _plain_inside(item) for key, item in value.items()}
-        return None if None in table.values() else table
-    return value if isinstance(value, (bool, int, float, str)) else None
-
-
-def _plain_inside(value: Any) -> Any:
-    """The same inside a list or table, where nothing can be left out."""
-    return NONE if value is None else plain(value)
-
-
-def _toml_type(value: Any) -> str:
-    names = {bool: "boolean", int: "whole number", float: "float", str: "string", list: "list", dict: "table"}
-    return names.get(type(value), type(value).__name__)

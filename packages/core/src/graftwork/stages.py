@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from graftwork.catalogue import short_name
 from graftwork.errors import did_you_mean
 from graftwork.overrides import Override
+from graftwork.toml import shown
 
 SECTION = "stages"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -50,7 +52,7 @@ def read_stages(given: object, base: Sections, mistakes: list[str]) -> list[Stag
     """
     if not isinstance(given, list) or not given or not all(isinstance(table, Mapping) for table in given):
         mistakes.append(
-            f"{SECTION}: must be tables in the order of training, each under [[stages]], got {given!r}"
+            f"{SECTION}: must be tables in the order of training, each under [[stages]], got {shown(given)}"
         )
         return []
     stages: list[Stage] = []
@@ -59,7 +61,7 @@ def read_stages(given: object, base: Sections, mistakes: list[str]) -> list[Stag
         if not _NAME.fullmatch(name) or (name.isdigit() and name != str(number)):
             mistakes.append(
                 f"stage {number}: name must be lower-case words with hyphens, like 'fine-tuning', got "
-                f"{table['name']!r}"
+                f"{shown(table['name'])}"
             )
         if name in (stage.name for stage in stages):
             mistakes.append(f"stage {number}: {name!r} is the name of an earlier stage; each has its own")
@@ -69,7 +71,7 @@ def read_stages(given: object, base: Sections, mistakes: list[str]) -> list[Stag
                 own[section] = dict(value)
             elif section not in _OWN_KEYS:
                 mistakes.append(
-                    f"stage {name!r}: {section} must be a section, [stages.{section}], got {value!r}"
+                    f"stage {name!r}: {section} must be a section, [stages.{section}], got {shown(value)}"
                 )
         tables = {key: laid_over(base.get(key, {}), own.get(key, {})) for key in {**base, **own}}
         stages.append(Stage(number, name, tables, frozenset(base) - frozenset(own)))
@@ -87,7 +89,8 @@ def laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
     >>> laid_over({"name": "sgd", "lr": 0.1, "for": {"adamw": {"lr": 0.001}}}, {"name": "adamw"})
     {'for': {'adamw': {'lr': 0.001}}, 'name': 'adamw'}
     """
-    renamed = "name" in base and own.get("name", base["name"]) != base["name"]
+    names = [str(table.get("name", base.get("name"))) for table in (base, own)]
+    renamed = "name" in base and short_name(names[0]) != short_name(names[1])
     laid = {key: _copy(value) for key, value in base.items() if key == "for" or not renamed}
     for named in laid["for"].values() if isinstance(laid.get("for"), Mapping) else ():
         # What a stage says goes before what the recipe says for a name.
@@ -126,7 +129,7 @@ def overrides_of(
             continue
         one = _addressed(override, stages, mistakes)
         if one is not None:
-            inner = Override(override.path[2:], override.value, override.origin)
+            inner = replace(override, path=override.path[2:])
             of_stage[one.number - 1].append(inner)
     return of_stage
 
@@ -145,7 +148,7 @@ def _addressed(override: Override, stages: Sequence[Stage], mistakes: list[str])
     return meant
 
 
-def told_by_stage(mistakes: Mapping[str, Sequence[str]]) -> list[str]:
+def told_by_stage(mistakes: Mapping[str, Iterable[str]]) -> list[str]:
     """Each mistake once: with the names of its stages, without where it is in all of them.
 
     Args:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date, time
 from typing import Any
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+# Of a value in a message.
+_LONGEST = 60
 
 
 def dumps(document: Mapping[str, Any]) -> str:
@@ -67,3 +70,31 @@ def dumps_value(value: Any) -> str:
 
 def _key(key: str) -> str:
     return key if _BARE_KEY.fullmatch(key) else dumps_value(key)
+
+
+def key_text(*parts: str) -> str:
+    """A dotted key as a recipe has it: parts that are no bare words stand in quotes.
+
+    >>> key_text("task", "data"), key_text("", "a.b")
+    ('task.data', '""."a.b"')
+    """
+    return ".".join(map(_key, parts))
+
+
+def shown(value: Any) -> str:
+    """A value for a message: as Python writes it, a date as TOML does, and long ones cut.
+
+    >>> shown("adamw"), shown(list(range(100)))[-8:]
+    ("'adamw'", '16, 1 …')
+    """
+    text = str(value) if isinstance(value, (date, time)) else _represented(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip(', ')} …"
+
+
+def _represented(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # of a number with thousands of digits
+        return (
+            f"a number of {value.bit_length()} bits" if isinstance(value, int) else "numbers of that length"
+        )

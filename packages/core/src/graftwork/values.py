@@ -8,6 +8,7 @@ something that a recipe cannot give.
 from __future__ import annotations
 
 import enum
+import math
 import numbers
 import types
 import typing
@@ -18,6 +19,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 # TOML has no null: where an option may be None, this string is it.
 NONE = "none"
 _SEQUENCES = (list, Sequence, set, frozenset)
+# What TOML says that every reader of it takes.
+_WHOLE_NUMBERS = range(-(2**63), 2**63)
 
 
 class NotAccepted(Exception):  # noqa: N818  control flow between the branches of a union, never shown to a user
@@ -73,6 +76,35 @@ def describe(annotation: Any) -> str:
     return plain.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
+def choices_of(annotation: Any) -> list[str]:
+    """The texts that an option takes, where its annotation names them.
+
+    >>> choices_of(Literal["a", 1] | None)
+    ['a']
+    """
+    annotation, _ = unwrap(annotation)
+    if _is_union(annotation):
+        return [choice for one in get_args(annotation) for choice in choices_of(one)]
+    if get_origin(annotation) is Literal:
+        return [choice for choice in get_args(annotation) if isinstance(choice, str)]
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return [member.value for member in annotation if isinstance(member.value, str)]
+    return []
+
+
+def is_finite(value: Any) -> bool:
+    """Whether no number in a value is infinite or nan, however deep in lists and tables.
+
+    >>> is_finite([0.9, {"eps": float("nan")}]), is_finite("inf")
+    (False, True)
+    """
+    if isinstance(value, Mapping):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def can_be_given(annotation: Any) -> bool:
     """Whether some TOML value fits an annotation."""
     annotation, _ = unwrap(annotation)
@@ -94,8 +126,8 @@ def check(value: Any, annotation: Any) -> Any:
     Raises:
         NotAccepted: it does not fit.
 
-    >>> check([1, 0.5], tuple[float, float])
-    (1.0, 0.5)
+    >>> check([1, 0.5], tuple[float, float]), check(1e3, int)
+    ((1.0, 0.5), 1000)
     """
     annotation, _ = unwrap(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -151,9 +183,15 @@ def _check_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _check_scalar(value: Any, annotation: Any) -> Any:
     if annotation is float:
-        return float(_accept(value, isinstance(value, numbers.Real) and not isinstance(value, bool)))
+        _accept(value, isinstance(value, numbers.Real) and not isinstance(value, bool))
+        try:
+            return float(value)
+        except OverflowError:
+            raise NotAccepted from None
     if annotation is int:
-        return int(_accept(value, isinstance(value, numbers.Integral) and not isinstance(value, bool)))
+        whole = isinstance(value, numbers.Integral) or (isinstance(value, float) and value.is_integer())
+        _accept(value, whole and not isinstance(value, bool) and int(value) in _WHOLE_NUMBERS)
+        return int(value)
     if annotation is Path:
         return Path(_accept(value, isinstance(value, (str, Path)))).expanduser()
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):

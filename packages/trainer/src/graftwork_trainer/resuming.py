@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graftwork import GraftworkError
+from graftwork.catalogue import short_name
 from graftwork_trainer.checkpoint import Opened
 from graftwork_trainer.history import Changed
 
@@ -179,7 +180,7 @@ def _flat(sections: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[t
         if isinstance(value, Mapping):
             yield from _flat(value, (*path, key))
         else:
-            yield (*path, key), value
+            yield (*path, key), short_name(value) if key == "name" and isinstance(value, str) else value
 
 
 def _are_rates(*values: Any) -> bool:

@@ -12,7 +12,9 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from graftwork import GraftworkError, Interrupted, get_registry, load_recipe, parse_set
+from graftwork import GraftworkError, Interrupted, get_registry, load_recipe
+from graftwork.errors import Mistakes
+from graftwork.overrides import parse_sets
 from graftwork.recipe import COMPARE, recipe_text
 from graftwork_trainer.commands.child import graftwork
 from graftwork_trainer.commands.comparison import Job, plan
@@ -50,13 +52,7 @@ class CompareCommand:
     def run(self, arguments: argparse.Namespace) -> int:
         from graftwork_trainer.commands.variant_checks import check_variants
 
-        for option in ("seeds", "processes"):
-            if getattr(arguments, option) < 1:
-                raise GraftworkError(f"--{option} must be at least 1, got {getattr(arguments, option)}")
-        base = [parse_set(text) for text in arguments.set]
-        overs = arguments.over or _recipes_own(arguments.recipe)
-        option = "--over" if arguments.over else f"the recipe's {COMPARE}"
-        jobs = plan(arguments.recipe, overs, base, seeds=arguments.seeds, out=arguments.out, option=option)
+        jobs = _planned(arguments)
         out = jobs[0].directory.parent
         ahead = [job for job in jobs if not job.finished]
         variants = {job.variant: [j.resolved for j in ahead if j.variant == job.variant] for job in ahead}
@@ -71,6 +67,27 @@ class CompareCommand:
                 if _train(job, arguments.processes):
                     failed.append(job.name)
             return _report([job for job in jobs if job.begun], failed, out)
+
+
+def _planned(arguments: argparse.Namespace) -> list[Job]:
+    """The runs that the command line asks for.
+
+    Raises:
+        GraftworkError: all that is wrong with the command line and the recipe.
+    """
+    mistakes = Mistakes()
+    for option in ("seeds", "processes"):
+        with mistakes.noted():
+            if getattr(arguments, option) < 1:
+                raise GraftworkError(f"--{option} must be at least 1, got {getattr(arguments, option)}")
+    base = parse_sets(arguments.set, mistakes)
+    jobs: list[Job] = []
+    with mistakes.noted():
+        overs = arguments.over or _recipes_own(arguments.recipe)
+        option = "--over" if arguments.over else f"the recipe's {COMPARE}"
+        jobs = plan(arguments.recipe, overs, base, seeds=arguments.seeds, out=arguments.out, option=option)
+    mistakes.refuse(f"recipe {arguments.recipe}")
+    return jobs
 
 
 def _recipes_own(reference: str) -> Sequence[str]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from graftwork import GraftworkError, Override, load_recipe
+from graftwork.errors import Mistakes
 from graftwork.overrides import product
+from graftwork.recipe_file import read_toml
 from graftwork.resolution import Resolved
 from graftwork_trainer.claim import new_directory
-from graftwork_trainer.commands.variant_names import Variant, variant_names
+from graftwork_trainer.commands.variant_names import variant_names
 from graftwork_trainer.report import read_run
 from graftwork_trainer.report.recipe_keys import UNSET, canonical, flatten, value_text
 from graftwork_trainer.stage_folders import STAGES
@@ -68,9 +68,16 @@ def plan(
         GraftworkError: a key or a run is given twice, or a run's directory holds one of another recipe.
         RecipeError: a variant's mistakes.
     """
-    variants = product(overs, option=option)
-    _refuse_repeated_keys(variants[0], option)
-    resolved = [load_recipe(recipe, [*base, *variant]).resolve() for variant in variants]
+    mistakes = Mistakes()
+    variants: list[list[Override]] = []
+    with mistakes.noted():
+        variants = product(overs, option=option)
+    resolved: list[Resolved] = []
+    # Where what varies is not known, what all share is checked all the same.
+    for variant in variants or [[]]:
+        with mistakes.noted():
+            resolved.append(load_recipe(recipe, [*base, *variant]).resolve())
+    mistakes.refuse(recipe)
     out = out or new_directory(f"{resolved[0].name}-compare")
     jobs = []
     for variant, name, first in zip(variants, variant_names(variants), resolved, strict=True):
@@ -102,12 +109,6 @@ def _later_seeds(resolved: Resolved, by: int) -> list[Override]:
     ]
 
 
-def _refuse_repeated_keys(variant: Variant, option: str) -> None:
-    for key, count in Counter(override.key for override in variant).items():
-        if count > 1:
-            raise GraftworkError(f"{option} {key} is given {count} times: give all of its values at once")
-
-
 def _refuse_repeated_runs(jobs: Iterable[Job]) -> None:
     """Values may be written in two ways, and a recipe with its seed is one run."""
     known: dict[str, Job] = {}
@@ -125,9 +126,9 @@ def _refuse_another_recipe(job: Job) -> None:
         return
     file = job.directory / "recipe.toml"
     try:
-        found = tomllib.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise GraftworkError(f"{file}: is damaged: {error}; move that run away to train it anew") from error
+        found = read_toml(file)
+    except GraftworkError as error:
+        raise GraftworkError(f"{error}; the run is damaged, move it away to train it anew") from error
     if canonical(found) == canonical(job.resolved.sections):
         return
     there, here = flatten(found), flatten(job.resolved.sections)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from graftwork import GraftworkError, Override, build_recipe, get_registry
 from graftwork.recipe import Recipe
+from graftwork.recipe_file import read_toml
 from graftwork.schema import schema_of
 from graftwork_trainer.stage_folders import STAGES, result_of, stage_folders, stage_names
 from graftwork_trainer.status import COMPLETE_STATUSES
@@ -28,10 +28,7 @@ def load_resumed(path: str, overrides: Sequence[Override]) -> Recipe:
     Raises:
         GraftworkError: the file is no recipe, a name is unknown, or a value is for a stage that has ended.
     """
-    try:
-        data = tomllib.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise GraftworkError(f"recipe {path}: cannot be read: {error}") from error
+    data = read_toml(Path(path))
     tables = data
     if names := stage_names(data):
         tables = {STAGES: dict(zip(names, data[STAGES], strict=True))}

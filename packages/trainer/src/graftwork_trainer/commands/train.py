@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graftwork import GraftworkError, Override, Recipe, get_registry, load_recipe, parse_set
+from graftwork.errors import Mistakes
+from graftwork.overrides import parse_sets
 from graftwork.resolution import Resolved
 from graftwork_trainer.claim import claimed
 from graftwork_trainer.commands.resumed_recipe import load_resumed
@@ -87,7 +89,9 @@ class TrainCommand:
         if arguments.dry_run:
             from graftwork_trainer.dry_run import describe
 
-            print(describe(_resolved(arguments, reference, overrides)))
+            resolved, resume = _resolved(arguments, reference, overrides), bool(arguments.resume)
+            with doing("checking what the training needs"):
+                print(describe(resolved, arguments.resume or arguments.out, resume=resume))
             return 0
         directory, resume = arguments.resume or arguments.out, bool(arguments.resume)
         main = not int(os.environ.get("RANK", "0"))
@@ -97,7 +101,7 @@ class TrainCommand:
             Watch(shown=main and not arguments.quiet),
         ):
             with doing("loading torch and what the recipe names"):
-                resolved = _resolved(arguments, reference, overrides)
+                resolved = _resolved(arguments, reference)
                 # The process is this training's alone, unlike one that calls `train` from Python.
                 keep_freed_memory()
                 from graftwork_trainer.training import train_resolved
@@ -123,9 +127,14 @@ def print_report(runs: Sequence[Path | RunRecord], output: Path, *, title: str) 
     print(f"report: {report.page}")
 
 
-def _resolved(arguments: argparse.Namespace, reference: str, overrides: Sequence[Override]) -> Resolved:
-    with absence_named(arguments.resume) if arguments.resume else nullcontext():
-        return _recipe(arguments, reference, overrides).resolve()
+def _resolved(arguments: argparse.Namespace, reference: str) -> Resolved:
+    mistakes = Mistakes()
+    overrides = parse_sets(arguments.set, mistakes)
+    resolved: list[Resolved] = []
+    with mistakes.noted(), absence_named(arguments.resume) if arguments.resume else nullcontext():
+        resolved.append(_recipe(arguments, reference, overrides).resolve())
+    mistakes.refuse(reference)
+    return resolved[0]
 
 
 def _recipe(arguments: argparse.Namespace, reference: str, overrides: Sequence[Override]) -> Recipe:

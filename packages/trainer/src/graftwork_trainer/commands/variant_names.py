@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from graftwork import Override
+from graftwork.catalogue import short_name
 from graftwork.toml import dumps_value
 
 # With digest, seed and suffix far below the 255 bytes that file systems take.
@@ -46,7 +47,7 @@ def _values(variant: Variant) -> str:
     for override in variant:
         value = override.value if isinstance(override.value, str) else dumps_value(override.value)
         key = override.path[-1] if uses[override.path[-1]] == 1 else override.key
-        parts.append(value if override.path[-1] == "name" else f"{key}-{value}")
+        parts.append(short_name(value) if override.path[-1] == "name" else f"{key}-{value}")
     return "-".join(parts)
 
 

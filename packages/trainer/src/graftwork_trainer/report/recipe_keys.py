@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from graftwork.catalogue import short_name
 from graftwork.toml import dumps_value
 from graftwork_trainer.stage_folders import STAGES, stage_names
 
@@ -16,9 +17,10 @@ _RATES = ("lr", "learning_rate")
 def flatten(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys and their values, without the seed.
 
-    What all stages of a recipe agree on is the recipe's; the rest has the stage's name in front.
+    What all stages of a recipe agree on is the recipe's; the rest has the stage's name in front. A component
+    of Graftwork's own is the same with its plugin's name and without.
 
-    >>> flatten({"optimizer": {"name": "sgd", "momentum": {"beta": 0.9}}, "trainer": {"seed": 1}})
+    >>> flatten({"optimizer": {"name": "optim-core:sgd", "momentum": {"beta": 0.9}}, "trainer": {"seed": 1}})
     {'optimizer.name': 'sgd', 'optimizer.momentum.beta': 0.9}
     >>> stages = [{"name": "a", "optimizer": {"name": "sgd", "lr": lr}} for lr in (0.1, 0.2)]
     >>> flatten({"stages": [stages[0], {**stages[1], "name": "b"}]})
@@ -32,7 +34,7 @@ def flatten(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= flatten(value, dotted + ".")
         elif dotted != SEED:
-            flat[dotted] = value
+            flat[dotted] = short_name(value) if key == "name" and isinstance(value, str) else value
     return flat
 
 
@@ -68,13 +70,15 @@ def value_text(value: object) -> str:
 def canonical(value: object) -> str:
     """A value of a recipe as a text that is the same for equal values alone.
 
-    Other than in Python, true is not 1 and nan is nan. 1 and 1.0 are one value, as an option takes either.
+    Other than in Python, true is not 1 and nan is nan. 1 and 1.0 are one value, as an option takes either,
+    and so are the names of a component of Graftwork's own with its plugin and without.
 
     >>> canonical({"b": [1.0, True], "a": "1"})
     '{"a" = "1", "b" = [1, true]}'
     """
     if isinstance(value, Mapping):
-        inner = (f"{dumps_value(key)} = {canonical(item)}" for key, item in sorted(value.items()))
+        items = {**value, "name": short_name(value["name"])} if isinstance(value.get("name"), str) else value
+        inner = (f"{dumps_value(key)} = {canonical(item)}" for key, item in sorted(items.items()))
         return "{" + ", ".join(inner) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(canonical, value)) + "]"
