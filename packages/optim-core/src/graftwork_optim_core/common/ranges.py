@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
 def require_rate(rate: Any) -> None:
-    """Raise a ``ValueError`` unless this is a learning rate: a number, or a tensor of one element."""
+    """Raise a ``ValueError`` unless this is a learning rate: a number, or a tensor of one element.
+
+    A tensor on an accelerator is waited for; one without a value, on the meta device, passes.
+    """
     if not isinstance(rate, Tensor):
         require_not_negative("lr", rate)
-    elif rate.numel() != 1:
-        raise ValueError(f"lr must be a number or a tensor of one element, got {rate.numel()} elements")
+        return
+    if rate.numel() != 1 or rate.dtype == torch.bool or rate.is_complex():
+        raise ValueError(
+            "lr must be a number or a tensor of one real number, "
+            f"got a tensor of shape {tuple(rate.shape)} and dtype {rate.dtype}"
+        )
+    if rate.device.type != "meta":
+        require_not_negative("lr", rate.item())
 
 
 def require_betas(betas: Sequence[float]) -> None:
@@ -60,7 +71,7 @@ def require_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite number and not a boolean."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def require(holds: bool, name: str, allowed: str, value: object) -> None:

@@ -56,6 +56,7 @@ class LowRankTransform(GradientTransform):
     matrices_only: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = False
     counts_calls: ClassVar[bool] = True
+    coordinates: ClassVar[tuple[str, ...]] = ("rank", "side")
 
     rank: int = 128
     side: Side = "std"

@@ -14,7 +14,7 @@ The parameters hold y. With ``ahead = ((1 - a) / a) lr / ||m||`` of the last ste
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -71,6 +71,8 @@ class ANSGDC(NormalizedOptimizer):
     >>> [round(value, 4) for value in weight.tolist()]
     [2.4, 3.2]
     """
+
+    own_notes: ClassVar[tuple[str, ...]] = ("evaluating",)
 
     def __init__(
         self,

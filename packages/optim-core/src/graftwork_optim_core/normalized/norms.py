@@ -43,6 +43,33 @@ def norm_of(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return joint
 
 
+def exact_norm(norm: float, tensor: Tensor, dtype: torch.dtype) -> float:
+    """Return a norm as it is, or taken anew where squares were too small for the dtype of their sum.
+
+    Of a momentum that no gradient feeds any more the squares vanish long before the momentum does.
+
+    Args:
+        norm: of the tensor.
+        tensor: on the CPU.
+        dtype: in which its squares were summed up.
+
+    >>> tiny = torch.tensor([3e-30, 4e-30])
+    >>> round(exact_norm(0.0, tiny, torch.float32) * 1e30, 4)
+    5.0
+    """
+    if not norm <= least_norm(tensor.numel(), dtype):
+        return norm
+    if tensor.dtype != torch.float64:
+        return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+    largest = float(torch.linalg.vector_norm(tensor, math.inf)) if tensor.numel() else 0.0
+    return largest * float(torch.linalg.vector_norm(tensor / largest)) if largest else 0.0
+
+
+def least_norm(elements: int, dtype: torch.dtype) -> float:
+    """Return up to which norm squares of so many elements may have vanished in a dtype."""
+    return 4 * math.sqrt(torch.finfo(dtype).tiny * elements)
+
+
 def norms_of(tensors: Sequence[Tensor], dtype: torch.dtype, foreach: bool) -> list[Tensor]:
     """Return the norm of every tensor.
 

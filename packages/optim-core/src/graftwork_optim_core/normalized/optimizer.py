@@ -3,7 +3,8 @@
 1. measure: ``||g||`` over all parameters. Where it is not finite nothing changes but a counter.
 2. clip: ``g <- g min(1, clip / ||g||)``.
 3. momentum: a rule takes g into m; at a parameter's first step ``m = g``.
-4. move: ``w <- (1 - lr weight_decay) w - lr m / ||m||``, and no move where ``m = 0``.
+4. move: ``w <- (1 - lr weight_decay) w - lr m / ||m||``, and no move where ``m = 0``, or where so little is
+   left of it (1e-31 in float32) that its direction is rounding.
 
 Source: Sun, Liu, Yuan, arXiv:2410.16561; JMLR 26(237), 2025. The norms are over all parameters of all groups
 together, those included of which other processes hold parts: m and its norm take two all-reduces of one
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ from graftwork_optim_core.common.sharding import (
 )
 from graftwork_optim_core.normalized.arithmetic import average, move_all
 from graftwork_optim_core.normalized.movers import Mover, mover_of, with_gradients
-from graftwork_optim_core.normalized.norms import Shards, norm_of, norms_of
+from graftwork_optim_core.normalized.norms import Shards, exact_norm, least_norm, norm_of, norms_of
 
 _SHARED = ("clip", "norm", "norm_dtype", "previous", "evaluating")
 """Options that hold for all groups, since one norm is taken over all parameters."""
@@ -126,6 +127,17 @@ class NormalizedOptimizer(GradientOptimizer):
     def _check_together(self, groups: Sequence[Mapping[str, Any]]) -> None:
         require_same(_SHARED, groups, "one norm is taken over all of them")
 
+    def _fixed_options(self, group: Mapping[str, Any]) -> Collection[str]:
+        return ("previous",)
+
+    def _fit_states(self, changes: Mapping[int, Collection[str]]) -> None:
+        super()._fit_states(changes)
+        if any("norm" in changed for changed in changes.values()):
+            self._forget()
+
+    def _remade(self) -> None:
+        self._forget()
+
     def _needed_by(self, parameter: Tensor, options: Mapping[str, Any]) -> object:
         return type(self).__name__
 
@@ -172,7 +184,7 @@ class NormalizedOptimizer(GradientOptimizer):
         for name, parameter, gradient, group in with_gradients(self.param_groups):
             state = self.state[parameter]
             if not state:
-                state = self.state[parameter] = self._fresh_state(name, parameter, group)
+                state = self.state[parameter] = self._made_state(name, parameter, group)
                 self._forget()
             movers.append(mover_of(name, parameter, gradient, state, group))
         return movers
@@ -230,8 +242,19 @@ class NormalizedOptimizer(GradientOptimizer):
         kernel = self._kernel(movers)
         squares = kernel.sums_of_squares(tensors) if kernel is not None else None
         if squares is not None:
-            return [math.sqrt(square) for square in squares]
-        return [float(norm_of(tensor, dtype)) for tensor in tensors]
+            return self._roots(squares, tensors)
+        return [
+            exact_norm(float(norm_of(tensor, dtype)), tensor, torch.promote_types(tensor.dtype, dtype))
+            for tensor in tensors
+        ]
+
+    @staticmethod
+    def _roots(squares: Sequence[float], tensors: Sequence[Tensor]) -> list[Scalar]:
+        """Return norms from the squares that a kernel summed up."""
+        return [
+            exact_norm(math.sqrt(square), tensor, tensor.dtype)
+            for square, tensor in zip(squares, tensors, strict=True)
+        ]
 
     def _kernel(self, movers: Sequence[Mover]) -> Any:
         """Return the kernel for CPUs where all want it and there is one, else None."""
@@ -281,7 +304,7 @@ class NormalizedOptimizer(GradientOptimizer):
             scales = [1.0 if factor is None else factor for factor in sample.factors]
             squares = kernel.average_and_square(momenta, gradients, weights, scales)
             if squares is not None:
-                return [math.sqrt(square) for square in squares]
+                return self._roots(squares, momenta)
         norms: list[Scalar] = [0.0] * len(movers)
         # From the last on, since it is the last gradients read that a cache still holds.
         for number in reversed(range(len(movers))):
@@ -308,17 +331,23 @@ class NormalizedOptimizer(GradientOptimizer):
                 alike += (mover.values.device, arithmetic_dtype(mover.parameter))
             length = known.get(alike)
             if length is None:
-                length = known[alike] = self._length(sample, mover, norms[position])
+                together = sample.movers if len(norms) == 1 else [mover]
+                length = known[alike] = self._length(sample, mover, norms[position], together)
             lengths.append(length)
         return lengths
 
-    @staticmethod
-    def _length(sample: Sample, mover: Mover, norm: Scalar) -> Scalar:
+    def _length(self, sample: Sample, mover: Mover, norm: Scalar, together: Sequence[Mover]) -> Scalar:
         rate = mover.rate(sample.on_host)
+        # Below it the momentum's own numbers vanish: its direction is rounding, and 1 / norm overflows.
+        kept = torch.finfo(torch.promote_types(mover.momentum.dtype, torch.float32))
+        least: float = kept.tiny / kept.eps
         if not isinstance(norm, Tensor):
-            return rate / norm if norm > 0 else 0.0
+            return rate / norm if norm > least else 0.0
+        # Here nobody looks whether squares have vanished: where they may have, nothing moves either.
+        wide = torch.promote_types(mover.momentum.dtype, getattr(torch, self._shared("norm_dtype")))
+        least = max(least, least_norm(sum(one.momentum.numel() for one in together), wide))
         norm, finite = norm.to(mover.values.device), sample.verdict(mover.values)
-        moves = norm > 0 if finite is None else (norm > 0) & finite
+        moves = norm > least if finite is None else (norm > least) & finite
         return torch.where(moves, rate / norm, torch.zeros_like(norm)).to(arithmetic_dtype(mover.parameter))
 
     def _move(self, sample: Sample, norms: Sequence[Scalar]) -> None:

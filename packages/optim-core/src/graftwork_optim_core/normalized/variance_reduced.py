@@ -152,6 +152,7 @@ class NSGDCVR(NormalizedOptimizer):
                 f"{type(self).__name__}.step needs a closure that zeroes the gradients, evaluates loss and "
                 "gradients of the batch and returns the loss; it is called at two points"
             )
+        self._follow_groups()
         former: Former = {}
         began, first = self._has_begun(), None
         if began:

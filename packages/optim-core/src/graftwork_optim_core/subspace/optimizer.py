@@ -19,7 +19,7 @@ Longer than other files here: what torch.optim.Optimizer promises is kept by one
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from graftwork_optim_core.common.optimizer import GradientOptimizer, require_real
-from graftwork_optim_core.common.parameters import named_parameters, parameter_positions
+from graftwork_optim_core.common.parameters import matrix_shape, named_parameters, parameter_positions
 from graftwork_optim_core.common.ranges import (
     is_number,
     require,
@@ -48,9 +48,10 @@ from graftwork_optim_core.subspace.fused import step_fused
 from graftwork_optim_core.subspace.in_backward import StepInBackward
 from graftwork_optim_core.subspace.pairing import HOSTS, TRANSFORMS, known_options, option_defaults
 from graftwork_optim_core.subspace.plan import GroupPlans, Plan
+from graftwork_optim_core.subspace.remarks import remarks_on
 from graftwork_optim_core.subspace.selection import param_groups
 from graftwork_optim_core.subspace.stacked import step_stacked
-from graftwork_optim_core.subspace.state import fresh_state, state_bytes_of
+from graftwork_optim_core.subspace.state import fresh_state, state_bytes_of, state_keys
 from graftwork_optim_core.subspace.step import make_step, refresh
 
 
@@ -152,6 +153,7 @@ class SubspaceOptimizer(GradientOptimizer):
         ):
             defaults |= known_options(kind, name, given or {}, common)
         self._in_backward: StepInBackward | None = None
+        self._followed_in_backward = False
         self._positions: dict[Tensor, tuple[int, str, int]] = {}
         self.check_options(defaults)
         super().__init__(params, defaults)
@@ -180,6 +182,30 @@ class SubspaceOptimizer(GradientOptimizer):
                 "basis is decided by the host, which a captured step does not ask"
             )
 
+    def _known_options(self, group: Mapping[str, Any]) -> Collection[str]:
+        known = set(self.defaults)
+        for kind, key in ((HOSTS, "host"), (HOSTS, "plain_host"), (TRANSFORMS, "transform")):
+            name = group.get(key, self.defaults[key])
+            if name is not None:
+                known |= option_defaults(kind, name).keys()
+        return known
+
+    def _fixed_options(self, group: Mapping[str, Any]) -> Collection[str]:
+        coordinates = GroupPlans.of(group).transformed.transform.coordinates
+        return {"host", "plain_host", "transform", "plain", *coordinates}
+
+    def _state_keys(self, group: Mapping[str, Any]) -> Callable[[Tensor], Collection[str]]:
+        plans = GroupPlans.of(group)
+        known: dict[tuple[bool, tuple[int, int]], Collection[str]] = {}
+
+        def keys_of(parameter: Tensor) -> Collection[str]:
+            alike = (plans.lacks_dimensions(parameter), matrix_shape(parameter))
+            if alike not in known:
+                known[alike] = state_keys(parameter, plans.plan_of(parameter))
+            return known[alike]
+
+        return keys_of
+
     def plan_of(self, parameter: Tensor, options: Mapping[str, Any]) -> Plan:
         """Return how a parameter is updated in a group with these options."""
         return GroupPlans.of(options).plan_of(parameter)
@@ -200,16 +226,8 @@ class SubspaceOptimizer(GradientOptimizer):
         group = self.param_groups[-1]
         if self._in_backward is not None:
             self._in_backward.attach(group["params"])
-        plans, named = GroupPlans.of(group), named_parameters(group, len(self.param_groups) - 1)
-        lacking = [
-            name for name, parameter in named if parameter.ndim > 0 and plans.lacks_dimensions(parameter)
-        ]
-        if lacking and not plans.all_plain:
-            warnings.warn(
-                f"{len(lacking)} parameters of fewer than two dimensions ({lacking[0]!r} first) make the "
-                "plain step; param_groups(model) puts them into a group with plain=True",
-                stacklevel=2,
-            )
+        for remark in remarks_on(group, named_parameters(group, len(self.param_groups) - 1)):
+            warnings.warn(remark, stacklevel=2)
 
     def _with_own_defaults(self, group: dict[str, Any]) -> dict[str, Any]:
         """Give a group that names another host or transform that one's defaults, not this optimizer's."""
@@ -233,6 +251,7 @@ class SubspaceOptimizer(GradientOptimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault("_in_backward", None)
+        self._followed_in_backward = False
         self._positions = {}
 
     def _step_all(self) -> None:
@@ -241,6 +260,7 @@ class SubspaceOptimizer(GradientOptimizer):
         self._step_on(self._planned())
         if self._in_backward is not None:
             self.zero_grad()
+            self._followed_in_backward = False
 
     @torch.no_grad()
     def step_parameter(self, parameter: Tensor) -> None:
@@ -249,6 +269,10 @@ class SubspaceOptimizer(GradientOptimizer):
         Raises:
             ValueError: it is none of this optimizer's parameters, or its gradient is sparse.
         """
+        if not self._followed_in_backward:
+            self._follow_groups()
+            # Once for all weights of a pass, up to the next step().
+            self._followed_in_backward = self._in_backward is not None
         if not self._positions:
             self._positions = parameter_positions(self.param_groups)
         if parameter in self._positions:
@@ -300,7 +324,7 @@ class SubspaceOptimizer(GradientOptimizer):
 
     def _leave_backward(self, handle: StepInBackward) -> None:
         if self._in_backward is handle:
-            self._in_backward = None
+            self._in_backward, self._followed_in_backward = None, False
 
     def _parameters(self) -> Iterator[Tensor]:
         return (parameter for group in self.param_groups for parameter in group["params"])
@@ -317,7 +341,7 @@ class SubspaceOptimizer(GradientOptimizer):
                     f"{type(self).__name__} does not take; make it dense (sparse=False in nn.Embedding)"
                 )
             if gradient is not None and not self.state[planned.parameter]:
-                self.state[planned.parameter] = self._fresh_state(
+                self.state[planned.parameter] = self._made_state(
                     planned.name, planned.parameter, planned.options
                 )
         batches = list(batches_of(chosen, self.state))

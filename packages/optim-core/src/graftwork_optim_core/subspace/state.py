@@ -33,6 +33,11 @@ def all_slots(parameter: Tensor, plan: Plan) -> dict[str, Slot]:
     return {**averages, **plan.transform.slots(shape)}
 
 
+def state_keys(parameter: Tensor, plan: Plan) -> set[str]:
+    """Return the names of what :func:`fresh_state` makes."""
+    return {"step", *all_slots(parameter, plan), *(["previous_norm"] if plan.limited else [])}
+
+
 def fresh_state(name: str, parameter: Tensor, options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     """Return the state of a weight that has made no step.
 

@@ -94,6 +94,10 @@ class GradientTransform(ABC):
     counts_calls: ClassVar[bool] = False
     """Whether the host must decide by the number of steps, which a captured step cannot."""
 
+    coordinates: ClassVar[tuple[str, ...]] = ()
+    """Names of the options that say in which coordinates averages are kept: they cannot change with a group's
+    others once there is state."""
+
     @property
     def as_haar(self) -> HaarBlocks | None:
         """Haar's level and guard where the transform is Haar's exactly, 0 being none at all, so that a kernel

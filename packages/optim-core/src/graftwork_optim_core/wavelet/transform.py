@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -63,6 +63,8 @@ class WaveletTransform(GradientTransform):
     >>> [WaveletTransform(basis, level=2).coarse_shape((512, 1376)) for basis in ("haar", "db2")]
     [(512, 344), (512, 346)]
     """
+
+    coordinates: ClassVar[tuple[str, ...]] = ("basis", "level", "boundary")
 
     basis: str = "haar"
     level: int = 2

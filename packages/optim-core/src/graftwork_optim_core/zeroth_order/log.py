@@ -12,7 +12,7 @@ Raises GraftworkError where a file is no log.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,6 +91,19 @@ class RunLog:
         self._next = step + 1
         if len(self._pending) >= _FLUSH_EVERY:
             self.flush()
+
+    def check_recorded(self, changed: Collection[str]) -> None:
+        """Check that options which change after the first step are recorded: learning rates alone are.
+
+        Raises:
+            ValueError: another has changed.
+        """
+        lost = sorted(key for key in changed if key not in _OWN and not key.startswith(("_", "initial_")))
+        if lost and self._next is not None:
+            raise ValueError(
+                f"{lost[0]} must stay what it was at the first step while log_file is {str(self.path)!r}, which "
+                "records changes of lr alone; leave log_file out to change it"
+            )
 
     def flush(self) -> None:
         """Write what is not yet written."""

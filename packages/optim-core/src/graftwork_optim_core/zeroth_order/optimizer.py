@@ -17,9 +17,9 @@ Longer than other files here: what torch.optim.Optimizer promises is kept by one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,7 @@ class ZerothOrderOptimizer(CountingOptimizer):
     """
 
     closure: Literal["loss"] = "loss"
+    own_notes: ClassVar[tuple[str, ...]] = ("pending_decay", "chosen_backend")
     select_parameters = staticmethod(named_groups)
 
     def __init__(
@@ -176,6 +177,33 @@ class ZerothOrderOptimizer(CountingOptimizer):
         except Exception:
             self.param_groups.pop()
             raise
+        self._followed.remember(self.param_groups)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Check a group's options.
+
+        Raises:
+            ValueError: one is out of its range; the message states the range and the value.
+        """
+        check_options(options)
+
+    def _check_together(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        check_shared(groups)
+
+    def _fixed_options(self, group: Mapping[str, Any]) -> Collection[str]:
+        return ("rank", "backend", "additive")
+
+    def _fit_states(self, changes: Mapping[int, Collection[str]]) -> None:
+        changed: set[str] = set().union(*changes.values())
+        if self.log is not None:
+            self.log.check_recorded(changed)
+        switched = any(
+            (self._followed.before(index)["momentum"] > 0) != (self.param_groups[index]["momentum"] > 0)
+            for index in changes
+        )
+        # What is held beside the weights, and by what factor they move, is laid out for all in advance.
+        if switched or "scale" in changed or self._weights_were_cast():
+            self._bind()
 
     def _bind(self, states: State | None = None) -> None:
         """Lay all state out anew, with the values that it had or with those given."""
@@ -191,6 +219,7 @@ class ZerothOrderOptimizer(CountingOptimizer):
             if saved:
                 copy_loaded({key: saved.get(key, value) for key, value in state.items()}, state)
             self.state[site.parameter] = state
+            self._note_made(site.parameter)
         self._weights = weights
         self._forget_evaluation()
 
@@ -258,6 +287,7 @@ class ZerothOrderOptimizer(CountingOptimizer):
             )
         if self._viewing is not None:
             raise RuntimeError(f"call {type(self).__name__}.train() before step(); eval() was called")
+        self._follow_groups()
         weights, evaluation, step = self.weights, self.evaluation, self.weights.step
         start = RandomState.capture(evaluation.device)
         if not evaluation.recorded:
@@ -346,8 +376,12 @@ class ZerothOrderOptimizer(CountingOptimizer):
         """Return the state. What was logged up to here is written out first, for whoever resumes from it."""
         if self.log is not None:
             self.log.flush()
-        state: dict[str, Any] = super().state_dict()
-        return state
+        return super().state_dict()
+
+    def _follow_groups(self) -> None:
+        # What eval() shows stays as it is until train().
+        if self._viewing is None:
+            super()._follow_groups()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, keeping dtype, device and placement.

@@ -180,7 +180,8 @@ def _add_scaled(matrix: Tensor, momentum: Tensor, coefficient: Tensor) -> None:
 def _rate(group: dict[str, Any]) -> float | Tensor:
     rate: float | Tensor = group["lr"]
     if isinstance(rate, Tensor):
-        rate = rate.reshape(())
+        # On a CPU the same steps as with a number; elsewhere nobody waits for it.
+        rate = float(rate) if rate.device.type == "cpu" else rate.reshape(())
     return -rate if group["maximize"] else rate
 
 

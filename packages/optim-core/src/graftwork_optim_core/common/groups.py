@@ -1,0 +1,102 @@
+"""Parameter groups as users and schedulers change them: which keys they may hold, and what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from graftwork.errors import did_you_mean
+
+_MEMBERS = ("params", "param_names")
+
+_OF_OTHERS = frozenset(
+    {"name", "lr_scale", "swa_lr", "base_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
+    | {"capturable", "differentiable", "foreach", "fused"}
+)
+"""What torch, its schedulers and timm's put into groups, and what no step of ours need know."""
+
+_SYNONYMS = {"learning_rate": "lr", "wd": "weight_decay", "decay": "weight_decay", "epsilon": "eps"}
+
+
+def options_of(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a group's options, without its parameters.
+
+    >>> options_of({"params": [], "lr": 0.1})
+    {'lr': 0.1}
+    """
+    return {key: value for key, value in group.items() if key not in _MEMBERS}
+
+
+def refuse_unknown(keys: Iterable[str], known: Collection[str], whose: str) -> None:
+    """Refuse keys that no step would look at.
+
+    Names that begin with ``_`` or ``initial_`` are somebody else's notes, and left alone.
+
+    Args:
+        keys: of a parameter group.
+        known: the options that there are.
+        whose: the optimizer, for the message.
+
+    Raises:
+        ValueError: a key is unknown; the message says what was probably meant.
+
+    >>> refuse_unknown(["learning_rate"], ["lr"], "GWTAdamW")
+    Traceback (most recent call last):
+    ValueError: a parameter group of GWTAdamW has no option 'learning_rate', did you mean 'lr'?
+    """
+    for key in keys:
+        foreign = key in _OF_OTHERS or key.startswith(("_", "initial_"))
+        if key in known or key in _MEMBERS or foreign:
+            continue
+        synonym = _SYNONYMS.get(key)
+        meant = f", did you mean {synonym!r}?" if synonym in known else did_you_mean(key, known)
+        raise ValueError(
+            f"a parameter group of {whose} has no option {key!r}"
+            + (meant or f"; its options are {', '.join(sorted(known))}")
+        )
+
+
+class FollowedGroups:
+    """The options of an optimizer's groups as its last step found them."""
+
+    def __init__(self) -> None:
+        self._seen: list[dict[str, Any]] = []
+
+    def remember(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        """Take the options as they are now."""
+        self._seen = [options_of(group) for group in groups]
+
+    def before(self, index: int) -> Mapping[str, Any]:
+        """Return the options that a group had."""
+        return self._seen[index]
+
+    def changes(self, groups: Sequence[Mapping[str, Any]]) -> dict[int, set[str]]:
+        """Return for every group that has changed the keys that are new, gone or of another value.
+
+        A tensor whose value was changed in place is the same tensor.
+
+        >>> followed, group = FollowedGroups(), {"params": [], "lr": 0.1, "momentum": 0.0}
+        >>> followed.remember([group])
+        >>> group["momentum"] = 0.9
+        >>> followed.changes([group])
+        {0: {'momentum'}}
+        """
+        found = {}
+        for index, (group, seen) in enumerate(zip(groups, self._seen, strict=True)):
+            changed = {
+                key
+                for key, value in group.items()
+                if key not in _MEMBERS and (key not in seen or not _same(value, seen[key]))
+            }
+            changed |= seen.keys() - group.keys()
+            if changed:
+                found[index] = changed
+        return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    return not isinstance(one, Tensor) and not isinstance(other, Tensor) and bool(one == other)
