@@ -226,7 +226,8 @@ class SubspaceOptimizer(GradientOptimizer):
         group = self.param_groups[-1]
         if self._in_backward is not None:
             self._in_backward.attach(group["params"])
-        for remark in remarks_on(group, named_parameters(group, len(self.param_groups) - 1)):
+        named = named_parameters(group, len(self.param_groups) - 1)
+        for remark in remarks_on(group, named, self.predicted_state_bytes):
             warnings.warn(remark, stacklevel=2)
 
     def _with_own_defaults(self, group: dict[str, Any]) -> dict[str, Any]:

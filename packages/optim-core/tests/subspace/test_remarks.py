@@ -1,0 +1,76 @@
+"""What is certain before the first step is said once, when a group is added."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from graftwork_optim_core import (
+    GaLoreAdafactor,
+    GaLoreAdamW,
+    GoLoreAdamW,
+    GWTAdamW,
+    SubspaceOptimizer,
+    param_groups,
+)
+
+
+def told(make: type[SubspaceOptimizer], params: object, **options: object) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make(params, **options)  # type: ignore[arg-type]
+    return [str(one.message) for one in caught]
+
+
+def test_a_rank_that_saves_nothing_is_said_with_bytes() -> None:
+    layers = nn.Sequential(nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(64, 64))
+    groups = param_groups(nn.ModuleDict({"mlp": layers, "head": nn.Linear(32, 8)}), report="off")
+    # Two moments of 64 x 32 floats, a step and a scale, are what AdamW itself keeps.
+    whole = GWTAdamW([nn.Parameter(torch.zeros(64, 32))], level=0, norm_growth_limit=None).state_bytes().total
+    assert told(GaLoreAdamW, groups, rank=32) == [
+        "2 of 3 weights save no state at rank=32: 'mlp.0.weight' of 64 x 32, for one, takes "
+        f"{whole:,} bytes, and without a projection {whole:,}; take a smaller rank"
+    ]
+    assert told(GoLoreAdamW, groups, rank=128, total_steps=10)[0].startswith("3 of 3 weights")
+    # One direction fewer, and the basis takes more than it saves.
+    assert told(GaLoreAdamW, groups, rank=31)[0].startswith("2 of 3 weights")
+    assert told(GaLoreAdamW, groups, rank=16) == told(GaLoreAdafactor, groups, rank=16) == []
+    assert told(GWTAdamW, groups, level=0) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "grows"),
+    [
+        ({}, True),
+        ({"transform": "gram", "host": "adam8bit"}, True),
+        ({"transform": "golore", "transform_options": {"random_last": 0.0}}, True),
+        ({"transform": "golore", "transform_options": {"random_last": 1.0}}, False),
+        ({"transform": "power"}, False),
+        ({"host": "msgd"}, False),
+        ({"host": "adam-mini"}, False),
+        ({"transform_options": {"refresh_every": 2}}, False),
+        ({"transform_options": {"moments": "keep"}}, False),
+        ({"transform_options": {"side": "std"}}, False),
+    ],
+)
+def test_what_lets_updates_grow_is_said_and_nothing_else_is(changed: dict[str, object], grows: bool) -> None:
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.zeros(16, 24))
+    own = {"rank": 4, "side": "full", "moments": "project", "refresh_every": 1}
+    options: dict[str, object] = {"host": "adamw", "transform": "svd", **changed}
+    options["transform_options"] = own | dict(changed.get("transform_options", {}))  # type: ignore[call-overload]
+    remarks = told(SubspaceOptimizer, [weight], **options)
+    assert bool(remarks) == grows
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        optimizer = SubspaceOptimizer([weight], lr=1.0, **options)  # type: ignore[arg-type]
+    largest = 0.0
+    for _ in range(20):
+        weight.grad = torch.randn(16, 24)
+        before = weight.detach().clone()
+        optimizer.step()
+        largest = max(largest, float((weight.detach() - before).abs().max()))
+    assert (largest > 500) == grows
