@@ -39,6 +39,8 @@ WORKERS = ["-n", "auto", "--maxprocesses", "4"]
 # A file stays on one worker: its fixtures start process groups.
 BY_FILE = [*WORKERS, "--dist", "loadfile"]
 
+BUILT: list[tempfile.TemporaryDirectory[str]] = []
+
 per_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
 
 
@@ -137,27 +139,31 @@ def wheels(session: nox.Session, package: str) -> None:
     distribution = DISTRIBUTIONS[package]
     project = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text("utf-8"))["project"]
     extras = list(project.get("optional-dependencies", {}))
-    with tempfile.TemporaryDirectory() as built:
-        session.run(UV, "build", "-q", "--all-packages", "--wheel", "-o", built, external=True)
-        # Siblings come from these wheels, and only in the versions that the ranges allow.
-        wheel = f"{distribution}=={project['version']}"
-        session.install("--find-links", built, wheel)
-        check = ROOT / ".ci" / "installed.py"
-        session.run("python", str(check), package, distribution)
-        for extra in extras:
-            requirement = f"{distribution}[{extra}]=={project['version']}"
-            session.run(
-                *(UV, "pip", "install", "--quiet", "--dry-run", "--find-links", built, requirement),
-                *("--python", session.virtualenv.location),
-                external=True,
-            )
-        if extras:
-            session.install(
-                "--find-links", built, f"{distribution}[{','.join(extras)}]=={project['version']}"
-            )
+    built = built_wheels(session)
+    # Siblings come from these wheels, and only in the versions that the ranges allow.
+    wheel = f"{distribution}=={project['version']}"
+    session.install("--find-links", built, wheel)
+    session.run("python", str(ROOT / ".ci" / "installed.py"), package, distribution)
+    for extra in extras:
+        requirement = f"{distribution}[{extra}]=={project['version']}"
+        session.run(
+            *(UV, "pip", "install", "--quiet", "--dry-run", "--find-links", built, requirement),
+            *("--python", session.virtualenv.location),
+            external=True,
+        )
+    if extras:
+        session.install("--find-links", built, f"{distribution}[{','.join(extras)}]=={project['version']}")
+        session.chdir(session.create_tmp())
+        session.run("graftwork", "doctor", "--resolve")
     session.run(UV, "pip", "check", "--python", session.virtualenv.location, external=True)
-    session.chdir(session.create_tmp())
-    session.run("graftwork", "doctor", "--resolve")
+
+
+def built_wheels(session: nox.Session) -> str:
+    """The folder of every package's wheel, built from the tree once in a call of nox."""
+    if not BUILT:
+        BUILT.append(tempfile.TemporaryDirectory())
+        session.run(UV, "build", "-q", "--all-packages", "--wheel", "-o", BUILT[0].name, external=True)
+    return BUILT[0].name
 
 
 @nox.session(python=THIS_PYTHON)

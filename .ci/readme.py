@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,51 +98,53 @@ def as_run(command: str, *, readme: bool, whole: bool) -> list[str] | None:
     return words
 
 
-def commands(whole: bool) -> dict[Path, list[list[str]]]:
-    """What is run of each page; what two pages show, of the first."""
+def commands(whole: bool) -> list[tuple[Path, list[str]]]:
+    """What is run, each with the page that shows it; what two pages show, of the first."""
     pages = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("packages/*/README.md"))]
-    seen: set[tuple[str, ...]] = set()
-    of_page: dict[Path, list[list[str]]] = {page: [] for page in pages}
+    found: dict[tuple[str, ...], Path] = {}
     for page in pages:
         for command in shown_commands(page):
             words = as_run(command, readme=page.parent == ROOT, whole=whole)
-            if words is not None and tuple(words) not in seen:
-                seen.add(tuple(words))
-                of_page[page].append(words)
-    return of_page
+            if words is not None:
+                found.setdefault(tuple(words), page)
+    return [(page, list(words)) for words, page in found.items()]
 
 
-def run_page(page: Path, lines: list[list[str]], folder: Path) -> list[bool]:
-    """Run a page's commands in a reader's folder, say how each went, and return which succeeded."""
+def run(page: Path, words: list[str], folder: Path) -> bool:
+    """Run a command in a reader's folder, say how it went, and return whether it succeeded."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRAFTWORK_P")}
-    # Other pages have the other cores.
+    # Other commands have the other cores.
     environment["OMP_NUM_THREADS"] = "1"
-    succeeded = []
-    for words in lines:
-        started = time.perf_counter()
-        ended = subprocess.run(
-            words,
-            cwd=folder,
-            env=environment,
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        seconds = time.perf_counter() - started
-        outcome = "ok" if ended.returncode == 0 else f"exit code {ended.returncode}\n{ended.stdout}"
-        print(f"{page.relative_to(ROOT)}: {shlex.join(words)}: {seconds:.0f} s, {outcome}", flush=True)
-        succeeded.append(ended.returncode == 0)
-    return succeeded
+    started = time.perf_counter()
+    ended = subprocess.run(
+        words,
+        cwd=folder,
+        env=environment,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    seconds = time.perf_counter() - started
+    outcome = "ok" if ended.returncode == 0 else f"exit code {ended.returncode}\n{ended.stdout}"
+    print(f"{page.relative_to(ROOT)}: {shlex.join(words)}: {seconds:.0f} s, {outcome}", flush=True)
+    return ended.returncode == 0
 
 
 def main(whole: bool) -> int:
-    """Run all, a page beside another, and say how each command went."""
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
-        bring_along(Path(folder))
-        of_page = commands(whole)
-        ended = [pool.submit(run_page, page, lines, Path(folder)) for page, lines in of_page.items()]
-        succeeded = [one for page in ended for one in page.result()]
+    """Run all, one command beside another, each in a folder of its own, and say how each went."""
+    with tempfile.TemporaryDirectory() as root, ThreadPoolExecutor(os.cpu_count()) as pool:
+        ended: list[Future[bool]] = []
+        shown = commands(whole)
+        first_training = next(number for number, (_, words) in enumerate(shown) if words[1] == "train")
+        for number, (page, words) in enumerate(shown):
+            folder = Path(root) / str(number)
+            bring_along(folder)
+            if words[1] == "report":
+                ended[first_training].result()
+                (folder / "runs").symlink_to(Path(root) / str(first_training) / "runs")
+            ended.append(pool.submit(run, page, words, folder))
+        succeeded = [one.result() for one in ended]
     print(f"{succeeded.count(True)} passed, {succeeded.count(False)} failed")
     return int(not all(succeeded))
 

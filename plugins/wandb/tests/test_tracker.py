@@ -167,7 +167,7 @@ def test_choosing_it_imports_no_wandb() -> None:
         "import sys; from graftwork import Kind, choose; choose(Kind.TRACKER, 'wandb')(); "
         "sys.exit('wandb' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_the_example_in_the_docstring_runs() -> None:

@@ -272,7 +272,10 @@ def test_a_buffer_whose_elements_share_memory_is_kept(tmp_path):
     trained, _ = fresh()
     trained.model.register_buffer("positions", torch.arange(3).expand(2, 3))
     state = TrainingState(trained)
-    state.restore(open_checkpoint(Checkpoints(tmp_path).save(1, state)))
+    saved = open_checkpoint(Checkpoints(tmp_path).save(1, state))
+    trained.model.positions = torch.zeros(2, 3, dtype=torch.int64)
+    state.restore(saved)
+    assert trained.model.positions.tolist() == [[0, 1, 2], [0, 1, 2]]
 
 
 def test_further_state_of_modules_comes_back(tmp_path):

@@ -86,11 +86,15 @@ def test_a_task_that_ends_the_process_ends_no_comparison(check, task_class, monk
 
 @pytest.mark.parametrize("error", [NotImplementedError, RuntimeError])
 def test_a_model_that_looks_at_numbers_is_left_to_training(check, task_class, monkeypatch, error):
+    looked = []
+
     def look(task):
+        looked.append(task)
         raise error("aten::item on meta")
 
     monkeypatch.setattr(task_class, "build_model", look)
     check("optimizer.lr=1")
+    assert looked
 
 
 def test_what_is_wrong_with_a_stage_is_told_with_its_name(toy):

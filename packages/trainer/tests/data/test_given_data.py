@@ -143,8 +143,13 @@ def test_mistakes_are_told_in_a_sentence(train, told, given):
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_begins_as_its_loader_says_and_finds_its_dataset(train):
-    train(batches=lambda: DataLoader(PAIRS, batch_size=4, num_workers=1, worker_init_fn=find_dataset))
+def test_a_worker_begins_as_its_loader_says_and_finds_its_dataset(train, tmp_path):
+    def begin(worker):
+        find_dataset(worker)
+        (tmp_path / "begun").write_text(str(worker))
+
+    train(batches=lambda: DataLoader(PAIRS, batch_size=4, num_workers=1, worker_init_fn=begin))
+    assert (tmp_path / "begun").read_text() == "0"
 
 
 def test_the_workers_of_a_loader_with_an_order_of_its_own_end_with_the_training(train):
