@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from itertools import cycle, islice
 
 import pytest
 import torch
 
 from graftwork import GraftworkError, build_recipe
+from graftwork.cli import main
 from graftwork_trainer import train
 
 SECTIONS = {
@@ -48,7 +51,9 @@ def test_a_mistake_of_a_task_keeps_its_traceback_and_is_told_with_its_place(fail
     raised, result = failed(error, method)
     assert raised is error
     assert result["status"] == "failed"
-    assert result["reason"] == f"ValueError in the task's {method}: no luck"
+    told = f"task/toy:regression, {method}: ValueError: no luck at all ("
+    assert result["reason"].startswith(told)
+    assert raised.__notes__[0].startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +67,9 @@ def test_a_mistake_of_a_task_keeps_its_traceback_and_is_told_with_its_place(fail
 def test_no_memory_is_one_sentence(failed, error):
     raised, result = failed(error)
     assert isinstance(raised, GraftworkError)
-    assert str(raised).startswith(f"out of memory in the task's loss: {error}; take a smaller batch")
+    assert str(raised).startswith(
+        f"out of memory in task/toy:regression, loss: {error}; take a smaller batch"
+    )
     assert (result["status"], result["reason"]) == ("failed", str(raised))
 
 
@@ -70,18 +77,130 @@ def test_no_memory_is_one_sentence(failed, error):
 def test_a_task_that_leaves_has_failed(failed, status):
     raised, result = failed(SystemExit(status))
     assert isinstance(raised, GraftworkError)
-    assert str(raised).startswith("SystemExit in the task's loss: ")
-    assert (result["status"], result["reason"]) == ("failed", str(raised))
+    assert str(raised).startswith("task/toy:regression, loss: SystemExit")
+    assert result["status"] == "failed"
+    assert str(raised).startswith(f"{result['reason']}; the traceback is in ")
 
 
 def test_an_error_of_the_system_within_a_task_is_not_called_one_of_the_run(failed):
     error = ConnectionResetError(104, "Connection reset by peer")
     raised, result = failed(error, "batches")
     assert raised is error
-    assert result["reason"].startswith("ConnectionResetError in the task's batches: ")
+    assert result["reason"].startswith("task/toy:regression, batches: ConnectionResetError: ")
 
 
 def test_ended_at_once_is_no_failure(failed):
     raised, result = failed(KeyboardInterrupt())
     assert isinstance(raised, KeyboardInterrupt)
     assert result["status"] == "interrupted"
+
+
+FAULTY = """
+[task]
+name = "faulty"
+[model]
+name = "faulty"
+[optimizer]
+name = "faulty"
+[trainer]
+name = "{trainer}"
+{options}
+"""
+OPTIONS = """
+steps = 2
+device = "cpu"
+callbacks = ["faulty"]
+trackers = ["faulty"]
+"""
+PLACES = {
+    "task": "__init__ save_assets build_model parameter_groups facts batches loss evaluate artefacts predict",
+    "model": "__init__ forward",
+    "optimizer": "__init__ step state_dict",
+    "trainer": "__init__ fit",
+    "callback": "__init__ on_step on_end",
+    "tracker": "__init__",
+}
+ERRORS = (
+    KeyError("x"),
+    TypeError("of another\ntype"),
+    RuntimeError("it does not run"),
+    NotImplementedError(),
+    ValueError("too many values to unpack"),
+    RecursionError("maximum recursion depth exceeded"),
+    AssertionError(),
+    OSError(5, "Input/output error"),
+    SystemExit(0),
+    type("OfAPlugin", (BaseException,), {})("no such thing"),
+)
+SPOTS = [(kind, method) for kind, methods in PLACES.items() for method in methods.split()]
+FAULTS = list(zip(SPOTS * 2, islice(cycle(ERRORS), 2 * len(SPOTS)), strict=True))
+
+
+@pytest.fixture
+def graftwork(toy, tmp_path, monkeypatch, capsys):
+    """Run a command in the folder of the faulty recipe; return its exit code and what it says last."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GRAFTWORK_DEBUG", raising=False)
+    (tmp_path / "faulty.toml").write_text(FAULTY.format(trainer="standard", options=OPTIONS))
+    (tmp_path / "own.toml").write_text(FAULTY.format(trainer="faulty", options=""))
+    (tmp_path / "inputs.jsonl").write_text('{"a": 1}\n')
+
+    def run(*arguments):
+        code = main(arguments)
+        told = capsys.readouterr().err
+        assert "Traceback" not in told
+        return code, told.strip().splitlines()[-1] if told.strip() else ""
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("spot", "error"), FAULTS, ids=[f"{'-'.join(spot)}-{type(error).__name__}" for spot, error in FAULTS]
+)
+def test_a_fault_of_a_plugin_is_one_sentence_with_component_file_and_line(
+    graftwork, monkeypatch, tmp_path, spot, error
+):
+    from graftwork_toy import faulty
+
+    kind, method = spot
+    if method == "predict":
+        assert graftwork("train", "faulty.toml", "--out", "run", "--no-report")[0] == 0
+    monkeypatch.setattr(faulty, "WHERE", spot)
+    monkeypatch.setattr(faulty, "ERROR", error)
+    if method == "predict":
+        code, told = graftwork("predict", "run", "inputs.jsonl", "--quiet")
+    else:
+        recipe = "own.toml" if kind == "trainer" else "faulty.toml"
+        code, told = graftwork("train", recipe, "--out", "run", "--quiet", "--no-report")
+    spared = method == "artefacts" and isinstance(error, Exception)
+    assert code == (0 if spared else 2)
+    assert told.startswith("graftwork: ")
+    if isinstance(error, ValueError | SystemExit) and method == "__init__":  # may be of an option
+        assert f"{kind}/faulty: " in told or f"{kind}/toy:faulty: " in told
+        return
+    if method == "predict" and isinstance(error, Exception):
+        assert "inputs.jsonl" in told or "task/toy:faulty, predict" in told
+        return
+    place = "" if method == "__init__" else f", {method}"
+    assert f"{kind}/toy:faulty{place}: " in told or f"callback faulty{place} of step " in told
+    assert "faulty.py:" in told
+    assert type(error).__name__ in told
+    if (tmp_path / "run" / "traceback.txt").exists():
+        assert "; the traceback is in run/traceback.txt" in told
+        assert "in reach" in (tmp_path / "run" / "traceback.txt").read_text()
+    elif not spared:
+        assert told.endswith("; GRAFTWORK_DEBUG=1 shows the traceback")
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_what_cannot_be_imported_is_named(graftwork, kind):
+    monkeypatched = sys.modules.pop("graftwork_toy.broken", None)
+    assert monkeypatched is None
+    key = {"callback": 'trainer.callbacks=["broken"]', "tracker": 'trainer.trackers=["broken"]'}.get(
+        kind, f"{kind}.name=broken"
+    )
+    code, told = graftwork("train", "faulty.toml", "--set", key)
+    assert code == 2
+    assert f"{kind}/" in told
+    assert "graftwork_toy.broken:Nothing" in told
+    assert "KeyError: 'a name that there is not'" in told

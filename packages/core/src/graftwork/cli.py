@@ -22,6 +22,7 @@ from graftwork.current_folder import leave_out_of_the_environment
 from graftwork.errors import GraftworkError, Interrupted, did_you_mean
 from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.plugins import core_version
+from graftwork.readable import readable
 from graftwork.registry import Registry, get_registry
 from graftwork.standard_streams import Named, give_up, open_the_closed
 from graftwork.terminal import terminal_width
@@ -92,8 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GraftworkError as error:
         if os.environ.get("GRAFTWORK_DEBUG"):
             raise
-        _say(f"error: {error}")
-        return EXIT_USER_ERROR
+        return _refuse(str(error))
     except Interrupted as stop:
         _say(str(stop))
         return 128 + stop.number
@@ -106,10 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if os.environ.get("GRAFTWORK_DEBUG") or error.filename is None:
             raise
-        _say(f"error: {error.filename}: {error.strerror}")
         if error.filename == _OUTPUT:
             give_up(sys.stdout)
-        return EXIT_USER_ERROR
+        return _refuse(f"{error.filename}: {error.strerror}")
 
 
 def _plugin_files(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -144,7 +143,21 @@ def _run(arguments: list[str], registry: Registry) -> int:
     own = arguments[position + 1 :]
     if not _HELP.isdisjoint(takewhile("--".__ne__, own)):
         return _explain(command, subparser, [argument for argument in own if argument not in _HELP])
-    return int(command.run(subparser.parse_args(own)))
+    return _done(command, subparser.parse_args(own))
+
+
+def _done(command: Any, arguments: argparse.Namespace) -> int:
+    """Run a command; what somebody's code raises within comes out as one sentence."""
+    try:
+        return int(command.run(arguments))
+    except (GraftworkError, Interrupted, KeyboardInterrupt, BrokenPipeError):
+        raise
+    except BaseException as error:  # one that leaves, or torch's CheckpointException, is no Exception
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        from graftwork.faults import Fault, sentence_of
+
+        raise Fault(f"{sentence_of(error)}; GRAFTWORK_DEBUG=1 shows the traceback") from error
 
 
 def _explain(command: Any, parser: Parser, rest: list[str]) -> int:
@@ -213,10 +226,18 @@ def _absent(word: str, commands: dict[str, Command], registry: Registry) -> str:
     return registry.package_of_command(word) or known
 
 
+def _refuse(sentence: str) -> int:
+    from graftwork.launcher import tell_launcher
+
+    if tell_launcher(f"graftwork: error: {sentence}"):
+        _say(f"error: {sentence}")
+    return EXIT_USER_ERROR
+
+
 def _say(text: str) -> None:
     # Where nobody can be told any more the exit code still says how it went.
     with contextlib.suppress(OSError):
-        print(f"graftwork: {text}", file=sys.stderr)
+        print(f"graftwork: {readable(text, lines=True)}", file=sys.stderr)
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

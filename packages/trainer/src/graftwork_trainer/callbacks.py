@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from graftwork import Choice, GraftworkError, Kind
+from graftwork.faults import Fault, cause_with_place
 from graftwork.resolution import choose
 from graftwork_trainer.checkpoint.ranks import rank_and_size
 from graftwork_trainer.evaluation import evaluation_mode
@@ -101,7 +102,7 @@ class Callbacks:
                         f"callback {name}, {event} of step {moment.step}: {error}"
                     ) from error
                 except Exception as error:
-                    raise GraftworkError(
-                        f"callback {name}, {event} of step {moment.step}: {type(error).__name__}: {error}"
+                    raise Fault(
+                        f"callback {name}, {event} of step {moment.step}: {cause_with_place(error)}"
                     ) from error
         state.restore()

@@ -1,53 +1,152 @@
-"""``graftwork train --dry-run``: everything checked, the model built without memory, sizes estimated."""
+"""``graftwork train --dry-run``: everything checked, the model built without memory, sizes and data told."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from graftwork import Task
+from graftwork import GraftworkError, Task
 from graftwork.resolution import Resolved
 from graftwork_trainer.assets import start_of, task_of
-from graftwork_trainer.task_members import parameter_groups_of
+from graftwork_trainer.claim import claimed, new_directory
+from graftwork_trainer.data.opening import open_stream
+from graftwork_trainer.data.source import has_dataset
+from graftwork_trainer.data.workers import Loading
+from graftwork_trainer.device import choose_device
+from graftwork_trainer.options import GradientOptions, LoopOptions
+from graftwork_trainer.parallel import launched_by_torchrun
+from graftwork_trainer.rehearsal import take_first_step
+from graftwork_trainer.task_members import facts_of, model_of, parameter_groups_of
 from graftwork_trainer.timing import state_bytes
 from graftwork_trainer.weights import describe_start
 
 _MEBIBYTE = 2**20
+# Of weights, gradients and optimizer state, beyond which a dry run does not train.
+_LARGE = 256 * _MEBIBYTE
 
 
-def describe(resolved: Resolved) -> str:
-    """Parameters and memory of a recipe, found on torch's meta device.
+def describe(resolved: Resolved, directory: Path | None = None, *, resume: bool = False) -> str:
+    """Sizes of a recipe, found on torch's meta device, and of its data; refused is what its training would.
 
-    Activations are left out: they depend on the batch and on what autograd keeps.
+    Activations are left out: they depend on the batch and on what autograd keeps. Of a model that is not
+    large the first step is taken, see :mod:`graftwork_trainer.rehearsal`.
+
+    Args:
+        resolved: checked.
+        directory: of the run; None for a new one.
+        resume: whether the run in it is to go on. Its first step has been taken.
+
+    Raises:
+        GraftworkError: what the training would end with before its first step, or in it.
     """
-    if resolved.stages:
-        count = len(resolved.stages)
-        return "\n\n".join(
-            f"# stage {number} of {count}: {stage.name}\n\n{describe(stage)}"
-            for number, stage in enumerate(resolved.stages, start=1)
-        )
+    stages = resolved.stages or (resolved,)
+    lines = []
+    with _taken(directory or new_directory(resolved.name), resume=resume) as place:
+        for number, stage in enumerate(stages, start=1):
+            told = "\n".join(_lines(stage, place, resume=resume))
+            head = f"# stage {number} of {len(stages)}: {stage.name}\n\n" if resolved.stages else ""
+            lines.append(f"{head}{told}")
+    return "\n\n".join(lines)
+
+
+def _lines(resolved: Resolved, directory: Path, *, resume: bool) -> Iterator[str]:
+    """What there is to say of one training."""
     trainer = resolved.trainer()
     task = task_of(resolved)
+    yield resolved.to_toml()
+    yield from _extras(resolved)
+    if isinstance(loop := getattr(trainer, "loop", None), LoopOptions):
+        choose_device(loop.device)
     try:
         model = model_without_memory(task)
     except (NotImplementedError, RuntimeError) as error:  # it looks at numbers, which are not there
-        return "\n".join([resolved.to_toml(), *_extras(resolved), f"sizes            not known: {error}"])
+        yield f"sizes            not known: {error}"
+        yield from _of_data(trainer, task)
+        yield "first step       not tried, as the model may be large"
+        return
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    lines = [resolved.to_toml(), *_extras(resolved), f"parameters       {_count(model.parameters()):,}"]
+    yield f"parameters       {_count(model.parameters()):,}"
     if _count(trained) < _count(model.parameters()):
-        lines.append(f"trained          {_count(trained):,}")
-    lines.append(f"weights          {_bytes(model.parameters()) / _MEBIBYTE:,.1f} MiB")
-    if (steps := _steps(trainer, task)) is not None:
-        lines.append(f"steps            {steps:,}")
+        yield f"trained          {_count(trained):,}"
+    yield f"weights          {_bytes(model.parameters()) / _MEBIBYTE:,.1f} MiB"
     optimizer = optimizer_of(resolved, trainer, task, model)
     if optimizer is not None:
-        lines += _of_optimizer(optimizer, trained)
-    lines.append("not counted      activations")
-    lines += describe_start(model, start_of(resolved), task)
-    return "\n".join(lines)
+        yield from _of_optimizer(optimizer, trained)
+    yield "not counted      activations"
+    yield from _of_data(trainer, task)
+    yield from describe_start(model, start_of(resolved), task)
+    if launched_by_torchrun():
+        return
+    needed = _bytes(model.parameters()) + (0 if optimizer is None else state_bytes(optimizer))
+    _refuse_full_disk(needed, getattr(loop, "keep_checkpoints", 0), directory)
+    if resume:
+        return
+    if needed + _bytes(trained) > _LARGE:
+        yield f"first step       not tried, as the model is larger than {_LARGE / _MEBIBYTE:.0f} MiB"
+    elif take_first_step(resolved, task):
+        yield "first step       nothing is in its way"
+
+
+@contextmanager
+def _taken(directory: Path, *, resume: bool) -> Iterator[Path]:
+    """Take a directory as the training would, and leave nothing of it."""
+    made = [one for one in (directory, *directory.parents) if not one.exists()]
+    try:
+        with claimed(directory, resume=resume):
+            yield directory
+    finally:
+        for one in made:
+            with suppress(OSError):  # somebody else uses it by now
+                one.rmdir()
+
+
+def _refuse_full_disk(checkpoint: int, kept: int, directory: Path) -> None:
+    """Refuse a disk without room for the checkpoints that stay and the one that is written.
+
+    Args:
+        checkpoint: bytes of one.
+        kept: how many stay.
+        directory: of the run.
+
+    Raises:
+        GraftworkError: there is not.
+    """
+    needed, free = checkpoint * (kept + 1), shutil.disk_usage(directory).free
+    if kept and needed > free:
+        raise GraftworkError(
+            f"{directory}: {free / _MEBIBYTE:,.0f} MiB are free, and {kept + 1} checkpoints (those that "
+            f"stay, and the one that is being written) need {needed / _MEBIBYTE:,.0f}; lower "
+            "trainer.keep_checkpoints, or name a directory on another disk with --out"
+        )
+
+
+def _of_data(trainer: Any, task: Task) -> Iterator[str]:
+    """What the task says of its data, and how long the training is in steps and epochs.
+
+    The first batch is drawn, which opens the data.
+    """
+    for name, value in facts_of(task).get("data", {}).items():
+        if not name.endswith("sha256"):
+            yield f"{name.replace('_', ' '):<16} {f'{value:,}' if type(value) is int else value}"
+    steps = _steps(trainer, task)
+    if steps is not None:
+        yield f"steps            {steps:,}"
+    loop = getattr(trainer, "loop", None)
+    if not isinstance(loop, GradientOptions) or not (hasattr(task, "batches") or has_dataset(task)):
+        return
+    workers = getattr(trainer, "workers", 1)
+    with closing(open_stream(task, Loading(), rank=0, world_size=workers, seed=loop.seed)) as stream:
+        next(stream)
+        per_epoch = stream.per_epoch
+    if steps is not None and per_epoch is not None:
+        per_epoch /= loop.accumulate
+        yield f"epochs           {float(steps / per_epoch):,.4g}, each of {float(per_epoch):,.6g} steps"
 
 
 def model_without_memory(task: Task) -> nn.Module:
@@ -57,8 +156,7 @@ def model_without_memory(task: Task) -> nn.Module:
         NotImplementedError, RuntimeError: it cannot be built there, since it looks at numbers.
     """
     with torch.device("meta"):
-        model: nn.Module = task.build_model()
-    return model
+        return model_of(task)
 
 
 def optimizer_of(

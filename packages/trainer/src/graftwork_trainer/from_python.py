@@ -17,9 +17,11 @@ from graftwork import (
     get_registry,
     load_recipe,
 )
+from graftwork.faults import sentence_of
 from graftwork.registry import registry_in_use
 from graftwork.resolution import Resolved
 from graftwork_trainer.claim import claimed
+from graftwork_trainer.failure import exception_of
 from graftwork_trainer.given import described, names_of, plugin_of
 from graftwork_trainer.own_code import absence_named
 from graftwork_trainer.training import Trained, train_resolved
@@ -66,6 +68,7 @@ def train(
 
     Raises:
         GraftworkError: a mistake in the recipe or in an object, or the training cannot go on.
+        Exception: of somebody's code, as that raised it; its note says of which component, and where.
         Interrupted: Ctrl-C or another signal; what was trained is saved.
     """
     if directory == "":  # which a variable that was not set leaves
@@ -94,6 +97,15 @@ def train(
             )
         except Interrupted as stop:
             raise Interrupted(f"{stop}, or in Python with resume=True", stop.number) from None
+        except GraftworkError as error:
+            # Whoever wrote the code is here: the exception itself, for a debugger, and its type.
+            raised = exception_of(error)
+            if raised is None:
+                raise
+        except Exception as error:
+            error.add_note(sentence_of(error))
+            raise
+        raise raised
 
 
 def _resolved(

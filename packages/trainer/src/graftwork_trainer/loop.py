@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from graftwork import GraftworkError, Interrupted
+from graftwork.faults import sentence_of
 from graftwork_trainer.callbacks import Callbacks
 from graftwork_trainer.checkpoint import TrainingState
 from graftwork_trainer.checkpoint.index import folder_name
@@ -342,7 +343,7 @@ class Loop:
             with doing("writing what the task shows"):
                 self.procedure.artefacts(model, self.run.directory / "artefacts")
         except Exception as error:  # what was trained is saved, and worth more than a picture of it
-            told = f"the task's artefacts could not be written: {type(error).__name__}: {error}"
+            told = f"the artefacts could not be written: {sentence_of(error)}"
             if self.procedure.sharded:  # the others wait in a pass of the model
                 raise GraftworkError(told) from error
             tell(told)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from graftwork import Choice, Kind
+from graftwork import Choice, GraftworkError, Kind
 from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.device import Device
 from graftwork_trainer.random_state import make_deterministic, seed_everything
@@ -166,7 +166,15 @@ class GradientOptions(LoopOptions):
         )
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """The context that losses are computed in."""
+        """The context that losses are computed in.
+
+        Raises:
+            GraftworkError: the device does not compute in that precision.
+        """
         if self.precision == "float32":
             return nullcontext()
+        if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise GraftworkError(
+                "trainer.precision is 'bfloat16', and this CUDA device does not compute in it; use 'float32'"
+            )
         return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -30,6 +30,7 @@ from graftwork_trainer.task_members import (
     decay_of,
     directions_of,
     facts_of,
+    model_of,
     parameter_groups_of,
     rates_of,
     recorded_directions,
@@ -99,7 +100,7 @@ class StandardTrainer:
         """
         world = World.current(self.loop.device, self.parallel)
         self.loop.begin()
-        plain = world.place(task.build_model())
+        plain = world.place(model_of(task))
         start_model(plain, self.loop.start_from, task, run)
         if self.gradient_checkpointing:
             checkpoint_gradients(plain)

@@ -34,6 +34,7 @@ from graftwork_trainer.parallel import (
 )
 from graftwork_trainer.procedure import StepOutcome
 from graftwork_trainer.random_state import RandomState
+from graftwork_trainer.task_members import loss_of
 from graftwork_trainer.timing import Stopwatch
 
 
@@ -99,7 +100,12 @@ class StepRule:
             for index, batch in enumerate(micro_batches):
                 with gradient_sync(self.model, enabled=index == count - 1):
                     with self.options.autocast(self.world.device):
-                        loss, metrics = self.task.loss(self.model, batch)
+                        loss, metrics = loss_of(self.task, self.model, batch)
+                    if not loss.requires_grad:
+                        raise GraftworkError(
+                            f"the loss of {type(self.task).__name__} depends on no trained weight: it has no "
+                            "gradient"
+                        )
                     (loss / count).backward()
                 total += loss.detach() / count
         if self.world.strategy == "ddp":
@@ -120,7 +126,7 @@ class StepRule:
         model = unwrapped(self.model)
         for batch in micro_batches:
             with self.options.autocast(self.world.device):
-                loss, metrics = self.task.loss(model, batch)
+                loss, metrics = loss_of(self.task, model, batch)
             total += loss.detach() / len(micro_batches)
         forget_gathered(model)
         if data_parallel_of(self.optimizer) is None:

@@ -44,6 +44,41 @@ def recorded_directions(directions: Mapping[str, Direction]) -> dict[str, dict[s
     return {"metric_directions": {**named, "train/loss": "lower"}}
 
 
+def model_of(task: Task) -> nn.Module:
+    """The model that a task builds.
+
+    Raises:
+        GraftworkError: it is none.
+    """
+    model: object = task.build_model()
+    if not isinstance(model, nn.Module):
+        raise GraftworkError(
+            f"build_model of {type(task).__name__} must return a torch.nn.Module, got {type(model).__name__}"
+        )
+    return model
+
+
+def loss_of(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Mapping[str, Any]]:
+    """A task's loss of a batch, and its further metrics.
+
+    Raises:
+        GraftworkError: they are not a tensor of one number and a mapping.
+    """
+    given: Any = task.loss(model, batch)
+    two = isinstance(given, tuple | list) and len(given) == 2
+    if two and isinstance(given[0], Tensor) and given[0].numel() == 1 and isinstance(given[1], Mapping):
+        return given[0], given[1]
+    told = f"{', '.join(map(_told, given))}" if two else _told(given)
+    raise GraftworkError(
+        f"loss of {type(task).__name__} must return a tensor of one number and a mapping of metrics, got "
+        f"{told}"
+    )
+
+
+def _told(given: object) -> str:
+    return f"Tensor{list(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+
+
 def parameter_groups_of(task: Task, model: nn.Module) -> Sequence[Mapping[str, Any]] | None:
     """A task's own groups of parameters, None where it makes none.
 

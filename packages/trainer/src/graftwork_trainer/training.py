@@ -142,7 +142,7 @@ def _fitted(
     """Train in a run directory, and note there why it failed."""
     run.callbacks = callbacks
     go_on = f"; look at its output, and go on with `graftwork train --resume {run.root}`"
-    with recorded_failure(run, task), lost_ranks_named(roll_call, go_on):
+    with recorded_failure(run, recipe, task, trainer), lost_ranks_named(roll_call, go_on):
         take_assets(task, trainer, run)
         with doing("preparing data and model"):
             model = trainer.fit(task, recipe, run)

@@ -33,4 +33,8 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "early", "graftwork_toy.optimizers:Early", "steps in the backward pass")
     yield Component(Kind.TRACKER, "failing", "graftwork_toy.others:FailingTracker", "fails")
     yield Component(Kind.CALLBACK, "telling", "graftwork_toy.others:Telling", "writes a word at the end")
+    for kind in ("task", "model", "optimizer", "trainer", "callback", "tracker"):
+        name = {"model": "Net"}.get(kind, kind.title())
+        yield Component(kind, "faulty", f"graftwork_toy.faulty:{name}", "fails where a test says")
+        yield Component(kind, "broken", "graftwork_toy.broken:Nothing", "cannot be imported")
     yield Component(Kind.REPRODUCTION, "toy", "graftwork_toy.others:reproduce", "for tests")

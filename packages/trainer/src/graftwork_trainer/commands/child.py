@@ -30,7 +30,13 @@ def graftwork(arguments: Sequence[str], *, processes: int) -> tuple[int, int]:
     """
     launcher = ["-m", "graftwork", *plugin_file_arguments()]
     if processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *launcher]
+        launcher = [
+            "-m",
+            "graftwork_trainer.launch",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+            *launcher,
+        ]
     # What lies in the current folder is executed neither by Graftwork nor by torchrun.
     environment = {**os.environ, **for_children(), "PYTHONSAFEPATH": "1"}
     with (

@@ -85,11 +85,10 @@ class TrainCommand:
 
     def run(self, arguments: argparse.Namespace) -> int:
         reference = _reference(arguments)
-        overrides = [parse_set(text) for text in arguments.set]
         if arguments.dry_run:
             from graftwork_trainer.dry_run import describe
 
-            resolved, resume = _resolved(arguments, reference, overrides), bool(arguments.resume)
+            resolved, resume = _resolved(arguments, reference), bool(arguments.resume)
             with doing("checking what the training needs"):
                 print(describe(resolved, arguments.resume or arguments.out, resume=resume))
             return 0

@@ -1,0 +1,3 @@
+"""Cannot be imported."""
+
+raise KeyError("a name that there is not")
