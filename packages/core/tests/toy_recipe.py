@@ -93,7 +93,7 @@ name = "scribe"
 name = "scale"
 lr = 2e-3
 
-[optimizer.for.other]
+[optimizer.for.sgd]
 lr = 1.0
 
 [trainer]

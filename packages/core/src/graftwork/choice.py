@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graftwork.component import Kind
-from graftwork.errors import ContractError, GraftworkError
+from graftwork.errors import ContractError, GraftworkError, with_article
 from graftwork.group import Group
 from graftwork.plugin_code import cause_of
 from graftwork.registry import Entry
@@ -94,7 +94,7 @@ class Choice:
             built = self.target(*positional, **arguments)
         if missing := self.kind.lacking(built):
             raise ContractError(
-                f"{self.entry.component.reference} built a {type(built).__name__} that lacks "
+                f"{self.entry.component.reference} built {with_article(type(built).__name__)} that lacks "
                 f"{', '.join(missing)}; the contract of {self.kind.name} is: {self.kind.contract}"
             )
         return built

@@ -1,15 +1,18 @@
-"""``graftwork doctor``: what is installed, what was skipped and why."""
+"""``graftwork doctor``: what is installed, what was skipped and why, and what the machine has."""
 
 from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
+from graftwork.catalogue import package_of
 from graftwork.component import Kind
-from graftwork.errors import GraftworkError, MissingExtraError
-from graftwork.recipe import recipe_path
+from graftwork.errors import GraftworkError, MissingExtraError, RecipeError, UnknownNameError
+from graftwork.machine import machine_lines, machine_notes
+from graftwork.recipe import load_recipe, recipe_path
+from graftwork.recipe_file import read_toml
 from graftwork.registry import Entry, Registry, get_registry
 from graftwork.schema import schema_of
 
@@ -21,18 +24,21 @@ class DoctorCommand:
         parser.add_argument(
             "--resolve",
             action="store_true",
-            help="also import every target and check it against its contract",
+            help="also import every target and check it against its contract, check every recipe, and ask "
+            "torch for its devices",
         )
 
     def run(self, arguments: argparse.Namespace) -> int:
         registry = get_registry()
         print(f"graftwork {version('graftwork')}, Python {platform.python_version()}, {platform.platform()}")
+        print("\n".join(machine_lines(ask_torch=arguments.resolve)))
         print("\n".join(plugin_lines(registry)))
         problems = [f"{plugin.label}: {plugin.cause}" for plugin in registry.failures]
         notes = [
             f"{reference} is claimed by more than one plugin: use a full name"
             for reference in registry.contested()
         ]
+        notes += machine_notes()
         if arguments.resolve:
             for error in unresolvable(registry):
                 # What is optional may be absent.
@@ -59,16 +65,40 @@ def plugin_lines(registry: Registry) -> Iterator[str]:
 
 
 def unresolvable(registry: Registry) -> Iterator[GraftworkError]:
-    """Entries whose target cannot be imported, or breaks the contract of its kind."""
+    """Entries whose target cannot be imported, or breaks the contract of its kind; recipes with mistakes."""
     for entry in registry.entries():
         try:
-            _resolve(entry, registry)
+            if entry.component.kind == Kind.RECIPE:
+                _resolve_recipe(entry, registry)
+            else:
+                schema_of(registry.resolve(entry), registry.kinds[entry.component.kind])
         except GraftworkError as error:
             yield error
 
 
-def _resolve(entry: Entry, registry: Registry) -> None:
-    if entry.component.kind != Kind.RECIPE:
-        schema_of(registry.resolve(entry), registry.kinds[entry.component.kind])
-    elif not recipe_path(entry).is_file():
-        raise GraftworkError(f"{entry.component.reference}: {entry.component.target} is no file")
+def _resolve_recipe(entry: Entry, registry: Registry) -> None:
+    try:
+        load_recipe(f"{entry.plugin.name}:{entry.component.name}", registry=registry).resolve(registry)
+    except RecipeError as error:
+        told = f"{entry.component.reference} of {entry.plugin.label}: {'; '.join(error.mistakes)}"
+        kind = MissingExtraError if _names_what_is_absent(entry, registry) else GraftworkError
+        raise kind(told) from error
+
+
+def _names_what_is_absent(recipe: Entry, registry: Registry) -> bool:
+    """Whether a recipe names what a package or an extra would bring that is not installed."""
+    for section, table in read_toml(recipe_path(recipe)).items():
+        if section not in registry.kinds or not isinstance(table, Mapping):
+            continue
+        name = str(table.get("name"))
+        try:
+            registry.resolve(registry.find_in(section, name))
+        except MissingExtraError:
+            return True
+        except UnknownNameError:
+            package = package_of(section, name.rpartition(":")[2])
+            if package and all(plugin.distribution != package for plugin in registry.plugins):
+                return True
+        except GraftworkError:
+            continue
+    return False

@@ -97,8 +97,12 @@ class Interrupted(Exception):  # noqa: N818, as it is what was asked for and no 
 
 
 def with_article(noun: str) -> str:
-    """``a model``, ``an optimizer``."""
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    """A noun, or the name of a class, with its article.
+
+    >>> with_article("model"), with_article("optimizer"), with_article("AdamW")
+    ('a model', 'an optimizer', 'an AdamW')
+    """
+    return f"{'an' if noun[:1].lower() in [*'aeiou'] else 'a'} {noun}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

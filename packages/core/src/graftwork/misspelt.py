@@ -18,6 +18,13 @@ def lacking_section(section: str) -> str:
     return f'[{section}]: is missing; a recipe says {what}: [{section}] with name = "..."'
 
 
+def key_of_name(table: Mapping[str, Any]) -> str | None:
+    """The key by which a table names its component: ``name``, or one that is plainly meant to be it."""
+    if "name" in table:
+        return "name"
+    return next((key for key in table if close_matches(key, ["name"])), None)
+
+
 def unusable_name(kind: str, table: Mapping[str, Any]) -> str | None:
     """What is wrong with how a table names its component; None where it is a text."""
     name = table.get("name")
@@ -25,8 +32,8 @@ def unusable_name(kind: str, table: Mapping[str, Any]) -> str | None:
         return None
     if name is not None:
         return f"expected string, got {shown(name)}"
-    close = [key for key in table if close_matches(key, ["name"])]
-    hint = f"; did you mean 'name' by {shown(close[0])}?" if close else ""
+    close = key_of_name(table)
+    hint = f"; did you mean 'name' by {shown(close)}?" if close else ""
     return f"is missing; it says which {kind} to use{hint}"
 
 

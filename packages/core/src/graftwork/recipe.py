@@ -15,7 +15,7 @@ from typing import Any
 from graftwork.catalogue import package_of
 from graftwork.component import Kind
 from graftwork.errors import AmbiguousNameError, GraftworkError, RecipeError, UnknownNameError, did_you_mean
-from graftwork.misspelt import lacking_section, unusable_name
+from graftwork.misspelt import key_of_name, lacking_section, unusable_name
 from graftwork.overrides import Override, product
 from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.recipe_file import read_text, read_toml, refuse_depth
@@ -186,7 +186,7 @@ def _plain(
     """One training's recipe, of tables that are its own."""
     origins, texts = _apply(overrides, tables, mistakes)
     trainer = tables.setdefault("trainer", {})
-    if "name" not in trainer:
+    if key_of_name(trainer) is None:
         tables["trainer"] = {"name": _standard(registry), **trainer}
     if "task" not in tables:
         mistakes.append(lacking_section("task"))
@@ -217,8 +217,8 @@ def _staged(
     mistakes: list[str],
 ) -> tuple[Recipe, dict[str, list[str]]]:
     """A recipe of stages, each a recipe by itself, and the mistakes of each."""
-    if "trainer" in base:  # whose options are those of the one that it would be
-        base["trainer"].setdefault("name", _standard(registry))
+    if "trainer" in base and key_of_name(base["trainer"]) is None:
+        base["trainer"]["name"] = _standard(registry)  # whose options its options then are
     stages = read_stages(given, base, mistakes)
     recipes: list[Recipe] = []
     by_stage: dict[str, list[str]] = {stage.name: [] for stage in stages}

@@ -18,7 +18,7 @@ from graftwork.errors import (
     did_you_mean,
     with_article,
 )
-from graftwork.misspelt import lacking_section, misspelt_sections, unusable_name
+from graftwork.misspelt import key_of_name, lacking_section, misspelt_sections, unusable_name
 from graftwork.plain_data import plain
 from graftwork.plain_text import read
 from graftwork.refusal import accepted, refusal
@@ -181,13 +181,15 @@ class Resolution:
             return None
         if (wrong := unusable_name(kind, named)) is not None:
             self._mistake(f"{path}.name", wrong)
+        name = named.get(key_of_name(named) or "name")
+        if not isinstance(name, str):
             return None
         try:
-            return self._registry.find_in(kind, named["name"])
+            return self._registry.find_in(kind, name)
         except GraftworkError as error:
             self._mistake(f"{path}.name", str(error))
             unknown = isinstance(error, UnknownNameError)
-            return self._registry.find_meant(kind, named["name"]) if unknown else None
+            return self._registry.find_meant(kind, name) if unknown else None
 
     def _choose(
         self, kind_name: str, value: Any, path: str, taker: _Taker | None = None, entry: Entry | None = None
@@ -206,7 +208,8 @@ class Resolution:
             return None
         reference = entry.component.reference
         self._check_facts(f"{path}.name", reference, schema, taker)
-        given = {key: value for key, value in table.items() if key != "name"}
+        named_by = key_of_name(table)
+        given = {key: value for key, value in table.items() if key != named_by}
         supplied = () if taker is None else taker.supplies
         for key in supplied:
             if key in given and key in schema.options:
@@ -224,7 +227,7 @@ class Resolution:
             target,
             {name: value for name, value in set_values.items() if name not in of_companion},
             {name: set_values[name] for name in set_values if name in of_companion},
-            self._table(table["name"], options, set_values, given),
+            self._table(str(table[named_by]), options, set_values, given),
             schema.groups,
             self._places(path, options, given) if self._tells_places else {},
         )

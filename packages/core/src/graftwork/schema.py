@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin
 from graftwork.choice import Choice, Supplies
 from graftwork.component import Kind, called_by
 from graftwork.docstrings import parameter_meanings
-from graftwork.errors import ContractError
+from graftwork.errors import ContractError, with_article
 from graftwork.group import Group
 from graftwork.plugin_code import cause_of, plugin_code
 from graftwork.values import can_be_given, describe, unwrap
@@ -233,7 +233,9 @@ def _group(parameter: inspect.Parameter, cls: Any, owner: str) -> Group:
     if group.default is REQUIRED:
         return group
     if not isinstance(group.default, cls):
-        raise ContractError(f"{where}: its default must be a {cls.__name__}, got {group.default!r}")
+        raise ContractError(
+            f"{where}: its default must be {with_article(cls.__name__)}, got {group.default!r}"
+        )
     given = {name: getattr(group.default, name) for name in group.fields}
     again = cls(**given)
     changed = [name for name, value in given.items() if getattr(again, name) != value]
@@ -255,8 +257,8 @@ def _refuse_what_cannot_be_given(options: Mapping[str, Option], name: str) -> No
         unable = option.chosen_kind is None and not can_be_given(option.annotation)
         if option.required and (unable or option.name == "name"):
             raise ContractError(
-                f"option {option.name!r} of {name} is required and a {option.type_text}, which no recipe can "
-                "give: give it a default, or a type that TOML has"
+                f"option {option.name!r} of {name} is required and {with_article(option.type_text)}, which "
+                "no recipe can give: give it a default, or a type that TOML has"
             )
 
 
