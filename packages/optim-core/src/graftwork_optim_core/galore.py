@@ -64,7 +64,8 @@ class GaLoreAdamW(_GaLore):
             of power iteration from the previous basis, the fastest.
         stagger: refresh weights at different steps, so that after the first no step pays for all.
         moments: at a refresh "keep" the moments as they are, as published; "project" the first into the new
-            basis; "reset" both.
+            basis, which with side "full" and a refresh at every step lets updates grow ten-thousandfold;
+            "reset" both.
         align_signs: flip new directions so that each has a non-negative product with the old of its place.
         state_dtype: of moments and basis: "param" for the weight's own, "float32" or "bfloat16".
         stochastic_rounding: round bfloat16 weights at random, so that small updates are kept on average.

@@ -64,8 +64,9 @@ class GoLoreAdamW(_GoLore):
         side: "std" projects the shorter axis, as published; "reverse_std", "left", "right" or "full".
         early_basis: how the bases before are found: "svd" as published, "gram", "rsvd" or "power".
         stagger: refresh weights at different steps, so that after the first no step pays for all.
-        moments: at a refresh "project" the first moment into the new basis, as in the theory; "keep" both as
-            they are or "reset" both.
+        moments: at a refresh "project" the first moment into the new basis, as in the theory, which with side
+            "full" and a refresh at every step lets updates grow ten-thousandfold before bases are random;
+            "keep" both as they are or "reset" both.
         seed: of the random bases, with the parameter's place and the number of its bases so far.
         state_dtype: of moments and basis: "param" for the weight's own, "float32" or "bfloat16".
         stochastic_rounding: round bfloat16 weights at random, so that small updates are kept on average.

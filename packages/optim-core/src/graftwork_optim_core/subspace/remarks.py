@@ -37,7 +37,9 @@ def remarks_on(
             "plain step; param_groups(model) puts them into a group with plain=True"
         )
     if "rank" in plans.transformed.transform.coordinates:
-        weights = [(name, weight) for name, weight in named if not plans.lacks_dimensions(weight)]
+        matrices = [(name, weight) for name, weight in named if not plans.lacks_dimensions(weight)]
+        # An empty weight has nothing to save, and of one alone the memory of others is predicted.
+        weights = [(name, weight) for name, weight in matrices if weight.numel()]
         yield from _without_saving(options, weights, bytes_of)
     if _diverges(options):
         yield (
