@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Commands, left_by, saved_by
+from .conftest import Commands, left_by, saved_by, write_recipe
 
 Damage = Callable[[Path, random.Random], None]
 
@@ -80,6 +80,22 @@ def pickled(path: Path, draw: random.Random) -> None:
     path.write_bytes(pickle.dumps(Payload(path.parent / "owned")))
 
 
+def uses(run: Path, folder: Path, name: str) -> tuple[tuple[str | Path, ...], ...]:
+    """What is done with a run that is trained, one way a damage."""
+    table = folder / "inputs.csv"
+    table.write_text("path\ninputs.csv\n")
+    started = ("--out", folder / "started", "--no-report", "--quiet", "--set", "trainer.steps=1")
+    shutil.rmtree(folder / "started", ignore_errors=True)
+    shutil.rmtree(folder / "exported", ignore_errors=True)
+    return (
+        ("evaluate", run),
+        ("export", run, folder / "exported"),
+        ("export", f"{run}:newest", folder / "exported"),
+        ("train", write_recipe(name, folder), *started, "--set", f"trainer.start_from={run}"),
+        ("predict", run, table),
+    )
+
+
 DAMAGES = (flip, flip, flip, cut, empty, zeros, other_text, removed, a_folder, a_circle, pickled)
 NAMES = ("standard-adamw", "decentralized-compressed")
 
@@ -105,16 +121,21 @@ def test_a_damaged_file_is_a_sentence_or_does_no_harm(
             ("verify", run),
             # Drawing takes seconds, and a report reads no checkpoint.
             *([("report", run, "--out", tmp_path / "report")] if "checkpoints" not in file.parts else []),
+            uses(run, tmp_path, name)[number % 5],
             ("train", "--resume", run, "--no-report", "--quiet", "--set", "trainer.steps=26"),
         ):
             code, printed = commands.finish(*arguments)
-            assert code in (0, 1, 2), f"{told}, {arguments[0]}: {printed}"
-            assert "Traceback" not in printed, f"{told}, {arguments[0]}: {printed}"
+            done = f"{told}, {' '.join(map(str, arguments))}: {printed}"
+            assert code in (0, 1, 2), done
+            assert "Traceback" not in printed, done
+            assert "GRAFTWORK_DEBUG" not in printed, f"not a sentence of whoever reads the file: {done}"
             if code == 2:
+                errors = [line for line in printed.splitlines() if line.startswith("graftwork: error")]
+                assert len(errors) == 1, done
+                assert str(run) in errors[0] or file.name in errors[0], done
                 assert (
-                    len([line for line in printed.splitlines() if line.startswith("graftwork: error")]) == 1
-                )
-                assert "checkpoints" not in file.parts or str(file.name) in printed, printed
+                    "--resume" not in arguments or "checkpoints" not in file.parts or file.name in printed
+                ), done
             assert not list(run.rglob("owned")), told
         if code == 0:  # resumed: then to the very bits that an undamaged run has
             assert saved_by(run)["checkpoint"] == "step-000026", told

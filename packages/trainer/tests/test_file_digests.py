@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from graftwork import GraftworkError
 from graftwork_trainer import file_digests
 from graftwork_trainer.file_digests import digests_of, forget_digests
 
@@ -181,5 +182,10 @@ def test_without_a_cache_nothing_is_kept(
 
 
 def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
-    with pytest.raises(OSError, match="missing"):
-        digests_of([folder / "missing"], book=folder)
+    (folder / "unreadable").symlink_to("/proc/self/mem")
+    for name, told in (
+        ("missing", ": there is no such file"),
+        ("unreadable", ": cannot be read: Input/output"),
+    ):
+        with pytest.raises(GraftworkError, match=f"^{folder / name}{told}"):
+            digests_of([folder / name], book=folder)

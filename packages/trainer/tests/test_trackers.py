@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 
 from graftwork import GraftworkError
+from graftwork_trainer.going_on import GoingOn
+from graftwork_trainer.recording import Recording
 from graftwork_trainer.trackers import JsonLines, TensorBoard
 
 
@@ -24,6 +27,48 @@ def test_lines_beyond_the_checkpoint_and_torn_lines_are_cut_off(tmp_path):
     resumed.close()
     assert path.read_text().splitlines()[-1] == '{"step": 3, "train/loss": 9.0}'
     assert len(path.read_text().splitlines()) == 3
+
+
+def test_the_lines_of_before_are_not_held_in_memory(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    line = '{"step": 1, "train/loss": 0.5, "note": "' + "x" * 1000 + '"}\n'
+    path.write_text(line * 8000)
+    tracemalloc.start()
+    try:
+        resumed = JsonLines(path, 1)
+        resumed.record(2, {"train/loss": 9.0})
+        path.unlink()
+        resumed.record(3, {"train/loss": 9.0})
+        resumed.close()
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert path.read_text() == line * 8000 + "".join(
+        f'{{"step": {step}, "train/loss": 9.0}}\n' for step in (2, 3)
+    )
+
+
+def test_lines_of_before_that_are_removed_before_there_is_room_for_them_are_kept(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n')
+    resumed = JsonLines(path, 1)
+    path.unlink()
+    (tmp_path / "metrics.partial").mkdir()  # in the way, as a full disk is
+    with pytest.raises(OSError, match="Is a directory"):
+        resumed.record(2, {})
+    (tmp_path / "metrics.partial").rmdir()
+    resumed.record(3, {})
+    resumed.close()
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+
+
+@pytest.mark.parametrize("seconds", ["null", '"soon"', "NaN", "[1]", "1" + "0" * 400])
+def test_seconds_that_are_none_end_no_training(seconds, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1, "seconds": {seconds}}}\n')
+    recording = Recording(tmp_path, GoingOn(tmp_path, shown=True))
+    recording.trackers = []
+    assert recording.open(1, {}) == 0.0
+    recording.close()
 
 
 def test_scalars_are_written_for_tensorboard(tmp_path):

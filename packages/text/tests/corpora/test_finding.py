@@ -5,8 +5,10 @@ Reached from here: ``corpora/file_identity.py``, ``sources/registered.py``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +70,23 @@ def test_a_file_that_cannot_be_read_is_named(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(table))
 
-    monkeypatch.setattr("graftwork_text.corpora.file_identity.digests_of", refuse)
-    with pytest.raises(GraftworkError, match=f"^{table}: cannot be read: Permission denied"):
+    monkeypatch.setattr("graftwork_trainer.file_digests.hashlib.file_digest", refuse)
+    with pytest.raises(GraftworkError, match=f"^{table}: cannot be read: permission denied"):
         FIND[sort](str(table))
+
+
+@pytest.mark.parametrize("sort", ["labels", "questions"])
+def test_a_table_that_changes_after_its_digest_is_not_read_under_the_old_one(
+    tmp_path: Path, sort: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    table = tmp_path / "rows.jsonl"
+    rows = [
+        {"text": f"{number}", "label": number % 2, "question": f"{number}?", "answers": ["a"]}
+        for number in range(9)
+    ]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus: Any = FIND[sort](str(table))
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows[::-1]))
+    with pytest.raises(GraftworkError, match=f"^{table}: changed since its digest was taken"):
+        corpus.read() if sort == "labels" else corpus.read(["question"])

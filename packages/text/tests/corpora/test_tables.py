@@ -243,6 +243,23 @@ def test_sound_data_has_no_remarks(write: Write) -> None:
     assert (data.labels, data.remarks) == (("0", "1"), ())
 
 
+def test_quotation_marks_that_a_tsv_keeps_are_said_once(write: Write) -> None:
+    train = write("train.tsv", 'text\tlabel\n"a fox"\t1\n"b\t0\n"c"\t0\nd "e"\t1\n')
+    data = find_labelled_corpus(
+        train, LabelledFiles(test_data=write("test.tsv", "text\tlabel\nf\t1\n"))
+    ).read()
+    assert [example.texts[0] for example in data.train] == ['"a fox"', '"b', '"c"', 'd "e"']
+    told = remarks(data)["rows_with_quotation_marks"]
+    assert told.startswith(
+        "2 row(s) with a field between quotation marks, which a .tsv file keeps (first: line 2)"
+    )
+    said = write("said.csv", 'sep=\t\ntext\tlabel\n"a fox"\t1\nb\t0\n')
+    data = find_labelled_corpus(
+        said, LabelledFiles(test_data=write("test.tsv", "text\tlabel\nf\t1\n"))
+    ).read()
+    assert ([example.texts[0] for example in data.train], data.remarks) == (["a fox", "b"], ())
+
+
 def test_what_is_doubtful_is_said_with_counts_and_first_lines(write: Write) -> None:
     train = write(
         "train.csv",

@@ -89,7 +89,7 @@ def test_file_that_vanishes_is_named(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     corpus = find_corpus(str(tmp_path))
     (tmp_path / "b.txt").unlink()
-    with pytest.raises(GraftworkError, match=r"b\.txt: cannot be read: No such file"):
+    with pytest.raises(GraftworkError, match=r"b\.txt: there is no such file"):
         list(corpus.read())
 
 

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertModel
 
 from graftwork import GraftworkError
 from graftwork_text.models.pretrained import find_pretrained
-from graftwork_text.tasks.language_model.tokenization import load_tokenizer
+from graftwork_text.tasks.language_model.tokenization import load_tokenizer, tokenizer_identity
 
 
 class Planted:
@@ -161,3 +161,24 @@ def test_a_tokenizer_is_not_run_either(folder: Path, planted: Planted) -> None:
     with pytest.raises(GraftworkError, match=r"is not a tokenizer\.json"):
         load_tokenizer(folder / "tokenizer.json")
     assert not planted.marker.exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "added_tokens.json"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (os.mkfifo, "is no file; remove it"),
+        (lambda path: path.symlink_to("gone"), "a link to gone, which leads nowhere"),
+        (lambda path: path.symlink_to("/proc/self/mem"), "Input/output error"),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_never_waited_for(
+    folder: Path, name: str, make: Callable[[Path], None], message: str
+) -> None:
+    (folder / name).unlink(missing_ok=True)
+    make(folder / name)
+    with pytest.raises(GraftworkError, match=f"{folder / name}.*{message}"):
+        _ = find_pretrained(str(folder)).identity
+    if "token" in name:
+        with pytest.raises(GraftworkError, match=f"{folder / name}.*{message}"):
+            tokenizer_identity(folder, 300)

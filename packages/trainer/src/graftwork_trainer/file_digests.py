@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from graftwork.realdata import cache_directory
+from graftwork_trainer.files import not_readable, open_given
 
 _RESTED_NANOSECONDS = 2_000_000_000
 # Of a file: its digest, and what the file was like.
@@ -34,22 +35,25 @@ def digests_of(files: Iterable[Path], *, book: Path) -> list[str]:
             files that are not among these are forgotten.
 
     Raises:
-        OSError: a file cannot be read.
+        GraftworkError: one of them is missing, no file (but a pipe for instance), or cannot be read.
     """
     page = _page(book)
     known, kept = _read(page), {}
     digests = []
     for file in files:
         name = os.path.abspath(file)  # noqa: PTH100 - of strings: quicker, and links stay as they are
-        before, now = _likeness(file), time.time_ns()
-        digest, then = known.get(name, ("", []))
-        if then != before:
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        try:
+            before, now = _likeness(file), time.time_ns()
+            digest, then = known.get(name, ("", []))
+            if then != before:
+                with open_given(file) as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            rested = now - max(before[-2:]) > _RESTED_NANOSECONDS
+            if then == before or (rested and _likeness(file) == before):
+                kept[name] = (digest, before)
+        except OSError as error:
+            raise not_readable(file, error) from error
         digests.append(digest)
-        rested = now - max(before[-2:]) > _RESTED_NANOSECONDS
-        if then == before or (rested and _likeness(file) == before):
-            kept[name] = (digest, before)
     if kept != known:
         _write(page, kept)
     return digests

@@ -210,7 +210,7 @@ def _is_at(file: int, path: Path) -> bool:
 def _signature(path: Path) -> Holder | None:
     try:
         return Holder(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -29,7 +29,9 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(read_file(path))
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise GraftworkError(f"{path}: not valid JSON: it is nested too deeply to be read") from error
+    except ValueError as error:
         raise GraftworkError(f"{path}: not valid JSON: {error}") from error
 
 

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from graftwork.readable import readable
 from graftwork_trainer.streams import Expendable
 
 
@@ -29,7 +30,7 @@ class Progress:
         self._bar = tqdm(
             total=total,
             initial=start,
-            desc=label,
+            desc=readable(label),
             unit="step",
             dynamic_ncols=True,
             disable=not shown,
@@ -74,7 +75,7 @@ def is_watched(stream: TextIO) -> bool:
 
 def tell(text: str) -> None:
     """Print a line on standard error, above a progress bar where there is one."""
-    tqdm.write(f"graftwork: {text}", file=Expendable(sys.stderr))
+    tqdm.write(f"graftwork: {readable(text, lines=True)}", file=Expendable(sys.stderr))
 
 
 def tell_once(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ class Recording:
         seconds = 0.0
         with self._going_on.without(RECORD):
             lines = JsonLines(self._directory / RECORD, step)
-            seconds = float(lines.last.get("seconds", 0.0))
+            seconds = _seconds_in(lines.last)
             self._lines = lines
             lines.write()
         for number, (name, tracker) in enumerate(self.trackers, start=1):
@@ -87,3 +88,12 @@ class Recording:
             self._open.pop(name, None)
             cause = cause_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             self._going_on.tell(f"tracker {name}", f"tracker {name} failed, which ends no training: {cause}")
+
+
+def _seconds_in(record: Mapping[str, Any]) -> float:
+    """Those that a record tells; 0 where it was damaged, since a training ends for none of it."""
+    try:
+        seconds = float(record.get("seconds", 0.0))
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0

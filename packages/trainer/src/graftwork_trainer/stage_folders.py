@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from graftwork import GraftworkError
 from graftwork_trainer.plain_json import read_json
+from graftwork_trainer.plain_toml import read_toml
 
 STAGES = "stages"
 
@@ -38,8 +38,8 @@ def stage_names(recipe: Mapping[str, Any]) -> list[str]:
 def stage_names_in(run: Path) -> list[str]:
     """The stages of a run, in order; none where it is one training, or where its recipe cannot be read."""
     try:
-        return stage_names(tomllib.loads((run / "recipe.toml").read_text("utf-8")))
-    except (OSError, ValueError):
+        return stage_names(read_toml(run / "recipe.toml")[1])
+    except GraftworkError:
         return []
 
 

@@ -10,7 +10,8 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -21,6 +22,8 @@ from graftwork_trainer.plain_json import to_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+_BLOCK = 1 << 20
 
 
 class JsonLines:
@@ -38,11 +41,14 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, keep_to_step: int) -> None:
-        kept = [record for record in _records(path) if record["step"] <= keep_to_step]
-        self.last: dict[str, Any] = kept[-1] if kept else {}
-        self._path = path
+        self._path, self._keep_to_step = path, keep_to_step
+        # Held open until its records are in the new file: it may be removed before there is room for one.
+        self._before = _opened(path)
+        self.last: dict[str, Any] = {}
+        for record, _ in self._kept():
+            self.last = record
         self._file: BinaryIO | None = None
-        self._unwritten = b"".join(map(_line, kept))
+        self._unwritten = b""
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line.
@@ -60,11 +66,13 @@ class JsonLines:
             OSError: it still cannot be.
         """
         if self._file is None:
-            self._file, self._unwritten = _begun(self._path, self._unwritten), b""
+            self._file = _begun(self._path, (line for _, line in self._kept()))
+            if self._before is not None:
+                self._before.close()
         elif not _is_at(self._file, self._path):
             # A removed file can be read for as long as it is open.
             self._file.seek(0)
-            again = _begun(self._path, self._file.read())
+            again = _begun(self._path, iter(partial(self._file.read, _BLOCK), b""))
             self._file.close()
             self._file = again
         while self._unwritten:
@@ -81,8 +89,17 @@ class JsonLines:
             assert self._file is not None
             os.fsync(self._file.fileno())
         finally:
-            if self._file is not None:
-                self._file.close()
+            for file in (self._file, self._before):
+                if file is not None:
+                    file.close()
+
+    def _kept(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """The records of before with their lines, one by one: a long training has too many for memory."""
+        if self._before is not None:
+            self._before.seek(0)
+            for record, line in _records(self._before):
+                if record["step"] <= self._keep_to_step:
+                    yield record, line
 
 
 class Tracker(Protocol):
@@ -231,30 +248,36 @@ def _keep_writer_threads_quiet() -> None:
     threading.excepthook = hook
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
+def _opened(path: Path) -> BinaryIO | None:
     if not path.exists():
-        return
+        return None
     if not path.is_file():  # to open a pipe would wait for ever
         raise OSError(errno.EINVAL, "is no file", str(path))
-    for line in path.read_bytes().split(b"\n"):
+    return path.open("rb")
+
+
+def _records(lines: Iterable[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
+    for line in lines:
         try:
             record = json.loads(line)
+            whole = _line(record)
         except (ValueError, RecursionError):  # torn by a kill, or damaged
             continue
         if isinstance(record, dict) and isinstance(record.get("step"), int):
-            yield record
+            yield record, whole
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
     return to_json(record, indent=None).encode()
 
 
-def _begun(path: Path, content: bytes) -> BinaryIO:
+def _begun(path: Path, content: Iterable[bytes]) -> BinaryIO:
     """Put a file in place, whole or not at all, and open it to go on."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    partial.rename(path)
+    draft = path.with_suffix(".partial")
+    with draft.open("wb") as file:
+        file.writelines(content)
+    draft.rename(path)
     return path.open("ab+", buffering=0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +17,13 @@ from graftwork_trainer.checkpoint import Opened, open_checkpoint
 from graftwork_trainer.checkpoint.shard_file import digest_of
 from graftwork_trainer.commands.resumed_recipe import load_resumed
 from graftwork_trainer.environment import describe_environment
-from graftwork_trainer.files import read_file
+from graftwork_trainer.files import not_readable, read_file
 from graftwork_trainer.history import read_history
 from graftwork_trainer.lock import holder
 from graftwork_trainer.model_folder.manifest import Manifest, model_folder
 from graftwork_trainer.own_code import absence_named, differences
 from graftwork_trainer.plain_json import read_json
+from graftwork_trainer.plain_toml import read_toml
 from graftwork_trainer.resuming import Identity, identity_in
 from graftwork_trainer.stage_folders import result_of, stage_folders, stage_names_in
 from graftwork_trainer.status import COMPLETE_STATUSES
@@ -115,7 +115,7 @@ def _plain_files(run: Path) -> list[Path]:
 def _read(path: Path) -> Finding:
     try:
         if path.suffix == ".toml":
-            tomllib.loads(read_file(path).decode())
+            read_toml(path)
         elif path.name == "history.json":
             read_history(path.parent)
         elif path.suffix == ".jsonl":
@@ -128,7 +128,7 @@ def _read(path: Path) -> Finding:
                 taken = f", {content['steps']} steps" if "steps" in content else ""
                 return Finding(path.name, f"{content['status']}{taken}")
     except OSError as error:
-        return Finding(path.name, f"cannot be read: {error.strerror}", whole=False)
+        return Finding(path.name, str(not_readable(path, error)).removeprefix(f"{path}: "), whole=False)
     except GraftworkError as error:
         return Finding(path.name, str(error).removeprefix(f"{path}: ").splitlines()[0], whole=False)
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -229,7 +229,7 @@ def test_rows_before_a_wrong_one_are_given(write: Write) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(GraftworkError, match=r"none\.csv: cannot be read: No such file"):
+    with pytest.raises(GraftworkError, match=r"none\.csv: there is no such file"):
         rows(tmp_path / "none.csv")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from graftwork_trainer.report import group_runs, read_run
@@ -150,3 +153,21 @@ def test_runs_of_one_recipe_and_other_data_have_their_directories_names(write_ru
         for name, digest in (("old", "1" * 64), ("new", "2" * 64))
     ]
     assert [variant.label for variant in group_runs(map(read_run, paths))] == ["old", "new"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_an_empty_recipe_the_directory_is_the_name(write_run, count, monkeypatch):
+    runs = [write_run(f"run-{number}") for number in range(count)]
+    for number, run in enumerate(runs):
+        (run / "recipe.toml").write_text("")
+        (run / "environment.json").write_text(json.dumps({"data": {"train_sha256": str(number)}}))
+    assert [v.label for v in group_runs(map(read_run, runs))] == [run.name for run in runs]
+    monkeypatch.chdir(runs[0])
+    assert [v.label for v in group_runs([read_run(Path())])] == ["run-0"]
+
+
+def test_what_nobody_would_see_in_a_name_is_escaped(labels, write_run):
+    assert labels(optimizer("a\u202eb")) == ["a\\u202eb"]
+    run = write_run("c\nd")
+    (run / "recipe.toml").write_text("")
+    assert [v.label for v in group_runs([read_run(run)])] == ["c\\nd"]

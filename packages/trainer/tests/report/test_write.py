@@ -5,6 +5,7 @@ Reached from here: ``report/every_run.py``.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import subprocess
@@ -378,3 +379,35 @@ def test_many_differences_are_a_table_of_variants_beside_their_short_names(write
     first_row = re.search(r"<tbody>\s*<tr>(.*?)</tr>", table, flags=re.DOTALL)
     assert first_row is not None
     assert re.sub(r"<[^>]*>|\s", " ", first_row[1]).split()[:2] == ["A", "0.1"]
+
+
+@pytest.mark.parametrize("refused", ["mkdir", "savefig", "write_bytes"])
+def test_a_full_disk_is_one_sentence_and_leaves_the_report_of_before(
+    refused, two_variants, tmp_path, monkeypatch
+):
+    pytest.importorskip("matplotlib")
+    output = tmp_path / "out"
+    write_report(two_variants, output, title="before")
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    where = "matplotlib.figure.Figure" if refused == "savefig" else "pathlib.Path"
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{where}.{refused}", refuse)
+        with pytest.raises(
+            GraftworkError, match=rf"report {output}: not written: .*disk is full; [\d,.]+ MB are free"
+        ):
+            write_report(two_variants, output, title="after")
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    assert not (output / "report.partial").exists()
+    write_report(two_variants, output, title="after")
+    assert "after" in (output / "report.html").read_text()
+
+
+def test_names_are_shown_with_what_nobody_would_see_escaped(write_run, written):
+    run = write_run("a\u202etxt\nb")
+    _, text, page = written([run], title="a\u202etxt\nb")
+    assert "\u202e" not in text
+    assert "a\\u202etxt\\nb" in page.words

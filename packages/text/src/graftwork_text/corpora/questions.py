@@ -23,11 +23,12 @@ from typing import Any, ClassVar, Literal
 from graftwork.errors import GraftworkError, did_you_mean
 from graftwork_text.corpora.contrary import ContraryAnswers
 from graftwork_text.corpora.corpus import Source
-from graftwork_text.corpora.file_identity import digests
+from graftwork_text.corpora.file_identity import digests, known_files
 from graftwork_text.corpora.held_out import BETWEEN_TEXTS, held_out
 from graftwork_text.corpora.remarks import Remark
 from graftwork_text.corpora.sameness import fingerprint
 from graftwork_text.corpora.values import is_text, shown
+from graftwork_trainer.known_file import KnownFile
 from graftwork_trainer.records import records
 
 QUESTION_SUFFIXES = (".jsonl",)
@@ -147,20 +148,21 @@ def question_files(paths: Mapping[str, Path], *, name: str) -> QuestionCorpus:
     Raises:
         GraftworkError: a file cannot be read.
     """
-    return QuestionCorpus(name, {"reading": "1", **digests(paths)}, partial(_rows, dict(paths)))
+    known = known_files(paths)
+    return QuestionCorpus(name, {"reading": "1", **digests(known)}, partial(_rows, known))
 
 
-def _rows(paths: Mapping[str, Path]) -> dict[str, Rows]:
-    return {part: _placed(path) for part, path in paths.items()}
+def _rows(files: Mapping[str, KnownFile]) -> dict[str, Rows]:
+    return {part: _placed(file) for part, file in files.items()}
 
 
-def _placed(path: Path) -> Rows:
+def _placed(file: KnownFile) -> Rows:
     is_empty = True
-    for line, row in records(path):
+    for line, row in file.read(records):
         is_empty = False
-        yield f"{path}, line {line}", row
+        yield f"{file.path}, line {line}", row
     if is_empty:
-        raise GraftworkError(f"{path}: holds no rows, and at least one question is needed")
+        raise GraftworkError(f"{file.path}: holds no rows, and at least one question is needed")
 
 
 def _question(where: str, row: Mapping[str, Any], fields: Sequence[str]) -> Question:

@@ -19,14 +19,15 @@ from typing import Any
 
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora.contrary import ContraryAnswers
-from graftwork_text.corpora.file_identity import digests
+from graftwork_text.corpora.file_identity import digests, known_files
 from graftwork_text.corpora.held_out import BETWEEN_TEXTS, HeldOutFiles, held_out
 from graftwork_text.corpora.label_names import class_names, in_order, remarks_on, written_label
 from graftwork_text.corpora.labelled import LabelledCorpus, LabelledData, LabelledExample
 from graftwork_text.corpora.remarks import Remark
 from graftwork_text.corpora.sameness import fingerprint
 from graftwork_text.corpora.values import is_text, missing_column, shown
-from graftwork_trainer.records import records, told_passed_over
+from graftwork_trainer.known_file import KnownFile
+from graftwork_trainer.records import has_marks, records, told_marks, told_passed_over
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -63,13 +64,14 @@ def labelled_tables(paths: Mapping[str, Path], files: LabelledFiles, *, name: st
         GraftworkError: a file cannot be read.
     """
     fields = tuple(files.text_columns)
+    known = known_files(paths)
     identity = {
         "text_columns": ", ".join(fields),
         "label_column": files.label_column,
         "reading": "1",
-        **digests(paths),
+        **digests(known),
     }
-    return LabelledCorpus(name, identity, fields, partial(_read, dict(paths), fields, files.label_column))
+    return LabelledCorpus(name, identity, fields, partial(_read, known, fields, files.label_column))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +88,21 @@ class _Row:
         return f"{self.path}, line {self.line}"
 
 
-def _read(paths: Mapping[str, Path], text_columns: tuple[str, ...], label_column: str) -> LabelledData:
+def _read(files: Mapping[str, KnownFile], text_columns: tuple[str, ...], label_column: str) -> LabelledData:
     remarks: list[Remark] = []
     rows = {}
+    paths = {part: file.path for part, file in files.items()}
     for part, path in paths.items():
         passed_over: list[int] = []
-        rows[part] = list(_rows(path, text_columns, label_column, passed_over))
+        marked: list[int] = []
+        rows[part] = list(_rows(files[part], text_columns, label_column, passed_over, marked))
+        of_file = "" if part == "train" else f"{path} has "
         if passed_over:
-            of_file = "" if part == "train" else f"{path} has "
-            told = f"{of_file}{told_passed_over(passed_over)}"
-            remarks.append(Remark("empty_rows", len(passed_over), told))
+            remarks.append(
+                Remark("empty_rows", len(passed_over), f"{of_file}{told_passed_over(passed_over)}")
+            )
+        if marked:
+            remarks.append(Remark("rows_with_quotation_marks", len(marked), f"{of_file}{told_marks(marked)}"))
         if not rows[part]:
             raise GraftworkError(f"{path}: holds no rows to read, and at least one is needed")
     counts = Counter(row.label for part in rows.values() for row in part)
@@ -151,9 +158,16 @@ def _refuse_unlearnt(rows: Mapping[str, Sequence[_Row]], class_of: Mapping[str, 
 
 
 def _rows(
-    path: Path, text_columns: tuple[str, ...], label_column: str, passed_over: list[int]
+    file: KnownFile,
+    text_columns: tuple[str, ...],
+    label_column: str,
+    passed_over: list[int],
+    marked: list[int],
 ) -> Iterator[_Row]:
-    for line, row in records(path, passed_over=passed_over):
+    path = file.path
+    for line, row in file.read(partial(records, passed_over=passed_over)):
+        if has_marks(path, row):
+            marked.append(line)
         place = f"{path}, line {line}"
         texts = tuple(_text(row, column, place) for column in text_columns)
         yield _Row(path, line, texts, _label(row, label_column, place))

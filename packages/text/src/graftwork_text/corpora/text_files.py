@@ -13,26 +13,23 @@ corpus is known: a file that changes meanwhile is refused, and no cache keeps it
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, islice, starmap
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from graftwork.errors import GraftworkError, did_you_mean
 from graftwork_text.corpora.corpus import Corpus, Document
 from graftwork_text.corpora.cutting import CUT, cut, marked, stands_between
-from graftwork_trainer.file_digests import digests_of, forget_digests
+from graftwork_trainer.file_digests import digests_of
 from graftwork_trainer.folders import files_below
+from graftwork_trainer.known_file import KnownFile
 from graftwork_trainer.records.json_lines import json_rows
 from graftwork_trainer.records.lines import decoded, numbered_lines
 
 TEXT_SUFFIXES = (".txt", ".md")
 LINES_SUFFIXES = (".jsonl",)
-_BLOCK = 1 << 18
 _CUT_IN_FOLDERS = "a .txt or .md file is one document, and so is each line of a .jsonl file"
 
 
@@ -44,7 +41,7 @@ def text_files(path: Path, *, name: str) -> Corpus:
         name: what to call it in messages and records.
 
     Raises:
-        GraftworkError: there is no text in it, or a file is of another kind.
+        GraftworkError: there is no text in it, a file is of another kind, or cannot be read.
     """
     accepted = (*TEXT_SUFFIXES, *LINES_SUFFIXES)
     if path.is_dir():
@@ -60,11 +57,8 @@ def text_files(path: Path, *, name: str) -> Corpus:
         raise GraftworkError(
             f"data {name!r}: a file must end in {', '.join(accepted)} (or give a folder of such files)"
         )
-    try:
-        digests = digests_of(files, book=path)
-    except OSError as error:
-        raise GraftworkError(f"data {name!r}: cannot read {error.filename}: {error.strerror}") from error
-    known = [_KnownFile(path, file, digest) for file, digest in zip(files, digests, strict=True)]
+    digests = digests_of(files, book=path)
+    known = [_TextFile(file, digest, path) for file, digest in zip(files, digests, strict=True)]
     alone = len(files) == 1 and not known[0].holds_rows
     return Corpus(
         name,
@@ -74,37 +68,13 @@ def text_files(path: Path, *, name: str) -> Corpus:
     )
 
 
-class _Digesting(io.FileIO):
-    """A file whose bytes are digested as they are read."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.sha256 = hashlib.sha256()
-
-    def readinto(self, buffer: Any) -> int | None:
-        count = super().readinto(buffer)
-        self.sha256.update(memoryview(buffer)[:count])
-        return count
-
-
-@dataclass(frozen=True, slots=True)
-class _KnownFile:
-    """A file of a corpus.
-
-    Args:
-        corpus: the file or folder that the corpus is.
-        path: of this file.
-        sha256: of its content, by which the corpus is known.
-    """
-
-    corpus: Path
-    path: Path
-    sha256: str
+class _TextFile(KnownFile):
+    """A file of a corpus; its book is the file or folder that the corpus is."""
 
     @property
     def place(self) -> str:
         """Its name in the corpus; bytes of it that are not UTF-8 are written ``\\xe9``."""
-        place = self.path.name if self.path == self.corpus else self.path.relative_to(self.corpus).as_posix()
+        place = self.path.name if self.path == self.book else self.path.relative_to(self.book).as_posix()
         return place.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
     @property
@@ -114,7 +84,7 @@ class _KnownFile:
     def lines(self) -> Iterator[str]:
         """Lines of text, with a newline where there is any line end."""
         # Nothing here keeps a line that was handed over, which may be long.
-        return starmap(self._line, self._read(numbered_lines))
+        return starmap(self._line, self.read(numbered_lines))
 
     def _line(self, number: int, line: bytes) -> str:
         # Bytes, since of a line with a single emoji the text takes four times as much memory as they do.
@@ -124,7 +94,7 @@ class _KnownFile:
 
     def texts(self) -> Iterator[tuple[int, str]]:
         """The text of each object, with the number of its line."""
-        for number, row in self._read(json_rows):
+        for number, row in self.read(json_rows):
             text = row.get("text")
             if isinstance(text, str):
                 yield number, text
@@ -139,23 +109,8 @@ class _KnownFile:
                 found = "is missing; it has no keys"
             raise GraftworkError(f"{self.path}, line {number}: 'text' {found}")
 
-    def _read(self, reader: Callable[..., Iterator[tuple[int, Any]]]) -> Iterator[tuple[int, Any]]:
-        streams: list[_Digesting] = []
 
-        def opened(path: Path) -> BinaryIO:
-            streams.append(_Digesting(path))
-            return io.BufferedReader(streams[0], _BLOCK)
-
-        yield from reader(self.path, opened=opened)
-        if streams[0].sha256.hexdigest() != self.sha256:
-            forget_digests(self.corpus)
-            raise GraftworkError(
-                f"{self.path}: changed since its digest was taken, as if something still writes to it; "
-                "start again when nothing does"
-            )
-
-
-def _documents(files: Sequence[_KnownFile]) -> Iterator[Document]:
+def _documents(files: Sequence[_TextFile]) -> Iterator[Document]:
     for file in files:
         if file.holds_rows:
             for number, text in file.texts():
@@ -182,7 +137,7 @@ def _as_written(identifier: str, text: str) -> Document:
     return Document(identifier, text, stands_between(text))
 
 
-def _digest(files: Sequence[_KnownFile]) -> str:
+def _digest(files: Sequence[_TextFile]) -> str:
     total = hashlib.sha256()
     for file in files:
         total.update(f"{file.place}\0{file.sha256}\n".encode())

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from graftwork import GraftworkError
+from graftwork.realdata import digest
+from graftwork_trainer.files import broken_link, not_readable
 
 _SUFFIX = ".safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -44,6 +46,35 @@ def refuse_pickled_weights(source: str) -> None:
             raise ValueError(
                 f"its {name} names {wrong[0]!r}, and weights are read from safetensors files alone"
             )
+
+
+def refuse_what_is_no_file(folder: Path, what: str) -> None:
+    """Refuse a folder with something to wait for in it: transformers opens whatever has a name that it knows.
+
+    Args:
+        folder: of a model or tokenizer.
+        what: it is, with its name.
+
+    Raises:
+        GraftworkError: there is a pipe or a device, or a link that leads nowhere.
+    """
+    for path in sorted(folder.iterdir()):
+        if not path.exists():
+            raise GraftworkError(f"{what}: {broken_link(path)}")
+        if not path.is_file() and not path.is_dir():
+            raise GraftworkError(f"{what}: {path} is no file; remove it")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file or folder that lies beside weights.
+
+    Raises:
+        GraftworkError: it cannot be read.
+    """
+    try:
+        return digest(path)
+    except OSError as error:
+        raise not_readable(path, error) from error
 
 
 def commit_of(name: str) -> str:

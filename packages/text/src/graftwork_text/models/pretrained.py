@@ -18,9 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from graftwork import GraftworkError, Kind
-from graftwork.realdata import digest
-from graftwork_text.models.loading import commit_of, explained, refuse_pickled_weights
+from graftwork_text.models.loading import (
+    commit_of,
+    digest_of,
+    explained,
+    refuse_pickled_weights,
+    refuse_what_is_no_file,
+)
 from graftwork_text.sources.registered import names_of, near, registered
+from graftwork_trainer.files import not_readable, open_given
 
 if TYPE_CHECKING:
     from torch import nn
@@ -167,6 +173,7 @@ def find_pretrained(model: str) -> Pretrained:
         return Pretrained(model, lambda: str(weights()), getattr(weights.target, "identity", None))
     path = Path(model).expanduser()
     if model and path.is_dir():
+        refuse_what_is_no_file(path, f"model {model!r}")
         return Pretrained(model, lambda: str(path))
     # A hub name is one word or owner/name; what else has a separator can only be meant as a path.
     if not model or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
@@ -176,7 +183,7 @@ def find_pretrained(model: str) -> Pretrained:
 
 def _folder_identity(folder: Path) -> dict[str, str]:
     """Digests of what is small, and of samples of the weights: tens of gigabytes take minutes to read."""
-    identity = {file.name: digest(file) for file in sorted(folder.glob("*.json"))}
+    identity = {file.name: digest_of(file) for file in sorted(folder.glob("*.json"))}
     weights = sorted(folder.glob("*.safetensors"))
     return {
         "files_sha256": hashlib.sha256(
@@ -189,12 +196,15 @@ def _folder_identity(folder: Path) -> dict[str, str]:
 
 def _samples(file: Path) -> bytes:
     """Bytes from evenly spaced places of a file: weights trained further differ in nearly all of theirs."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        found = []
-        for number in range(_SAMPLES):
-            stream.seek(size * number // _SAMPLES)
-            found.append(stream.read(_SAMPLE_BYTES))
+    found = []
+    with open_given(file) as stream:
+        try:
+            size = file.stat().st_size
+            for number in range(_SAMPLES):
+                stream.seek(size * number // _SAMPLES)
+                found.append(stream.read(_SAMPLE_BYTES))
+        except OSError as error:
+            raise not_readable(file, error) from error
     return b"".join(found)
 
 

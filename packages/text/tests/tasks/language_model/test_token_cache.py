@@ -222,6 +222,28 @@ def test_an_index_that_was_changed_is_made_anew_and_that_is_said(
     assert json.loads((entry / "index.json").read_text()) == index
 
 
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "removed": lambda path: None,
+    "emptied": Path.touch,
+    "zeros": lambda path: path.write_bytes(bytes(300)),
+    "deep": lambda path: path.write_bytes(b"[" * 100_000),
+    "a folder": Path.mkdir,
+    "a pipe": os.mkfifo,
+    "a circle": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_an_entry_with_a_damaged_file_is_made_anew(corpus: Corpus, cache: Path, damage: str) -> None:
+    before = open_tokenized(corpus, **OPTIONS, cache=cache).digests
+    (entry,) = entries(cache)
+    for file in sorted(entry.iterdir()):
+        file.unlink()
+        DAMAGES[damage](file)
+        assert open_tokenized(corpus, **OPTIONS, cache=cache).digests == before, file.name
+        assert len(list(entry.iterdir())) == 5
+
+
 def test_digests_are_of_what_is_said_and_not_of_how_it_is_written(corpus: Corpus, cache: Path) -> None:
     tokenized = open_tokenized(corpus, **OPTIONS, cache=cache)
     by_hand = b"".join(int(token).to_bytes(4, "little") for token in tokenized.train)
@@ -281,7 +303,7 @@ def test_failure_leaves_no_entry(cache: Path, tmp_path: Path) -> None:
 def test_text_that_vanishes_is_named(library: Path, cache: Path) -> None:
     corpus = find_corpus(str(library))
     (library / "text-07.txt").unlink()
-    with pytest.raises(GraftworkError, match=r"text-07\.txt: cannot be read: No such file"):
+    with pytest.raises(GraftworkError, match=r"text-07\.txt: there is no such file"):
         open_tokenized(corpus, **OPTIONS, cache=cache)
 
 
@@ -411,3 +433,25 @@ def test_leftovers_of_killed_processes_are_swept(corpus: Corpus, cache: Path) ->
 def test_large_vocabularies_take_32_bits() -> None:
     assert token_cache._smallest_dtype(65_536) is np.uint16
     assert token_cache._smallest_dtype(65_537) is np.uint32
+
+
+def test_a_mark_within_a_line_is_said_to_separate_nothing(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"Sentence {number}.<|endoftext|>And another." for number in range(9)] + ["A plain one."]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    open_tokenized(find_corpus(str(tmp_path / "a.jsonl")), **OPTIONS, cache=cache)
+    told = capsys.readouterr().err
+    assert "a.jsonl: 9 document(s) hold <|endoftext|> within a line, which is read as text" in told
+    (tmp_path / "b.txt").write_text(
+        "\n<|endoftext|>\n".join(["One.", "Two.", "Three.", "Four.", "Five."] * 3)
+    )
+    open_tokenized(find_corpus(str(tmp_path / "b.txt")), **OPTIONS, cache=cache)
+    assert "within a line" not in capsys.readouterr().err
+
+
+def test_a_test_text_without_text_is_refused(corpus: Corpus, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_text(" \n\f\n")
+    with pytest.raises(GraftworkError, match=r"^test_data '.*test\.txt': holds no text to be tested on$"):
+        open_tokenized(corpus, **OPTIONS, cache=cache, test=find_corpus(str(tmp_path / "test.txt")))
+    assert entries(cache) == []

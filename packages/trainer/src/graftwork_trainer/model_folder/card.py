@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from graftwork.readable import readable
 from graftwork.resolution import Resolved
 from graftwork_trainer.model_folder.layouts import WEIGHTS, Layout
 
@@ -55,7 +56,7 @@ class Card:
                 "tags: [graftwork]",
                 "---",
                 "",
-                f"# {self.name}",
+                f"# {readable(self.name)}",
                 "",
                 f"`{kind}` with {count:,} parameters, trained by Graftwork's task `{self.recipe.task.name}` "
                 f"with the trainer `{self.recipe.trainer.name}`; {self.why}.",

@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from graftwork import GraftworkError
+from graftwork_trainer.files import not_readable, open_given
 
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def opened(path: Path) -> BinaryIO:
-    """The file, to be read as bytes."""
-    return path.open("rb")
+    """The file, to be read as bytes.
+
+    Raises:
+        GraftworkError: it is missing, no file, or cannot be opened.
+    """
+    return open_given(path)
 
 
 def numbered_lines(path: Path, *, opened: Callable[[Path], BinaryIO] = opened) -> Iterator[tuple[int, bytes]]:
@@ -48,7 +53,7 @@ def numbered_lines(path: Path, *, opened: Callable[[Path], BinaryIO] = opened) -
                     # Handed over and not kept: whoever takes it can let go of a long one.
                     yield number, parts.pop()
     except OSError as error:
-        raise GraftworkError(f"{path}: cannot be read: {error.strerror}") from error
+        raise not_readable(path, error) from error
 
 
 def without_mark(start: bytes, path: Path) -> bytes:

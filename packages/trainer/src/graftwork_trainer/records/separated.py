@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from graftwork import GraftworkError
-from graftwork_trainer.records.lines import decoded, numbered_lines
+from graftwork_trainer.records.lines import decoded, numbered_lines, opened
 
 _Lines = Iterator[tuple[int, bytes]]
 _NAMES = {b",": "comma", b";": "semicolon", b"\t": "tab"}
@@ -25,18 +26,21 @@ _SAID = re.compile(rb'"?sep=([,;\t])"?[\r\n]*', re.IGNORECASE)
 _ROWS_TRIED = 20
 
 
-def separated_rows(path: Path, passed_over: list[int]) -> Iterator[tuple[int, Mapping[str, str]]]:
+def separated_rows(
+    path: Path, passed_over: list[int], *, opened: Callable[[Path], BinaryIO] = opened
+) -> Iterator[tuple[int, Mapping[str, str]]]:
     """The rows of a table, each with the number of its first line.
 
     Args:
         path: a ``.csv`` or ``.tsv`` file.
         passed_over: gets the line of each row of nothing but separators.
+        opened: opens it once for the rows, see :func:`~graftwork_trainer.records.lines.numbered_lines`.
 
     Raises:
         GraftworkError: it cannot be read, or a line is not what such a file holds.
     """
     separator, number_said = _separator(path)
-    rows = _split(_after(path, number_said), separator, path)
+    rows = _split(itertools.islice(numbered_lines(path, opened=opened), number_said, None), separator, path)
     number, first = next(rows, (0, []))
     if not first:
         return
@@ -86,11 +90,6 @@ class _Header:
                     "gives no name"
                 )
         return {self._names[number]: fields[number] for number in self._kept}
-
-
-def _after(path: Path, number: int) -> _Lines:
-    """The lines of a file after that of a number."""
-    return itertools.islice(numbered_lines(path), number, None)
 
 
 def _separator(path: Path) -> tuple[bytes, int]:

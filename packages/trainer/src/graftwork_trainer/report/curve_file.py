@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork import GraftworkError
+from graftwork_trainer.files import not_readable, open_given
 
 # Several times as many as a figure shows, so that what is gathered here is not seen there.
 MOST_POINTS = 1024
@@ -101,8 +103,10 @@ def _records(file: Path) -> Iterator[tuple[str, object]]:
     """What each line holds, with its place for messages."""
     torn: GraftworkError | None = None
     name = str(file)
+    if not os.path.lexists(file):
+        return
     try:
-        with file.open("rb") as lines:
+        with open_given(file) as lines:
             for place, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
@@ -115,10 +119,8 @@ def _records(file: Path) -> Iterator[tuple[str, object]]:
                     torn = GraftworkError(f"{where}: not valid JSON: {error}")
                     continue
                 yield where, entry
-    except FileNotFoundError:
-        return
     except OSError as error:
-        raise GraftworkError(f"{file}: cannot be read: {error.strerror}") from error
+        raise not_readable(file, error) from error
 
 
 class _Points:

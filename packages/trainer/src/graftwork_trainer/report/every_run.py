@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from graftwork.readable import readable
 from graftwork_trainer import page
 from graftwork_trainer.model_folder.manifest import CARD, FOLDER
 from graftwork_trainer.report.artefacts import address_of
@@ -34,7 +35,7 @@ def _row(variant: Variant, run: RunRecord, output: Path) -> list[page.Cell | str
     scale, unit = unit_for([wall] if wall is not None else [], LONG_TIMES)
     reason = run.result.reason if run.result else None
     seed = run.seed if isinstance(run.seed, int | float | None) else str(run.seed)
-    folder = run.path.resolve().name
+    folder = readable(run.path.resolve().name)
     return [
         variant.label,
         page.Cell(NOTHING if seed is None else str(seed), seed),

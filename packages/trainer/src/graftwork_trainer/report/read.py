@@ -7,7 +7,6 @@ A run that was killed is still a run: a torn last line of ``metrics.jsonl`` is d
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, get_args
 from graftwork import Direction, GraftworkError
 from graftwork_trainer.history import Changed, read_history
 from graftwork_trainer.plain_json import read_json
+from graftwork_trainer.plain_toml import read_toml
 from graftwork_trainer.report.curve_file import Curve, number, read_curves
 from graftwork_trainer.stage_folders import stage_folders, stage_names
 from graftwork_trainer.status import COMPLETE_STATUSES
@@ -175,12 +175,7 @@ def read_run(path: Path) -> RunRecord:
             f"{path} is not a run: expected a directory with recipe.toml, environment.json and metrics.jsonl "
             f"as `graftwork train` writes them, but {found}"
         )
-    recipe_file = path / "recipe.toml"
-    try:
-        recipe_text = recipe_file.read_text(encoding="utf-8")
-        recipe = tomllib.loads(recipe_text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise GraftworkError(f"{recipe_file}: not valid TOML: {error}") from error
+    recipe_text, recipe = read_toml(path / "recipe.toml")
     environment_file = path / "environment.json"
     environment = _read_object(environment_file)
     result_file = path / "result.json"

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from graftwork.readable import readable
 from graftwork_trainer.report.read import RunRecord
 from graftwork_trainer.report.recipe_keys import UNSET, differing, flatten, rates_first, text_of, value_text
 from graftwork_trainer.stage_folders import STAGES, stage_names
@@ -48,7 +49,10 @@ class _Told:
 
 def label_variants(variants: Sequence[Sequence[RunRecord]]) -> list[Label]:
     """Name variants, each given by its runs; no two alike."""
-    told = _by_differences([runs[0] for runs in variants])
+    told = [
+        _Told(readable(one.text) or _own_directory(runs[0]), one.keys)
+        for one, runs in zip(_by_differences([runs[0] for runs in variants]), variants, strict=True)
+    ]
     texts = [one.text for one in told]
     short = all(one.short for one in told)
     if short and len(set(texts)) == len(texts):
@@ -76,7 +80,7 @@ def letters(place: int) -> str:
 def _directory_name(runs: Sequence[RunRecord]) -> str:
     """What the directories of a variant's runs are called but for the seed; empty where that is too long."""
     names = {_SEED_OF_DIRECTORY.sub("", run.path.resolve().name) for run in runs}
-    name = names.pop() if len(names) == 1 else ""
+    name = readable(names.pop()) if len(names) == 1 else ""
     return "" if len(name) > LONGEST_LABEL or _TIME_OF_DIRECTORY.search(name) else name
 
 
@@ -136,7 +140,12 @@ def _own_name(run: RunRecord) -> str:
         of_stages = [f"{STAGES}.{name}.{key}" for name in stage_names(run.recipe)]
         if found := [_shortened(flat[one]) for one in (key, *of_stages) if one in flat]:
             return ", ".join(dict.fromkeys(found))
-    return run.path.name
+    return ""
+
+
+def _own_directory(run: RunRecord) -> str:
+    """What a run is called of which nothing else tells anything."""
+    return readable(run.path.resolve().name) or "run"
 
 
 def _leading_name(options: Sequence[str]) -> list[str]:

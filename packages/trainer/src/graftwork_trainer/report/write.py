@@ -5,6 +5,7 @@ Figures need matplotlib, which is an extra; without it the page says so, and has
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -16,7 +17,9 @@ from markupsafe import Markup
 
 from graftwork.errors import GraftworkError
 from graftwork.extras import Extra
+from graftwork.readable import readable
 from graftwork_trainer import page
+from graftwork_trainer.causes import cause_of
 from graftwork_trainer.page.templating import templates
 from graftwork_trainer.report.artefacts import collect_artefacts
 from graftwork_trainer.report.differences import differences
@@ -40,6 +43,7 @@ _FIGURES = Extra("graftwork-trainer[report]", ("matplotlib",))
 _MOST_COLUMNS = 5
 _MOST_COLUMNS_BESIDE = 2
 _LEADING = 2
+_PAGE, _PLOTS, _DRAFT = "report.html", "plots", "report.partial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class _Drawn:
 
 
 def write_report(runs: Sequence[Path | RunRecord], output: Path, *, title: str) -> Report:
-    """Write ``report.html`` and, where matplotlib is installed, ``plots/*.png`` into ``output``.
+    """Write ``report.html`` and, where matplotlib is installed, ``plots/*.png`` into ``output``, or nothing.
 
     Args:
         runs: run directories, or what was read of them, of one recipe or of several, over seeds; unfinished
@@ -73,22 +77,47 @@ def write_report(runs: Sequence[Path | RunRecord], output: Path, *, title: str) 
         title: the page's title.
 
     Raises:
-        GraftworkError: where no run is given, or a directory is none.
+        GraftworkError: where no run is given, or a directory is none; where the system refuses a file, and
+            then an earlier page lies there still.
     """
     records = {_path_of(run).resolve(): run for run in runs}.values()
     if not records:
         raise GraftworkError("a report needs at least one run directory, got none")
+    title = readable(title)
     variants = aligned(group_runs(run if isinstance(run, RunRecord) else read_run(run) for run in records))
     table = build_table(variants)
     palette = choose_palette(table)
-    output.mkdir(parents=True, exist_ok=True)
-    drawn, files = ([], ()) if _FIGURES.missing else _draw(variants, table, palette, output / "plots")
-    file = output / "report.html"
-    body = _body(title, variants, table, palette, drawn, output)
-    page.write_page(
-        file, body, title=title, styles=(resources.files(_PACKAGE) / "report.css").read_text("utf-8")
+    styles = (resources.files(_PACKAGE) / "report.css").read_text("utf-8")
+    draft = output / _DRAFT
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        drawn, files = ([], ()) if _FIGURES.missing else _draw(variants, table, palette, draft / _PLOTS)
+        body = _body(title, variants, table, palette, drawn, output)
+        page.write_page(draft / _PAGE, body, title=title, styles=styles)
+        return _put_in_place(draft, files, output)
+    except OSError as error:
+        raise _not_written(output, error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _put_in_place(draft: Path, files: Sequence[Path], output: Path) -> Report:
+    """Rename what is written, for which no disk is too full; the page, which shows all of it, at last."""
+    if files:
+        (output / _PLOTS).mkdir(exist_ok=True)
+    figures = tuple(file.replace(output / _PLOTS / file.name) for file in files)
+    return Report((draft / _PAGE).replace(output / _PAGE), figures)
+
+
+def _not_written(output: Path, error: OSError) -> GraftworkError:
+    cause = cause_of(error).replace(f"{output / _DRAFT}/", f"{output}/")
+    there = next(place for place in (output, *output.resolve().parents) if place.is_dir())
+    free = shutil.disk_usage(there).free / 1e6
+    return GraftworkError(
+        f"report {output}: not written: {cause}; {free:,.1f} MB are free there, and a page that lay there "
+        "before is untouched"
     )
-    return Report(file, files)
 
 
 def _path_of(run: Path | RunRecord) -> Path:

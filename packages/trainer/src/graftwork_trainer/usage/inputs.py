@@ -12,7 +12,7 @@ from typing import Any, Literal
 from graftwork import GraftworkError
 from graftwork_trainer.folders import files_below, given_path
 from graftwork_trainer.progress import tell_once
-from graftwork_trainer.records import not_utf8, objects, records, told_passed_over
+from graftwork_trainer.records import has_marks, not_utf8, objects, records, told_marks, told_passed_over
 from graftwork_trainer.records.lines import decoded, numbered_lines, whole_text
 
 Wanted = Literal["row", "path"]
@@ -66,10 +66,14 @@ def read_inputs(source: str, wanted: Wanted) -> Iterator[Input]:
 
 def _of_table(path: Path) -> Iterator[Input]:
     passed_over: list[int] = []
+    marked: list[int] = []
     for line, row in records(path, passed_over=passed_over):
+        if has_marks(path, row):
+            marked.append(line)
         yield Input(f"{path}, line {line}", row, row)
-    if passed_over:
-        tell_once(f"{path}: {told_passed_over(passed_over)}")
+    for lines, told in ((passed_over, told_passed_over), (marked, told_marks)):
+        if lines:
+            tell_once(f"{path}: {told(lines)}")
 
 
 def _of_lines(path: Path) -> Iterator[Input]:

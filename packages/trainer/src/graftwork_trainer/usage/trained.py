@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from graftwork_trainer.model_folder.manifest import model_folder
 from graftwork_trainer.options import GradientOptions, LoopOptions
 from graftwork_trainer.own_code import absence_named, environment_of
 from graftwork_trainer.parallel import Parallel, World
+from graftwork_trainer.plain_toml import read_toml
 from graftwork_trainer.usage.named import NamedRun
 from graftwork_trainer.weights.runs import AgentsSource, RunSource, open_run
 
@@ -92,10 +92,7 @@ def settings_of(
         GraftworkError: it cannot be read, or what it names is not here.
     """
     path = named.run / "recipe.toml"
-    try:
-        sections = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise GraftworkError(f"recipe {path}: cannot be read: {error}") from error
+    _, sections = read_toml(path)
     with absence_named(named.run):
         name = named.run.resolve().name
         recipe = build_recipe(sections, name=name, source=str(path), overrides=overrides).resolve()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from graftwork import GraftworkError
+from graftwork_trainer.causes import cause_of
 from graftwork_trainer.checkpoint.geometry import Piece
 from graftwork_trainer.checkpoint.shard_file import DTYPES, digest_of
-from graftwork_trainer.files import read_file
+from graftwork_trainer.files import check_given
+from graftwork_trainer.plain_json import read_json
 from graftwork_trainer.weights.places import not_read
 from graftwork_trainer.weights.source import Found, Place, Source
 
@@ -26,7 +27,9 @@ def open_files(place: Place) -> Source:
     """
     try:
         return FilesSource(_files(place.path), place.text)
-    except (GraftworkError, OSError) as error:
+    except OSError as error:
+        raise GraftworkError(f"start_from {place.text}: {cause_of(error)}") from error
+    except GraftworkError as error:
         raise GraftworkError(f"start_from {place.text}: {error}") from error
 
 
@@ -48,6 +51,7 @@ class FilesSource(Source):
         self._file_of: dict[str, Path] = {}
         self.tensors: dict[str, Found] = {}
         for path in files:
+            check_given(path)
             try:
                 with safe_open(path, framework="pt") as file:
                     for name in file.keys():  # noqa: SIM118  (it is no mapping)
@@ -91,8 +95,8 @@ def _files(path: Path) -> list[Path]:
 
 def _shards(folder: Path) -> list[Path]:
     try:
-        names = set(json.loads(read_file(folder / _INDEX))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = set(read_json(folder / _INDEX)["weight_map"].values())
+    except (KeyError, TypeError, AttributeError) as error:
         raise GraftworkError(f"{_INDEX} has no weight_map from tensors to files: {error!r}") from error
     for name in sorted(names, key=str):
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):

@@ -36,13 +36,16 @@ from graftwork_text.tasks.language_model.number_file import NumberFile, mapped
 from graftwork_text.tasks.language_model.splitting import SplitDocuments, Tested, tested_text
 from graftwork_text.tasks.language_model.text_store import TextStore
 from graftwork_text.tasks.language_model.tokenization import (
+    END_OF_TEXT,
     TextTokenizer,
     load_tokenizer,
     reload_tokenizer,
     tokenizer_identity,
     train_tokenizer,
 )
+from graftwork_trainer.causes import cause_of
 from graftwork_trainer.file_digests import digests_of
+from graftwork_trainer.files import read_file
 from graftwork_trainer.keeping_apart import HELD_OUT_COPIES
 from graftwork_trainer.progress import tell_once
 from graftwork_trainer.waiting import doing
@@ -136,7 +139,7 @@ def open_tokenized(
                 return _make(entry, corpus, tokenizer, vocabulary_size, validation_fraction, test)
     except OSError as error:
         raise GraftworkError(
-            f"cannot write the token cache {entry.parent}: {error}; the task's cache option or "
+            f"cannot write the token cache {entry.parent}: {cause_of(error)}; the task's cache option or "
             "GRAFTWORK_CACHE names another folder"
         ) from error
 
@@ -155,6 +158,8 @@ def _make(
         content.mkdir()
         with TextStore(workshop / "texts") as store:
             tested = None if test is None else tested_text(_documents(test))
+            if test is not None and tested is not None and not tested.between:
+                raise GraftworkError(f"test_data {test.name!r}: holds no text to be tested on")
             parts = _split(corpus, validation_fraction, store, tested)
             text_tokenizer = (
                 load_tokenizer(tokenizer)
@@ -179,10 +184,13 @@ def _split(
     corpus: Corpus, validation_fraction: float, store: TextStore, tested: Tested | None
 ) -> SplitDocuments:
     between: Counter[str] = Counter()
+    quoting = 0
 
     def noted() -> Iterator[Document]:
+        nonlocal quoting
         for document in _documents(corpus):
             between[document.between] += document.cut
+            quoting += END_OF_TEXT in document.text
             yield document
 
     try:
@@ -194,6 +202,11 @@ def _split(
     for ends, count in between.items():
         if count and ends in _CUT_AT:
             tell_once(f"{corpus.name} has no blank lines: cut at {_CUT_AT[ends]} into {count:,} documents")
+    if quoting:
+        tell_once(
+            f"{corpus.name}: {quoting:,} document(s) hold {END_OF_TEXT} within a line, which is read as text "
+            "and separates nothing; on a line of its own in a .txt or .md file it does"
+        )
     return parts
 
 
@@ -202,9 +215,7 @@ def _documents(corpus: Corpus) -> Iterator[Document]:
     try:
         yield from corpus.read()
     except OSError as error:
-        raise GraftworkError(
-            f"data {corpus.name!r}: cannot read {error.filename}: {error.strerror}"
-        ) from error
+        raise GraftworkError(f"data {corpus.name!r}: cannot be read: {cause_of(error)}") from error
 
 
 def _write_tokens(content: Path, parts: SplitDocuments, tokenizer: TextTokenizer) -> dict[str, Any]:
@@ -293,7 +304,7 @@ def _smallest_dtype(vocabulary: int) -> type[np.uint16] | type[np.uint32]:
 def _open(entry: Path) -> TokenizedCorpus | None:
     """The entry, or None where it is missing or not as it was written."""
     try:
-        index = json.loads((entry / _INDEX).read_text("utf-8"))
+        index = json.loads(read_file(entry / _INDEX))
         if index.pop("sha256") != _index_digest(index):
             return None
         files: dict[str, str] = index["files"]
@@ -310,7 +321,7 @@ def _open(entry: Path) -> TokenizedCorpus | None:
             counts={str(name): int(count) for name, count in index["counts"].items()},
             digests={str(name): str(value) for name, value in index["digests"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (GraftworkError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.errors import GraftworkError
-from graftwork.realdata import digest
-from graftwork_text.models.loading import explained
+from graftwork_text.models.loading import digest_of, explained, refuse_what_is_no_file
 from graftwork_text.tasks.language_model.long_texts import Piece, grouped, pieces_of
+from graftwork_trainer.files import check_given
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -197,14 +197,16 @@ def tokenizer_identity(tokenizer: Path | None, vocabulary_size: int) -> dict[str
     if not tokenizer.exists():
         load_tokenizer(tokenizer)
     if tokenizer.is_dir():
+        refuse_what_is_no_file(tokenizer, f"tokenizer {str(tokenizer)!r}")
         identity["transformers"] = importlib.metadata.version("transformers")
         files = sorted(
             file
             for file in tokenizer.iterdir()
             if file.suffix in _TOKENIZER_SUFFIXES and file.name not in _OF_THE_MODEL
         )
-        return identity | {file.name: digest(file) for file in files}
-    return identity | {"sha256": digest(tokenizer)}
+        return identity | {file.name: digest_of(file) for file in files}
+    check_given(tokenizer)
+    return identity | {"sha256": digest_of(tokenizer)}
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:
