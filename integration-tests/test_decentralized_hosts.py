@@ -1,7 +1,8 @@
 """Three hosts, as network namespaces joined by a bridge, one of which is cut off in the middle of a run.
 
 Addresses are inside the namespaces alone. Needs root, iproute2 and leave to make namespaces; skipped with the
-reason where one is missing. Run as a script this file is the job of one host.
+reason where one is missing. Run as a script this file is one host: it imports torch once, and forks a process
+for each run.
 """
 
 from __future__ import annotations
@@ -21,12 +22,28 @@ import pytest
 
 HOSTS = 3
 CUT_OFF = 2
-STEPS_BEFORE = 20
+STEPS, STEPS_BEFORE = 150, 20
 LIMIT_SECONDS = 90.0
+RUNS = {"stop": 29400, "continue": 29401}
+"""What is asked for when an agent is lost, and the port of that run's store."""
 
 
-def host(options: dict[str, Any]) -> None:
-    """Be one host: agents with quadratics of their own, some steps, and what came of it in a file."""
+def host(folder: Path) -> None:
+    """Be one host: a process for each run, once its folder is there."""
+    # Imported for the processes that are forked.
+    from graftwork_decentral import communication, strategies  # noqa: F401
+
+    for on_failure, port in RUNS.items():
+        wait_for([folder / on_failure])
+        child = os.fork()
+        if child == 0:
+            os.environ["MASTER_PORT"] = str(port)
+            agent(folder / on_failure, on_failure)
+        os.waitpid(child, 0)
+
+
+def agent(folder: Path, on_failure: str) -> None:
+    """Be one agent of a run: a quadratic of its own, some steps, and what came of it in a file."""
     import torch
     import torch.distributed as dist
 
@@ -41,18 +58,16 @@ def host(options: dict[str, Any]) -> None:
     from graftwork_decentral.topology import ring
 
     torch.set_num_threads(1)
-    rank, folder = int(os.environ["RANK"]), Path(options["folder"])
+    rank = int(os.environ["RANK"])
     found: dict[str, Any] = {"told": []}
     store = store_of_environment(30.0)
     try:
-        if options["on_failure"] == "continue":
-            membership = Membership(
-                store, rank, HOSTS, timeout_seconds=options["timeout"], silence_seconds=2.0
-            )
+        if on_failure == "continue":
+            membership = Membership(store, rank, HOSTS, timeout_seconds=5.0, silence_seconds=2.0)
             communicator = DistributedCommunicator(ring(HOSTS), membership=membership)
         else:
             dist.init_process_group("gloo", store=store, rank=rank, world_size=HOSTS)
-            communicator = DistributedCommunicator(ring(HOSTS), timeout_seconds=options["timeout"])
+            communicator = DistributedCommunicator(ring(HOSTS), timeout_seconds=5.0)
         target = torch.tensor([[float(rank) ** 2, 1.0]], dtype=torch.float64)
         point = torch.zeros_like(target)
         form = exact_diffusion().start(point)
@@ -60,7 +75,7 @@ def host(options: dict[str, Any]) -> None:
             lambda change: form.after_membership_change(communicator.mean)
         )
         step = communicator.start(0)
-        while step < options["steps"]:
+        while step < STEPS:
             try:
                 point = form.combine(point, point - 0.3 * (point - target), communicator.at(step))
                 step += 1
@@ -76,7 +91,9 @@ def host(options: dict[str, Any]) -> None:
     except GraftworkError as error:
         found["error"], found["kind"] = str(error), type(error).__name__
     found["ended"] = time.time()
-    (folder / f"end-{rank}.json").write_text(json.dumps(found))
+    written = folder / f"end-{rank}.partial"
+    written.write_text(json.dumps(found))
+    written.rename(written.with_suffix(".json"))
     # Connections to a host that is cut off would be waited for.
     os._exit(1 if "error" in found else 0)
 
@@ -115,8 +132,9 @@ class Hosts:
             run(*own, "addr", "add", f"10.77.0.{number + 1}/24", "dev", "eth0")
             run(*own, "link", "set", "eth0", "up")
 
-    def cut(self, number: int) -> None:
-        run(*self.inside(self.switch, "ip"), "link", "set", f"port{number}", "down")
+    def cut(self, number: int, *, joined: bool = False) -> None:
+        state = "up" if joined else "down"
+        run(*self.inside(self.switch, "ip"), "link", "set", f"port{number}", state)
 
     def remove(self) -> None:
         for name in [*map(self.name, range(HOSTS)), self.switch]:
@@ -129,7 +147,7 @@ def run(*command: str) -> None:
         raise OSError(f"{' '.join(command)}: {result.stderr.strip()}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         pytest.skip("network namespaces need Linux and root")
@@ -146,50 +164,59 @@ def hosts() -> Iterator[Hosts]:
         made.remove()
 
 
-STORE = """
+STORES = f"""
 import sys, time, torch.distributed as dist
-store = dist.TCPStore("10.77.0.254", 29400, is_master=True, wait_for_workers=False)
+stores = [
+    dist.TCPStore("10.77.0.254", port, is_master=True, wait_for_workers=False) for port in {[*RUNS.values()]}
+]
 open(sys.argv[1], "w").close()
 time.sleep(600)
 """
 
 
-def ends(hosts: Hosts, folder: Path, on_failure: str) -> dict[int, dict[str, Any]]:
-    """Run, cut one host off, and return what each wrote; ``after`` is the seconds from the cut."""
-    options = {"folder": str(folder), "on_failure": on_failure, "timeout": 5.0, "steps": 150}
+@pytest.fixture(scope="module")
+def ends(hosts: Hosts, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, dict[str, Any]]]:
+    """What each agent of each run wrote, of which one is cut off; ``after`` is the seconds from the cut."""
+    folder = tmp_path_factory.mktemp("hosts")
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith("GRAFTWORK_")},
         "MASTER_ADDR": "10.77.0.254",
-        "MASTER_PORT": "29400",
         "WORLD_SIZE": str(HOSTS),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "GLOO_SOCKET_IFNAME": "eth0",
         "OMP_NUM_THREADS": "1",
     }
-    here = [sys.executable, str(Path(__file__)), json.dumps(options)]
-    store = [sys.executable, "-c", STORE, str(folder / "store")]
-    processes = [subprocess.Popen(hosts.inside(hosts.switch, *store), env=variables)]
+    here = [sys.executable, str(Path(__file__)), str(folder)]
+    stores = [sys.executable, "-c", STORES, str(folder / "stores")]
+    processes = [subprocess.Popen(hosts.inside(hosts.switch, *stores), env=variables)]
+    found = {}
     try:
-        wait_for([folder / "store"])
+        wait_for([folder / "stores"])
         processes += [
             subprocess.Popen(hosts.inside(hosts.name(number), *here), env={**variables, "RANK": str(number)})
             for number in range(HOSTS)
         ]
-        wait_for([folder / f"running-{number}" for number in range(HOSTS)])
-        hosts.cut(CUT_OFF)
-        (folder / "cut").touch()
-        begun = time.time()
-        for process in processes[1:]:
-            process.wait(LIMIT_SECONDS)
+        for on_failure in RUNS:
+            found[on_failure] = cut_off(hosts, folder / on_failure)
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    found = {}
-    for number in range(HOSTS):
-        found[number] = json.loads((folder / f"end-{number}.json").read_text())
-        found[number]["after"] = found[number]["ended"] - begun
     return found
+
+
+def cut_off(hosts: Hosts, run: Path) -> dict[int, dict[str, Any]]:
+    """Let a run begin, cut one host off until all agents have ended, and return what each wrote."""
+    run.mkdir()
+    wait_for([run / f"running-{number}" for number in range(HOSTS)])
+    hosts.cut(CUT_OFF)
+    (run / "cut").touch()
+    begun = time.time()
+    ended = [run / f"end-{number}.json" for number in range(HOSTS)]
+    wait_for(ended)
+    hosts.cut(CUT_OFF, joined=True)
+    found = {number: json.loads(file.read_text()) for number, file in enumerate(ended)}
+    return {number: {**one, "after": one["ended"] - begun} for number, one in found.items()}
 
 
 def wait_for(paths: list[Path]) -> None:
@@ -199,8 +226,8 @@ def wait_for(paths: list[Path]) -> None:
         time.sleep(0.05)
 
 
-def test_a_host_that_is_cut_off_ends_the_run_with_its_name(hosts: Hosts, tmp_path: Path) -> None:
-    found = ends(hosts, tmp_path, "stop")
+def test_a_host_that_is_cut_off_ends_the_run_with_its_name(ends: dict[str, Any]) -> None:
+    found = ends["stop"]
     for number in (0, 1):
         assert found[number]["kind"] == "AgentsLostError"
         assert "agents 2 (process 2) do not answer at step 2" in found[number]["error"]
@@ -209,8 +236,8 @@ def test_a_host_that_is_cut_off_ends_the_run_with_its_name(hosts: Hosts, tmp_pat
     assert max(one["after"] for one in found.values()) < 40
 
 
-def test_the_others_go_on_where_that_is_asked(hosts: Hosts, tmp_path: Path) -> None:
-    found = ends(hosts, tmp_path, "continue")
+def test_the_others_go_on_where_that_is_asked(ends: dict[str, Any]) -> None:
+    found = ends["continue"]
     for number in (0, 1):
         assert found[number]["told"] == [[CUT_OFF]]
         # Agents 0 and 1 pull to 0 and to 1: half-way between, with nothing left of agent 2's 4.
@@ -221,4 +248,4 @@ def test_the_others_go_on_where_that_is_asked(hosts: Hosts, tmp_path: Path) -> N
 
 
 if __name__ == "__main__":
-    host(json.loads(sys.argv[1]))
+    host(Path(sys.argv[1]))
