@@ -85,6 +85,32 @@ def test_two_claimants_stay_listed_and_need_their_full_names(add_plugin, discove
     assert "optimizer/gwt-adamw" in registry.contested()
 
 
+def test_a_bare_name_of_several_is_answered_with_the_shortest_reference_of_each(add_plugin, discover):
+    for name in ("one", "two"):
+        add_plugin(name, OPTIMIZERS.replace("graftwork_one", f"graftwork_{name}"))
+    add_plugin(
+        "three",
+        """
+        @hookimpl
+        def graftwork_components():
+            yield Component(Kind.MODEL, "gwt-adamw", "builtins:dict", "a model of the same name")
+        """,
+    )
+    with pytest.raises(AmbiguousNameError) as caught:
+        discover().find_anywhere("gwt-adamw")
+    references = str(caught.value).partition("write ")[2].split(" or ")
+    assert sorted(references) == ["model/gwt-adamw", "optimizer/one:gwt-adamw", "optimizer/two:gwt-adamw"]
+
+
+def test_a_package_of_ours_that_failed_is_not_called_absent(add_plugin, discover):
+    add_plugin("text", "import module_that_is_nowhere")
+    registry = discover()
+    with pytest.raises(UnknownNameError, match=r"of graftwork-text 1\.0 is failed; see `graftwork doctor`"):
+        registry.find("task/lm-pretrain")
+    assert "'train' comes with graftwork-trainer, which is not" in registry.package_of_command("train")
+    assert registry.package_of_command("nonsense") is None
+
+
 def test_a_target_is_imported_only_when_resolved(registry):
     entry = registry.find("optimizer/gwt-adamw")
     assert registry.resolve(entry).__name__ == "Complete"
