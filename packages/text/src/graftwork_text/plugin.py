@@ -107,7 +107,7 @@ def _corpora() -> Iterator[Component]:
 
 def _recipes() -> Iterator[Component]:
     for name, summary, paper in (
-        ("lm-pretrain", "pretrain a small LLaMA on English prose, in about a minute on two cores", None),
+        ("lm-pretrain", "pretrain a small LLaMA on English prose, in some three minutes on two cores", None),
         (
             "lm-continue",
             "go on training a small pretrained language model on text, in some minutes on two cores",
