@@ -31,6 +31,20 @@ def bits(*fields: ArrayLike) -> NDArray[np.uint64]:
         return np.asarray(_mixed(state))
 
 
+def checked_seed(seed: int) -> int:
+    """Return a seed that every kind of generator takes.
+
+    Raises:
+        ValueError: it is outside 0..2**63 - 1.
+
+    >>> checked_seed(7)
+    7
+    """
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be in 0..2**63 - 1, got {seed}")
+    return seed
+
+
 def uniform(*fields: ArrayLike) -> NDArray[np.float64]:
     """Return a number of 0..1, 1 left out, for every combination of fields.
 

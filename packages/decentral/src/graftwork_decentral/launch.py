@@ -19,6 +19,7 @@ if __name__ == "__main__":
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -178,13 +179,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if chosen.processes < 1:
         parser.error(f"--processes must be at least 1, got {chosen.processes}")
-    launch = Launch(
-        command,
-        chosen.processes,
-        host=chosen.host,
-        port=chosen.port,
-        restarts=3 if chosen.restart else 0,
-    )
+    if not 0 <= chosen.port < 2**16:
+        parser.error(f"--port must be in 0..65535, got {chosen.port}")
+    if chosen.tolerate is not None and not 0 <= chosen.tolerate < chosen.processes:
+        parser.error(
+            f"--tolerate must be in 0..{chosen.processes - 1}, so that a process is left, got "
+            f"{chosen.tolerate}"
+        )
+    try:
+        socket.getaddrinfo(chosen.host, None)
+    except OSError as error:
+        parser.error(f"--host {chosen.host}: {error.strerror}; give a name or address of this machine")
+    try:
+        launch = Launch(
+            command,
+            chosen.processes,
+            host=chosen.host,
+            port=chosen.port,
+            restarts=3 if chosen.restart else 0,
+        )
+    except RuntimeError as error:  # torch's, of several lines
+        cause = str(error).partition("\n")[0]
+        parser.error(f"no store can be kept at --host {chosen.host} --port {chosen.port}: {cause}")
     for number in _PASSED_ON:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under nohup
             signal.signal(number, launch.pass_on)

@@ -51,6 +51,7 @@ def test_each_dtype_has_a_matrix_of_its_own_and_frozen_parameters_have_none() ->
         return model.requires_grad_(True)
 
     two = [mixed(), mixed()]
+    two[1]["still"].load_state_dict(two[0]["still"].state_dict())
     for model in two:
         model["still"].requires_grad_(False)
     bank = AgentBank(two)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from graftwork import GraftworkError
 from graftwork_decentral.tasks.partition import Part, dirichlet_parts, even_parts
 
 
@@ -22,8 +23,8 @@ def test_a_small_alpha_gives_an_agent_few_classes(alpha: float, uneven: bool) ->
 
 
 def test_an_impossible_partition_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"alpha = 0\.01 leaves one of 10 agents"):
-        dirichlet_parts(np.zeros(12, dtype=np.int64), 10, 0.01, 0, least=2)
+    with pytest.raises(GraftworkError, match=r"task\.alpha = 0\.01 leaves one of trainer\.agents = 10"):
+        dirichlet_parts(np.zeros(20, dtype=np.int64), 10, 0.01, 0, least=2)
 
 
 class Numbers:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from graftwork_decentral.agents.untrained import validate_untrained
+
 _ALIGNMENT = 64
 
 
@@ -70,7 +72,8 @@ class AgentBank:
     """The models of the agents in this process.
 
     Args:
-        models: one an agent, alike in structure; their trainable parameters are moved into the bank's rows.
+        models: one an agent, alike in structure and in what they do not train; their trainable parameters are
+            moved into the bank's rows.
 
     Raises:
         ValueError: there is none, they differ, one has nothing to train, or two share a parameter.
@@ -101,6 +104,7 @@ class AgentBank:
             trained[0]
         ):
             raise ValueError("models must not share parameters: each agent trains its own")
+        validate_untrained(models)
         self.models = tuple(models)
         self.segments = tuple(
             _segment([{name: p for name, p in one.items() if p.dtype == dtype} for one in trained])

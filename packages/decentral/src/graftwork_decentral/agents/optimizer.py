@@ -25,6 +25,7 @@ from graftwork import GraftworkError
 from graftwork_decentral.agents.bank import AgentBank
 from graftwork_decentral.agents.linearity import moves_linearly, parameters_of
 from graftwork_decentral.agents.packing import pack, unpack
+from graftwork_decentral.agents.untrained import untrained_digest
 from graftwork_decentral.communication.communicator import Communicator
 from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.communication.stacked import StackedCommunicator
@@ -51,7 +52,7 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
 
     Raises:
         GraftworkError: the strategy diverges on the communicator's graphs, or does not go with the inner
-            optimizer.
+            optimizer, or processes have models that are not alike.
         ValueError: the bank has not as many agents as the communicator has rows.
 
     >>> from graftwork_decentral import StackedCommunicator, diffusion, ring
@@ -82,6 +83,11 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
                 f"{communicator.rows.start}..{communicator.rows.stop - 1}, got {len(bank)}"
             )
         strategy.validate(communicator.graphs)
+        if len(bank) < communicator.agents and not communicator.is_common(untrained_digest(bank.models[0])):
+            raise GraftworkError(
+                "the processes' models differ in names, shapes or what they do not train (frozen parameters, "
+                "buffers), which is never mixed; build them alike (one seed, one file) in every process"
+            )
         self.bank, self.strategy, self.communicator = bank, strategy, communicator
         self.inners = [inner(model) for model in bank.models]
         self.closure: Literal["loss", "gradient"] | None = getattr(self.inners[0], "closure", None)
@@ -322,7 +328,9 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
                 "without a correction; choose gt-atc or gt-semi-atc, which hand it the tracked mean gradient"
             )
             if unsuited == "refuse":
-                raise GraftworkError(f"{problem}, or unsuited = 'warn' to train like this all the same")
+                raise GraftworkError(
+                    f"{problem}, or unsuited = 'warn' (trainer.unsuited) to train like this all the same"
+                )
             warnings.warn(problem, stacklevel=3)
 
 

@@ -28,11 +28,15 @@ class Level:
         track: ``scaled`` multiplies a direction by the step before the strategy remembers it, which keeps a
             strategy's forms equal under a schedule; ``raw`` afterwards, as gradient tracking is classically
             written.
+
+    Raises:
+        GraftworkError: the strategy does not converge on this graph.
     """
 
     def __init__(
         self, name: str, start: Tensor, strategy: Strategy, communicator: Communicator, track: Track
     ) -> None:
+        strategy.validate(communicator.graphs)
         self.name = name
         self.strategy = strategy
         self.communicator = communicator

@@ -19,6 +19,7 @@ each state counts (1, or more where only some are drawn).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -64,8 +65,9 @@ class PolicyEvaluation:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not 0 <= discount < 1:
             raise ValueError(f"discount must be at least 0 and below 1, got {discount}")
-        if noise < 0 or heterogeneity < 0:
-            raise ValueError(f"noise and heterogeneity must be at least 0, got {noise} and {heterogeneity}")
+        for name, size in {"heterogeneity": heterogeneity, "noise": noise}.items():
+            if not 0 <= size < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {size}")
         self.agents, self.states, self.discount, self.noise, self.seed = agents, states, discount, noise, seed
         self.upper_variables, self.lower_variables = features, states
         generator = torch.Generator().manual_seed(seed)
@@ -100,7 +102,8 @@ class PolicyEvaluation:
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _drawn(self, step: int, which: int, agent: int, share: float) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(((self.seed * 1009 + agent) * 3 + which) * 1_000_003 + step)
+        drawn_from = ((self.seed * 1009 + agent) * 3 + which) * 1_000_003 + step
+        generator = torch.Generator().manual_seed(drawn_from % 2**63)
         where = torch.rand(self.states, 1, generator=generator)
         following = torch.searchsorted(self._cumulative, where).clamp(max=self.states - 1)[:, 0]
         noise = self.noise * torch.randn(self.states, generator=generator)

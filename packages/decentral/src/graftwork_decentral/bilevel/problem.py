@@ -10,6 +10,7 @@ agent a loss belongs to is said by its batch: any nest of dictionaries, tuples a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -74,7 +75,7 @@ class BilevelSettings:
         vectorize: compute all agents' derivatives at once.
 
     Raises:
-        ValueError: a number is not positive, or theta is above 1.
+        ValueError: a number is not positive or not finite, or theta is above 1.
 
     >>> BilevelSettings(alpha=0.1, beta=0.1, gamma=0.1).theta
     1.0
@@ -92,8 +93,8 @@ class BilevelSettings:
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma"):
             value = getattr(self, name)
-            if not callable(value) and not value > 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
+            if not callable(value) and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite, got {value}")
         if not callable(self.theta) and not 0 < self.theta <= 1:
             raise ValueError(f"theta must be above 0 and at most 1, got {self.theta}")
         if self.order not in ("gauss_seidel", "jacobi"):

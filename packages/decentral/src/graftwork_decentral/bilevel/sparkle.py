@@ -14,6 +14,8 @@ are taken at the old point, and levels on one graph share one message a step; th
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -255,8 +257,8 @@ def _communicators(
 
 
 def _may_project(strategy: Strategy, radius: float) -> None:
-    if not radius > 0:
-        raise ValueError(f"auxiliary_radius must be above 0, got {radius}")
+    if not 0 < radius < math.inf:
+        raise ValueError(f"auxiliary_radius must be above 0 and finite, or none, got {radius}")
     if strategy.corrects_heterogeneity and not strategy.tracks:
         raise ValueError(
             f"auxiliary_radius is for strategies without a correction of the point (gradient "

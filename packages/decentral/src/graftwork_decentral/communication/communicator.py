@@ -118,9 +118,7 @@ class Communicator(ABC):
                 "strategies need lazy weights, or leave the faults out"
             )
         # Those that differ would wait for each other for ever.
-        mine = torch.tensor([int(graphs.digest[:10], 16), 1], dtype=torch.float64, device=self.device)
-        total, processes = self.sum(mine).tolist()
-        if total != float(mine[0]) * processes:
+        if not self.is_common(graphs.digest):
             raise GraftworkError(
                 f"processes disagree on topology {graphs.name!r}; give all of them one recipe"
             )
@@ -128,6 +126,16 @@ class Communicator(ABC):
         other = copy(self)
         other.graphs = graphs
         return other
+
+    def is_common(self, digest: str) -> bool:
+        """Whether all processes give the same digest; every process must call it.
+
+        Args:
+            digest: hexadecimal.
+        """
+        mine = torch.tensor([int(digest[:10], 16), 1], dtype=torch.float64, device=self.device)
+        total, processes = self.sum(mine).tolist()
+        return bool(total == float(mine[0]) * processes)
 
     def exchange(self, payloads: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
         """Mix several tensors in one round.

@@ -118,6 +118,10 @@ class DistributedCommunicator(Communicator):
             )
         return super().on(graphs)
 
+    def is_common(self, digest: str) -> bool:
+        # Who comes back would wait for an answer that the others gave long ago.
+        return self._membership is not None or super().is_common(digest)
+
     def start(self, step: int) -> int:
         if self._links is None:
             return self._form(self._view).step

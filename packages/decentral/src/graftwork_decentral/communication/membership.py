@@ -115,7 +115,7 @@ class Membership:
             if time.monotonic() > deadline:
                 raise GraftworkError(
                     f"processes {missing} of {self.processes} did not start within "
-                    f"{self.timeout_seconds:g} s; look at their output, or raise timeout_seconds"
+                    f"{self.timeout_seconds:g} s; look at their output, or raise faults.timeout_seconds"
                 )
             time.sleep(_PAUSE)
         same_for_all(digest, [self._get(f"start/{one}") for one in expected])
@@ -164,8 +164,8 @@ class Membership:
             time.sleep(_PAUSE)
         raise GraftworkError(
             f"process {self.process} came back, and nobody took it in within {self.timeout_seconds:g} s; "
-            "the others look for returning processes every admit_every steps (lower it), and must run with "
-            "on_failure = 'continue'"
+            "the others look for returning processes every communicator.admit_every steps (lower it), and "
+            "must run with faults.on_failure = 'continue'"
         )
 
     def asked(self, view: View) -> list[int]:

@@ -53,7 +53,7 @@ class Compressed(WrappedCommunicator):
         chosen = compressor.gamma if gamma is None else gamma
         if not 0 < chosen <= 1:
             raise ValueError(f"gamma must be above 0 and at most 1, got {chosen}")
-        super().__init__(inner, "compression")
+        super().__init__(inner, "faults.compressor")
         self.compressor, self._gain = compressor, chosen
         self._copies: dict[str, Tensor] = {}
 

@@ -80,10 +80,20 @@ def validate_delay(
             worst = max(delayed_radius(strategy, value, age, step) for step in steps)
             if worst >= 1:
                 raise GraftworkError(
-                    f"strategy {strategy.name!r} on {topology.name!r} diverges with values {age} steps old: "
-                    f"the mode of the eigenvalue {value:.4g} grows by a factor {worst:.4g} a step; use a "
-                    "smaller faults.delay, a ring with a larger self_weight, a gt strategy, or diffusion"
+                    f"strategy {strategy.name!r} on {topology.name!r} diverges with faults.delay = {delay}: "
+                    f"with values {age} steps old the mode of the eigenvalue {value:.4g} grows by a factor "
+                    f"{worst:.4g} a step; use {_cure(strategy, age)}"
                 )
+
+
+def _cure(strategy: Strategy, age: int) -> str:
+    """What may be asked for instead; nothing that the run has already."""
+    cures = [f"faults.delay = {age - 1}", "a ring with a larger topology.self_weight"]
+    if not strategy.tracks:
+        cures.append("a gt strategy")
+    if strategy.corrects_heterogeneity:
+        cures.append("diffusion")
+    return ", ".join(cures[:-1]) + f" or {cures[-1]}"
 
 
 @lru_cache(maxsize=4096)

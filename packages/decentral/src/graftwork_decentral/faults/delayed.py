@@ -51,15 +51,15 @@ class Delayed(WrappedCommunicator):
     def __init__(self, inner: Communicator, max_delay: int, seed: int = 0) -> None:
         if max_delay < 0:
             raise ValueError(f"max_delay must be at least 0, got {max_delay}")
-        super().__init__(inner, "delay")
+        super().__init__(inner, "faults.delay")
         self.max_delay, self.seed = max_delay, seed
         gap = (1 - self._fixed.lambda_min) * self.gain
         if gap >= largest_mixing_gap(max_delay):
             raise GraftworkError(
-                f"mixing on {inner.graphs.name!r} with values {max_delay} steps old oscillates without end: "
+                f"mixing on {inner.graphs.name!r} with faults.delay = {max_delay} oscillates without end: "
                 f"1 - lambda_min is {gap:.4g} and must be below 2 sin(pi / (2 (2 delay + 1))) = "
-                f"{largest_mixing_gap(max_delay):.4g}; use a smaller delay, lazy weights "
-                "(topology.lazy = true) or a ring with a larger self_weight"
+                f"{largest_mixing_gap(max_delay):.4g}; use a smaller faults.delay, lazy weights "
+                "(topology.lazy = true) or a ring with a larger topology.self_weight"
             )
         self._past: dict[str, list[Tensor]] = {}
 

@@ -30,7 +30,7 @@ class LinkLoss(ThinnedGraphs):
         seed: of the draws, which depend on it, the step and the edge alone.
 
     Raises:
-        ValueError: the probability is outside 0..1.
+        ValueError: the probability is not at least 0 and below 1: without any link agents never agree.
         GraftworkError: the graphs are not symmetric: an edge less would leave columns that do not sum to 1.
 
     >>> from graftwork_decentral.topology import full
@@ -40,12 +40,14 @@ class LinkLoss(ThinnedGraphs):
     """
 
     def __init__(self, graphs: GraphSequence, probability: float, seed: int = 0) -> None:
-        if not 0 <= probability <= 1:
-            raise ValueError(f"probability must be in 0..1, got {probability}")
+        if not 0 <= probability < 1:
+            raise ValueError(
+                f"probability must be at least 0 and below 1, where no link is left, got {probability}"
+            )
         if not graphs.symmetric:
             raise GraftworkError(
-                f"link loss needs a symmetric topology and {graphs.name!r} is not: without an edge its "
-                "columns would not sum to 1, and mixing would move the mean; choose an undirected one"
+                f"faults.link_loss needs a symmetric topology and {graphs.name!r} is not: without an edge "
+                "its columns would not sum to 1, and mixing would move the mean; choose an undirected one"
             )
         name = f"{graphs.name} that loses {probability:.0%} of its links"
         super().__init__(graphs, name, f"links {probability} {seed}")

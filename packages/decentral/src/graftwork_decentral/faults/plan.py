@@ -8,6 +8,7 @@ from typing import Literal
 
 from graftwork import GraftworkError
 from graftwork_decentral.communication.communicator import Communicator
+from graftwork_decentral.draws import checked_seed
 from graftwork_decentral.faults.compressed import Compressed
 from graftwork_decentral.faults.compressors import Compressor, EightBit, RandomK, ScaledSign, TopK
 from graftwork_decentral.faults.delay_stability import validate_delay
@@ -17,6 +18,9 @@ from graftwork_decentral.faults.link_loss import LinkLoss
 from graftwork_decentral.faults.wrapped import fixed_support
 from graftwork_decentral.strategies.strategy import Strategy
 from graftwork_decentral.topology.topology import GraphSequence
+
+_LONGEST_SECONDS = 1e9
+"""Some thirty years; what gloo cannot count any more is not far above."""
 
 
 def has_memory(strategy: Strategy) -> bool:
@@ -34,7 +38,7 @@ class Faults:
     """What goes wrong, and what is done about it.
 
     Args:
-        link_loss: probability of a link to be lost in a step, in 0..1.
+        link_loss: probability of a link to be lost in a step, at least 0 and below 1.
         isolate: agents that are cut off for a while.
         isolate_from: the first step without them.
         isolate_to: the last step without them.
@@ -67,8 +71,21 @@ class Faults:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.link_loss <= 1:
-            raise ValueError(f"link_loss must be in 0..1, got {self.link_loss}")
+        if not 0 <= self.link_loss < 1:
+            raise ValueError(
+                f"link_loss must be at least 0 and below 1, where no link is left, got {self.link_loss}"
+            )
+        if self.isolate:
+            if min(self.isolate) < 0:
+                raise ValueError(f"isolate must be numbers of agents, from 0, got {list(self.isolate)}")
+            if not 0 <= self.isolate_from <= self.isolate_to:
+                raise ValueError(
+                    "isolate_from must be at least 0 and at most isolate_to, got "
+                    f"{self.isolate_from} and {self.isolate_to}"
+                )
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, got {self.share}")
+        checked_seed(self.seed)
         if self.delay < 0:
             raise ValueError(f"delay must be at least 0, got {self.delay}")
         if self.gamma is not None and not 0 < self.gamma <= 1:
@@ -77,8 +94,11 @@ class Faults:
             raise ValueError(
                 f"compressor must be 'none', 'top-k', 'random-k', 'sign' or '8-bit', got {self.compressor!r}"
             )
-        if not self.timeout_seconds > 0:
-            raise ValueError(f"timeout_seconds must be above 0, got {self.timeout_seconds}")
+        if not 0 < self.timeout_seconds <= _LONGEST_SECONDS:
+            raise ValueError(
+                f"timeout_seconds must be above 0 and at most {_LONGEST_SECONDS:g}, got "
+                f"{self.timeout_seconds}"
+            )
         if self.on_failure not in ("stop", "continue"):
             raise ValueError(f"on_failure must be 'stop' or 'continue', got {self.on_failure!r}")
 
@@ -141,7 +161,42 @@ class Faults:
                     "gt-semi-atc, which tolerates it"
                 )
         if self.delay:
-            validate_delay(strategy, fixed_support(graphs, "delay"), self.delay, step_times_smoothness)
+            validate_delay(strategy, fixed_support(graphs, "faults.delay"), self.delay, step_times_smoothness)
+
+    def validate_length(self, agents: int, steps: int | None) -> None:
+        """Refuse what a run of this size never meets, or never gets out of.
+
+        Args:
+            agents: of the run.
+            steps: that it takes; None where nobody knows.
+
+        Raises:
+            GraftworkError: an isolated agent is not there, nothing of the run lies before or within the
+                isolation, agents are cut off in all of it, or no value can be as old as the delay.
+        """
+        if self.isolate and max(self.isolate) >= agents:
+            raise GraftworkError(
+                f"faults.isolate must be some of the agents 0..{agents - 1}, got {list(self.isolate)}"
+            )
+        if steps is None:
+            return
+        if self.delay >= steps:
+            raise GraftworkError(
+                f"faults.delay must be below trainer.steps = {steps}, as no value is older, got {self.delay}"
+            )
+        if not self.isolate:
+            return
+        if self.isolate_from >= steps:
+            raise GraftworkError(
+                f"faults.isolate_from must be below trainer.steps = {steps}, or nobody is cut off, got "
+                f"{self.isolate_from}"
+            )
+        if agents > 1 and not self.isolate_from and self.isolate_to >= steps - 1:
+            raise GraftworkError(
+                f"faults.isolate = {list(self.isolate)} are cut off in all {steps} steps, so that they never "
+                f"agree with others; give a later faults.isolate_from than 0, or an earlier "
+                f"faults.isolate_to than {steps - 1}"
+            )
 
     def _gamma(self, compressor: Compressor, strategy: Strategy | None) -> float:
         if self.gamma is not None:

@@ -202,12 +202,13 @@ def fixed_support(graphs: GraphSequence, what: str) -> Topology:
         if further is None:
             raise GraftworkError(
                 f"{what} needs a fixed topology, whose links may fail, and {graphs.name!r} changes from step "
-                "to step: what is remembered of a neighbour is of use only where it stays one"
+                "to step: what is remembered of a neighbour is of use only where it stays one; choose a "
+                "fixed one"
             )
         whole = further
     if not whole.symmetric:
         raise GraftworkError(
             f"{what} needs a symmetric topology and {graphs.name!r} is not: both ends of a link must "
-            "subtract the same, so that the mean over agents is kept"
+            "subtract the same, so that the mean over agents is kept; choose an undirected one"
         )
     return whole.at(0)

@@ -20,6 +20,11 @@ from graftwork import GraftworkError
 from graftwork_decentral.strategies.form import Form
 from graftwork_decentral.strategies.stability import Polynomial, largest_stable_step, stable_for_small_steps
 from graftwork_decentral.strategies.triple import TripleForm
+from graftwork_decentral.topology.agreement import (
+    lasting_disagreement,
+    validate_agreement,
+    validate_connected,
+)
 from graftwork_decentral.topology.topology import GraphSequence, Topology
 from graftwork_decentral.topology.weights import lazy as lazy_weights
 
@@ -104,8 +109,8 @@ class Strategy:
             step_times_smoothness: step size times the largest curvature, where it is known.
 
         Raises:
-            GraftworkError: it must be symmetric and is not, has an eigenvalue that is too low, changes with
-                the step, or the step is too large.
+            GraftworkError: agents never agree on it, it must be symmetric and is not, has an eigenvalue that
+                is too low, changes with the step, or the step is too large.
         """
         if self.needs_symmetric and not graphs.symmetric:
             raise GraftworkError(
@@ -121,10 +126,11 @@ class Strategy:
         if self._too_low(graphs):
             raise GraftworkError(
                 f"strategy {self.name!r} diverges on {graphs.name!r}: its mixing matrix has the eigenvalue "
-                f"{graphs.lambda_min:.6g}, and all must lie above {self.lambda_min_bound:.6g} by 0.001; "
-                "use lazy weights (topology.lazy = true, or lazy = 'auto' where the strategy is used), or a "
-                "gt strategy"
+                f"{graphs.lambda_min:.6g}, and all must lie above {self.lambda_min_bound:.6g} by "
+                f"{_MARGIN:g}; use lazy weights (topology.lazy = true, or lazy = 'auto' where the strategy is "
+                "used), or a gt strategy"
             )
+        validate_agreement(graphs)
         first = graphs.at(0)
         if (
             not graphs.varies
@@ -158,7 +164,9 @@ class Strategy:
         >>> exact_diffusion().suited(ring(8)).name
         'lazy ring'
         """
-        if not graphs.varies and (self._too_low(graphs) or (self.form is None and graphs.lambda_min < 0)):
+        validate_connected(graphs)
+        diverges = self._too_low(graphs) or (self.form is None and graphs.lambda_min < 0)
+        if not graphs.varies and (diverges or lasting_disagreement(graphs) is not None):
             fixed = graphs.at(0)
             graphs = Topology(f"lazy {fixed.name}", lazy_weights(fixed.mixing_matrix))
         self.validate(graphs)

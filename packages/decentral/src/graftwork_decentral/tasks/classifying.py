@@ -48,7 +48,8 @@ class LabelledImagesTask(ABC):
             seed: of the training order.
 
         Raises:
-            ValueError: there is no such split, or no partition gives every agent an image.
+            ValueError: there is no such split.
+            GraftworkError: no partition gives every agent an image.
         """
         if split not in ("train", "validation"):
             raise ValueError(f"split must be 'train' or 'validation', got {split!r}")

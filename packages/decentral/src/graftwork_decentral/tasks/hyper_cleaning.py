@@ -5,6 +5,7 @@ Plain, the model is trained on the corrupted labels as they are: the baseline wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 
 from graftwork_decentral.bilevel.hyper_cleaning import HyperCleaning, SoftmaxHyperCleaning
 from graftwork_decentral.bilevel.setup import BilevelSetup
+from graftwork_decentral.draws import checked_seed
 from graftwork_decentral.extras import require_for_data
 from graftwork_decentral.tasks.classifying import ClassificationTask, area_under_curve
 from graftwork_decentral.tasks.images import ImageBatch, Images, load_images
-from graftwork_decentral.tasks.partition import Part, Partition, parts_of
+from graftwork_decentral.tasks.partition import Part, Partition, checked_alpha, parts_of
 from graftwork_decentral.tasks.spread_images import SpreadImages
 
 _CORRUPTION, _TRAINING_PART, _CLEAN_PART, _START = range(4)
@@ -41,7 +43,8 @@ class HyperCleaningTask(ClassificationTask):
         hidden: width of the mlp.
         ridge: weight of the squared norm of the parameters in the lower loss.
         batch_share: share of an agent's images in a batch of a bilevel step.
-        batch_size: images in a batch where the task is trained without cleaning.
+        batch_size: images in a batch where the task is trained without cleaning; an agent that holds fewer
+            gives all it has.
         seed: of the split, the corruption, the partition and the batches.
 
     Raises:
@@ -80,8 +83,10 @@ class HyperCleaningTask(ClassificationTask):
             raise ValueError(f"corruption must be in 0..1 and below 1, got {corruption}")
         if not 0 < batch_share <= 1:
             raise ValueError(f"batch_share must be above 0 and at most 1, got {batch_share}")
-        if not alpha > 0:
-            raise ValueError(f"alpha must be above 0, got {alpha}")
+        if not 0 <= ridge < math.inf:
+            raise ValueError(f"ridge must be at least 0 and finite, got {ridge}")
+        checked_alpha(alpha)
+        checked_seed(seed)
         require_for_data(data)
         self._data, self._folder = data, folder
         self._train_samples, self._clean_samples = train_samples, clean_samples
@@ -90,6 +95,7 @@ class HyperCleaningTask(ClassificationTask):
         self._alpha = alpha
         self._model, self._hidden, self._ridge = model, hidden, ridge
         self._batch_share, self._batch_size, self._seed = batch_share, batch_size, seed
+        self._parts: dict[int, list[NDArray[np.int64]]] = {}
 
     @cached_property
     def _images(self) -> tuple[Images, Images, Images]:
@@ -169,7 +175,7 @@ class HyperCleaningTask(ClassificationTask):
             agents: how many.
 
         Raises:
-            ValueError: no partition gives every agent an image of both sets.
+            GraftworkError: no partition gives every agent an image of both sets.
         """
         clean = self._images[1]
         training = self.training
@@ -177,7 +183,14 @@ class HyperCleaningTask(ClassificationTask):
             training,
             self._training_parts(agents),
             clean,
-            parts_of(clean.labels, agents, self._partition, self._alpha, self._seed + _CLEAN_PART),
+            parts_of(
+                clean.labels,
+                agents,
+                self._partition,
+                self._alpha,
+                self._seed + _CLEAN_PART,
+                what="clean samples",
+            ),
             share=self._batch_share,
             seed=self._seed,
         )
@@ -214,13 +227,15 @@ class HyperCleaningTask(ClassificationTask):
 
     def _starting_model(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed * 4 + _START)
+            torch.manual_seed((self._seed * 4 + _START) % 2**63)
             return self.build_model()
 
     def _training_parts(self, agents: int) -> list[NDArray[np.int64]]:
-        # By the right labels: that someone mislabelled an image does not change who holds it.
-        right = self._images[0].labels
-        return parts_of(right, agents, self._partition, self._alpha, self._seed + 1000 * _TRAINING_PART)
+        if agents not in self._parts:
+            # By the right labels: that someone mislabelled an image does not change who holds it.
+            right, seed = self._images[0].labels, self._seed + 1000 * _TRAINING_PART
+            self._parts[agents] = parts_of(right, agents, self._partition, self._alpha, seed)
+        return self._parts[agents]
 
     def _generator(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *purpose])

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from graftwork import Choice, Supplies
+from graftwork_decentral.draws import checked_seed
 from graftwork_decentral.extras import require_for_data
 from graftwork_decentral.tasks.classifying import ClassificationTask
 from graftwork_decentral.tasks.images import ImageBatch, Images, load_images
-from graftwork_decentral.tasks.partition import Part, Partition, parts_of
+from graftwork_decentral.tasks.partition import Part, Partition, checked_alpha, parts_of
 
 
 class ImageClassification(ClassificationTask):
@@ -33,7 +34,7 @@ class ImageClassification(ClassificationTask):
         folder: where those files are.
         partition: iid, or dirichlet, by class.
         alpha: of the Dirichlet partition; small is uneven.
-        batch_size: images in a batch of one agent.
+        batch_size: images in a batch of one agent; one that holds fewer gives all it has.
         augment: flip training images at random, and shift them by up to 4 pixels.
         seed: of the split of digits and of the partition.
 
@@ -56,13 +57,14 @@ class ImageClassification(ClassificationTask):
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if not alpha > 0:
-            raise ValueError(f"alpha must be above 0, got {alpha}")
+        checked_alpha(alpha)
+        checked_seed(seed)
         require_for_data(data)
         self._model = model
         self._data, self._folder = data, folder
         self._partition: Partition = partition
         self._alpha, self._batch_size, self._augment, self._seed = alpha, batch_size, augment, seed
+        self._parts: dict[int, list[NDArray[np.int64]]] = {}
 
     @classmethod
     def smallest(cls, folder: Path) -> dict[str, Any]:
@@ -78,6 +80,7 @@ class ImageClassification(ClassificationTask):
         train, test = self._read
         mean = train.features.mean((0, 2, 3), keepdims=True, dtype=np.float64)
         deviation = train.features.std((0, 2, 3), keepdims=True, dtype=np.float64)
+        deviation[deviation == 0] = 1  # a channel that says nothing is 0 everywhere, not 0 / 0
         scaled = [
             Images(((part.features - mean) / deviation).astype(np.float32), part.labels, part.classes)
             for part in (train, test)
@@ -98,9 +101,16 @@ class ImageClassification(ClassificationTask):
     def training_batches(self, rank: int, world_size: int, seed: int) -> Iterable[ImageBatch]:
         """Return an agent's batches without end."""
         train = self._images[0]
-        rows = parts_of(train.labels, world_size, self._partition, self._alpha, self._seed)[rank]
+        rows = self._parts_of(world_size)[rank]
         examples = Augmented(train, (seed, rank)) if self._augment else train
         return Part(examples, rows).shuffled(self._batch_size, (seed, rank))
+
+    def _parts_of(self, agents: int) -> list[NDArray[np.int64]]:
+        # Once for all agents of this process: an uneven partition may take many draws.
+        if agents not in self._parts:
+            labels = self._images[0].labels
+            self._parts[agents] = parts_of(labels, agents, self._partition, self._alpha, self._seed)
+        return self._parts[agents]
 
     def facts(self) -> dict[str, str | int | float]:
         """What the data is, as plain data."""

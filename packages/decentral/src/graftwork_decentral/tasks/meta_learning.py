@@ -82,8 +82,8 @@ class MetaLearningTask(LabelledImagesTask):
                 raise ValueError(f"{option} must be at least 1, got {count}")
         if ways < 2:
             raise ValueError(f"ways must be at least 2, got {ways}")
-        if not 0 <= ridge < math.inf:
-            raise ValueError(f"ridge must be at least 0 and finite, got {ridge}")
+        if not 0 < ridge < math.inf:
+            raise ValueError(f"ridge must be above 0 and finite, got {ridge}")
         checked_seed(seed)
         require_for_data(data)
         self._data, self._folder = data, folder
@@ -103,13 +103,14 @@ class MetaLearningTask(LabelledImagesTask):
         for which, images in (("training", known), ("new", new)):
             if images.classes < self._ways:
                 raise GraftworkError(
-                    f"ways = {self._ways} needs that many {which} classes, and there are {images.classes}"
+                    f"task.ways must be at most {images.classes}, the number of {which} classes, got "
+                    f"{self._ways}"
                 )
         rarest = int(np.bincount(new.labels, minlength=new.classes).min())
         if self._shots + self._queries > rarest:
             raise GraftworkError(
-                f"shots + queries must be at most {rarest}, the images of the rarest new class, got "
-                f"{self._shots} + {self._queries}"
+                f"task.shots + task.queries must be at most {rarest}, the images of the rarest new class, "
+                f"got {self._shots} + {self._queries}"
             )
         return known, new
 
@@ -159,18 +160,22 @@ class MetaLearningTask(LabelledImagesTask):
             agents: how many.
 
         Raises:
-            ValueError: there are fewer images of a class than agents need.
+            GraftworkError: there are fewer images of a class than agents need.
         """
         problem = self._problem()
         known = self._sets[0]
         rows = [np.flatnonzero(known.labels == label) for label in range(known.classes)]
         held = [of_class[::_HELD_OUT] for of_class in rows]
         dealt = [np.setdiff1d(of_class, out) for of_class, out in zip(rows, held, strict=True)]
+        fewest = min(map(len, dealt))
+        if fewest < 2 * agents:
+            raise GraftworkError(
+                f"trainer.agents must be at most {fewest // 2}, so that each has 2 of the {fewest} images of "
+                f"the rarest training class, got {agents}"
+            )
         parts = [
             [of_class[part] for part in even_parts(len(of_class), agents, self._seed)] for of_class in dealt
         ]
-        if min(len(part) for of_class in parts for part in of_class) < 2:
-            raise ValueError(f"agents = {agents} leaves an agent without 2 images of each training class")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             start = torch.cat([parameter.detach().flatten() for parameter in self.backbone().parameters()])

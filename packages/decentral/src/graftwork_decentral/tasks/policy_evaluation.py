@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from graftwork import Direction
 from graftwork_decentral.bilevel.policy_evaluation import PolicyEvaluation
 from graftwork_decentral.bilevel.setup import BilevelSetup
+from graftwork_decentral.draws import checked_seed
 
 _PLAIN = 2
 
@@ -60,6 +61,7 @@ class PolicyEvaluationTask:
             "noise": noise,
             "seed": seed,
         }
+        checked_seed(seed)
         self._share = batch_share
         self._alone = PolicyEvaluation(agents=1, **self._options)
 

@@ -6,13 +6,15 @@ Every function takes ``agents`` first and three options last: ``weights`` (:mod:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import networkx as nx
 import torch
 
+from graftwork_decentral.draws import checked_seed
 from graftwork_decentral.topology import weights as weighting
+from graftwork_decentral.topology.agreement import said_apart
 from graftwork_decentral.topology.topology import Topology
 from graftwork_decentral.topology.weights import Scheme
 
@@ -29,13 +31,14 @@ def ring(
 
     Args:
         agents: how many.
-        self_weight: what each keeps of its own, in 0..1 ("adjusted ring"); the neighbours share the rest.
+        self_weight: what each keeps of its own, between 0 and 1 ("adjusted ring"); the neighbours share the
+            rest.
         weights: metropolis or uniform.
         lazy: keep half of one's own value besides.
         dyadic: round weights to multiples of 2^-12.
 
     Raises:
-        ValueError: ``self_weight`` is outside 0..1.
+        ValueError: ``self_weight`` is not between 0 and 1.
 
     >>> round(ring(8, dyadic=False).gap, 6)
     0.195262
@@ -121,11 +124,11 @@ def torus(
     """
     _at_least_one(agents)
     if rows is None:
-        rows = max((r for r in range(2, agents) if agents % r == 0 and r * r <= agents), default=0)
+        rows = max((r for r in range(2, agents) if agents % r == 0 and r * r <= agents), default=None)
+    if rows is None:
+        raise ValueError(f"agents must be a product of two numbers of at least 2, got {agents}")
     if not 2 <= rows <= agents // 2 or agents % rows:
-        raise ValueError(
-            f"rows must divide agents = {agents} into at least 2 rows and 2 columns, got {rows or 'a prime'}"
-        )
+        raise ValueError(f"rows must divide agents = {agents} into at least 2 rows and 2 columns, got {rows}")
     graph = nx.grid_2d_graph(rows, agents // rows, periodic=True)
     return from_networkx(graph, name="torus", weights=weights, lazy=lazy, dyadic=dyadic)
 
@@ -169,11 +172,12 @@ def erdos_renyi(
         dyadic: round weights to multiples of 2^-12.
 
     Raises:
-        ValueError: the probability is outside 0..1, or the drawn graph falls apart.
+        ValueError: the probability is outside 0..1, the seed below 0, or the drawn graph falls apart.
     """
     _at_least_one(agents)
     if not 0 < probability <= 1:
         raise ValueError(f"probability must be in 0..1 and above 0, got {probability}")
+    checked_seed(seed)
     graph = nx.gnp_random_graph(agents, probability, seed=seed)
     return from_networkx(graph, name="erdos-renyi", weights=weights, lazy=lazy, dyadic=dyadic)
 
@@ -191,7 +195,8 @@ def from_edges(
 
     Args:
         agents: how many.
-        edges: pairs of agents, numbered from 0.
+        edges: pairs of agents, numbered from 0, each once or more; a loop says nothing, as every agent keeps
+            a share of its own.
         name: to call it by in a report.
         weights: metropolis or uniform.
         lazy: keep half of one's own value besides.
@@ -204,8 +209,12 @@ def from_edges(
     True
     """
     _at_least_one(agents)
-    _connected(agents, edges)
     matrix = weighting.symmetric_weights(agents, edges, weights)
+    if (apart := said_apart(matrix)) is not None:
+        raise ValueError(
+            f"the graph of {agents} agents {apart}; add edges (for a random graph a higher probability or "
+            "another seed)"
+        )
     return finished(name, matrix, lazy=lazy, dyadic=dyadic)
 
 
@@ -220,22 +229,38 @@ def from_networkx(
     """A graph of your own, as a ``networkx.Graph``; its nodes become agents in their order.
 
     Args:
-        graph: undirected.
+        graph: undirected, without parallel edges or weights of its own; loops say nothing.
         name: to call it by in a report.
         weights: metropolis or uniform.
         lazy: keep half of one's own value besides.
         dyadic: round weights to multiples of 2^-12.
 
     Raises:
-        ValueError: the graph is directed, empty, or falls apart.
+        ValueError: the graph is none of networkx, is directed, has parallel edges or weights, is empty, or
+            falls apart.
 
     >>> from_networkx(nx.petersen_graph()).agents
     10
     """
+    if not isinstance(graph, nx.Graph):
+        raise ValueError(f"graph must be a networkx.Graph, got a {type(graph).__name__}")
     if graph.is_directed():
         raise ValueError(
             "graph must be undirected; give Topology(name, mixing_matrix) a doubly stochastic matrix instead"
         )
+    if graph.is_multigraph():
+        raise ValueError(
+            "graph must have no parallel edges, as how much agents count is not said by them; give "
+            "networkx.Graph(graph), or Topology(name, mixing_matrix) a doubly stochastic matrix"
+        )
+    for first, second, weight in graph.edges(data="weight", default=1):
+        if weight != 1:
+            raise ValueError(
+                f"graph must have no weights, as option 'weights' makes them, and edge {first}-{second} has "
+                f"{weight}; give Topology(name, mixing_matrix) a doubly stochastic matrix instead"
+            )
+    if not graph:
+        raise ValueError("graph must have a node at least, an agent each, got an empty one")
     numbers = {node: number for number, node in enumerate(graph.nodes)}
     edges = [(numbers[first], numbers[second]) for first, second in graph.edges]
     return from_edges(len(numbers), edges=edges, name=name, weights=weights, lazy=lazy, dyadic=dyadic)
@@ -252,19 +277,6 @@ def finished(name: str, mixing_matrix: torch.Tensor, *, lazy: bool, dyadic: bool
     """
     matrix = weighting.lazy(mixing_matrix) if lazy else mixing_matrix
     return Topology(f"lazy {name}" if lazy else name, weighting.dyadic(matrix) if dyadic else matrix)
-
-
-def _connected(agents: int, edges: Iterable[tuple[int, int]]) -> None:
-    graph: nx.Graph[int] = nx.Graph()
-    graph.add_nodes_from(range(agents))
-    graph.add_edges_from(edges)
-    parts = sorted((sorted(part) for part in nx.connected_components(graph)), key=len)
-    if len(parts) > 1:
-        raise ValueError(
-            f"the graph of {agents} agents falls into {len(parts)} parts, so that they cannot agree: agents "
-            f"{', '.join(map(str, parts[0]))} reach no other; add edges (for a random graph a higher "
-            "probability or another seed)"
-        )
 
 
 def _at_least_one(agents: int) -> None:

@@ -69,8 +69,8 @@ class Topology:
         mixing_matrix: ``[agents, agents]``, doubly stochastic, no negative entry; kept in float64.
 
     Raises:
-        ValueError: the matrix is not square, has a negative or infinite entry, or a row or column whose sum
-            is not 1.
+        ValueError: the matrix is not square, is complex, has a negative or infinite entry, or a row or column
+            whose sum is not 1.
 
     >>> pair = Topology("pair", torch.tensor([[0.5, 0.5], [0.5, 0.5]]))
     >>> pair.agents, pair.neighbours, pair.gap
@@ -81,7 +81,10 @@ class Topology:
     mixing_matrix: Tensor
 
     def __post_init__(self) -> None:
-        matrix = torch.as_tensor(self.mixing_matrix).detach().to("cpu", torch.float64, copy=True)
+        given = torch.as_tensor(self.mixing_matrix)
+        if given.is_complex():
+            raise ValueError(f"mixing_matrix must hold real numbers, got {given.dtype}")
+        matrix = given.detach().to("cpu", torch.float64, copy=True)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
             raise ValueError(f"mixing_matrix must be square, [agents, agents], got {list(matrix.shape)}")
         if not bool(torch.isfinite(matrix).all()) or float(matrix.min()) < 0:

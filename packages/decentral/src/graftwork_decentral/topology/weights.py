@@ -66,8 +66,8 @@ def dyadic(mixing_matrix: Tensor) -> Tensor:
     """Round off-diagonal weights to multiples of 2^-12, finer where the least weight is small.
 
     Returns:
-        The rounded matrix; the given one where rounding would leave a column that does not sum to 1, which
-        can only be where it is not symmetric, or a negative diagonal.
+        The rounded matrix; the given one where rounding would lose a link, or leave a column that does not
+        sum to 1, which can only be where it is not symmetric, or a negative diagonal.
 
     >>> float(dyadic(torch.tensor([[2 / 3, 1 / 3], [1 / 3, 2 / 3]], dtype=torch.float64))[0, 1]) * 4096
     1365.0
@@ -80,5 +80,6 @@ def dyadic(mixing_matrix: Tensor) -> Tensor:
     needed = _DIGITS_OF_SMALLEST - math.floor(math.log2(float(positive.min())))
     unit = 2.0 ** -min(max(needed, _COARSEST), _FINEST)
     rounded = fill_diagonal((off_diagonal / unit).round() * unit)
+    links_kept = bool((rounded[off_diagonal > 0] > 0).all())
     fits = bool((rounded.sum(0) == 1).all()) and bool((rounded.diagonal() >= 0).all())
-    return rounded if fits else mixing_matrix
+    return rounded if links_kept and fits else mixing_matrix

@@ -16,17 +16,19 @@ from graftwork.resolution import Resolved
 from graftwork_decentral.agents.optimizer import Unsuited
 from graftwork_decentral.communication.lost import MembershipChanged
 from graftwork_decentral.strategies.strategy import Lazy, Strategy
+from graftwork_decentral.topology.topology import GraphSequence
 from graftwork_decentral.trainers.agent_metrics import recorded_over_agents
 from graftwork_decentral.trainers.checkpoints import AgentCheckpoints, ApartCheckpoints
 from graftwork_decentral.trainers.decentralized_procedure import DecentralizedProcedure
 from graftwork_decentral.trainers.making_agents import agents_from, local_optimizer
 from graftwork_decentral.trainers.network import Network, chosen, processes
+from graftwork_trainer.data.opening import open_stream
 from graftwork_trainer.device import choose_device
 from graftwork_trainer.length import total_steps
 from graftwork_trainer.loop import drive
 from graftwork_trainer.options import GradientOptions
 from graftwork_trainer.run_directory import RunDirectory
-from graftwork_trainer.task_members import decay_of, directions_of, facts_of, rates_of
+from graftwork_trainer.task_members import decay_of, directions_of, facts_of, model_of, rates_of
 from graftwork_trainer.weights import start_model
 
 
@@ -62,6 +64,11 @@ class DecentralizedTrainer:
         self.connects_itself = network.outlives_processes
         """Whether processes are to go on when some are lost: torch's default process group would not."""
 
+    @property
+    def workers(self) -> int:
+        """Who share the data."""
+        return self.network.agents
+
     def total_steps(self, task: Task) -> int | None:
         """Optimizer steps of every agent; None where the time alone ends training.
 
@@ -69,6 +76,18 @@ class DecentralizedTrainer:
             GraftworkError: nobody knows how many steps make an epoch.
         """
         return total_steps(self.loop, task, self.network.agents)
+
+    def check(self, task: Task, recipe: Resolved) -> None:
+        """Refuse what :meth:`fit` would refuse before it trains, but for what takes a model to see.
+
+        Raises:
+            GraftworkError: an option of strategy, graph or faults does not go with the others, or the data
+                cannot be spread over as many agents.
+        """
+        strategy, graphs = self._strategy_and_graphs(self.total_steps(task))
+        self.network.in_one_process(graphs, strategy)
+        loading = self.loop.loading(torch.device("cpu"))
+        open_stream(task, loading, rank=0, world_size=self.network.agents, seed=self.loop.seed).close()
 
     def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> nn.Module:
         """Train to the end, or from the newest checkpoint to the end; return the mean over agents.
@@ -80,18 +99,16 @@ class DecentralizedTrainer:
         device = choose_device(self.loop.device)
         self.loop.begin()
         network = self.network
-        strategy: Strategy = chosen("strategy", self.strategy)()
-        asked = network.graphs()
-        graphs = strategy.suited(asked) if self.lazy == "auto" else asked
+        steps = self.total_steps(task)
+        strategy, graphs = self._strategy_and_graphs(steps)
         communicator = network.connect(graphs, device, self.loop.timeout_seconds, strategy)
 
         def inner(model: nn.Module) -> torch.optim.Optimizer:
             return local_optimizer(self.optimizer, task, model, steps)
 
-        steps = self.total_steps(task)
         kind = ApartCheckpoints if self.connects_itself else AgentCheckpoints
         run.checkpoints = kind(run.checkpoints.directory, communicator)
-        start = task.build_model().to(device)
+        start = model_of(task).to(device)
         start_model(start, self.loop.start_from, task, run)
         optimizer = agents_from(start, inner, strategy, communicator, unsuited=self.unsuited)
         run.note(
@@ -112,6 +129,16 @@ class DecentralizedTrainer:
         communicator.on_membership_change.append(_records_are_kept)
         with communicator:
             return drive(procedure, self.loop, run)
+
+    def _strategy_and_graphs(self, steps: int | None) -> tuple[Strategy, GraphSequence]:
+        strategy: Strategy = chosen("strategy", self.strategy)()
+        graphs = self.network.graphs()
+        if self.lazy == "auto":
+            graphs = strategy.suited(graphs)
+        else:
+            strategy.validate(graphs)
+        self.network.check([strategy], graphs, steps)
+        return strategy, graphs
 
 
 def _records_are_kept(change: MembershipChanged) -> None:

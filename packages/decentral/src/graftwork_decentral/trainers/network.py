@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import torch
 import torch.distributed as dist
 
-from graftwork import Choice, choose
+from graftwork import Choice, GraftworkError, choose
 from graftwork_decentral.communication import (
     Communicator,
     DistributedCommunicator,
@@ -20,6 +21,7 @@ from graftwork_decentral.communication import (
 )
 from graftwork_decentral.faults.plan import Faults
 from graftwork_decentral.strategies.strategy import Strategy
+from graftwork_decentral.topology.agreement import validate_connected
 from graftwork_decentral.topology.topology import GraphSequence
 from graftwork_trainer.parallel import launched_by_torchrun
 from graftwork_trainer.roll_call import exchange_seconds
@@ -51,9 +53,49 @@ class Network:
             raise ValueError(f"agents must be at least 1, got {self.agents}")
 
     def graphs(self) -> GraphSequence:
-        """Who exchanges with whom, faults left aside."""
-        graphs: GraphSequence = chosen("topology", self.topology)(self.agents)
+        """Who exchanges with whom, faults left aside.
+
+        Raises:
+            GraftworkError: there is no such graph of as many agents, or it falls apart.
+        """
+        topology = chosen("topology", self.topology)
+        graphs: GraphSequence = topology(self.agents)
+        if graphs.agents != self.agents:
+            raise GraftworkError(
+                f"trainer.agents is {self.agents}, and {topology.entry.component.reference} made a graph of "
+                f"{graphs.agents}; they must be as many"
+            )
+        validate_connected(graphs)
         return graphs
+
+    def check(self, strategies: Iterable[Strategy], graphs: GraphSequence, steps: int | None) -> None:
+        """Refuse, before anything connects, what does not go with a run of this size.
+
+        Args:
+            strategies: that mix on the graphs.
+            graphs: that they are mixed on, without faults.
+            steps: of the run; None where nobody knows.
+
+        Raises:
+            GraftworkError: there are fewer agents than processes, the communicator holds all agents in one
+                process and there are several, or the faults are not for these strategies, graphs or steps.
+        """
+        count = processes()
+        if count > self.agents:
+            raise GraftworkError(
+                f"trainer.agents must be at least the number of processes, {count}, got {self.agents}"
+            )
+        if self.communicator is not None and count > 1 and self.communicator.target is StackedCommunicator:
+            raise GraftworkError(
+                f"communicator 'stacked' holds all agents in one process, and {count} were started, which "
+                "would train them once each; take 'distributed', or start one"
+            )
+        faults = self.planned_faults
+        if faults is None:
+            return
+        faults.validate_length(self.agents, steps)
+        for strategy in strategies:
+            faults.validate(strategy, graphs)
 
     @cached_property
     def planned_faults(self) -> Faults | None:
@@ -98,12 +140,29 @@ class Network:
         communicator = self._connect(faults.graphs(graphs), device, faults.timeout_seconds)
         return faults.communicator(communicator, strategy)
 
+    def in_one_process(self, graphs: GraphSequence, strategy: Strategy | None = None) -> Communicator:
+        """Return a communicator of all agents with the faults asked for, to see whether all goes together.
+
+        Args:
+            graphs: who exchanges with whom.
+            strategy: of the run, where there is one.
+
+        Raises:
+            GraftworkError: the faults are not for these graphs.
+        """
+        faults = self.planned_faults
+        if faults is None:
+            return StackedCommunicator(graphs)
+        return faults.communicator(StackedCommunicator(faults.graphs(graphs)), strategy)
+
     def _connect(self, graphs: GraphSequence, device: torch.device, limit: float) -> Communicator:
         if self.outlives_processes:
             membership = Membership(
                 store_of_environment(limit), int(os.environ["RANK"]), processes(), timeout_seconds=limit
             )
-            return DistributedCommunicator(graphs, device=device, membership=membership)
+            make = self.communicator or DistributedCommunicator
+            outliving: Communicator = make(graphs, device=device, membership=membership)
+            return outliving
         if self.communicator is not None:
             communicator: Communicator = self.communicator(graphs, device=device)
             return communicator
