@@ -5,6 +5,7 @@ Reached from here: ``resolution.py``.
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 
@@ -232,6 +233,30 @@ def test_all_mistakes_are_reported_at_once(resolve):
         ('[optimizer]\nname = "adam"', "[optimiser]", "optimiser.name: is missing; it says which"),
         ('name = "adam"', "name = 3", "optimizer.name: expected string, got 3"),
         ("[trainer]", '[optimiser]\nname = "x"\n[trainer]', "did you mean 'optimizer'?"),
+        ("[trainer]", "[[trainer]]", "trainer: must be one section, write [trainer] for [[trainer]]"),
+        (
+            'name = "adam"',
+            'nmae = "adam"',
+            "optimizer.name: is missing; it says which optimizer to use; did you",
+        ),
+        ('description = "for a test"', "description = 3", "description: must be text, got 3"),
+        ('description = "for a test"', '"" = 1', '"": must be a section'),
+        ('description = "for a test"', "when = 2024-01-01", "got 2024-01-01"),
+        ("steps = 10", '"a b" = 1', "trainer.\"a b\": trainer/standard has no option 'a b'"),
+        ("steps = 10", "steps = {a = 1}", "trainer.steps: expected whole number, got {'a': 1} (table)"),
+        ("steps = 10", "steps = 9223372036854775808", "(whole number of more than 64 bits)"),
+        ("steps = 10", "steps = 1.5", "trainer.steps: expected whole number, got 1.5 (float)"),
+        ("lr = 1\n", "lr = inf\n", "optimizer.lr: must be finite, got inf"),
+        ("lr = 1\n", "lr = -nan\n", "optimizer.lr: must be finite, got nan"),
+        ("lr = 1\n", "betas = [0.9, nan]\n", "optimizer.betas: must be finite, got [0.9, nan]"),
+        ("lr = 1\n", f"lr = 1{400 * '0'}\n", "optimizer.lr: expected float, got 1000"),
+        ('name = "network"', "name = []", "model.name: expected string, got []"),
+        (
+            "[optimizer.for.sgd]",
+            "[optimizer.for.sdg]",
+            "optimizer.for.sdg: no optimizer called 'sdg'",
+        ),
+        ("[optimizer.for.sgd]\nlr = 0.5\nmomentum = 0.9", "for = 3", "optimizer.for: must hold tables"),
         ("[trainer]", '[attention]\nname = "softmax"\n[optimizer.x]\n[trainer]', "has no option 'x'"),
         ("[task]", "task = 3\n[model2]", "task: must be a section"),
     ],
@@ -339,3 +364,172 @@ def test_what_is_written_is_what_is_trained(resolve, registry):
     assert mistakes(resolve, text, "model.name=named", "model.vocab_size=7") == [
         "model.vocab_size (--set model.vocab_size=7): task/lm supplies it: leave it out"
     ]
+
+
+EIGHT = """
+description = 8
+[task]
+name = "ml"
+batch_size = "many"
+[modle]
+name = "network"
+widht = 3
+[optimiser]
+name = "Adam"
+lr = nan
+[trainer]
+name = "standrad"
+stpes = 1
+"""
+
+
+def test_one_mistake_hides_no_other(resolve):
+    found = mistakes(resolve, EIGHT.replace('"ml"', '"Lm"'), "trainer.patience=soon")
+    assert {line.partition(":")[0] for line in found} == {
+        "description",
+        "task.name",
+        "trainer.name",
+        "[modle]",
+        "[optimiser]",
+        "modle.widht",
+        "task.batch_size",
+        "optimiser.name",
+        "optimiser.lr",
+        "trainer.stpes",
+        "trainer.patience (--set trainer.patience=soon)",
+    }
+    assert len(found) == 11
+
+
+def test_what_an_unknown_task_takes_is_checked_by_the_names_of_sections(resolve):
+    found = mistakes(resolve, EIGHT.replace('"ml"', '"nobody"').replace("modle", "model"))
+    assert "model.widht: model/network has no option 'widht', did you mean 'width'?" in found
+    # What it may use itself is nobody's mistake.
+    assert not any("uppermost" in line for line in mistakes(resolve, f"{EIGHT}\n[uppermost]\nname = 'x'"))
+
+
+def test_the_answer_to_every_mistake_is_taken(resolve):
+    """Each answer is followed as it says, and does not lead to the next."""
+    text = RECIPE.replace("[optimizer.for.sgd]\nlr = 0.5\nmomentum = 0.9\n", "")
+    steps = 0
+    for old, new in (
+        ('name = "lm"', 'name = "LM"'),
+        ("[model]", "[modell]"),
+        ("[optimizer]", "[optimiser]"),
+        ("[trainer]", "[trianer]"),
+        ('name = "adam"', 'name = "Adam"'),
+        ("width = 32", 'wdth = "32"'),
+        ("lr = 1", 'lr = ".5"'),
+        ("lr = 1", 'betas = "0.9,.95"'),
+        ("lr = 1", 'match = "attn"'),
+        ("lr = 1", "match = 12"),
+        ("lr = 1", "betas = 0.9"),
+        ("steps = 10", 'schedule = "Cosine"'),
+        ("steps = 10", "note = 2024-01-01"),
+        ("steps = 10", "patience = '1e1'"),
+        ("[trainer]", "[[trainer]]"),
+    ):
+        wrong = text.replace(old, new)
+        for _ in range(3):
+            try:
+                resolve(wrong)
+                break
+            except RecipeError as error:
+                (line,) = error.mistakes
+                wrong = followed(line, wrong)
+                steps += 1
+        else:
+            pytest.fail(f"{new}: {line}")
+    assert steps == 16
+
+
+def followed(line, text):
+    """A recipe after its reader has done what a mistake says."""
+    key, _, said = line.partition(": ")
+    if match := re.search(r"write (\[.*\]) for (\[\[.*\]\])", said):
+        return text.replace(match[2], match[1])
+    if match := re.search(r"did you mean '([^']+)'", said):
+        wrong = (
+            key.strip("[]") if key.startswith("[") else re.search(r"(?:called|option|got) '([^']+)'", said)[1]
+        )
+        return (
+            text.replace(f"[{wrong}]", f"[{match[1]}]")
+            if key.startswith("[")
+            else text.replace(wrong, match[1])
+        )
+    value = re.search(r"(?:, write |brackets, like )(.*)$", said)[1]
+    return re.sub(
+        rf"^{key.rpartition('.')[2]} = .*$", f"{key.rpartition('.')[2]} = {value}", text, flags=re.M
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("trainer.steps=1e3", 1000),
+        ("optimizer.lr=.5", 0.5),
+        ("optimizer.lr=5.", 5.0),
+        ("task.data=2024-01-01", "2024-01-01"),
+        ("task.data=007", "007"),
+        ("task.data=12", "12"),
+        ("task.data=true", "true"),
+        ("optimizer.betas=0.9,0.95", (0.9, 0.95)),
+        ("optimizer.match=attn,mlp", ["attn", "mlp"]),
+        ("optimizer.match=attn", ["attn"]),
+        ("trainer.patience=none", None),
+    ],
+)
+def test_what_is_plain_on_the_command_line_is_taken(resolve, setting, found):
+    section, _, key = setting.partition("=")[0].partition(".")
+    resolved = resolve(RECIPE, setting)
+    choice = {
+        "task": resolved.task,
+        "trainer": resolved.trainer,
+        "optimizer": resolved.trainer.options["optimizer"],
+    }[section]
+    assert {**choice.options, **choice.companion_options}[key] == found
+    # As it is written into the run's recipe it means the same.
+    assert resolve(resolved.to_toml()).to_toml() == resolved.to_toml()
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        (("trainer.steps=0",), "(--set trainer.steps=0)"),
+        ((), "(trainer.steps of {file})"),
+    ],
+)
+def test_a_value_that_a_constructor_refuses_is_told_with_its_key(resolve, tmp_path, settings, where):
+    resolved = resolve(RECIPE.replace("steps = 10", "steps = -1"), *settings)
+    with pytest.raises(GraftworkError) as caught:
+        resolved.trainer()
+    assert str(caught.value).endswith(where.format(file=tmp_path / "given.toml"))
+
+
+def test_a_second_plugin_makes_short_names_ambiguous_and_nothing_else(
+    resolve, registry, add_plugin, discover
+):
+    add_plugin("rival", PLUGIN.replace("graftwork_kit", "graftwork_rival"))
+    both = discover()
+
+    def read(text, *settings):
+        return build_recipe(
+            tomllib.loads(text), overrides=[parse_set(one) for one in settings], registry=both
+        ).resolve(both)
+
+    full = re.sub(r'name = "(\w+)"', r'name = "kit:\1"', RECIPE).replace(
+        "[trainer]", '[trainer]\nname = "kit:two-level"'
+    )
+    full = full.replace("[optimizer", "[upper_optimizer").replace("steps = 10", "")
+    resolved = read(full)
+    # The optimizer that the trainer has by default is its own plugin's, and is written so that it stays that.
+    assert resolved.sections["trainer"]["lower_optimizer"]["name"] == "kit:sgd"
+    assert read(resolved.to_toml()).sections == resolved.sections
+    with pytest.raises(RecipeError, match="write optimizer/kit:sgd or optimizer/rival:sgd"):
+        read(full, "upper_optimizer.name=sgd")
+    with pytest.raises(RecipeError, match=r"did you mean 'kit:sgd' or 'rival:sgd'\?"):
+        read(full, "upper_optimizer.name=sgdd")
+    assert (
+        read(full, "upper_optimizer.name=optimizer/rival:sgd").trainer.options["upper_optimizer"].name
+        == "sgd"
+    )

@@ -65,7 +65,7 @@ def misspelt_sections(
             continue  # the one that is not known may use it
         told.append(
             f"[{key_text(section)}]{_said_by(section, given)}: nothing in this recipe uses it{hint}"
-            + ("" if unknown else f"; used are {', '.join(f'[{name}]' for name in used)}")
+            + ("" if unknown or hint else f"; used are {', '.join(f'[{name}]' for name in used)}")
         )
         if len(close) == 1:
             meant[section] = close[0]
@@ -93,11 +93,14 @@ def _renamed(given: Tables, meant: Mapping[str, str]) -> Tables:
     sections: dict[str, Any] = {key: table for key, table in given.sections.items() if key not in meant}
     for wrong, section in meant.items():
         sections[section] = {**sections.get(section, {}), **given.sections[wrong]}
+    named: dict[str, tuple[str, ...]] = {}
+    for key, names in given.named.items():
+        named[right(key)] = (*named.get(right(key), ()), *names)
     return replace(
         given,
         sections=sections,
         origins={right(key): origin for key, origin in given.origins.items()},
         texts={right(key): text for key, text in given.texts.items()},
-        named={right(key): names for key, names in given.named.items()},
+        named=named,
         written={**given.written, **{section: wrong for wrong, section in meant.items()}},
     )

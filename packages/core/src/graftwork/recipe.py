@@ -297,8 +297,10 @@ def _merge_named(
 def _check_name(
     section: str, table: Mapping[str, Any], origins: Mapping[str, str], registry: Registry
 ) -> list[str]:
-    if section not in registry.kinds:
-        return []  # a section that a component asks for under a name of its own: resolution knows its kind
+    # Of a section under a name of a component's own resolution knows the kind; and one that holds nothing but
+    # tables for names may have been misspelt elsewhere.
+    if section not in registry.kinds or not table:
+        return []
     where = f"{section}.name" + (f" ({origins[f'{section}.name']})" if f"{section}.name" in origins else "")
     if (wrong := unusable_name(section, table)) is not None:
         return [f"{where}: {wrong}"]
