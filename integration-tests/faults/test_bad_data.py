@@ -5,7 +5,9 @@ A quarter of them on every change, all in the nox session ``faults``.
 
 from __future__ import annotations
 
+import itertools
 import pickle
+import random
 import resource
 import shutil
 import zlib
@@ -33,11 +35,13 @@ from .bad_data import (
     TABLES,
     TEXTS,
     Written,
+    a_pipe,
     idx,
     png,
     put,
     separated,
 )
+from .test_damage import DAMAGES
 
 Task = Mapping[str, Any]
 Reads = Callable[[Path, Written, Task], tuple[Task, Path]]
@@ -188,6 +192,60 @@ def test_a_bad_file_is_one_sentence_that_names_it_or_is_read(
             assert str(named) in printed or str(named.parent) in printed, case
         # The first of a kind may import what the task needs.
         assert not number or used < MOST_MEMORY, f"{used} KiB for {case}"
+
+
+@pytest.fixture(scope="module")
+def trained(tasks: Mapping[str, Task], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model's run, whose model has a tokenizer beside it."""
+    folder = tmp_path_factory.mktemp("trained")
+    task = {"name": "lm-pretrain", **tasks["lm-pretrain"]}
+    del task["weights"]
+    sections = {"task": task, "optimizer": {"name": "sgd", "lr": 0.1}, "trainer": LOOP}
+    recipe = put(folder / "recipe.toml", dumps(sections).encode())
+    assert main(["train", str(recipe), "--out", str(folder / "run"), "--quiet", "--no-report"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("share", [4, pytest.param(1, marks=pytest.mark.faults)])
+def test_a_damaged_model_is_one_sentence_that_names_it_or_is_used(
+    share: int, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = random.Random(0)
+    text = str(put(tmp_path / "text.txt", GOOD.encode()))
+    recipe, quiet = str(trained / "recipe.toml"), ("--quiet", "--no-report")
+    files = [path.relative_to(trained) for path in sorted((trained / "run" / "model").iterdir())]
+    assert len(files) >= 7
+    for number, (file, damage) in enumerate(itertools.product(files, [*DAMAGES, a_pipe_in_its_place])):
+        if number % share:
+            continue
+        folder = tmp_path / str(number)
+        shutil.copytree(trained / "run", folder / "run")
+        run = str(folder / "run")
+        damage(folder / file, draw)
+        for arguments in (
+            ("predict", run, text, "--out", str(folder / "written.csv"), "--quiet"),
+            ("evaluate", run, "--data", text),
+            ("export", run, str(folder / "exported")),
+            ("train", recipe, "--out", str(folder / "next"), *quiet, "--set", f"trainer.start_from={run}"),
+            ("verify", run),
+        )[number % 3 :: 3]:
+            code = main(arguments)
+            printed = capsys.readouterr().err
+            case = f"{damage.__name__} of {file}, {' '.join(arguments)}: {printed}"
+            assert code in (0, 1, 2), case
+            assert "Traceback" not in printed, case
+            assert "GRAFTWORK_DEBUG" not in printed, f"not a sentence of whoever reads the file: {case}"
+            if code == 2:
+                errors = [line for line in printed.splitlines() if line.startswith("graftwork: error")]
+                assert len(errors) == 1, case
+                assert run in errors[0] or file.name in errors[0], case
+        assert not list(folder.rglob("owned")), case
+        shutil.rmtree(folder)
+
+
+def a_pipe_in_its_place(path: Path, draw: random.Random) -> None:
+    path.unlink()
+    a_pipe(path)
 
 
 def test_there_are_many() -> None:

@@ -59,3 +59,18 @@ def test_a_disk_that_fills_is_one_sentence_and_training_goes_on_with_room(
     found, wanted = left_by(run), left_by(whole(NAME))
     for part in ("checkpoint", "files", "values"):
         assert found[part] == wanted[part]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("size", ["4k", "64k", "256k"])
+def test_a_report_on_a_full_disk_is_absent_and_that_is_said(
+    size: str, commands: Commands, whole: Callable[[str], Path], disk: Callable[[str], Path]
+) -> None:
+    folder = disk(size)
+    code, printed = commands.finish("report", whole(NAME), "--out", folder / "report")
+    assert code == 2, printed
+    assert "the disk is full" in printed.splitlines()[-1], printed
+    assert "MB are free there" in printed.splitlines()[-1], printed
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+    disk("50m")
+    assert commands.finish("report", whole(NAME), "--out", folder / "report")[0] == 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from graftwork_trainer.checkpoint.shard_file import digest_of
 from graftwork_trainer.durable import sync_folder
+from graftwork_trainer.files import check_given
 from graftwork_trainer.model_folder.card import Card
 from graftwork_trainer.model_folder.layouts import write_layout
 from graftwork_trainer.model_folder.manifest import (
@@ -81,11 +82,13 @@ def write_model(
         weights: name of the checkpoint that has the same.
 
     Raises:
+        GraftworkError: an asset of the run is gone.
         OSError: it cannot be written.
     """
     before = manifest_of(run)
     assets = () if before is None else before.assets
     for name in assets:
+        check_given(model_folder(run) / name)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(model_folder(run) / name, folder / name)
     layout = write_layout(model, tensors, folder)

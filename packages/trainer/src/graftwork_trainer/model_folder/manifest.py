@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork import GraftworkError
+from graftwork_trainer.files import not_readable
 from graftwork_trainer.plain_json import read_json, to_json
 
 FOLDER, MANIFEST, RECIPE, CARD = "model", "graftwork.json", "graftwork-recipe.toml", "README.md"
@@ -49,11 +50,35 @@ class Manifest:
         path = folder / MANIFEST
         try:
             found = read_json(path)
-            return cls(**{**found, "assets": tuple(map(str, found["assets"]))})
         except FileNotFoundError:
             raise GraftworkError(f"{folder} holds no model: it has no {MANIFEST}") from None
-        except (OSError, TypeError, KeyError) as error:
-            raise GraftworkError(f"{path}: cannot be read: {error}") from error
+        except OSError as error:
+            raise not_readable(path, error) from error
+        try:
+            read = cls(**{**found, "assets": tuple(map(str, found["assets"]))})
+        except (TypeError, KeyError) as error:
+            raise GraftworkError(f"{path}: says nothing of a model: {error!r}") from error
+        if (wrong := read._wrong()) is not None:
+            raise GraftworkError(f"{path}: {wrong!r} is not what it is in such a file; it is damaged")
+        return read
+
+    def _wrong(self) -> str | None:
+        """The first part that is not of its kind."""
+        of_files = isinstance(self.files, Mapping) and all(
+            isinstance(facts, Mapping)
+            and isinstance(facts.get("sha256"), str)
+            and type(facts.get("bytes")) is int
+            for facts in self.files.values()
+        )
+        right = {
+            "files": of_files,
+            "assets": of_files and set(self.assets) <= set(self.files),
+            "format": self.format is None or isinstance(self.format, str),
+            "weights": self.weights is None or isinstance(self.weights, str),
+            "step": type(self.step) is int,
+            "metrics": isinstance(self.metrics, Mapping),
+        }
+        return next((name for name, is_right in right.items() if not is_right), None)
 
 
 def model_folder(run: Path) -> Path:

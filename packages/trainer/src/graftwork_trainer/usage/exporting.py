@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from graftwork import GraftworkError
 from graftwork_trainer.checkpoint.shard_file import digest_of
+from graftwork_trainer.files import check_given
 from graftwork_trainer.model_folder.card import Card
 from graftwork_trainer.model_folder.keeping import write_model
 from graftwork_trainer.model_folder.manifest import MANIFEST, Manifest, model_folder
@@ -84,11 +86,11 @@ def _copy(named: NamedRun, to: Path) -> None:
     for name, facts in Manifest.read(source).files.items():
         if not (source / name).resolve().is_relative_to(source.resolve()):
             raise GraftworkError(f"{source / MANIFEST} names {name!r}, which is no file of its folder")
+        if not os.path.lexists(source / name):
+            raise GraftworkError(f"{source / name} is missing, which {MANIFEST} names")
+        check_given(source / name)
         (to / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(source / name, to / name)
-        except FileNotFoundError:
-            raise GraftworkError(f"{source / name} is missing, which {MANIFEST} names") from None
+        shutil.copyfile(source / name, to / name)
         if digest_of(to / name) != facts["sha256"]:
             raise GraftworkError(
                 f"{source / name} is damaged: its SHA-256 is not the one that it was written with; "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graftwork import GraftworkError
 from graftwork_trainer.checkpoint import Checkpoints
+from graftwork_trainer.folders import given_path
 from graftwork_trainer.model_folder.manifest import manifest_of
 from graftwork_trainer.weights.places import last_stage
 from graftwork_trainer.weights.source import Place
@@ -55,10 +56,10 @@ def named_run(text: str) -> NamedRun:
     Raises:
         GraftworkError: there is none.
     """
-    path, which = Path(text).expanduser(), ""
+    path, which = given_path(text, "run"), ""
     name, _, end = text.rpartition(":")
     if not path.exists() and name and _WHICH.fullmatch(end):
-        path, which = Path(name).expanduser(), end
+        path, which = given_path(name, "run"), end
     if not text or not (path / "recipe.toml").is_file():
         found = "it has no recipe.toml" if text and path.is_dir() else "there is no such directory"
         raise GraftworkError(f"{path} is no run: {found}; give RUN, RUN:best or RUN:600")
