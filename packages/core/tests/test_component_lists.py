@@ -84,8 +84,11 @@ def test_a_list_is_resolved_in_its_order_and_written_so_that_it_is_read_again(re
     assert len(list(again.choices())) == 2 + len(trackers)
 
 
-def test_one_without_options_is_written_by_its_name(resolve):
-    assert 'trackers = ["bare"]' in resolve('trainer.trackers=["bare"]').to_toml()
+def test_one_is_written_by_its_name_or_as_a_table_where_it_has_options(resolve):
+    written = resolve('trainer.trackers=["bare", {name = "lines", folder = "there"}]').to_toml()
+    trackers = tomllib.loads(written)["trainer"]["trackers"]
+    assert trackers[0] == "bare"
+    assert trackers[1] == {"name": "lines", "folder": "there"}
 
 
 def test_every_mistake_in_a_list_is_told_with_its_place(resolve):
