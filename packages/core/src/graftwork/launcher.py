@@ -1,8 +1,8 @@
 """What torchrun is told by a process that ends with a mistake, so that its report ends with the sentence.
 
-torchrun names a file to each process (``TORCHELASTIC_ERROR_FILE``) and shows what is in that of the first that
-failed. The files of one machine's processes lie in a common folder, by which a sentence that all of them have
-to say is said once.
+torchrun names a file to each process (``TORCHELASTIC_ERROR_FILE``), and shows what is in that of the first to
+fail. The files of the processes of one machine lie in a common folder, by which a sentence that all have to
+say is said once.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from graftwork_trainer.device import choose_device
 from graftwork_trainer.options import GradientOptions, LoopOptions
 from graftwork_trainer.parallel import launched_by_torchrun
 from graftwork_trainer.rehearsal import take_first_step
+from graftwork_trainer.step_rule import refuse_unsaid_closure
 from graftwork_trainer.task_members import facts_of, model_of, parameter_groups_of
 from graftwork_trainer.timing import state_bytes
 from graftwork_trainer.weights import describe_start
@@ -68,7 +69,7 @@ def _lines(resolved: Resolved, directory: Path, *, resume: bool) -> Iterator[str
     except (NotImplementedError, RuntimeError) as error:  # it looks at numbers, which are not there
         yield f"sizes            not known: {error}"
         yield from _of_data(trainer, task)
-        yield "first step       not tried, as the model may be large"
+        yield from _first_step(resolved, task, resume=resume)
         return
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     yield f"parameters       {_count(model.parameters()):,}"
@@ -81,15 +82,17 @@ def _lines(resolved: Resolved, directory: Path, *, resume: bool) -> Iterator[str
     yield "not counted      activations"
     yield from _of_data(trainer, task)
     yield from describe_start(model, start_of(resolved), task)
-    if launched_by_torchrun():
-        return
     needed = _bytes(model.parameters()) + (0 if optimizer is None else state_bytes(optimizer))
     _refuse_full_disk(needed, getattr(loop, "keep_checkpoints", 0), directory)
-    if resume:
-        return
     if needed + _bytes(trained) > _LARGE:
         yield f"first step       not tried, as the model is larger than {_LARGE / _MEBIBYTE:.0f} MiB"
-    elif take_first_step(resolved, task):
+    else:
+        yield from _first_step(resolved, task, resume=resume)
+
+
+def _first_step(resolved: Resolved, task: Task, *, resume: bool) -> Iterator[str]:
+    """Take it, where there is to be one, and one process takes it alone."""
+    if not resume and not launched_by_torchrun() and take_first_step(resolved, task):
         yield "first step       nothing is in its way"
 
 
@@ -117,6 +120,8 @@ def _refuse_full_disk(checkpoint: int, kept: int, directory: Path) -> None:
     Raises:
         GraftworkError: there is not.
     """
+    if launched_by_torchrun():  # of several processes the first alone has the directory
+        return
     needed, free = checkpoint * (kept + 1), shutil.disk_usage(directory).free
     if kept and needed > free:
         raise GraftworkError(
@@ -187,6 +192,7 @@ def _extras(resolved: Resolved) -> Iterator[str]:
 def _of_optimizer(optimizer: torch.optim.Optimizer, trained: Sequence[torch.nn.Parameter]) -> Iterator[str]:
     if getattr(optimizer, "closure", None) != "loss":
         yield f"gradients        {_bytes(trained) / _MEBIBYTE:,.1f} MiB"
+    refuse_unsaid_closure(optimizer)
     if not optimizer.state and getattr(optimizer, "closure", None) is None:
         # torch's own optimizers make their state in the first step.
         for parameter in trained:

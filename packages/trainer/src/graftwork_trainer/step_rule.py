@@ -59,13 +59,7 @@ class StepRule:
     stopwatch: Stopwatch | None = None
 
     def __post_init__(self) -> None:
-        asked = inspect.signature(type(self.optimizer).step).parameters.get("closure")
-        wants = asked is not None and asked.default is asked.empty
-        if wants and getattr(self.optimizer, "closure", None) is None:
-            raise GraftworkError(
-                f"{type(self.optimizer).__name__}.step() must be given a closure, and the class does not say "
-                "which: register one whose attribute closure is 'gradient' or 'loss'"
-            )
+        refuse_unsaid_closure(self.optimizer)
 
     def __call__(self, micro_batches: Sequence[Any]) -> StepOutcome:
         """Take one step over the micro-batches of this rank."""
@@ -132,6 +126,21 @@ class StepRule:
         if data_parallel_of(self.optimizer) is None:
             total = self.world.mean(total)
         return StepOutcome(total, None, metrics)
+
+
+def refuse_unsaid_closure(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer that must be given a closure and does not say which.
+
+    Raises:
+        GraftworkError: it is one.
+    """
+    asked = inspect.signature(type(optimizer).step).parameters.get("closure")
+    wants = asked is not None and asked.default is asked.empty
+    if wants and getattr(optimizer, "closure", None) is None:
+        raise GraftworkError(
+            f"{type(optimizer).__name__}.step() must be given a closure, and the class does not say which: "
+            "register one whose attribute closure is 'gradient' or 'loss'"
+        )
 
 
 class StepClosure:
