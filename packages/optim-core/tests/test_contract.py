@@ -3,8 +3,8 @@
 Run where a plugin is installed, this suite tests the plugin's optimizers too. What they may leave out
 (``foreach``, say) is asked of their signatures.
 
-Reached from here: ``common/loading.py``, ``common/optimizer.py``, ``common/parameters.py``,
-``common/ranges.py``.
+Reached from here: ``common/groups.py``, ``common/loading.py``, ``common/optimizer.py``,
+``common/parameters.py``, ``common/ranges.py``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from graftwork_optim_core import (
 
 Make = Callable[..., Any]
 
-STEPS = 20
+STEPS = 12
 LOW_RANK: dict[str, Any] = {"rank": 3, "refresh_every": 4}
 # What makes an optimizer of ours do all that it can within a few steps of a small model.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -86,6 +86,21 @@ OURS = {
 }
 every = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 ours = pytest.mark.parametrize("make", OURS.values(), ids=OURS)
+# For what no option of a class could change: every class once.
+PLAIN = [name for name in OPTIMIZERS if name not in VARIANTS]
+once = pytest.mark.parametrize("make", [OPTIMIZERS[name] for name in PLAIN], ids=PLAIN)
+OURS_PLAIN = [name for name in PLAIN if name in OURS]
+ours_once = pytest.mark.parametrize("make", [OURS[name] for name in OURS_PLAIN], ids=OURS_PLAIN)
+# Every class in both; its variants in the dtype in which roundings must be the same again too.
+in_dtypes = pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        pytest.param(make, dtype, id=f"{name}-{dtype}")
+        for name, make in OPTIMIZERS.items()
+        for dtype in (torch.float32, torch.bfloat16)
+        if dtype == torch.bfloat16 or name not in VARIANTS
+    ],
+)
 of_gradients = pytest.mark.parametrize(
     "make",
     [make for make in OPTIMIZERS.values() if getattr(make.func, "closure", None) is None],  # type: ignore[attr-defined]
@@ -183,7 +198,7 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     return loaded
 
 
-@every
+@once
 def test_closure_is_declared_or_not_needed(make: Make) -> None:
     optimizer = make(small().parameters())
     assert isinstance(optimizer, torch.optim.Optimizer)
@@ -200,8 +215,7 @@ def test_it_trains(make: Make) -> None:
     assert loss_of(model, 3).item() < 0.8 * before
 
 
-@every
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@in_dtypes
 def test_p6_resuming_at_every_step_is_exact(make: Make, dtype: torch.dtype) -> None:
     model = small(dtype)
     optimizer = make(model.parameters(), lr=1e-2)
@@ -216,7 +230,7 @@ def test_p6_resuming_at_every_step_is_exact(make: Make, dtype: torch.dtype) -> N
         resumed_optimizer = make(resumed.parameters(), lr=5.0)
         resumed_optimizer.load_state_dict(optimizer_state)
         # What is not saved would show by the next refresh, which is at every fourth step.
-        until = min(step + 6, STEPS)
+        until = min(step + 5, STEPS)
         train(resumed, resumed_optimizer, step, until)
         assert_equal(weights(resumed), passed[until])
 
@@ -237,8 +251,7 @@ def bits(value: Any) -> Any:
     return type(value), repr(value)
 
 
-@every
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@in_dtypes
 def test_state_is_plain_data_and_a_fresh_optimizer_takes_it_up_to_the_bit(
     make: Make, dtype: torch.dtype
 ) -> None:
@@ -264,7 +277,7 @@ def test_state_is_plain_data_and_a_fresh_optimizer_takes_it_up_to_the_bit(
         train(model, optimizer, step, step + 1)
 
 
-@ours
+@ours_once
 def test_taking_a_state_dict_of_a_fresh_optimizer_changes_nothing(
     make: Make,
 ) -> None:
@@ -319,7 +332,7 @@ def test_a_closure_runs_once_with_gradients(make: Make) -> None:
     assert not torch.equal(before[1], weights(model)[1])
 
 
-@every
+@once
 def test_a_step_without_the_closure_that_it_needs_says_so_and_changes_nothing(make: Make) -> None:
     model = small()
     optimizer = make(model.parameters(), lr=1e-2)
@@ -447,7 +460,7 @@ def test_foreach_agrees_with_the_loop(make: Make) -> None:
         torch.testing.assert_close(one, two, rtol=1e-11, atol=1e-13)
 
 
-@every
+@once
 def test_a_learning_rate_scheduler_drives_it(make: Make) -> None:
     model = small()
     optimizer = make(model.parameters(), lr=1e-2)
@@ -475,7 +488,7 @@ def test_a_copy_goes_on_by_itself(make: Make) -> None:
     assert repr(twin_optimizer) == repr(optimizer)
 
 
-@ours
+@ours_once
 def test_sparse_and_complex_are_refused_by_name(make: Make) -> None:
     with pytest.raises(
         ValueError, match=r"'phase' must be of a real floating-point dtype, got torch.complex64"
@@ -511,7 +524,7 @@ def test_the_dtype_of_the_state_survives_loading(make: Make) -> None:
         )
 
 
-@ours
+@ours_once
 def test_hooks_of_others_run_around_loading(make: Make) -> None:
     model = small()
     optimizer = make(model.parameters(), lr=1e-2)
@@ -535,7 +548,7 @@ def test_hooks_of_others_run_around_loading(make: Make) -> None:
     assert seen == [2.0, 2.0]
 
 
-@ours
+@ours_once
 def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(
     make: Make,
 ) -> None:
@@ -563,7 +576,7 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(
         assert all(torch.equal(value, before["state"][key][name]) for name, value in entry.items())
 
 
-@ours
+@ours_once
 def test_a_weight_thawed_later_gets_its_state_then(make: Make) -> None:
     if getattr(make.func, "closure", None) == "loss":  # type: ignore[attr-defined]
         pytest.skip("takes its weights when it is made")
@@ -577,3 +590,209 @@ def test_a_weight_thawed_later_gets_its_state_then(make: Make) -> None:
     train(model, optimizer, 2, 3)
     assert float(optimizer.state[model.mlp.weight]["step"]) == 1
     assert not torch.equal(model.mlp.weight, before)
+
+
+# For every option that is a number, or none, or a word: one value and another, which a step must tell apart.
+LIVE: dict[str, tuple[Any, Any]] = {
+    "lr": (0.0, 2e-2),
+    "momentum": (0.0, 0.8),
+    "betas": ((0.0, 0.0), (0.8, 0.9)),
+    "beta1": (None, 0.8),
+    "dampening": (0.0, 0.5),
+    "eps": (1e-3, 1e-2),
+    "weight_decay": (0.0, 0.2),
+    "coupled_weight_decay": (0.0, 0.2),
+    "norm_growth_limit": (None, 1.001),
+    "clip": (None, 1e-2),
+    "norm": ("global", "per_tensor"),
+    "maximize": (False, True),
+    "probes": (1, 2),
+    "refresh_every": (4, 3),
+    "interval": (4, 3),
+}
+SCALES = {True: (0.5, 2.0), False: ("paper", "reference")}
+
+
+class Two(nn.Module):
+    """A matrix and a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.layer = nn.Linear(7, 6)
+
+    def loss(self, step: int) -> Tensor:
+        inputs = torch.randn(3, 7, generator=torch.Generator().manual_seed(step))
+        output: Tensor = self.layer(inputs.to(self.layer.weight.dtype))
+        return (output - step).square().mean().float()
+
+
+def steps(model: Two, optimizer: Any, *numbers: int) -> list[Tensor]:
+    for number in numbers:
+        take_step(optimizer, partial(model.loss, number))
+    return weights(model)
+
+
+def options_of(make: Make) -> dict[str, tuple[Any, Any]]:
+    group = make(Two().parameters()).param_groups[0]
+    scale = {"scale": SCALES[isinstance(group["scale"], float)]} if "scale" in group else {}
+    return {**{key: values for key, values in LIVE.items() if key in group}, **scale}
+
+
+@ours
+def test_options_changed_between_steps_hold_from_the_next_and_survive_a_checkpoint(make: Make) -> None:
+    for key, (off, on) in options_of(make).items():
+        model = Two()
+        optimizer = make([{"params": list(model.parameters()), key: off}], lr=1e-2)
+        before = {name: set(state) for name, state in enumerate(optimizer.state.values())}
+        steps(model, optimizer, 0, 1)
+        unchanged, unchanged_optimizer = copy.deepcopy((model, optimizer))
+        optimizer.param_groups[0][key] = on
+        switched = through_a_file(optimizer.state_dict()), copy.deepcopy(model.state_dict())
+        reached = steps(model, optimizer, 2, 3, 4)
+        if key == "norm_growth_limit":
+            assert any(float(state.get("previous_norm", 0)) > 0 for state in optimizer.state.values())
+        elif key not in ("refresh_every", "interval") and on != "reference":
+            steps(unchanged, unchanged_optimizer, 2, 3, 4)
+            written_out(unchanged_optimizer)
+            merged, merged_optimizer = copy.deepcopy((model, optimizer))
+            written_out(merged_optimizer)
+            assert not torch.equal(weights(merged)[0], weights(unchanged)[0]), key
+        saved = through_a_file(optimizer.state_dict()), copy.deepcopy(model.state_dict())
+        for (state, values), numbers in ((switched, (2, 3, 4)), (saved, ())):
+            resumed = Two()
+            resumed.load_state_dict(values)
+            resumed_optimizer = make(resumed.parameters(), lr=5.0)
+            resumed_optimizer.load_state_dict(state)
+            assert_equal(steps(resumed, resumed_optimizer, *numbers), reached)
+        assert_equal(steps(resumed, resumed_optimizer, 5, 6), steps(model, optimizer, 5, 6))
+        optimizer.param_groups[0][key] = resumed_optimizer.param_groups[0][key] = off
+        assert_equal(steps(resumed, resumed_optimizer, 7), steps(model, optimizer, 7))
+        assert {name: set(state) for name, state in enumerate(optimizer.state.values())} == before, key
+
+
+@ours
+def test_what_cannot_change_any_more_is_refused_and_a_bad_value_as_at_first(make: Make) -> None:
+    model = Two()
+    optimizer = make(model.parameters(), lr=1e-2)
+    group, start = optimizer.param_groups[0], steps(model, optimizer, 0)
+    fixed = {
+        "host": "msgd" if group.get("host") == "muon" else "muon",
+        "transform": "rsvd" if group.get("transform") == "random" else "random",
+        "plain": True,
+        "level": 3,
+        "basis": "db4",
+        "rank": 2,
+        "side": "right",
+        "backend": "dual",
+        "additive": True,
+        "previous": "recompute",
+    }
+    others = {"lr": -1.0, "weight_decay": float("nan"), "mometum": 0.9, "learning_rate": 1e-3}
+    for key, value in {**{key: fixed[key] for key in fixed if key in group}, **others}.items():
+        former = dict(group)
+        group[key] = value
+        with pytest.raises(ValueError, match=f"^{key} of parameter group 0 must stay|{key}( must be|')"):
+            steps(model, optimizer, 1)
+        group.clear()
+        group.update(former)
+    assert_equal(weights(model), start)
+    steps(model, optimizer, 1)
+
+
+@ours
+def test_unknown_keys_of_a_group_are_refused_and_those_of_torch_are_not(make: Make) -> None:
+    model, later = Two(), nn.Parameter(torch.zeros(6, 7))
+    with pytest.raises(ValueError, match="has no option 'learning_rate', did you mean 'lr'"):
+        make([{"params": model.parameters(), "learning_rate": 1e-3}])
+    known = {"name": "layers", "initial_lr": 1e-2, "max_lr": 1.0, "min_lr": 0.0, "capturable": False}
+    optimizer = make([{"params": list(model.parameters()), **known, "base_momentum": 0.8}], lr=1e-2)
+    with pytest.raises(ValueError, match="has no option 'weight_decy', did you mean 'weight_decay'"):
+        optimizer.add_param_group({"params": [later], "weight_decy": 0.1})
+    assert len(optimizer.param_groups) == 1
+    optimizer.add_param_group({"params": [later], "name": "later"})
+
+
+@ours
+def test_one_cycle_of_learning_rate_and_momentum_resumes_exactly(make: Make) -> None:
+    model = Two()
+    optimizer = make(model.parameters(), lr=1e-2)
+    if not {"momentum", "betas"} & optimizer.defaults.keys():
+        pytest.skip("has no momentum to cycle")
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=8)
+    for number in range(3):
+        steps(model, optimizer, number)
+        scheduler.step()
+    resumed = Two()
+    resumed.load_state_dict(model.state_dict())
+    resumed_optimizer = make(resumed.parameters(), lr=1e-2)
+    resumed_scheduler = torch.optim.lr_scheduler.OneCycleLR(resumed_optimizer, 1e-2, total_steps=8)
+    resumed_optimizer.load_state_dict(through_a_file(optimizer.state_dict()))
+    resumed_scheduler.load_state_dict(scheduler.state_dict())
+    for number in range(3, 6):
+        assert_equal(steps(model, optimizer, number), steps(resumed, resumed_optimizer, number))
+        scheduler.step()
+        resumed_scheduler.step()
+
+
+@ours
+def test_a_learning_rate_in_a_tensor_is_checked_and_steps_as_the_number_does(make: Make) -> None:
+    for dtype in (torch.float32, torch.float64):
+        for shape in ((), (1,)):
+            rate = torch.full(shape, 1e-2, dtype=dtype)
+            finals = []
+            for lr in (rate, rate.item()):
+                model = Two()
+                finals.append(steps(model, make(model.parameters(), lr=lr), 0, 1, 2))
+            assert_equal(*finals)
+    for bad in ([-1.0], [float("nan")], [float("inf")], [0.1, 0.1], [True]):
+        with pytest.raises(ValueError, match="lr must be"):
+            make(Two().parameters(), lr=torch.tensor(bad))
+    rate, model = torch.tensor(1e-2), Two()
+    optimizer = make(model.parameters(), lr=rate)
+    rate.fill_(float("nan"))
+    with pytest.raises(ValueError, match="lr must be 0 or more, got nan"):
+        steps(model, optimizer, 0)
+
+
+@ours
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_a_model_that_is_cast_later_trains_as_if_it_had_been_before(make: Make, dtype: torch.dtype) -> None:
+    early, late = Two().to(dtype), Two()
+    late_optimizer = make(late.parameters(), lr=1e-2)
+    trained, trained_optimizer = copy.deepcopy((late, late_optimizer))
+    steps(trained, trained_optimizer, 0, 1)
+    for model in (late, trained):
+        model.to(dtype)
+    if dtype == torch.float16 and hasattr(late_optimizer, "step_parameter"):
+        for refused in (lambda: make(early.parameters()), partial(steps, late, late_optimizer, 0)):
+            with pytest.raises(ValueError, match="float16, too narrow"):
+                refused()
+        return
+    early_optimizer = make(early.parameters(), lr=1e-2)
+    assert_equal(steps(late, late_optimizer, 0, 1, 2), steps(early, early_optimizer, 0, 1, 2))
+    held = [[value.dtype for value in state.values()] for state in late_optimizer.state.values()]
+    assert held == [[value.dtype for value in state.values()] for state in early_optimizer.state.values()]
+    assert all(torch.isfinite(weight).all() for weight in steps(trained, trained_optimizer, 2, 3))
+
+
+@ours
+def test_gradients_that_stay_zero_move_less_and_less(make: Make) -> None:
+    if getattr(make.func, "closure", None) == "loss":  # type: ignore[attr-defined]
+        pytest.skip("moves by slopes, which then are zero")
+    model = Two()
+    parameters = list(model.parameters())
+    forgetful = {"momentum": 0.4, "betas": (0.4, 0.4), "beta1": 0.4}
+    known = {key: value for key, value in forgetful.items() if key in options_of(make)}
+    optimizer = make([{"params": parameters, **known}], lr=1e-2)
+    gradients = {parameter: torch.randn_like(parameter) for parameter in parameters}
+    none = {parameter: torch.zeros_like(parameter) for parameter in parameters}
+    moves, former = [], weights(model)
+    for number in range(100):
+        take_step(optimizer, inner_product(none if number else gradients))
+        present = weights(model)
+        moves.append(max(float((one - two).norm()) for one, two in zip(present, former, strict=True)))
+        former = present
+    assert all(torch.isfinite(weight).all() for weight in former)
+    assert max(moves[1:]) <= 1.1 * max(moves[0], 1e-2)
+    assert moves[-1] <= max(moves[:3])

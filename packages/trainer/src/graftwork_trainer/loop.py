@@ -360,6 +360,8 @@ class Loop:
         if best is None:
             self.progression.best_step = 0
             return model, False
+        # What the optimizer shows in the place of its last weights must not be shown of these.
+        self.procedure.to_trained()
         restore_model(model, best)
         return model, True
 

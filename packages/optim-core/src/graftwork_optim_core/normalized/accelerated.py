@@ -17,12 +17,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from graftwork_optim_core.common.parameters import arithmetic_dtype
 from graftwork_optim_core.common.scalars import Scalar
 from graftwork_optim_core.common.sharding import local_part
+from graftwork_optim_core.common.state_dict_hook import StateDictHooks
 from graftwork_optim_core.normalized.arithmetic import move
 from graftwork_optim_core.normalized.movers import Mover
 from graftwork_optim_core.normalized.optimizer import NormalizedOptimizer, Sample
@@ -33,8 +34,10 @@ class ANSGDC(NormalizedOptimizer):
 
     During training the parameters hold the point y, at which gradients are wanted. Call :meth:`eval` before
     the model is evaluated or exported, so that they hold the iterate w, and :meth:`train` before the next
-    step. Both may be called again without harm. A state dict says which of the two the parameters held.
-    Under ``fully_shard`` name the model by :meth:`attach`.
+    step. Both may be called again without harm. A state dict says which of the two the parameters held; after
+    one of w is loaded, :meth:`train` computes y anew, equal but for last bits.
+    Under ``fully_shard`` name the model by :meth:`attach`; its state dict then says once where it is taken of
+    the point y.
 
     A step in which any gradient is not finite, or so large that its squares overflow, is not made;
     :meth:`nonfinite_skips` counts such steps.
@@ -107,6 +110,7 @@ class ANSGDC(NormalizedOptimizer):
             "evaluating": False,
         }
         self._held: dict[Tensor, Tensor] = {}
+        self._hooks = StateDictHooks()
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -122,6 +126,15 @@ class ANSGDC(NormalizedOptimizer):
     def _fresh_state(self, name: str, parameter: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
         state = super()._fresh_state(name, parameter, options)
         return {**state, "ahead": self._scalar(parameter, options, arithmetic_dtype(parameter))}
+
+    def attach(self, model: nn.Module) -> None:
+        """Name the module whose parameters these are; see the class."""
+        super().attach(model)
+        self._hooks.move_to(model, self)
+
+    def trains_elsewhere(self) -> bool:
+        """Whether the parameters hold a point y that is not the iterate w."""
+        return not self.evaluating and any(bool(state["ahead"]) for _, state in self._moved())
 
     @property
     def evaluating(self) -> bool:
@@ -194,6 +207,10 @@ class ANSGDC(NormalizedOptimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault("_held", {})
+        if "_hooks" not in self.__dict__:
+            self._hooks = StateDictHooks()
+            if self._model is not None:
+                self._hooks.move_to(self._model, self)
 
 
 def _number(tensor: Tensor, sample: Sample) -> Scalar:

@@ -139,8 +139,7 @@ def reproduce(output: Path, steps: int = 20_000, seed: int = 0) -> list[Finding]
     Args:
         output: folder for ``findings.json``, ``levels.csv``, ``curves.csv`` and, where matplotlib is
             installed, ``golore.png``; made if need be.
-        steps: of the SGD runs, a multiple of 2000; 20 000 take half a minute on one core, the published
-            200 000 four minutes.
+        steps: of the SGD runs, a multiple of 2000; published are 200 000.
         seed: of the gradients' noise and the random bases. The problem's own is the published one.
 
     Raises:

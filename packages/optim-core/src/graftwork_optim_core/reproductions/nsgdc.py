@@ -60,12 +60,11 @@ def reproduce(
     Args:
         output: folder for ``findings.json``, ``slopes.csv``, ``levels.csv``, ``comparison.csv`` and, where
             matplotlib is installed, ``nsgdc.png``; made if need be.
-        longest: steps of the longest runs, a power of 2, 2048 or more. The default takes a minute on one
-            core.
+        longest: steps of the longest runs, a power of 2, 2048 or more.
         seeds: of every setting, 2 or more.
         seed: of the first set; further sets take the next ones.
-        language_model: train a small transformer too; needs graftwork-text and some eight minutes on one
-            core.
+        language_model: train a small transformer too, which takes some ten times as long; needs
+            graftwork-text.
         language_model_steps: of each of its runs, 20 or more.
 
     Raises:

@@ -101,8 +101,8 @@ class RunLog:
         lost = sorted(key for key in changed if key not in _OWN and not key.startswith(("_", "initial_")))
         if lost and self._next is not None:
             raise ValueError(
-                f"{lost[0]} must stay what it was at the first step while log_file is {str(self.path)!r}, which "
-                "records changes of lr alone; leave log_file out to change it"
+                f"{lost[0]} must stay what it was at the first step: log_file {self.path} records no changes "
+                "but those of lr; leave log_file out to change it"
             )
 
     def flush(self) -> None:

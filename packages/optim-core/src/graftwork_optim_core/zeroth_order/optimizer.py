@@ -29,6 +29,7 @@ from graftwork_optim_core.common.loading import State, check_fits, copy_loaded, 
 from graftwork_optim_core.common.optimizer import CountingOptimizer
 from graftwork_optim_core.common.random_state import RandomState
 from graftwork_optim_core.common.ranges import require_one_of, require_whole
+from graftwork_optim_core.common.state_dict_hook import StateDictHooks
 from graftwork_optim_core.zeroth_order.evaluation import Evaluation, Loss
 from graftwork_optim_core.zeroth_order.in_place import ProbeKey
 from graftwork_optim_core.zeroth_order.log import RunFacts, RunLog
@@ -55,14 +56,16 @@ class ZerothOrderOptimizer(CountingOptimizer):
     written.
 
     Where the difference of the two losses is not finite the weights stay and the step is counted
-    (:meth:`nonfinite_skips`); decay and the drawing of random numbers go on.
+    (:meth:`nonfinite_skips`); decay and the drawing of random numbers go on. In place the weights have been
+    moved there and back by then, and may differ in last bits.
 
     The backends compute the same. ``inplace`` writes the weights three times a step and suits every module;
     ``sidepath`` leaves them alone and adds the perturbation beside every use of them, so that they are
     written once in ``interval`` steps; ``dual`` does so for both losses in one pass over a batch of twice the
     size and needs :meth:`attach`. With the latter two the movement since the last refresh lies beside the
-    weights: call :meth:`eval` before the model is evaluated and :meth:`train` after that, and :meth:`merge`
-    before its weights are exported. Weights used by functions that have no side path are perturbed in place.
+    weights: call :meth:`eval` before the model is evaluated, or its state dict taken for other uses than to
+    go on, and :meth:`train` after that, and :meth:`merge` before its weights are exported. Weights used by
+    functions that have no side path are perturbed in place.
 
     Args:
         params: parameters, named parameters or groups of either. Random numbers follow the names; of unnamed
@@ -132,6 +135,7 @@ class ZerothOrderOptimizer(CountingOptimizer):
         self._evaluation: Evaluation | None = None
         self._root: nn.Module | None = None
         self._viewing: Any = None
+        self._hooks = StateDictHooks()
         self.accumulate_dtype = accumulate_dtype
         self.data_parallel: DataParallel = data_parallel or "none"
         self.process_group: ProcessGroup | None = None
@@ -259,10 +263,27 @@ class ZerothOrderOptimizer(CountingOptimizer):
         return RunFacts(name, self.param_groups, self.accumulate_dtype, self.evaluation, self.ranks)
 
     def attach(self, model: nn.Module) -> None:
-        """Name the module that the closure calls: for ``dual``, for ``fully_shard`` and for quantized
-        modules."""
+        """Name the module that the closure calls: for ``dual``, for ``fully_shard``, for quantized modules,
+        and for its state dict.
+
+        The state dict of the module, and of each within it, then says once where it is taken in training
+        while movement lies beside the weights: it holds them as they are, which belong with the state dict of
+        the optimizer. Between :meth:`eval` and :meth:`train` it holds them with all their movement.
+        """
         self._forget_evaluation()
         self._root = model
+        self._hooks.move_to(model, self)
+
+    def trains_elsewhere(self) -> bool:
+        """Whether movement lies beside weights at this moment."""
+        decayed = any(group["pending_decay"] != 1.0 and not group["additive"] for group in self.param_groups)
+        return self._viewing is None and (self.weights.elsewhere or (decayed and not self._writes_all()))
+
+    def _writes_all(self) -> bool:
+        return all(len(self.evaluation.in_place(pool)) == len(pool.sites) for pool in self.weights.pools)
+
+    def _rounding(self) -> tuple[int, int] | None:
+        return (self._shared("seed"), self.weights.step) if self._shared("stochastic_rounding") else None
 
     @torch.no_grad()
     def step(self, closure: Loss | None = None) -> Tensor:  # type: ignore[override]
@@ -357,8 +378,7 @@ class ZerothOrderOptimizer(CountingOptimizer):
     @torch.no_grad()
     def merge(self) -> None:
         """Write the movement that lies beside the weights into them; that of additive weights stays there."""
-        rounding = (self._shared("seed"), self.weights.step) if self._shared("stochastic_rounding") else None
-        self.weights.merge(rounding, self.evaluation.in_place)
+        self.weights.merge(self._rounding(), self.evaluation.in_place)
 
     def eval(self) -> None:
         """Let forward passes of the model see all movement, until :meth:`train`. Writes nothing."""
@@ -433,3 +453,8 @@ class ZerothOrderOptimizer(CountingOptimizer):
         for name, default in (("_weights", None), ("_evaluation", None), ("_viewing", None), ("log", None)):
             self.__dict__.setdefault(name, default)
         self.__dict__.setdefault("process_group", None)
+        self.__dict__.setdefault("_root", None)
+        if "_hooks" not in self.__dict__:
+            self._hooks = StateDictHooks()
+            if self._root is not None:
+                self._hooks.move_to(self._root, self)

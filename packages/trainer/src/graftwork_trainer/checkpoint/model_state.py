@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -23,7 +24,11 @@ def model_state(model: nn.Module, tensors: dict[str, Tensor]) -> Encoded:
     Raises:
         GraftworkError: something in it is no data.
     """
-    return encode(dict(model.state_dict()), "model", tensors)
+    with warnings.catch_warnings():
+        # An optimizer may warn that these are not the weights to use: a checkpoint has its state beside them,
+        # and weights to use are asked for in its evaluation mode.
+        warnings.filterwarnings("ignore", r"model\.state_dict\(\) holds the weights at which")
+        return encode(dict(model.state_dict()), "model", tensors)
 
 
 @torch.no_grad()
@@ -33,7 +38,8 @@ def restore_model(model: nn.Module, checkpoint: Opened) -> None:
     Raises:
         GraftworkError: the model has others, or others of another shape or dtype; nothing has changed then.
     """
-    saved, own = checkpoint.index.values["model"], model.state_dict()
+    # The very parameters, also where an optimizer has others shown in their place.
+    saved, own = checkpoint.index.values["model"], model.state_dict(keep_vars=True)
     for name in [*saved, *own]:
         if name not in own or name not in saved:
             where = ("there and not in the model", "in the model and not there")[name not in saved]
