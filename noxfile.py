@@ -80,6 +80,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     sources = os.pathsep.join(str(path) for path in ROOT.glob("packages/*/src"))
     session.run("lint-imports", env={"PYTHONPATH": sources})
+    session.run("python", ".ci/import_cycles.py")
     session.run("python", ".ci/tests_of.py")
 
 
