@@ -29,7 +29,7 @@ def made_at_import(body: Iterable[ast.stmt]) -> Iterable[ast.Import | ast.Import
 
 
 def imported(module: str, file: Path, modules: Mapping[str, Path]) -> set[str]:
-    """The modules of its package that one needs; folders that it is in only where it takes names of theirs."""
+    """The modules of its package that one needs; of the folders around it those that it takes names of."""
     found = set()
     for statement in made_at_import(ast.parse(file.read_text("utf-8"), str(file)).body):
         if isinstance(statement, ast.Import):
