@@ -204,3 +204,58 @@ def test_what_cannot_be_imported_is_named(graftwork, kind):
     assert f"{kind}/" in told
     assert "graftwork_toy.broken:Nothing" in told
     assert "KeyError: 'a name that there is not'" in told
+
+
+def test_a_value_error_about_an_option_is_told_by_its_key(graftwork, monkeypatch, tmp_path):
+    from graftwork_toy import faulty
+
+    monkeypatch.setattr(faulty, "WHERE", ("task", "batches"))
+    monkeypatch.setattr(faulty, "ERROR", ValueError("batch_size must be at most 3, got 4"))
+    code, told = graftwork("train", "faulty.toml", "--out", "run", "--quiet", "--no-report")
+    assert (code, told) == (2, "graftwork: error: task.batch_size must be at most 3, got 4")
+    assert not (tmp_path / "run" / "traceback.txt").exists()
+
+
+@pytest.mark.parametrize("spot", [("task", "__init__"), ("model", "forward"), ("optimizer", "state_dict")])
+def test_from_python_the_exception_itself_comes_out_with_the_same_sentence(graftwork, monkeypatch, spot):
+    from graftwork_toy import faulty
+
+    monkeypatch.setattr(faulty, "WHERE", spot)
+    monkeypatch.setattr(faulty, "ERROR", KeyError("x"))
+    _, told = graftwork("train", "faulty.toml", "--out", "run", "--quiet", "--no-report")
+    with pytest.raises(KeyError, match="x") as raised:
+        train("faulty.toml", "other", quiet=True)
+    (note,) = raised.value.__notes__
+    assert note.partition("; ")[0] == told.removeprefix("graftwork: error: ").partition("; ")[0]
+
+
+def test_objects_of_python_are_named_as_components(toy, tmp_path):
+    class Stubborn(torch.optim.SGD):
+        def step(self):
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no") as raised:
+        train({"task": {"name": "regression"}, "trainer": SECTIONS["trainer"]}, tmp_path / "run",
+              optimizer=Stubborn, quiet=True)  # fmt: skip
+    assert raised.value.__notes__[0].startswith("optimizer/python:stubborn, step: RuntimeError: no (")
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "told"),
+    [
+        (
+            "loss",
+            torch.zeros(()),
+            r"must return a tensor of one number and a mapping of metrics, got Tensor\[\]",
+        ),
+        ("loss", (torch.zeros(3), {}), r"got Tensor\[3\], dict"),
+        ("loss", (0.5, {}), r"got float, dict"),
+        ("loss", (torch.zeros(()), {}), r"loss of Regression depends on no trained weight"),
+        ("build_model", None, r"build_model of Regression must return a torch.nn.Module, got NoneType"),
+    ],
+)
+def test_what_a_task_gives_back_is_checked(toy, monkeypatch, tmp_path, method, given, told):
+    resolved = build_recipe(SECTIONS).resolve()
+    monkeypatch.setattr(f"graftwork_toy.tasks.Regression.{method}", lambda self, *arguments: given)
+    with pytest.raises(GraftworkError, match=told):
+        train(resolved, tmp_path / "run", quiet=True)

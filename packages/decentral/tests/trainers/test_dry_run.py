@@ -39,7 +39,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
         DIGITS, ["strategy.name=exact-diffusion", "trainer.lazy=never"], "lazy"
     ),
     "no agent": (DIGITS, ["trainer.agents=0"], "agents must be at least 1, got 0"),
-    "a link that is always lost": (DIGITS, ["faults.name=link-loss", "faults.probability=1.5"], "probability"),
+    "links that are always lost": (DIGITS, ["faults.name=link-loss", "faults.probability=1.5"], "probab"),
     "a task without a bilevel problem": (POLICY, ["task.name=lines"], "lines"),
     "a partition of a bilevel task": (CLEANING, ["trainer.agents=100000"], "agents"),
     "a step that is no step": (POLICY, ["trainer.alpha=-1.0"], "alpha"),

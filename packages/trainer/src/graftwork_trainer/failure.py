@@ -50,7 +50,8 @@ def recorded_failure(run: RunDirectory, recipe: Resolved, task: object, trainer:
         raise
     except BaseException as error:
         failure = failure_of(error, recipe, task, trainer, run.directory)
-        run.fail(cause_of(error) if isinstance(failure, OSError) else str(failure))
+        named = isinstance(failure, OSError)
+        run.fail(f"{failure.filename}: {failure.strerror}" if named else str(failure))
         if isinstance(failure, Fault):
             failure = Fault(f"{failure}{_kept(error, run)}")
         if failure is error:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 
 from graftwork import GraftworkError, Task
-from graftwork.plugin_code import cause_of, plugin_code
+from graftwork.faults import sentence_of
+from graftwork.plugin_code import plugin_code
 from graftwork.resolution import Resolved
 from graftwork.toml import dumps
 from graftwork_trainer.assets import task_of
@@ -88,11 +89,10 @@ def _noting(causes: dict[str, str], names: Iterable[str]) -> Iterator[None]:
             yield
     except GraftworkError as error:
         causes |= dict.fromkeys(names, str(error))
-    except OSError as error:
-        cause = f"{error.filename}: {error.strerror}" if error.filename else cause_of(error)
-        causes |= dict.fromkeys(names, cause)
     except Exception as error:
-        causes |= dict.fromkeys(names, cause_of(error))
+        named = isinstance(error, OSError) and error.filename
+        cause = f"{error.filename}: {error.strerror}" if named else sentence_of(error)
+        causes |= dict.fromkeys(names, cause)
 
 
 def _opened(recipe: Resolved, processes: int) -> Task:
