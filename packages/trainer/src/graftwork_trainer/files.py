@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from graftwork import GraftworkError
 from graftwork_trainer.causes import cause_of
@@ -35,7 +35,7 @@ def read_given(path: Path) -> bytes:
         raise not_readable(path, error) from error
 
 
-def open_given(path: Path) -> BinaryIO:
+def open_given(path: Path) -> BufferedReader:
     """A file that somebody gave, to be read as bytes; see :func:`not_readable` for what fails later.
 
     Raises:

@@ -117,7 +117,7 @@ def test_a_number_beyond_a_floats_range_is_named(tmp_path):
 
 def test_a_file_that_cannot_be_read_is_named_and_one_that_is_missing_is_empty(tmp_path):
     assert read_curves(tmp_path / "nowhere") == {}
-    with pytest.raises(GraftworkError, match=f"{tmp_path}: cannot be read"):
+    with pytest.raises(GraftworkError, match=f"{tmp_path} is a folder, and a file is needed"):
         read_curves(tmp_path)
 
 

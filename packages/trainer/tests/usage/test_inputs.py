@@ -31,6 +31,21 @@ def test_standard_input_with_a_mark_and_in_another_encoding(monkeypatch: pytest.
         given("-")
 
 
+def test_standard_input_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/proc/self/mem", encoding="utf-8") as stream:  # noqa: PTH123 - as a shell gives it
+        monkeypatch.setattr("sys.stdin", stream)
+        with pytest.raises(GraftworkError, match=r"^standard input: cannot be read: Input/output error$"):
+            given("-")
+
+
+def test_quotation_marks_that_a_tsv_keeps_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.tsv").write_text('a\n"b"\nc\n"d"\n')
+    assert given(tmp_path / "in.tsv") == [{"a": '"b"'}, {"a": "c"}, {"a": '"d"'}]
+    assert "in.tsv: 2 row(s) with a field between quotation marks, which a .tsv" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", ["a\n".encode("utf-16"), b"\xe9\n", b"a\x00b\n"])
 def test_other_encodings_are_told(tmp_path: Path, content: bytes) -> None:
     for source in (tmp_path / "in.txt", tmp_path / "folder" / "in.txt"):

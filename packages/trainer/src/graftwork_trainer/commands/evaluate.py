@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from graftwork import parse_set
+from graftwork.readable import readable
 from graftwork_trainer.commands.train import add_set_option
 
 
@@ -33,7 +34,8 @@ class EvaluateCommand:
             device=arguments.device,
         )
         if found.main:
-            print(f"{arguments.run}, step {found.step}, {arguments.data or 'its own data'}, {found.split}:")
+            of = f"{arguments.run}, step {found.step}, {arguments.data or 'its own data'}, {found.split}"
+            print(f"{readable(of)}:")
             width = max(map(len, found.metrics))
             for name, value in found.metrics.items():
                 print(f"  {name:<{width}}  {value:.6g}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from graftwork.readable import readable
 from graftwork_trainer.commands.train import directory_argument
 
 
@@ -27,7 +28,7 @@ class ExportCommand:
         written = export(arguments.run, arguments.folder, arguments.format)
         size = sum(facts["bytes"] for facts in written.files.values())
         print(
-            f"{arguments.folder}: the model of step {written.step} in the layout of {written.format}, "
-            f"{size / 1e6:,.1f} MB; README.md says how to load it"
+            f"{readable(str(arguments.folder))}: the model of step {written.step} in the layout of "
+            f"{written.format}, {size / 1e6:,.1f} MB; README.md says how to load it"
         )
         return 0

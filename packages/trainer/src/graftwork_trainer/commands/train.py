@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from graftwork import GraftworkError, Override, Recipe, get_registry, load_recipe, parse_set
 from graftwork.errors import Mistakes
 from graftwork.overrides import parse_sets
+from graftwork.readable import readable
 from graftwork.resolution import Resolved
 from graftwork_trainer.claim import claimed
 from graftwork_trainer.commands.resumed_recipe import load_resumed
@@ -123,7 +124,7 @@ def print_report(runs: Sequence[Path | RunRecord], output: Path, *, title: str) 
         records = [read_run(run) if isinstance(run, Path) else run for run in by_place.values()]
         report = write_report(records, output, title=title)
     print_table(records)
-    print(f"report: {report.page}")
+    print(f"report: {readable(str(report.page))}")
 
 
 def _resolved(arguments: argparse.Namespace, reference: str) -> Resolved:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from graftwork.readable import readable
+
 
 class VerifyCommand:
     """Say whether runs are what was written: digests, finiteness, and whether they resume exactly here."""
@@ -17,8 +19,8 @@ class VerifyCommand:
 
         all_whole = True
         for run in arguments.runs:
-            print(run)
+            print(readable(str(run)))
             for finding in verify_run(run):
                 all_whole &= finding.whole
-                print(f"  {'' if finding.whole else 'DAMAGED '}{finding}")
+                print(f"  {'' if finding.whole else 'DAMAGED '}{readable(str(finding))}")
         return 0 if all_whole else 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from graftwork import GraftworkError
+from graftwork_trainer.files import not_readable
 from graftwork_trainer.folders import files_below, given_path
 from graftwork_trainer.progress import tell_once
 from graftwork_trainer.records import has_marks, not_utf8, objects, records, told_marks, told_passed_over
@@ -96,6 +97,8 @@ def _of_stream(stream: Iterable[str], source: str) -> Iterator[Input]:
         yield from _of_lines_of_text(iter(stream), source)
     except UnicodeDecodeError as error:
         raise not_utf8(source, error) from error
+    except OSError as error:
+        raise not_readable(Path(source), error) from error
 
 
 def _of_lines_of_text(lines: Iterator[str], source: str) -> Iterator[Input]:

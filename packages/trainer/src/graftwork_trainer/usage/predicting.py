@@ -10,7 +10,8 @@ from typing import Any
 
 from graftwork import GraftworkError, Override
 from graftwork.errors import did_you_mean
-from graftwork.values import NotAccepted, check, describe
+from graftwork.refusal import accepted
+from graftwork.values import NotAccepted, describe, is_finite
 from graftwork_trainer.device import Device
 from graftwork_trainer.evaluation import evaluation_mode
 from graftwork_trainer.usage.inputs import Input, read_inputs
@@ -137,8 +138,10 @@ def _options(predict: Any, overrides: Sequence[Override]) -> dict[str, Any]:
                 f"{', '.join(known) or 'none'})"
             )
         try:
-            options[name] = check(override.value, hints.get(name, Any))
+            options[name] = accepted(override.value, override.text, hints.get(name, Any))
         except NotAccepted:
             wanted = describe(hints.get(name, Any))
             raise GraftworkError(f"{override.origin}: expected {wanted}, got {override.value!r}") from None
+        if not is_finite(options[name]):
+            raise GraftworkError(f"{override.origin}: must be finite, got {override.value!r}")
     return options
