@@ -66,6 +66,14 @@ def test_values_that_fit(value, annotation, expected):
 
 
 @pytest.mark.parametrize(
+    "annotation", [list[float], Sequence[float], tuple[float, ...], tuple[float, float], frozenset[float]]
+)
+def test_what_stands_in_a_list_is_as_its_annotation_wants_it(annotation):
+    assert {type(item) for item in check([1, 2], annotation)} == {float}
+    assert {type(item) for item in check({"a": [1, 2]}, dict[str, annotation])["a"]} == {float}
+
+
+@pytest.mark.parametrize(
     ("value", "annotation"),
     [
         (True, int),
@@ -83,6 +91,8 @@ def test_values_that_fit(value, annotation, expected):
         ("x", float | None),
         ("x", Union[float, Tensor]),  # noqa: UP007
         ([1], dict[str, int]),
+        ({"a": "x"}, dict[str, int]),
+        ([1, True], tuple[int, ...]),
     ],
 )
 def test_values_that_do_not_fit(value, annotation):
