@@ -127,8 +127,8 @@ class Strategy:
             raise GraftworkError(
                 f"strategy {self.name!r} diverges on {graphs.name!r}: its mixing matrix has the eigenvalue "
                 f"{graphs.lambda_min:.6g}, and all must lie above {self.lambda_min_bound:.6g} by "
-                f"{_MARGIN:g}; use lazy weights (topology.lazy = true, or lazy = 'auto' where the strategy is "
-                "used), or a gt strategy"
+                f"{_MARGIN:g}; use lazy weights (topology.lazy = true, or lazy = 'auto' where the strategy "
+                "is used), or a gt strategy"
             )
         validate_agreement(graphs)
         first = graphs.at(0)

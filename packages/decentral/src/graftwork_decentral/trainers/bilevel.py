@@ -13,8 +13,6 @@ from graftwork import Choice, GraftworkError, Task
 from graftwork.resolution import Resolved
 from graftwork_decentral.bilevel.problem import BilevelSettings
 from graftwork_decentral.bilevel.setup import BilevelSetup, BilevelTask
-from graftwork_decentral.communication import Communicator
-from graftwork_decentral.topology.topology import GraphSequence
 from graftwork_decentral.trainers.agent_metrics import recorded_over_agents
 from graftwork_decentral.trainers.bilevel_faults import refuse_to_continue, validate_levels
 from graftwork_decentral.trainers.bilevel_optimizer import BilevelOptimizer
@@ -54,16 +52,6 @@ class BilevelTrainer:
             refuse_to_continue(network.planned_faults)
         self.method, self.settings, self.network, self.loop = method, settings, network, loop
 
-    def check(self, task: Task, recipe: Resolved) -> None:
-        """Refuse what :meth:`fit` would refuse before it trains, with all agents in this process.
-
-        Raises:
-            GraftworkError: the task has no bilevel problem, or an option of method, graph or faults does not
-                go with the others, or the data cannot be spread over as many agents.
-        """
-        setup, graphs = self._setup_and_graphs(task, recipe)
-        self._optimizer(setup, self.network.in_one_process(graphs))
-
     def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> nn.Module:
         """Train to the end, or from the newest checkpoint to the end; return the means over agents of
         the variables, a ``torch.nn.ParameterDict`` of ``upper`` and ``lower``.
@@ -72,12 +60,24 @@ class BilevelTrainer:
             GraftworkError: the task has no bilevel problem, a strategy does not go with the graph or the
                 faults, the loss is not finite, or a checkpoint cannot be written or read.
         """
+        if not isinstance(task, BilevelTask):
+            raise GraftworkError(
+                f"task {recipe.task.name!r} has no bilevel problem, which trainer 'bilevel' trains; choose a "
+                "task that has (`graftwork list task`), or trainer 'decentralized'"
+            )
         device = choose_device(self.loop.device)
         self.loop.begin()
         network = self.network
-        setup, graphs = self._setup_and_graphs(task, recipe)
+        # First: data may refuse so many agents, for which a graph would take long.
+        setup: BilevelSetup = task.bilevel(network.agents)
+        graphs = network.graphs()
+        network.validate([], graphs, self.loop.total_steps)
         communicator = network.connect(graphs, device, self.loop.timeout_seconds)
-        optimizer = self._optimizer(setup, communicator)
+        optimizer = BilevelOptimizer(
+            setup, communicator, self.settings, chosen("bilevel-method", self.method)
+        )
+        if network.planned_faults is not None:
+            validate_levels(network.planned_faults, optimizer.method.levels.values())
         run.note(
             {
                 "world_size": processes(),
@@ -92,20 +92,3 @@ class BilevelTrainer:
         run.checkpoints = AgentCheckpoints(run.checkpoints.directory, communicator)
         with communicator:
             return drive(procedure, self.loop, run)
-
-    def _setup_and_graphs(self, task: Task, recipe: Resolved) -> tuple[BilevelSetup, GraphSequence]:
-        if not isinstance(task, BilevelTask):
-            raise GraftworkError(
-                f"task {recipe.task.name!r} has no bilevel problem, which trainer 'bilevel' trains; choose a "
-                "task that has (`graftwork list task`), or trainer 'decentralized'"
-            )
-        graphs = self.network.graphs()
-        self.network.check([], graphs, self.loop.total_steps)
-        return task.bilevel(self.network.agents), graphs
-
-    def _optimizer(self, setup: BilevelSetup, communicator: Communicator) -> BilevelOptimizer:
-        method = chosen("bilevel-method", self.method)
-        optimizer = BilevelOptimizer(setup, communicator, self.settings, method)
-        if self.network.planned_faults is not None:
-            validate_levels(self.network.planned_faults, optimizer.method.levels.values())
-        return optimizer

@@ -27,6 +27,7 @@ from graftwork_trainer.device import choose_device
 from graftwork_trainer.length import total_steps
 from graftwork_trainer.loop import drive
 from graftwork_trainer.options import GradientOptions
+from graftwork_trainer.random_state import RandomState
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.task_members import decay_of, directions_of, facts_of, model_of, rates_of
 from graftwork_trainer.weights import start_model
@@ -77,28 +78,18 @@ class DecentralizedTrainer:
         """
         return total_steps(self.loop, task, self.network.agents)
 
-    def check(self, task: Task, recipe: Resolved) -> None:
-        """Refuse what :meth:`fit` would refuse before it trains, but for what takes a model to see.
-
-        Raises:
-            GraftworkError: an option of strategy, graph or faults does not go with the others, or the data
-                cannot be spread over as many agents.
-        """
-        strategy, graphs = self._strategy_and_graphs(self.total_steps(task))
-        self.network.in_one_process(graphs, strategy)
-        loading = self.loop.loading(torch.device("cpu"))
-        open_stream(task, loading, rank=0, world_size=self.network.agents, seed=self.loop.seed).close()
-
     def fit(self, task: Task, recipe: Resolved, run: RunDirectory) -> nn.Module:
         """Train to the end, or from the newest checkpoint to the end; return the mean over agents.
 
         Raises:
-            GraftworkError: the strategy does not go with the graph or the optimizer, the loss is not finite,
-                or a checkpoint cannot be written or read.
+            GraftworkError: the data cannot be spread over so many agents, the strategy does not go with the
+                graph, the faults or the optimizer, the loss is not finite, or a checkpoint cannot be written
+                or read.
         """
         device = choose_device(self.loop.device)
         self.loop.begin()
         network = self.network
+        self._spread(task)
         steps = self.total_steps(task)
         strategy, graphs = self._strategy_and_graphs(steps)
         communicator = network.connect(graphs, device, self.loop.timeout_seconds, strategy)
@@ -130,6 +121,13 @@ class DecentralizedTrainer:
         with communicator:
             return drive(procedure, self.loop, run)
 
+    def _spread(self, task: Task) -> None:
+        """Have the data refuse so many agents before a graph and models are made for them."""
+        generators = RandomState.capture(torch.device("cpu"))
+        loading = self.loop.loading(torch.device("cpu"))
+        open_stream(task, loading, rank=0, world_size=self.network.agents, seed=self.loop.seed).close()
+        generators.restore()
+
     def _strategy_and_graphs(self, steps: int | None) -> tuple[Strategy, GraphSequence]:
         strategy: Strategy = chosen("strategy", self.strategy)()
         graphs = self.network.graphs()
@@ -137,7 +135,7 @@ class DecentralizedTrainer:
             graphs = strategy.suited(graphs)
         else:
             strategy.validate(graphs)
-        self.network.check([strategy], graphs, steps)
+        self.network.validate([strategy], graphs, steps)
         return strategy, graphs
 
 

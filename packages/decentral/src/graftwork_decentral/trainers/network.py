@@ -68,7 +68,7 @@ class Network:
         validate_connected(graphs)
         return graphs
 
-    def check(self, strategies: Iterable[Strategy], graphs: GraphSequence, steps: int | None) -> None:
+    def validate(self, strategies: Iterable[Strategy], graphs: GraphSequence, steps: int | None) -> None:
         """Refuse, before anything connects, what does not go with a run of this size.
 
         Args:
@@ -139,21 +139,6 @@ class Network:
             faults.validate(strategy, graphs)
         communicator = self._connect(faults.graphs(graphs), device, faults.timeout_seconds)
         return faults.communicator(communicator, strategy)
-
-    def in_one_process(self, graphs: GraphSequence, strategy: Strategy | None = None) -> Communicator:
-        """Return a communicator of all agents with the faults asked for, to see whether all goes together.
-
-        Args:
-            graphs: who exchanges with whom.
-            strategy: of the run, where there is one.
-
-        Raises:
-            GraftworkError: the faults are not for these graphs.
-        """
-        faults = self.planned_faults
-        if faults is None:
-            return StackedCommunicator(graphs)
-        return faults.communicator(StackedCommunicator(faults.graphs(graphs)), strategy)
 
     def _connect(self, graphs: GraphSequence, device: torch.device, limit: float) -> Communicator:
         if self.outlives_processes:
