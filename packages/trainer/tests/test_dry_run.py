@@ -1,4 +1,7 @@
-"""What ``--dry-run`` tells, and that it refuses what the first step of the training would refuse."""
+"""What ``--dry-run`` tells, and that it refuses what the first step of the training would refuse.
+
+Reached from here: ``rehearsal.py``.
+"""
 
 from __future__ import annotations
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 import pytest
 from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from graftwork_trainer import launch
@@ -27,6 +29,15 @@ def test_it_exits_as_the_process_that_failed(monkeypatch, capsys, exit_code, cod
     assert launch.main(["--nproc-per-node=2", "-m", "graftwork"]) == code
     told = capsys.readouterr().err
     assert told == (f"graftwork: error: {said}\n" if said else "")
+
+
+def test_a_signal_that_it_has_passed_on_is_its_exit_code(monkeypatch, capsys):
+    def torchrun(arguments):
+        raise SignalException("a signal", signal.SIGTERM)
+
+    monkeypatch.setattr(run, "main", torchrun)
+    assert launch.main([]) == 143
+    assert capsys.readouterr().err == ""
 
 
 def test_it_ends_well_where_all_do(monkeypatch):

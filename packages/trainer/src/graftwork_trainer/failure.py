@@ -50,13 +50,16 @@ def recorded_failure(run: RunDirectory, recipe: Resolved, task: object, trainer:
         raise
     except BaseException as error:
         failure = failure_of(error, recipe, task, trainer, run.directory)
-        named = isinstance(failure, OSError)
-        run.fail(f"{failure.filename}: {failure.strerror}" if named else str(failure))
+        run.fail(_of_file(failure) if isinstance(failure, OSError) else str(failure))
         if isinstance(failure, Fault):
             failure = Fault(f"{failure}{_kept(error, run)}")
         if failure is error:
             raise
         raise failure from error
+
+
+def _of_file(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}"
 
 
 def failure_of(

@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0, or the exit code of the first that failed, as a shell gives it: 128 + the number of a signal.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = signal.Signals(-failure.exitcode).name
         print(f"graftwork: error: rank {rank} (process {failure.pid}) was ended by {name}", file=sys.stderr)
         return 128 - int(failure.exitcode)
+    except SignalException as stop:  # the processes had it, too, and have said what became of it
+        return 128 + int(stop.sigval)
     return 0
 
 

@@ -197,14 +197,16 @@ class LanguageModelPretraining:
         """Return the model with fresh weights from torch's global generator, or with those that it brings.
 
         Raises:
-            GraftworkError: pretrained weights are of shorter sequences.
+            GraftworkError: the model is of shorter sequences.
         """
         model: nn.Module = self._model(vocab_size=self.text_tokenizer.vocabulary)
         longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-        if self._weights is not None and longest is not None and longest < self._sequence_length:
+        if longest is not None and longest < self._sequence_length:
+            why = "the positions that the model has"
+            if self._weights is not None:
+                why = f"for which model {self._weights.name!r} was trained"
             raise GraftworkError(
-                f"task.sequence_length must be at most {longest}, for which model {self._weights.name!r} was "
-                f"trained; got {self._sequence_length}"
+                f"task.sequence_length must be at most {longest}, {why}; got {self._sequence_length}"
             )
         declare_end(model, self.text_tokenizer.end_of_text)
         return model
