@@ -86,6 +86,23 @@ def test_stages_are_told_one_after_another(said):
     assert "[task] as in stage 'by-hand'" in told
 
 
+def test_every_section_is_told_once_where_what_takes_it_cannot_be_imported(add_plugin, discover, said):
+    add_plugin(
+        "absent",
+        """
+        @hookimpl
+        def graftwork_components():
+            yield Component(Kind.TASK, "essays", "module_that_is_nowhere:Essays", "essays")
+        """,
+    )
+    recipe = toy.RECIPE.replace('"letters"', '"essays"').replace("length = 1", "pages = 1")
+    Path("mine.toml").write_text(recipe)
+    with registry_in_use(discover()):
+        told = said("info", "mine.toml")
+    sections = re.findall(r"^  \[([a-z.]+)\]  ", told, re.MULTILINE)
+    assert sections == ["task", "model", "optimizer", "trainer", "trainer.by"]
+
+
 def test_a_recipe_with_a_mistake_is_told_as_ever(said):
     Path("wrong.toml").write_text(toy.RECIPE.replace("lr =", "rl ="))
     assert "optimizer/scale has no option 'rl'" in said("info", "wrong.toml", code=2)
