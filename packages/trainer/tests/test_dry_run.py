@@ -128,7 +128,7 @@ def test_a_directory_that_the_run_cannot_have_is_refused(graftwork, tmp_path):
     for directory in ("a-file", "a-file/run", "taken"):
         code, _, of_training = graftwork("train", "toy.toml", "--out", directory, "--quiet", "--no-report")
         assert code == 2
-        code, _, of_dry_run = graftwork("train", "toy.toml", "--out", directory, "--dry-run")
+        code, _, of_dry_run = graftwork("train", "toy.toml", "--out", directory, "--dry-run", "--quiet")
         assert (code, of_dry_run) == (2, of_training)
 
 

@@ -31,9 +31,9 @@ CLEANING: dict[str, Any] = {
 }
 MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "a partition that leaves an agent without samples": (
-        DIGITS, ["task.alpha=0.001", "trainer.agents=400"], "task.alpha"
+        DIGITS, ["task.alpha=0.001", "trainer.agents=40"], "task.alpha"
     ),
-    "fewer samples than agents": (DIGITS, ["task.partition=iid", "trainer.agents=5000"], "agents"),
+    "fewer samples than agents": (CLEANING, ["task.clean_samples=3", "task.partition=iid"], "agents"),
     "files that are not there": (DIGITS, ["task.data=idx", "task.folder=/nowhere"], "/nowhere"),
     "a strategy that the graph does not suit": (
         DIGITS, ["strategy.name=exact-diffusion", "trainer.lazy=never"], "lazy"
@@ -41,7 +41,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "no agent": (DIGITS, ["trainer.agents=0"], "agents must be at least 1, got 0"),
     "links that are always lost": (DIGITS, ["faults.name=link-loss", "faults.probability=1.5"], "probab"),
     "a task without a bilevel problem": (POLICY, ["task.name=lines"], "lines"),
-    "a partition of a bilevel task": (CLEANING, ["trainer.agents=100000"], "agents"),
+    "a partition of a bilevel task": (CLEANING, ["task.clean_samples=5", "task.alpha=0.001"], "task.alpha"),
     "a step that is no step": (POLICY, ["trainer.alpha=-1.0"], "alpha"),
 }  # fmt: skip
 

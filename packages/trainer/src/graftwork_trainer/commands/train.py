@@ -90,8 +90,9 @@ class TrainCommand:
             from graftwork_trainer.dry_run import describe
 
             resolved, resume = _resolved(arguments, reference), bool(arguments.resume)
-            with doing("checking what the training needs"):
-                print(describe(resolved, arguments.resume or arguments.out, resume=resume))
+            with Watch(shown=not arguments.quiet), doing("checking what the training needs"):
+                told = describe(resolved, arguments.resume or arguments.out, resume=resume)
+            print(told)
             return 0
         directory, resume = arguments.resume or arguments.out, bool(arguments.resume)
         main = not int(os.environ.get("RANK", "0"))
