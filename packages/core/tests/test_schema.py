@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from http import HTTPStatus
@@ -103,7 +103,27 @@ def test_values_that_do_not_fit(value, annotation):
 def test_words_leave_out_what_no_recipe_can_give():
     assert describe(Union[float, Tensor]) == "float"  # noqa: UP007
     assert describe(Side | None) == "'left' or 'right' or none"
-    assert describe(tuple[float, ...]) == "list of float"
+    assert describe(Union[Tensor, object]) == "nothing a recipe can give"  # noqa: UP007
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (list, "list"),
+        (list[int], "list of whole number"),
+        (set[Path], "list of path"),
+        (Sequence[str], "list of string"),
+        (tuple[float, ...], "list of float"),
+        (tuple[bool, Any], "[true or false, anything]"),
+        (dict, "table"),
+        (dict[str, int], "table"),
+        (Mapping[str, int], "table"),
+        (Literal["a", 1], "'a' or 1"),
+        (int | str | None, "whole number or string or none"),
+    ],
+)
+def test_annotations_in_words(annotation, words):
+    assert describe(annotation) == words
 
 
 class Base:
