@@ -169,6 +169,12 @@ def test_a_large_model_is_not_trained_and_its_data_are_opened(graftwork, monkeyp
     assert (code, "/no/such/file" in told) == (2, True)
 
 
+def test_a_trainer_with_a_loop_of_its_own_is_left_after_its_first_step(graftwork):
+    settings = ("--set", "trainer.name=own-loop")
+    assert graftwork("train", "toy.toml", *settings, "--quiet", "--no-report")[0] == 2
+    assert graftwork("train", "toy.toml", *settings, "--dry-run")[0] == 0
+
+
 def test_a_run_that_goes_on_is_described_and_not_begun_again(graftwork):
     assert graftwork("train", "toy.toml", "--out", "run", "--quiet", "--no-report")[0] == 0
     code, told, _ = graftwork("train", "--resume", "run", "--dry-run")

@@ -31,7 +31,7 @@ CLEANING: dict[str, Any] = {
 }
 MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "a partition that leaves an agent without samples": (
-        DIGITS, ["task.alpha=0.001", "trainer.agents=40"], "task.alpha"
+        DIGITS, ["task.alpha=0.0001", "trainer.agents=11"], "task.alpha"
     ),
     "fewer samples than agents": (CLEANING, ["task.clean_samples=3", "task.partition=iid"], "agents"),
     "files that are not there": (DIGITS, ["task.data=idx", "task.folder=/nowhere"], "/nowhere"),
@@ -39,9 +39,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str], str]] = {
         DIGITS, ["strategy.name=exact-diffusion", "trainer.lazy=never"], "lazy"
     ),
     "no agent": (DIGITS, ["trainer.agents=0"], "agents must be at least 1, got 0"),
-    "links that are always lost": (DIGITS, ["faults.name=link-loss", "faults.probability=1.5"], "probab"),
+    "links that are always lost": (DIGITS, ["faults.name=standard", "faults.link_loss=1.5"], "link_loss"),
     "a task without a bilevel problem": (POLICY, ["task.name=lines"], "lines"),
-    "a partition of a bilevel task": (CLEANING, ["task.clean_samples=5", "task.alpha=0.001"], "task.alpha"),
+    "more samples than there are": (CLEANING, ["task.train_samples=2000"], "task.train_samples"),
     "a step that is no step": (POLICY, ["trainer.alpha=-1.0"], "alpha"),
 }  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_a_dry_run_of_agents_tells_of_their_data(
     assert main(["train", "recipe.toml", "--dry-run", "--set", "trainer.device=cpu"]) == 0
     told = capsys.readouterr().out
     assert "\nfirst step       nothing is in its way\n" in told
-    facts = {"train images": "1,437", "classes": "10"} if recipe is DIGITS else {"states": "20"}
+    facts = {"classes": "10", "partition": "dirichlet 0.1"} if recipe is DIGITS else {"states": "20"}
     for name, value in facts.items():
         assert f"\n{name:<16} {value}\n" in told
     assert not Path("runs").exists()

@@ -7,6 +7,7 @@ of it, trackers are built and told nothing, and callbacks are built and not call
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,15 @@ class _Leave:
         raise _Taken
 
 
+class _Rehearsed(RunDirectory):
+    """Ends a trainer that has the loop's options and a loop of its own, which calls no callback."""
+
+    def record(self, step: int, metrics: Mapping[str, float]) -> None:
+        if step > 1:
+            raise _Taken
+        super().record(step, metrics)
+
+
 def take_first_step(resolved: Resolved, task: Task) -> bool:
     """Take the first step of one training.
 
@@ -52,7 +62,7 @@ def take_first_step(resolved: Resolved, task: Task) -> bool:
     if not isinstance(getattr(trainer, "loop", None), LoopOptions):
         return False
     with tempfile.TemporaryDirectory(prefix="graftwork-") as folder:
-        run = RunDirectory(Path(folder) / "run", resolved, {}, quiet=True)
+        run = _Rehearsed(Path(folder) / "run", resolved, {}, quiet=True)
         try:
             with process_as_before(), suppress(_Taken):
                 _fit(trainer, task, resolved, run)

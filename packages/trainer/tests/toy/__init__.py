@@ -33,6 +33,7 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "early", "graftwork_toy.optimizers:Early", "steps in the backward pass")
     yield Component(Kind.TRACKER, "failing", "graftwork_toy.others:FailingTracker", "fails")
     yield Component(Kind.CALLBACK, "telling", "graftwork_toy.others:Telling", "writes a word at the end")
+    yield Component(Kind.TRAINER, "own-loop", "graftwork_toy.faulty:OwnLoop", "steps by itself")
     for kind in ("task", "model", "optimizer", "trainer", "callback", "tracker"):
         name = {"model": "Net"}.get(kind, kind.title())
         yield Component(kind, "faulty", f"graftwork_toy.faulty:{name}", "fails where a test says")

@@ -9,6 +9,7 @@ from graftwork_toy.tasks import Regression
 from torch import nn
 
 from graftwork import Choice, Supplies
+from graftwork_trainer import LoopOptions
 from graftwork_trainer.standard import StandardTrainer
 
 WHERE: tuple[str, str] = ("", "")
@@ -96,6 +97,18 @@ class Trainer(StandardTrainer):
     def fit(self, task, recipe, run):
         reach("trainer", "fit")
         return super().fit(task, recipe, run)
+
+
+class OwnLoop:
+    """A trainer with the loop's options that takes its steps by itself."""
+
+    def __init__(self, *, optimizer: Choice, loop: LoopOptions = LoopOptions()) -> None:
+        self.optimizer, self.loop = optimizer, loop
+
+    def fit(self, task, recipe, run):
+        for step in range(1, 10):
+            run.record(step, {"train/loss": 1.0})
+        raise ValueError("nobody ended it")
 
 
 class Callback:
