@@ -84,7 +84,11 @@ class Recipe(Tables):
 
 
 def load_recipe(
-    reference: str, overrides: Sequence[Override] = (), *, registry: Registry | None = None
+    reference: str,
+    overrides: Sequence[Override] = (),
+    *,
+    registry: Registry | None = None,
+    trains: bool = True,
 ) -> Recipe:
     """Read a recipe from a file or by its registered name.
 
@@ -92,14 +96,17 @@ def load_recipe(
         reference: a path ending in ``.toml``, or a name that ``graftwork list recipe`` shows.
         overrides: put over the file's values, later ones over earlier ones.
         registry: the installed plugins unless given.
+        trains: whether a task and a trainer take its sections, by whom all that is wrong is then looked for.
 
     Raises:
         GraftworkError: no such file or name, or the file is not TOML; the message says where.
-        RecipeError: a section is unknown or names nothing registered.
+        RecipeError: a section is no table or names nothing registered; then all that is wrong.
     """
     registry = registry or get_registry()
     name, path = _locate(reference, registry)
-    return build_recipe(read_toml(path), name=name, source=str(path), overrides=overrides, registry=registry)
+    return build_recipe(
+        read_toml(path), name=name, source=str(path), overrides=overrides, registry=registry, trains=trains
+    )
 
 
 def recipe_text(reference: str, registry: Registry) -> str:
@@ -114,6 +121,7 @@ def build_recipe(
     source: str = NO_SOURCE,
     overrides: Sequence[Override] = (),
     registry: Registry | None = None,
+    trains: bool = True,
 ) -> Recipe:
     """Make a recipe of parsed TOML; see :func:`load_recipe`."""
     registry = registry or get_registry()
@@ -145,7 +153,7 @@ def build_recipe(
         for stage in recipe.stages:
             of_stages[stage.name] += Resolution(stage, registry).mistakes()
         mistakes += told_by_stage({name: dict.fromkeys(told) for name, told in of_stages.items()})
-    elif SECTION not in data:
+    elif SECTION not in data and trains:
         mistakes += Resolution(recipe, registry).mistakes()
     raise RecipeError(source, list(dict.fromkeys(mistakes)))
 

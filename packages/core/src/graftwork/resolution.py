@@ -208,7 +208,7 @@ class Resolution:
             return None
         reference = entry.component.reference
         self._check_facts(f"{path}.name", reference, schema, taker)
-        named_by = key_of_name(table)
+        named_by = key_of_name(table) or "name"
         given = {key: value for key, value in table.items() if key != named_by}
         supplied = () if taker is None else taker.supplies
         for key in supplied:

@@ -66,7 +66,7 @@ def test_a_config_is_run_and_reported(config: Path, capsys: pytest.CaptureFixtur
         ),
         ("study.steps=many", "study.steps .*: expected whole number, got 'many'"),
         ("study.measure=['trace']", "study.measure .*: expected list of 'excess-risk' or "),
-        ("optimizer.name=sgdd", "optimizer.name .*sgdd"),
+        ("optimizer.name=sgdd", r"toml: 1 mistake\n.*optimizer.name .*sgdd"),
         ("optimizer.rate=1", "optimizer.rate .*: optimizer/toy-sgd has no option 'rate'"),
         ("modl.name=mlp", r"\[modl\]: nothing in this study uses it"),
         ("trainer.steps=3", r"\[trainer\]: nothing in this study uses it"),

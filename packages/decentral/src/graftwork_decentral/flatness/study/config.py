@@ -37,7 +37,7 @@ def read_study(
         RecipeError: every wrong option, a line each.
     """
     registry = registry or get_registry()
-    recipe = load_recipe(str(_located(reference)), [*overrides, _NO_TRAINER], registry=registry)
+    recipe = load_recipe(str(_located(reference)), [*overrides, _NO_TRAINER], registry=registry, trains=False)
     if KIND not in recipe.sections:
         raise RecipeError(
             recipe.source, ['[study]: is missing; a study\'s config has [study] with name = "flatness"']
