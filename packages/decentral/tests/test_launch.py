@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from graftwork_decentral.launch import main
 
 CHILD = """
 import os, signal, sys, time
@@ -94,11 +97,26 @@ def test_what_is_asked_to_stop_saves(tmp_path: Path, how: str) -> None:
     assert [(tmp_path / rank).read_text() for rank in "01"] == ["saved", "saved"]
 
 
-def test_mistakes_on_the_command_line_are_answered_at_once() -> None:
-    result = launched("--processes", "0", child=("-c", "pass"))
-    assert result.returncode == 2
-    assert "--processes must be at least 1, got 0" in result.stderr
-    assert "nothing to start" in launched("--processes", "2", child=()).stderr
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--processes 0 -- -c pass", "--processes must be at least 1, got 0"),
+        ("--processes 2 --", "nothing to start"),
+        ("--processes 2 --port -1 -- -c pass", "--port must be in 0..65535, got -1"),
+        ("--processes 2 --port 65536 -- -c pass", "--port must be in 0..65535, got 65536"),
+        ("--processes 2 --tolerate 2 -- -c pass", "--tolerate must be in 0..1"),
+        ("--processes 2 --tolerate -1 -- -c pass", "--tolerate must be in 0..1"),
+        ("--processes 2 --host no.such.host.invalid -- -c pass", "--host no.such.host.invalid: "),
+        ("--processes 2 --port TAKEN -- -c pass", "no store can be kept at --host 127.0.0.1 --port "),
+    ],
+)
+def test_mistakes_on_the_command_line_are_answered_at_once(
+    options: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as refused:
+        main(options.replace("TAKEN", str(taken.getsockname()[1])).split())
+    assert refused.value.code == 2
+    assert says in capsys.readouterr().err
 
 
 def test_what_lies_in_the_current_folder_is_not_executed(

@@ -27,6 +27,15 @@ def test_an_impossible_partition_is_refused() -> None:
         dirichlet_parts(np.zeros(20, dtype=np.int64), 10, 0.01, 0, least=2)
 
 
+@pytest.mark.parametrize("deal", [even_parts, dirichlet_parts])
+def test_fewer_samples_than_agents_are_refused_at_once(deal: object) -> None:
+    given = 3 if deal is even_parts else np.zeros(3, dtype=np.int64)
+    options = {"seed": 0} if deal is even_parts else {"alpha": 1.0, "seed": 0}
+    with pytest.raises(GraftworkError, match=r"trainer\.agents must be at most 3, .*1 of 3 samples, got 4"):
+        deal(given, 4, **options)  # type: ignore[operator]
+    assert [len(part) for part in deal(given, 3, **options)] == [1, 1, 1]  # type: ignore[operator]
+
+
 class Numbers:
     def __len__(self) -> int:
         return 100

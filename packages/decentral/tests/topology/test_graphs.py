@@ -112,9 +112,38 @@ def test_a_graph_that_falls_apart_is_refused_and_named() -> None:
         from_edges(3, edges=[(0, 1), (1, 2), (2, 3)])
 
 
-def test_directed_graphs_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"must be undirected"):
-        from_networkx(nx.DiGraph([(0, 1), (1, 0)]))
+def weighted() -> nx.Graph[int]:
+    graph = nx.path_graph(3)
+    graph.edges[0, 1]["weight"] = 3.0
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("graph", "says"),
+    [
+        (nx.DiGraph([(0, 1), (1, 0)]), "graph must be undirected"),
+        (nx.MultiDiGraph([(0, 1), (1, 0)]), "graph must be undirected"),
+        (nx.MultiGraph([(0, 1), (0, 1)]), "graph must have no parallel edges"),
+        (weighted(), r"edge 0-1 has 3\.0"),
+        (nx.Graph(), "graph must have a node at least"),
+        (nx.Graph([(0, 0), (1, 1)]), "falls into 2 parts"),
+        ([(0, 1)], "graph must be a networkx.Graph, got a list"),
+    ],
+)
+def test_what_is_no_simple_undirected_graph_is_refused(graph: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        from_networkx(graph)
+
+
+def test_loops_and_edges_named_twice_say_nothing() -> None:
+    assert from_networkx(nx.Graph([(0, 0), (0, 1), (1, 2)])) == path(3)
+    assert from_edges(3, edges=[(0, 1), (1, 0), (1, 2), (2, 2)]) == path(3)
+
+
+def test_rounding_loses_no_link() -> None:
+    weak = ring(6, self_weight=1 - 1e-8)
+    assert weak.edges == 12
+    assert weak.neighbours == ring(6).neighbours
 
 
 @pytest.mark.parametrize("make", [ring, path, star, full, erdos_renyi])

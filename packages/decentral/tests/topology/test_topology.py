@@ -24,6 +24,7 @@ def matrix(*rows: list[float]) -> torch.Tensor:
         (matrix([float("nan"), 1.0], [1.0, 0.0]), "infinite"),
         (matrix([0.5, 0.4], [0.5, 0.6]), "row 1 sums to 1.1"),
         (matrix([0.5, 0.5], [0.4, 0.6]), "column [01] sums to"),
+        (matrix([0.5, 0.5], [0.5, 0.5]) * (1 + 0j), "must hold real numbers, got torch.complex128"),
     ],
 )
 def test_what_is_not_doubly_stochastic_is_refused(mixing_matrix: torch.Tensor, words: str) -> None:

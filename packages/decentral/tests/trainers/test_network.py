@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from graftwork import GraftworkError, choose
 from graftwork_decentral.communication import StackedCommunicator
 from graftwork_decentral.faults.compressed import Compressed
 from graftwork_decentral.strategies import exact_diffusion, gt_semi_atc
+from graftwork_decentral.topology import ring
 from graftwork_decentral.trainers.network import Network
 
 CPU = torch.device("cpu")
@@ -48,3 +51,35 @@ def test_several_processes_that_go_on_connect_by_themselves(
     faults = choose("faults", "standard", {"on_failure": on_failure})
     assert Network(faults=faults).outlives_processes == outlives
     assert not Network().outlives_processes
+
+
+def test_a_graph_of_another_number_of_agents_is_refused() -> None:
+    topology = replace(choose("topology", "ring"), target=lambda agents: ring(agents + 1))
+    with pytest.raises(GraftworkError, match=r"trainer\.agents is 4, and topology/ring made a graph of 5"):
+        Network(agents=4, topology=topology).graphs()
+
+
+@pytest.mark.parametrize(
+    ("communicator", "says"),
+    [
+        (None, r"trainer\.agents must be at least the number of processes, 9, got 8"),
+        ("stacked", r"trainer\.agents must be at least"),
+    ],
+)
+def test_more_processes_than_agents_are_refused(
+    communicator: str | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "9")
+    chosen = None if communicator is None else choose("communicator", communicator)
+    with pytest.raises(GraftworkError, match=says):
+        Network(communicator=chosen).validate([], ring(8), None)
+
+
+def test_all_agents_in_one_of_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(communicator=choose("communicator", "stacked"))
+    network.validate([], ring(8), None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(
+        GraftworkError, match=r"'stacked' holds all agents in one process, and 2 were started"
+    ):
+        network.validate([], ring(8), None)

@@ -95,10 +95,10 @@ class AgentBank:
             raise ValueError("models must have trainable parameters, and these have none")
         for agent, other in enumerate(shapes):
             if other != shapes[0]:
-                odd = next(iter(set(other.items()) ^ set(shapes[0].items())))
+                odd = min(name for name, _ in other.items() ^ shapes[0].items())
                 raise ValueError(
                     f"models must be alike in the names, shapes and dtypes of what they train; model {agent} "
-                    f"differs from model 0 at {odd[0]!r}"
+                    f"differs from model 0 at {odd!r}"
                 )
         if len({id(p) for parameters in trained for p in parameters.values()}) != len(models) * len(
             trained[0]

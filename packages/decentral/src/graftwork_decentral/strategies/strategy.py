@@ -123,6 +123,7 @@ class Strategy:
                 f"strategy {self.name!r} needs a fixed graph and {graphs.name!r} changes with the step; "
                 "choose a fixed topology, or gt-atc, gt-semi-atc or diffusion"
             )
+        validate_agreement(graphs)
         if self._too_low(graphs):
             raise GraftworkError(
                 f"strategy {self.name!r} diverges on {graphs.name!r}: its mixing matrix has the eigenvalue "
@@ -130,7 +131,6 @@ class Strategy:
                 f"{_MARGIN:g}; use lazy weights (topology.lazy = true, or lazy = 'auto' where the strategy "
                 "is used), or a gt strategy"
             )
-        validate_agreement(graphs)
         first = graphs.at(0)
         if (
             not graphs.varies
