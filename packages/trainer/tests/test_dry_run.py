@@ -169,6 +169,13 @@ def test_a_large_model_is_not_trained_and_its_data_are_opened(graftwork, monkeyp
     assert (code, "/no/such/file" in told) == (2, True)
 
 
+def test_an_optimizer_that_looks_at_the_weights_is_tried_with_some(graftwork):
+    code, told, _ = graftwork("train", "toy.toml", "--dry-run", "--set", "optimizer.name=looking")
+    assert code == 0
+    assert "optimizer state  not known: Tensor.item() cannot be called on meta tensors" in told
+    assert "first step       nothing is in its way" in told
+
+
 def test_a_trainer_with_a_loop_of_its_own_is_left_after_its_first_step(graftwork):
     settings = ("--set", "trainer.name=own-loop")
     assert graftwork("train", "toy.toml", *settings, "--quiet", "--no-report")[0] == 2

@@ -52,6 +52,7 @@ def test_a_dry_run_refuses_what_the_first_step_refuses(
     mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("graftwork_decentral.tasks.partition._ATTEMPTS", 3)
     recipe, settings, named = MISTAKES[mistake]
     Path("recipe.toml").write_text(build_recipe(recipe).to_toml())
     words = [word for setting in (*settings, "trainer.device=cpu") for word in ("--set", setting)]

@@ -19,6 +19,7 @@ from graftwork_trainer.data.opening import open_stream
 from graftwork_trainer.data.source import has_dataset
 from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.device import choose_device
+from graftwork_trainer.failure import told_failure
 from graftwork_trainer.options import GradientOptions, LoopOptions
 from graftwork_trainer.parallel import launched_by_torchrun
 from graftwork_trainer.rehearsal import take_first_step
@@ -62,6 +63,12 @@ def _lines(resolved: Resolved, directory: Path, *, resume: bool) -> Iterator[str
     task = task_of(resolved)
     yield resolved.to_toml()
     yield from _extras(resolved)
+    with told_failure(resolved, task, trainer, directory):
+        yield from _checked(resolved, trainer, task, directory, resume=resume)
+
+
+def _checked(resolved: Resolved, trainer: Any, task: Task, directory: Path, *, resume: bool) -> Iterator[str]:
+    """Sizes and data, and that the first step can be taken."""
     if isinstance(loop := getattr(trainer, "loop", None), LoopOptions):
         choose_device(loop.device)
     try:
@@ -76,9 +83,13 @@ def _lines(resolved: Resolved, directory: Path, *, resume: bool) -> Iterator[str
     if _count(trained) < _count(model.parameters()):
         yield f"trained          {_count(trained):,}"
     yield f"weights          {_bytes(model.parameters()) / _MEBIBYTE:,.1f} MiB"
-    optimizer = optimizer_of(resolved, trainer, task, model)
-    if optimizer is not None:
-        yield from _of_optimizer(optimizer, trained)
+    optimizer = None
+    try:
+        optimizer = optimizer_of(resolved, trainer, task, model)
+        if optimizer is not None:
+            yield from _of_optimizer(optimizer, trained)
+    except (NotImplementedError, RuntimeError) as error:  # as above; the first step tells one from a fault
+        yield f"optimizer state  not known: {error}"
     yield "not counted      activations"
     yield from _of_data(trainer, task)
     yield from describe_start(model, start_of(resolved), task)

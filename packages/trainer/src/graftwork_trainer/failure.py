@@ -58,6 +58,29 @@ def recorded_failure(run: RunDirectory, recipe: Resolved, task: object, trainer:
         raise failure from error
 
 
+@contextmanager
+def told_failure(recipe: Resolved, task: object, trainer: object, directory: Path) -> Iterator[None]:
+    """Tell what a training would end with in the sentence of :func:`recorded_failure`, where no run keeps it.
+
+    Args:
+        recipe: of the training.
+        task: as it was built.
+        trainer: as it was built.
+        directory: of the run that there would be.
+    """
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        failure = failure_of(error, recipe, task, trainer, directory)
+        if failure is error:
+            raise
+        if isinstance(failure, Fault):
+            failure = Fault(f"{failure}; GRAFTWORK_DEBUG=1 shows the traceback")
+        raise failure from error
+
+
 def _of_file(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}"
 

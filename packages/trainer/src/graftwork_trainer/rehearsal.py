@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 
-from graftwork import Interrupted, Task
-from graftwork.faults import Fault
+from graftwork import Task
 from graftwork.resolution import Resolved
 from graftwork_trainer.assets import take_assets
 from graftwork_trainer.callbacks import Callbacks, Moment
-from graftwork_trainer.failure import failure_of
+from graftwork_trainer.failure import told_failure
 from graftwork_trainer.options import LoopOptions
 from graftwork_trainer.run_directory import RunDirectory
 from graftwork_trainer.trackers import built_trackers
@@ -64,17 +63,8 @@ def take_first_step(resolved: Resolved, task: Task) -> bool:
     with tempfile.TemporaryDirectory(prefix="graftwork-") as folder:
         run = _Rehearsed(Path(folder) / "run", resolved, {}, quiet=True)
         try:
-            with process_as_before(), suppress(_Taken):
+            with told_failure(resolved, task, trainer, run.directory), process_as_before(), suppress(_Taken):
                 _fit(trainer, task, resolved, run)
-        except (KeyboardInterrupt, Interrupted):
-            raise
-        except BaseException as error:
-            failure = failure_of(error, resolved, task, trainer, run.directory)
-            if isinstance(failure, Fault):
-                failure = Fault(f"{failure}; GRAFTWORK_DEBUG=1 shows the traceback")
-            if failure is error:
-                raise
-            raise failure from error
         finally:
             run.close()
     return True

@@ -100,7 +100,7 @@ class StepRule:
                             f"the loss of {type(self.task).__name__} depends on no trained weight: it has no "
                             "gradient"
                         )
-                    (loss / count).backward()
+                    (loss / count).backward()  # type: ignore[no-untyped-call]
                 total += loss.detach() / count
         if self.world.strategy == "ddp":
             refuse_without_gradient(self.model)

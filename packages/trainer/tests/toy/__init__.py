@@ -26,6 +26,7 @@ def graftwork_components():
         Kind.OPTIMIZER, "sharing", "graftwork_toy.zeroth_order:Sharing", "zeroth order that averages itself"
     )
     yield Component(Kind.OPTIMIZER, "twice", "graftwork_toy.optimizers:Twice", "two gradients a step")
+    yield Component(Kind.OPTIMIZER, "beside", "graftwork_toy.optimizers:Beside", "evaluates other weights")
     yield Component(Kind.OPTIMIZER, "matrices", "graftwork_toy.optimizers:Matrices", "trains some weights")
     yield Component(
         Kind.OPTIMIZER, "rateless", "graftwork_toy.optimizers:Rateless", "has no lr in its groups"
@@ -33,6 +34,7 @@ def graftwork_components():
     yield Component(Kind.OPTIMIZER, "early", "graftwork_toy.optimizers:Early", "steps in the backward pass")
     yield Component(Kind.TRACKER, "failing", "graftwork_toy.others:FailingTracker", "fails")
     yield Component(Kind.CALLBACK, "telling", "graftwork_toy.others:Telling", "writes a word at the end")
+    yield Component(Kind.OPTIMIZER, "looking", "graftwork_toy.optimizers:Looking", "looks at the weights")
     yield Component(Kind.TRAINER, "own-loop", "graftwork_toy.faulty:OwnLoop", "steps by itself")
     for kind in ("task", "model", "optimizer", "trainer", "callback", "tracker"):
         name = {"model": "Net"}.get(kind, kind.title())

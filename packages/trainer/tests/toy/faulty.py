@@ -9,7 +9,7 @@ from graftwork_toy.tasks import Regression
 from torch import nn
 
 from graftwork import Choice, Supplies
-from graftwork_trainer import LoopOptions
+from graftwork_trainer.options import LoopOptions
 from graftwork_trainer.standard import StandardTrainer
 
 WHERE: tuple[str, str] = ("", "")
