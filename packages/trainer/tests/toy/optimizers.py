@@ -42,7 +42,7 @@ class Looking(torch.optim.SGD):
     def __init__(self, params, lr: float = 0.1) -> None:
         params = list(params)
         super().__init__(params, lr=lr)
-        self.first = float(params[0].sum())
+        self.first = float(params[0].detach().sum())
 
 
 class Rateless(torch.optim.Optimizer):
