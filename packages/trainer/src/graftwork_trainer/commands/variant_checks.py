@@ -90,8 +90,9 @@ def _noting(causes: dict[str, str], names: Iterable[str]) -> Iterator[None]:
     except GraftworkError as error:
         causes |= dict.fromkeys(names, str(error))
     except Exception as error:
-        named = isinstance(error, OSError) and error.filename
-        cause = f"{error.filename}: {error.strerror}" if named else sentence_of(error)
+        cause = sentence_of(error)
+        if isinstance(error, OSError) and error.filename:
+            cause = f"{error.filename}: {error.strerror}"
         causes |= dict.fromkeys(names, cause)
 
 
