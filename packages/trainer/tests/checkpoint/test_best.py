@@ -46,14 +46,15 @@ def test_early_stopping_ends_with_the_best_weights_and_their_metrics(train):
     assert not has(trained.model, weights_in(trained, "step-000012"))
 
 
-def test_artefacts_are_of_the_best_weights(train, monkeypatch):
+@pytest.mark.parametrize("optimizer", ["sgd", "beside"])
+def test_artefacts_are_of_the_best_weights(train, monkeypatch, optimizer):
     import graftwork_trainer.standard as standard
 
     shown = []
     monkeypatch.setattr(
         standard.StandardProcedure, "artefacts", lambda self, model, folder: shown.append(model.state_dict())
     )
-    trained = train(*RISING)
+    trained = train(*RISING, f"optimizer.name={optimizer}")
     assert has(trained.model, shown[0])
     assert has(trained.model, weights_in(trained, "best-000004"))
 

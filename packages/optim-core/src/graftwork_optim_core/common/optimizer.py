@@ -122,7 +122,10 @@ class CountingOptimizer(torch.optim.Optimizer):
                 f"{key} of parameter group {index} must stay {before[key]!r}, for which its state was made, "
                 f"got {group[key]!r}; make a new optimizer to change it"
             )
-        self.check_options(group)
+        lr = group["lr"]
+        # One on an accelerator is waited for when it is new, and not whenever something else has changed.
+        known = isinstance(lr, Tensor) and lr.device.type != "cpu" and "lr" not in changed
+        self.check_options({**group, "lr": 0.0} if known else group)
 
     def _weights_were_cast(self) -> bool:
         """Whether a weight has another dtype or device than when its state was made."""
