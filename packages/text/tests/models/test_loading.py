@@ -182,3 +182,7 @@ def test_what_cannot_be_read_is_named_and_never_waited_for(
     if "token" in name:
         with pytest.raises(GraftworkError, match=f"{folder / name}.*{message}"):
             tokenizer_identity(folder, 300)
+    if make is os.mkfifo:
+        for path in (folder, folder / name):
+            with pytest.raises(GraftworkError, match=f"{folder / name} is no file"):
+                load_tokenizer(path)

@@ -123,7 +123,7 @@ class PromptFile:
             )
         try:
             self._content = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise GraftworkError(f"prompts {name!r}: not a TOML file: {error}") from error
         self.sha256 = digest(path)
         for table, content in {"": self._content, **self._of_scorings()}.items():

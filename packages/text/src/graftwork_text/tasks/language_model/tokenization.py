@@ -159,7 +159,9 @@ def load_tokenizer(path: Path) -> TextTokenizer:
             "AutoTokenizer loads, or leave it out to train one on the text"
         )
     if path.is_dir():
+        refuse_what_is_no_file(path, f"tokenizer {str(path)!r}")
         return _load_folder(path)
+    check_given(path)
     backend = _backend_from(path)
     vocabulary = backend.get_vocab(with_added_tokens=True)
     end = next((token for token in _KNOWN_ENDS if token in vocabulary), None)
