@@ -48,14 +48,15 @@ def smallest_width(basis: str, level: int, mode: str) -> int:
     return next(width for width in itertools.count(2) if min(bank.coefficient_widths(width, level - 1)) > 1)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", [1, 3])
 @pytest.mark.parametrize("mode", BOUNDARY_MODES)
 @pytest.mark.parametrize("basis", BASES)
-def test_coefficients_are_those_of_pywavelets_at_every_width(
+def test_coefficients_are_those_of_pywavelets_at_every_width_and_lead_back(
     basis: str, mode: BoundaryMode, level: int
 ) -> None:
-    bank = FilterBank.named(basis)
-    for width in [*range(smallest_width(basis, level, mode), 65), 171]:
+    bank, error = FilterBank.named(basis), 1e-12 if basis in ("haar", "db2", "db4") else 1e-10
+    # Longer rows than two filters of the deepest level are like one another.
+    for width in [*range(smallest_width(basis, level, mode), 34), 64, 171]:
         matrix = torch.randn(2, width, dtype=torch.float64)
         expected = pywavelets(matrix, basis, level, mode)
         found = bank.analyze(matrix, level, mode)
@@ -64,6 +65,9 @@ def test_coefficients_are_those_of_pywavelets_at_every_width(
             torch.testing.assert_close(part, expected_part, rtol=0, atol=1e-13)
             assert part.is_contiguous()
         torch.testing.assert_close(bank.approximate(matrix, level, mode), found[0], rtol=0, atol=0)
+        again = bank.synthesize(found, width)
+        assert again.shape == matrix.shape
+        assert (again - matrix).abs().max() < error
 
 
 @pytest.mark.parametrize("basis", ["db13", "db20", "sym9", "coif5", "coif17"])
@@ -84,23 +88,6 @@ def test_a_single_column_reflected_is_that_column_again(basis: str) -> None:
     # One level only: deeper ones have more columns again, to which the two modes differ.
     torch.testing.assert_close(reflected[-1], constant[-1], rtol=0, atol=0)
     torch.testing.assert_close(bank.synthesize(reflected, 1), column, rtol=0, atol=1e-11)
-
-
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("mode", BOUNDARY_MODES)
-@pytest.mark.parametrize(
-    ("basis", "error"), [("haar", 1e-12), ("db2", 1e-12), ("db4", 1e-12), ("sym4", 1e-10)]
-)
-def test_p1_reconstruction_is_exact_at_every_width(
-    basis: str, error: float, mode: BoundaryMode, level: int
-) -> None:
-    bank = FilterBank.named(basis)
-    for width in range(1, 65):
-        matrix = torch.randn(2, width, dtype=torch.float64)
-        coefficients = bank.analyze(matrix, level, mode)
-        again = bank.synthesize(coefficients, width)
-        assert again.shape == matrix.shape
-        assert (again - matrix).abs().max() < error
 
 
 @pytest.mark.parametrize("basis", BASES)
@@ -167,10 +154,10 @@ def test_none_stands_for_zeros(basis: str) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("basis", ["haar", "db4"])
 def test_spread_doubles_from_level_to_level(basis: str, level: int) -> None:
     bank = FilterBank.named(basis)
-    for width in range(1, 65):
+    for width in range(1, 34):
         details = bank.analyze(torch.randn(2, width), level)[1:]
         coarse = torch.randn_like(details[0])
         parts = bank.spread(coarse, details)
@@ -207,8 +194,7 @@ def test_rows_are_independent_and_may_lie_apart(basis: str) -> None:
         torch.testing.assert_close(bank.synthesize(scattered, 42), together, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("mode", BOUNDARY_MODES)
-@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize(("basis", "mode"), list(zip(BASES, BOUNDARY_MODES, strict=True)))
 def test_arguments_are_left_alone(basis: str, mode: BoundaryMode) -> None:
     bank = FilterBank.named(basis)
     matrix = torch.randn(2, 11)
@@ -257,16 +243,15 @@ def test_gpu_agrees_with_the_processor(basis: str, dtype: torch.dtype) -> None:
             assert torch.equal(part.cpu(), expected)
 
 
-@pytest.mark.parametrize("mode", BOUNDARY_MODES)
-@pytest.mark.parametrize("shape", [(0, 8), (3, 0), (0, 0)])
-@pytest.mark.parametrize("basis", BASES)
-def test_empty_matrices(basis: str, shape: tuple[int, int], mode: BoundaryMode) -> None:
+@pytest.mark.parametrize(("basis", "mode"), list(zip(BASES, BOUNDARY_MODES, strict=True)))
+def test_empty_matrices(basis: str, mode: BoundaryMode) -> None:
     bank = FilterBank.named(basis)
-    coefficients = bank.analyze(torch.zeros(shape), 2, mode)
-    assert tuple(part.shape[1] for part in coefficients) == bank.coefficient_widths(shape[1], 2)
-    assert {part.shape[0] for part in coefficients} == {shape[0]}
     assert bank.coefficient_widths(0, 2) == (0, 0, 0)
-    assert bank.synthesize(coefficients, shape[1]).shape == shape
+    for shape in ((0, 8), (3, 0), (0, 0)):
+        coefficients = bank.analyze(torch.zeros(shape), 2, mode)
+        assert tuple(part.shape[1] for part in coefficients) == bank.coefficient_widths(shape[1], 2)
+        assert {part.shape[0] for part in coefficients} == {shape[0]}
+        assert bank.synthesize(coefficients, shape[1]).shape == shape
 
 
 def test_level_0_is_no_transform() -> None:

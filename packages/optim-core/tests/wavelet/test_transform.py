@@ -76,8 +76,8 @@ def test_p1_closed_form_gives_back_the_gradient_at_every_width(level: int) -> No
         assert (back - gradient).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("width", [1, 5, 13, 16, 171])
+@pytest.mark.parametrize("level", [1, 3])
+@pytest.mark.parametrize("width", [1, 13, 16, 171])
 def test_section_4_closed_form_is_the_transform_of_the_divided_coefficients(width: int, level: int) -> None:
     gradient = torch.randn(3, width, dtype=torch.float64)
     approximation, details = analysis(gradient, level)
@@ -126,9 +126,8 @@ def test_coarse_shapes() -> None:
     assert WaveletTransform("haar", 0).coarse_shape((8, 27)) == (8, 27)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("basis", "level"), [("db2", 1), ("sym4", 3)])
 @pytest.mark.parametrize("boundary", ["zero", "symmetric", "periodic", "constant", "reflect"])
-@pytest.mark.parametrize("basis", ["db2", "sym4"])
 def test_another_basis_divides_pywavelets_coefficients(basis: str, boundary: str, level: int) -> None:
     """Section 3 written out with PyWavelets: A by its own quotient, every detail by its share of the root."""
     modes = {"zero": "zero", "symmetric": "symmetric", "periodic": "periodic", "constant": "constant"}
