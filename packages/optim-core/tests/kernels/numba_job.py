@@ -1,19 +1,27 @@
-"""One process of test_numba_bits.py: steps of every optimizer that numba's kernels make.
+"""Processes of test_numba_bits.py: steps of every optimizer that numba's kernels make, with one cache.
 
-    python numba_job.py
+    NUMBA_CACHE_DIR=FOLDER python numba_job.py [LOST ...]
 
-Prints by name of the optimizer the SHA-256 of the weights and of the optimizer's state after its steps.
+One process that finds the cache as it is, one that finds what the first has left, and one that misses the
+entries LOST. They are forks of one process that has imported everything and compiled nothing. Prints for each
+the SHA-256 of weights and state by name of the optimizer, and whether the last one wrote again what was lost.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+
+# What the first optimizer and the first step of a process import.
+import torch._dynamo
 
 from graftwork_optim_core import NSGDC, GWTAdamW
 
@@ -43,6 +51,45 @@ def digest_of_steps(make: Callable[..., Any]) -> str:
     return digest.hexdigest()
 
 
+def in_a_fork() -> dict[str, str]:
+    """Return the digests that a new process finds."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            torch.set_num_threads(2)
+            found = {name: digest_of_steps(make) for name, make in OPTIMIZERS.items()}
+            with os.fdopen(writing, "w") as file:
+                json.dump(found, file)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        text = file.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        raise RuntimeError(f"a process ended with {status}")
+    found: dict[str, str] = json.loads(text)
+    return found
+
+
+def entries(cache: Path, name: str) -> set[str]:
+    return {str(path) for path in cache.rglob(f"*.{name}*.nbi")}
+
+
+def main(lost: list[str]) -> None:
+    cache = Path(os.environ["NUMBA_CACHE_DIR"])
+    processes = [in_a_fork()]
+    whole = entries(cache, "_")
+    processes.append(in_a_fork())
+    for name in lost:
+        (path,) = entries(cache, name)
+        Path(path).unlink()
+    processes.append(in_a_fork())
+    print(json.dumps({"processes": processes, "before": sorted(whole), "after": sorted(entries(cache, "_"))}))
+
+
 if __name__ == "__main__":
-    torch.set_num_threads(2)
-    print(json.dumps({name: digest_of_steps(make) for name, make in OPTIMIZERS.items()}))
+    main(sys.argv[1:])
