@@ -19,11 +19,10 @@ def require_rate(rate: Any) -> None:
     if not isinstance(rate, Tensor):
         require_not_negative("lr", rate)
         return
-    if rate.numel() != 1 or rate.dtype == torch.bool or rate.is_complex():
-        raise ValueError(
-            "lr must be a number or a tensor of one real number, "
-            f"got a tensor of shape {tuple(rate.shape)} and dtype {rate.dtype}"
-        )
+    if rate.numel() != 1:
+        raise ValueError(f"lr must be a number or a tensor of one element, got {rate.numel()} elements")
+    if rate.dtype == torch.bool or rate.is_complex():
+        raise ValueError(f"lr must be a real number, got a tensor of dtype {rate.dtype}")
     if rate.device.type != "meta":
         require_not_negative("lr", rate.item())
 
@@ -71,7 +70,7 @@ def require_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite number and not a boolean."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 def require(holds: bool, name: str, allowed: str, value: object) -> None:
