@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 from graftwork.realdata import cache_directory
@@ -76,8 +76,7 @@ def _cuda() -> str:
 
 
 def _cuda_of_torch() -> str:
-    import torch
-
+    torch = import_module("torch")  # which core does not depend on
     built = torch.version.cuda
     if built is None:
         return "torch is built without CUDA"
