@@ -101,20 +101,20 @@ def test_state_is_a_quarter_of_adams() -> None:
     assert narrow == coarse
 
 
-def trained(host: str, transform: str, lr: float = 3e-3) -> float:
-    """Return the validation loss of a network of two layers after 200 steps of regression."""
+def trained(host: str, transform: str, steps: int = 200) -> float:
+    """Return the validation loss of a network of two layers after steps of regression."""
     generator = torch.Generator().manual_seed(1)
     sizes = torch.logspace(0, -1.5, 64)
     target = torch.randn(64, 16, generator=generator) / 2
     first = nn.Parameter(torch.randn(256, 64, generator=generator) / 8)
     second = nn.Parameter(torch.randn(16, 256, generator=generator) / 16)
-    optimizer = SubspaceOptimizer([first, second], lr=lr, host=host, transform=transform, fused=False)
+    optimizer = SubspaceOptimizer([first, second], lr=3e-3, host=host, transform=transform, fused=False)
 
     def loss_of(count: int) -> Tensor:
         inputs = torch.randn(count, 64, generator=generator) * sizes
         return (torch.tanh(inputs @ first.T) @ second.T - torch.sin(inputs @ target)).square().mean()
 
-    for _ in range(200):
+    for _ in range(steps):
         optimizer.zero_grad()
         loss_of(64).backward()
         optimizer.step()
@@ -127,6 +127,6 @@ def trained(host: str, transform: str, lr: float = 3e-3) -> float:
 
 @pytest.mark.parametrize("transform", ["identity", "wavelet"])
 def test_training_ends_where_adam_ends(transform: str) -> None:
-    in_full, untrained = trained("adamw", transform), trained("adamw", transform, lr=0.0)
+    in_full, untrained = trained("adamw", transform), trained("adamw", transform, steps=0)
     assert in_full < 0.5 * untrained
     assert trained("adam8bit", transform) == pytest.approx(in_full, rel=0.01)
