@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -314,7 +315,7 @@ def test_6_with_a_learning_rate_of_zero_weights_stay(backend: Any) -> None:
     before = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = LOZO(model.named_parameters(), lr=0.0, interval=7, momentum=0.9, backend=backend)
     optimizer.attach(model)
-    for _ in range(100):
+    for _ in range(30):
         optimizer.step(lambda: model(ids(1, 3)).float().square().mean())
     optimizer.merge()
     for parameter, start in zip(model.parameters(), before, strict=True):
@@ -406,20 +407,27 @@ class Wide(nn.Module):
 
 
 ALLOCATING: dict[str, Callable[..., Any]] = {
-    "inplace": lambda params: LOZO(params, backend="inplace", interval=2, weight_decay=0.1, momentum=0.9),
-    "sidepath": lambda params: LOZO(params, backend="sidepath", interval=2, weight_decay=0.1, momentum=0.9),
-    "dual": lambda params: LOZO(params, backend="dual", interval=2, weight_decay=0.1, probes=2),
+    "inplace": lambda params: LOZO(params, backend="inplace", interval=1, weight_decay=0.1, momentum=0.9),
+    "sidepath": lambda params: LOZO(params, backend="sidepath", interval=1, weight_decay=0.1, momentum=0.9),
+    "dual": lambda params: LOZO(params, backend="dual", interval=1, weight_decay=0.1, probes=2),
     "mezo": lambda params: MeZO(params, weight_decay=0.1, probes=2),
     "mezo-momentum": lambda params: MeZO(params, momentum=0.9, weight_decay=0.1),
 }
 
 
 @pytest.mark.usefixtures("kernels_seen")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("make", ALLOCATING.values(), ids=ALLOCATING)
-def test_8_a_step_makes_nothing_as_large_as_a_matrix(make: Callable[..., Any], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *((name, torch.float32) for name in ALLOCATING),
+        *((name, torch.bfloat16) for name in ("inplace", "sidepath", "mezo-momentum")),
+        *((name, torch.float16) for name in ("dual", "mezo")),
+    ],
+    ids=str,
+)
+def test_8_a_step_makes_nothing_as_large_as_a_matrix(name: str, dtype: torch.dtype) -> None:
     model = Wide(dtype)
-    optimizer = make(model.named_parameters())
+    optimizer = ALLOCATING[name](model.named_parameters())
     optimizer.attach(model)
     recorder = Largest()
     within = Largest()
@@ -428,8 +436,8 @@ def test_8_a_step_makes_nothing_as_large_as_a_matrix(make: Callable[..., Any], d
         with recorder.pause(), within:
             return model(ids(1, 3, 1200)).float().square().mean()
 
-    # The first pass repeats what is kept beside weights; and within a step it is the same.
-    for _ in range(3):
+    # The first step has nothing yet to write into the weights; the second has.
+    for _ in range(2):
         with recorder:
             optimizer.step(closure)
     smallest = min(p.numel() * p.element_size() for p in model.parameters() if p.ndim == 2)
@@ -439,7 +447,7 @@ def test_8_a_step_makes_nothing_as_large_as_a_matrix(make: Callable[..., Any], d
     assert recorder.bytes < largest, recorder.by
     if dtype == torch.float32:
         assert recorder.bytes < smallest, recorder.by
-    if make in (ALLOCATING["sidepath"], ALLOCATING["dual"]):
+    if name in ("sidepath", "dual"):
         assert within.bytes < smallest / 8, within.by
 
 
@@ -455,8 +463,11 @@ def test_8_the_recorder_sees_a_copy_of_a_weight() -> None:
 # Half precision.
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("backend", ["auto", "sidepath", "dual"])
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [("auto", torch.bfloat16), ("sidepath", torch.float16), ("dual", torch.bfloat16)],
+    ids=str,
+)
 def test_half_precision_weights_train(dtype: torch.dtype, backend: Any) -> None:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(24, 20), nn.Tanh(), nn.Linear(20, 12)).to(dtype)
@@ -472,30 +483,30 @@ def test_half_precision_weights_train(dtype: torch.dtype, backend: Any) -> None:
     assert all(parameter.dtype == dtype for parameter in model.parameters())
 
 
-def movement(
-    backend: Any, dtype: torch.dtype, *, stochastic: bool = True, perturbed: bool = True
-) -> tuple[float, float]:
-    """Return which share of the intended movement weights of scale 0.02 make in 500 steps of 1e-6, and
-    by how much they have moved otherwise, in units of the intended movement."""
-    results = []
+def moved_by(backend: Any, dtype: torch.dtype, *, stochastic: bool = True, perturbed: bool = True) -> Tensor:
+    """Return by how much weights of scale 0.02 have moved after 500 steps of 1e-6 along given slopes."""
     start = (torch.randn(192, 128) * 0.02).to(dtype)
-    for kind in (dtype, torch.float64):
-        weight = nn.Parameter(start.to(kind, copy=True))
-        optimizer = LOZO(
-            [weight],
-            lr=1e-6,
-            interval=50,
-            scale="reference",
-            backend=backend if kind == dtype else "inplace",
-            stochastic_rounding=stochastic,
-        )
-        if not perturbed:
-            optimizer.evaluation.walk = lambda *_, **__: None
-        for step in range(500):
-            optimizer.step_with_slopes(torch.tensor([1.0 if step % 3 else -1.0]))
-        optimizer.merge()
-        results.append(weight.detach().double() - start.double())
-    moved, intended = results
+    weight = nn.Parameter(start.clone())
+    options: dict[str, Any] = {"scale": "reference", "backend": backend, "stochastic_rounding": stochastic}
+    optimizer = LOZO([weight], lr=1e-6, interval=50, **options)
+    if not perturbed:
+        optimizer.evaluation.walk = lambda *_, **__: None
+    for step in range(500):
+        optimizer.step_with_slopes(torch.tensor([1.0 if step % 3 else -1.0]))
+    optimizer.merge()
+    return weight.detach().double() - start.double()
+
+
+@cache
+def intended_movement() -> Tensor:
+    """Return the movement without roundings: wherever weights start, the same slopes move them so."""
+    return moved_by("inplace", torch.float64, perturbed=False)
+
+
+def movement(backend: Any, dtype: torch.dtype, **options: bool) -> tuple[float, float]:
+    """Return which share of the intended movement the weights make, and by how much they have moved
+    otherwise, in units of the intended movement."""
+    intended, moved = intended_movement(), moved_by(backend, dtype, **options)
     share = float((moved * intended).sum() / intended.square().sum())
     return share, float((moved - share * intended).norm() / intended.norm())
 

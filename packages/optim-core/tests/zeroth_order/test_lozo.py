@@ -121,9 +121,9 @@ def estimates(rank: int, count: int, interval: int) -> tuple[Tensor, Tensor, Ten
 
 
 @pytest.mark.usefixtures("no_matrix_is_narrow")
-@pytest.mark.parametrize(("rank", "ratio"), [(1, 42), (2, 32), (4, 27)])
+@pytest.mark.parametrize(("rank", "ratio"), [(1, 42), (4, 27)])
 def test_3_the_estimate_is_unbiased_and_its_second_moment_is_known(rank: int, ratio: int) -> None:
-    found, gradient, _ = estimates(rank, 3000, 1)
+    found, gradient, _ = estimates(rank, 1200, 1)
     error = (found.mean(0) - gradient).abs() / (found.std(0) / len(found) ** 0.5)
     assert error.max() < 4
     moments = found.square().sum((1, 2)) / gradient.square().sum()
@@ -134,7 +134,7 @@ def test_3_the_estimate_is_unbiased_and_its_second_moment_is_known(rank: int, ra
 @pytest.mark.usefixtures("no_matrix_is_narrow")
 @pytest.mark.parametrize("rank", [1, 2])
 def test_4_with_v_fixed_the_estimate_is_a_projection_on_average(rank: int) -> None:
-    found, gradient, right = estimates(rank, 2000, 2000)
+    found, gradient, right = estimates(rank, 700, 700)
     expected = gradient @ right @ right.T / rank
     error = (found.mean(0) - expected).abs() / (found.std(0) / len(found) ** 0.5)
     assert error.max() < 4
