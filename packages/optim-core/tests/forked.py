@@ -20,6 +20,9 @@ from pathlib import Path
 def main(path: str, world: int, folder: Path, checks: list[str]) -> int:
     import torch
 
+    # The first optimizer of a process imports it: seconds a fork.
+    import torch._dynamo
+
     torch.set_num_threads(1)
     spec = importlib.util.spec_from_file_location("job", path)
     assert spec is not None

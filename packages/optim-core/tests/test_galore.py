@@ -162,10 +162,17 @@ def test_section_4_golore_adamw_follows_its_published_step(moments: Any) -> None
             assert (weight - reference.weight).abs().max() < 1e-10
 
 
-@pytest.mark.parametrize("moments", ["project", "keep", "reset"])
 @pytest.mark.parametrize(
-    ("momentum", "dampening", "nesterov"),
-    [(0.9, 0.0, False), (0.9, 0.9, False), (0.9, 0.3, False), (0.9, 0.0, True), (0.0, 0.0, False)],
+    ("momentum", "dampening", "nesterov", "moments"),
+    [
+        (0.9, 0.0, False, "project"),
+        (0.9, 0.0, False, "keep"),
+        (0.9, 0.0, False, "reset"),
+        (0.9, 0.9, False, "reset"),
+        (0.9, 0.3, False, "project"),
+        (0.9, 0.0, True, "keep"),
+        (0.0, 0.0, False, "project"),
+    ],
 )
 def test_section_4_golore_msgd_follows_its_published_step(
     momentum: float, dampening: float, nesterov: bool, moments: Any
@@ -348,8 +355,16 @@ def test_section_9_state_of_llama_models(size: str) -> None:
     assert round(predicted.total / 1e9, 3) == published
 
 
-@pytest.mark.parametrize("side", ["std", "reverse_std", "left", "right", "full"])
-@pytest.mark.parametrize("state_dtype", ["param", "float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("side", "state_dtype"),
+    [
+        ("std", "param"),
+        ("reverse_std", "float32"),
+        ("left", "bfloat16"),
+        ("right", "param"),
+        ("full", "float32"),
+    ],
+)
 def test_g8_predicted_bytes_are_allocated_bytes(state_dtype: Any, side: Any) -> None:
     shapes = [(40, 24), (24, 40), (4, 3, 3, 3), (3, 50), (0, 4), (7, 5)]
     weights = [nn.Parameter(torch.randn(shape).bfloat16()) for shape in shapes]

@@ -89,8 +89,7 @@ def test_section_14_worked_example(modes: dict[str, bool]) -> None:
 
 
 @pytest.mark.parametrize("modes", [{}, {"foreach": True}, {"capturable": True}], ids=str)
-@pytest.mark.parametrize("level", [0, 1, 2, 3, 4])
-@pytest.mark.parametrize("width", [5, 13, 16, 171])
+@pytest.mark.parametrize(("width", "level"), [(13, 0), (5, 1), (171, 1), (16, 2), (13, 2), (171, 3), (5, 4)])
 def test_p2_closed_form_follows_section_3_for_forty_steps(
     width: int, level: int, modes: dict[str, bool]
 ) -> None:
@@ -227,8 +226,7 @@ def test_h2_a_zero_first_gradient_does_not_freeze_the_limiter(modes: dict[str, b
 
 
 @pytest.mark.parametrize("modes", [{}, {"foreach": True}, {"capturable": True}], ids=str)
-@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf, 1e25])
-@pytest.mark.parametrize("level", [0, 2])
+@pytest.mark.parametrize(("level", "poison"), [(0, math.nan), (2, math.inf), (2, -math.inf), (0, 1e25)])
 def test_h5_a_non_finite_gradient_skips_its_weight_only(
     level: int, poison: float, modes: dict[str, bool]
 ) -> None:

@@ -92,7 +92,7 @@ def assert_same_state(one: SubspaceOptimizer, two: SubspaceOptimizer) -> None:
 
 
 @every
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_weights_and_state_are_those_of_step_to_the_bit(make: Make, dtype: torch.dtype) -> None:
     runs = []
     for early in (False, True):
@@ -140,7 +140,7 @@ def test_weights_move_in_the_last_backward_pass_and_not_before() -> None:
 
 
 @every
-@pytest.mark.parametrize("taken", [(0,), (2,), (0, 2), ()], ids=str)
+@pytest.mark.parametrize("taken", [(0,), (0, 2), ()], ids=str)
 def test_a_weight_unused_in_some_micro_batches_steps_once_with_its_sum(
     make: Make, taken: tuple[int, ...]
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -107,8 +106,9 @@ def assert_agree(one: Run, two: Run, tolerance: float = 1e-12) -> None:
 
 
 @every_host
-@pytest.mark.parametrize("level", [0, 1, 2, 3])
-@pytest.mark.parametrize(("limit", "guard"), [(None, "auto"), (1.01, "auto"), (1.01, "off")])
+@pytest.mark.parametrize(
+    ("level", "limit", "guard"), [(0, 1.01, "auto"), (1, None, "auto"), (2, 1.01, "off"), (3, 1.01, "auto")]
+)
 def test_the_stack_agrees_with_the_loop(
     stacks: Stacks, host: dict[str, Any], level: int, limit: float | None, guard: str
 ) -> None:
@@ -192,13 +192,16 @@ def test_h5_a_weight_that_is_not_finite_stands_still_among_the_others(
 
 
 @every_host
-@pytest.mark.parametrize("fault", [torch.nan, torch.inf])
-def test_h5_the_state_of_a_skipped_weight_is_untouched_to_the_bit(host: dict[str, Any], fault: float) -> None:
+def test_h5_the_state_of_a_skipped_weight_is_untouched_to_the_bit(host: dict[str, Any]) -> None:
     options = {**host, **STACKED, "norm_growth_limit": 1.01, "weight_decay": 0.1}
-    for dtype, state_dtype in itertools.product((torch.float64, torch.bfloat16), ("param", "float32")):
-        parameters, optimizer = run({**options, "state_dtype": state_dtype}, dtype)
+    for dtype, state_dtype, fault in (
+        (torch.float64, "param", torch.nan),
+        (torch.bfloat16, "param", torch.inf),
+        (torch.bfloat16, "float32", -torch.inf),
+    ):
+        parameters, optimizer = run({**options, "state_dtype": state_dtype}, dtype, steps=4)
         before = copy.deepcopy([(p.detach(), optimizer.state[p]) for p in parameters])
-        put_gradients(parameters, 12, lambda step, place: fault if place in (1, 7) else None)
+        put_gradients(parameters, 4, lambda step, place, bad=fault: bad if place in (1, 7) else None)
         optimizer.step()
         for place, (parameter, (values, state)) in enumerate(zip(parameters, before, strict=True)):
             stood = torch.equal(parameter, values)
@@ -281,7 +284,7 @@ def test_p6_resuming_at_every_step_is_exact(host: dict[str, Any]) -> None:
 
 
 @every_host
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_weight_steps_the_same_alone_in_its_stack_and_among_many(
     host: dict[str, Any], dtype: torch.dtype
 ) -> None:

@@ -81,7 +81,7 @@ def assert_rebuilt(path: Path, model: nn.Module, fresh: nn.Module) -> None:
 
 
 @every
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_replaying_rebuilds_the_weights_bit_for_bit(
     make: Callable[..., Any], dtype: torch.dtype, tmp_path: Path
 ) -> None:
@@ -127,17 +127,17 @@ def test_a_skipped_step_is_replayed_as_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "bytes_a_step"), [(torch.float32, 4), (torch.bfloat16, 4), (torch.float64, 8)]
+    ("dtype", "probes", "bytes_a_step"),
+    [(torch.bfloat16, 1, 4), (torch.float32, 3, 4), (torch.float64, 1, 8)],
 )
-def test_four_bytes_a_step(dtype: torch.dtype, bytes_a_step: int, tmp_path: Path) -> None:
-    for probes in (1, 3):
-        path, model = tmp_path / f"slopes-{probes}", model_of(dtype)
-        optimizer = LOZO(model.named_parameters(), probes=probes, log_file=path)
-        run(model, optimizer, 0, 70)
-        assert path.stat().st_size == 64 * bytes_a_step * probes
-        optimizer.state_dict()
-        assert path.stat().st_size == 70 * bytes_a_step * probes
-        assert len(path.with_name(path.name + ".json").read_text()) < 2500
+def test_four_bytes_a_step(dtype: torch.dtype, probes: int, bytes_a_step: int, tmp_path: Path) -> None:
+    path, model = tmp_path / "slopes", model_of(dtype)
+    optimizer = LOZO(model.named_parameters(), probes=probes, log_file=path)
+    run(model, optimizer, 0, 66)
+    assert path.stat().st_size == 64 * bytes_a_step * probes
+    optimizer.state_dict()
+    assert path.stat().st_size == 66 * bytes_a_step * probes
+    assert len(path.with_name(path.name + ".json").read_text()) < 2500
 
 
 def test_a_part_of_a_run_is_replayed(tmp_path: Path) -> None:
