@@ -23,7 +23,7 @@ _BUILDING = {"__init__", "__new__", "__post_init__"}
 
 
 class Fault(GraftworkError):  # noqa: N818, as it is no error of the user's
-    """What went wrong is code, mostly a plugin's, and nothing that the user gave; the exception is its cause."""
+    """What went wrong is code, mostly a plugin's, and nothing of the user's; the exception is its cause."""
 
 
 class Origin(NamedTuple):
