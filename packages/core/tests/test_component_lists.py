@@ -102,5 +102,9 @@ def test_every_mistake_in_a_list_is_told_with_its_place(resolve):
 
 
 def test_what_is_no_list_is_refused(resolve):
-    with pytest.raises(RecipeError, match="list of trackers, each a name or a table with name, got 'lines'"):
-        resolve("trainer.trackers=lines")
+    with pytest.raises(RecipeError, match="list of trackers, each a name or a table with name, got 3"):
+        resolve("trainer.trackers=3")
+
+
+def test_a_name_alone_is_a_list_of_one(resolve):
+    assert built(resolve("trainer.trackers=bare")) == [("Bare", {})]

@@ -168,7 +168,7 @@ def recipes() -> list[str]:
 def test_shipped_recipes_name_options_that_there_are(other: Path, name: str) -> None:
     text = (resources.files("graftwork_text") / f"recipes/{name}.toml").read_text("utf-8")
     content = tomllib.loads(text) | {"optimizer": {"name": "adamw"}}
-    assert build_recipe(content).resolve().task.name == content["task"]["name"]
+    assert build_recipe(content).resolve().task.name == content["task"]["name"].removeprefix("text:")
     assert get_registry().find(f"recipe/{name}").plugin.name == "text"
 
 

@@ -292,7 +292,7 @@ def test_what_is_no_recipe_is_told():
         ({"optimizer": 3}, r"optimizer=int\(...\): lacks step, zero_grad"),
         ({"optimizer": Signs([nn.Parameter(torch.ones(1))])}, r"Signs\(...\): is over parameters already"),
         ({"optimizer": lambda params: Signs(params)}, "optimizer/lambda has no option 'lr'"),
-        ({"model": nn.Linear(1, 1)}, r"\[model\]: nothing in this recipe uses it"),
+        ({"model": nn.Linear(1, 1)}, r"\[model\] \(model=an object of .*\): nothing in this recipe uses it"),
     ],
 )
 def test_what_is_wrong_with_an_object_is_told_before_anything_is_made(given, sentence):

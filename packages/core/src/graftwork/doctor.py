@@ -86,7 +86,7 @@ def _resolve_recipe(entry: Entry, registry: Registry) -> None:
 
 
 def _names_what_is_absent(recipe: Entry, registry: Registry) -> bool:
-    """Whether a recipe names what a package or an extra would bring that is not installed."""
+    """Whether a recipe names what a package or an extra would bring that is not installed, or disabled."""
     for section, table in read_toml(recipe_path(recipe)).items():
         if section not in registry.kinds or not isinstance(table, Mapping):
             continue
@@ -97,7 +97,8 @@ def _names_what_is_absent(recipe: Entry, registry: Registry) -> bool:
             return True
         except UnknownNameError:
             package = package_of(section, name.rpartition(":")[2])
-            if package and all(plugin.distribution != package for plugin in registry.plugins):
+            here = [plugin for plugin in registry.plugins if plugin.distribution == package]
+            if package and all(plugin.status == "disabled" for plugin in here):
                 return True
         except GraftworkError:
             continue

@@ -224,9 +224,11 @@ class Registry:
     def _unknown(self, kind: str, name: str, same_kind: Sequence[Entry]) -> str:
         bare = name.rpartition(":")[2]
         elsewhere = [entry.full_reference for entry in same_kind if entry.component.name == bare]
-        if elsewhere:  # the plugin is another one, as where a component has moved
-            return f"no {kind} called {name!r}: it is {' or '.join(elsewhere)}"
         package = package_of(kind, bare)
+        if elsewhere:  # the plugin is another one, as where a component has moved, or is not installed
+            absent = package if package == f"graftwork-{name.rpartition(':')[0].rpartition('/')[2]}" else None
+            why = f"{absent} has it, {self._absence_of(absent)}; here" if absent else "it"
+            return f"no {kind} called {name!r}: {why} is {' or '.join(elsewhere)}"
         if package is not None:
             return f"{kind}/{bare} comes with {package}, {self._absence_of(package)}"
         if not same_kind:

@@ -85,7 +85,7 @@ def shown(value: Any) -> str:
     """A value for a message: as Python writes it, a date as TOML does, and long ones cut.
 
     >>> shown("adamw"), shown(list(range(100)))[-8:]
-    ("'adamw'", '16, 1 …')
+    ("'adamw'", ' 16, 1 …')
     """
     text = str(value) if isinstance(value, (date, time)) else _represented(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip(', ')} …"

@@ -73,7 +73,7 @@ def test_the_bound_of_delayed_mixing_is_where_a_mode_leaves_the_unit_circle(dela
 
 def test_mixing_that_would_oscillate_is_refused() -> None:
     with pytest.raises(
-        GraftworkError, match=r"oscillates without end: 1 - lambda_min is .* use a smaller delay"
+        GraftworkError, match=r"oscillates without end: 1 - lambda_min is .* use a smaller faults.delay"
     ):
         Delayed(stacked(ring(10)), 1)
 
@@ -252,7 +252,7 @@ def test_delay_goes_around_compression() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"link_loss": 2.0}, "link_loss must be in"),
+        ({"link_loss": 2.0}, "link_loss must be at least 0 and below 1"),
         ({"delay": -1}, "delay must be at least 0"),
         ({"gamma": 0.0}, "gamma must be above 0"),
         ({"compressor": "zip"}, "compressor must be"),

@@ -61,7 +61,10 @@ TASKS: dict[str, tuple[Write, Callable[[Path], Any]]] = {
             data="fashion-mnist", folder=folder, train_samples=6, clean_samples=6
         ),
     ),
-    "meta-learning": (archives, lambda folder: MetaLearningTask(data="features", folder=folder)),
+    "meta-learning": (
+        archives,
+        lambda folder: MetaLearningTask(data="features", folder=folder, shots=2, queries=2),
+    ),
 }
 
 

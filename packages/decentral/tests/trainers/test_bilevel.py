@@ -54,7 +54,7 @@ def test_settings_are_options_of_the_trainer(train: Train, setting: dict[str, An
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ({"trainer__alpha": 0.0}, "trainer/bilevel: alpha must be above 0, got 0.0"),
+        ({"trainer__alpha": 0.0}, "trainer/bilevel: alpha must be above 0 and finite, got 0.0"),
         ({"trainer__theta": 1.5}, "trainer/bilevel: theta must be above 0 and at most 1, got 1.5"),
         ({"trainer__order": "both"}, "trainer.order .*: expected 'gauss_seidel' or 'jacobi', got 'both'"),
         ({"trainer__agents": 0}, "trainer/bilevel: agents must be at least 1, got 0"),
