@@ -49,7 +49,11 @@ class Environment:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def command(
-        self, *arguments: str, launcher: Sequence[str] = ("-m", "graftwork"), **variables: str
+        self,
+        *arguments: str,
+        launcher: Sequence[str] = ("-m", "graftwork"),
+        timeout: float = 240,
+        **variables: str,
     ) -> Result:
         """Run ``graftwork``, or what ``launcher`` says, to its end."""
         # What the caller's shell holds must not choose plugins or packages here. And a fresh environment that
@@ -67,7 +71,7 @@ class Environment:
             cwd=self.folder,
             env={**kept, "COLUMNS": "100", "OMP_NUM_THREADS": "1", **self.variables, **variables},
             check=False,
-            timeout=240,
+            timeout=timeout,
         )
 
     def uv_pip(self, *arguments: str) -> Result:
@@ -159,34 +163,53 @@ class Ended:
     seconds: float
 
 
-@pytest.fixture
-def forked(here: Environment) -> Callable[..., Ended]:
-    """Run ``graftwork`` as several processes under the variables of a launcher, as decentral's tests do.
+@pytest.fixture(scope="session")
+def fork_in(environment_here: Callable[..., Environment]) -> Callable[..., list[Ended]]:
+    """Run ``graftwork`` in a folder as several processes under the variables of a launcher.
 
-    They are forked from one that has imported everything: launchers have tests of their own, and importing
-    torch costs seconds a process.
+    As in decentral's tests they are forked from one that has imported everything, for launchers have tests of
+    their own, and importing torch costs seconds a process. A command line is its words and its processes.
     """
     script = ROOT / "packages" / "decentral" / "tests" / "communication" / "forked.py"
     job = Path(__file__).with_name("command_job.py")
 
     def run(
-        *arguments: str, processes: int, plugins: Sequence[Path] = (), restart: Sequence[int] = ()
-    ) -> Ended:
-        scenario = {
-            "arguments": arguments,
-            "folder": str(here.folder),
-            "plugins": list(map(str, plugins)),
-            "restart": list(restart),
-            "world": processes,
-            "limit": 200.0,
-        }
-        scenarios = here.folder / "scenarios.json"
-        scenarios.write_text(json.dumps([scenario]))
-        ran = here.command(str(scenarios), launcher=[str(script), str(job)])
+        folder: Path,
+        *commands: tuple[Sequence[str], int],
+        plugins: Sequence[Path] = (),
+        restart: Sequence[int] = (),
+    ) -> list[Ended]:
+        here = environment_here(folder)
+        scenarios = [
+            {
+                "arguments": list(words),
+                "folder": str(folder),
+                "plugins": list(map(str, plugins)),
+                "restart": list(restart),
+                "world": processes,
+                "limit": 200.0,
+            }
+            for words, processes in commands
+        ]
+        file = folder / "scenarios.json"
+        file.write_text(json.dumps(scenarios))
+        ran = here.command(str(file), launcher=[str(script), str(job)], timeout=240 * len(commands))
         assert ran.returncode == 0, ran.stderr
-        (one,) = json.loads(ran.stdout.splitlines()[-1])
-        codes = {int(rank): codes for rank, codes in one["codes"].items()}
-        return Ended(codes, ran.stderr, one["seconds"])
+        return [
+            Ended({int(rank): codes for rank, codes in one["codes"].items()}, ran.stderr, one["seconds"])
+            for one in json.loads(ran.stdout.splitlines()[-1])
+        ]
+
+    return run
+
+
+@pytest.fixture
+def forked(fork_in: Callable[..., list[Ended]], tmp_path: Path) -> Callable[..., Ended]:
+    """Run one command line of ``graftwork`` as several processes in the test's own folder."""
+
+    def run(*arguments: str, processes: int, **options: Any) -> Ended:
+        (ended,) = fork_in(tmp_path, (arguments, processes), **options)
+        return ended
 
     return run
 

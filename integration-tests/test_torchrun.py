@@ -27,25 +27,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(
     runs: Path,
     small: Callable[..., list[str]],
-    shared_variables: dict[str, str],
     environment_here: Callable[[Path], Any],
+    fork_in: Callable[..., list[Any]],
 ) -> Callable[[str], Path]:
-    """A run on one process, or on two that share the same batches; trained when it is first asked for."""
-    here = environment_here(runs)
+    """A run on one process, or on two that share the same batches, sharded or, by torchrun itself, not."""
+
+    def command(parallel: str, ranks: int) -> list[str]:
+        options = small(**GWT, task__batch_size=SEQUENCES_PER_STEP // ranks, trainer__parallel=parallel)
+        return ["train", "lm-pretrain", "--no-report", "--out", parallel, *options]
 
     def train(parallel: str) -> Path:
         if not (runs / parallel).exists():
-            ranks = 1 if parallel == "single" else 2
-            options = small(
-                **GWT,
-                task__batch_size=SEQUENCES_PER_STEP // ranks,
-                trainer__parallel="auto" if ranks == 1 else parallel,
-            )
-            launcher = {} if ranks == 1 else {"launcher": TORCHRUN}
-            result = here.command(
-                "train", "lm-pretrain", "--no-report", "--out", parallel, *options, **launcher
-            )
-            assert result.returncode == 0, result.stderr
+            if parallel == "ddp":
+                result = environment_here(runs).command(*command("ddp", 2), launcher=TORCHRUN)
+                assert result.returncode == 0, result.stderr
+            else:
+                for ended in fork_in(runs, (command("auto", 1), 1), (command("fsdp", 2), 2)):
+                    assert set(map(tuple, ended.codes.values())) == {(0,)}, ended.words
         return runs / parallel
 
     return train
@@ -74,7 +72,7 @@ def test_two_processes_train_like_one(
     read_losses: Callable[[Path], list[float]],
     tmp_path: Path,
 ) -> None:
-    one, two = trained("single"), trained(parallel)
+    one, two = trained("auto"), trained(parallel)
     environment = json.loads((two / "environment.json").read_text("utf-8"))
     assert (environment["world_size"], environment["parallel"]) == (2, parallel)
     assert read_losses(two) == pytest.approx(read_losses(one), rel=1e-5)
@@ -97,6 +95,7 @@ def test_sharded_training_killed_and_resumed_ends_with_the_same_bits(
     runs: Path,
     trained: Callable[[str], Path],
     environment_here: Callable[..., Any],
+    forked: Callable[..., Any],
     small: Callable[..., list[str]],
     read_losses: Callable[[Path], list[float]],
     tmp_path: Path,
@@ -117,8 +116,8 @@ def test_sharded_training_killed_and_resumed_ends_with_the_same_bits(
     assert len(read_losses(parts)) < 8
 
     resume = ["--no-report", "--resume", "parts", "--set", "task.kill_at_batch=0", "--allow", "kill_at_batch"]
-    resumed = here.command("train", *resume, launcher=TORCHRUN)
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = forked("train", *resume, processes=2, plugins=[tmp_path])
+    assert resumed.codes == {0: [0], 1: [0]}, resumed.words
     expected, found = saved_tensors(whole), saved_tensors(parts)
     assert found.keys() == expected.keys()
     assert len(found) > 40
@@ -127,7 +126,7 @@ def test_sharded_training_killed_and_resumed_ends_with_the_same_bits(
 
 
 def test_golore_stepping_in_the_backward_pass_of_sharded_weights_trains_like_one_process(
-    forked: Callable[..., Any],
+    fork_in: Callable[..., list[Any]],
     small: Callable[..., list[str]],
     read_losses: Callable[[Path], list[float]],
     tmp_path: Path,
@@ -140,11 +139,10 @@ def test_golore_stepping_in_the_backward_pass_of_sharded_weights_trains_like_one
         "optimizer__side": "right",
         "trainer__clip_norm": "none",
     }
-    for out, ranks, changes in (
-        ("one", 1, {}),
-        ("two", 2, {"trainer__parallel": "fsdp", "trainer__step_in_backward": "true"}),
-    ):
-        options = small(**golore, **changes, task__batch_size=SEQUENCES_PER_STEP // ranks)
-        ran = forked("train", "lm-pretrain", "--no-report", "--out", out, *options, processes=ranks)
-        assert ran.codes == {rank: [0] for rank in range(ranks)}, ran.words
+    sharded = {"trainer__parallel": "fsdp", "trainer__step_in_backward": "true"}
+    one = small(**golore, task__batch_size=SEQUENCES_PER_STEP)
+    two = small(**golore, **sharded, task__batch_size=SEQUENCES_PER_STEP // 2)
+    train = ["train", "lm-pretrain", "--no-report", "--out"]
+    for ended in fork_in(tmp_path, ([*train, "one", *one], 1), ([*train, "two", *two], 2)):
+        assert set(map(tuple, ended.codes.values())) == {(0,)}, ended.words
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), rel=1e-4)
