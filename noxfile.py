@@ -204,14 +204,16 @@ def realdata(session: nox.Session) -> None:
 
 @nox.session(python=THIS_PYTHON, default=False)
 def reproduce(session: nox.Session) -> None:
-    """Every registered reproduction, or those named after ``--``."""
-    sync(session, "--all-packages", "--group", "reproduce")
+    """Every registered reproduction and the tests of figures at length, or those named after ``--``."""
+    sync(session, "--all-packages", "--group", "all-tests", "--group", "reproduce")
     listing = (
         "import graftwork as g; print(*(e.component.name for e in g.get_registry().entries('reproduction')))"
     )
     names = session.posargs or session.run("python", "-c", listing, silent=True).split()
     for name in names:
         session.run("graftwork", "reproduce", name)
+    if not session.posargs:
+        pytest(session, "-m", "lengths", "packages/optim-core/tests/reproductions", name="reproduce")
 
 
 @nox.session(python=THIS_PYTHON, default=False)

@@ -160,7 +160,7 @@ def test_g5_exact_freeze_with_adam_as_with_sgd() -> None:
         assert descend(_flat(), adam, 500)[-1][1] == pytest.approx(0.75, abs=1e-12)
 
 
-@pytest.mark.parametrize("refresh_every", [1, 10])
+@pytest.mark.parametrize("refresh_every", [pytest.param(1, marks=pytest.mark.lengths), 10])
 def test_g5_closed_form_stall_level(refresh_every: int) -> None:
     stalled_early = 0
     for seed in range(4):
