@@ -84,8 +84,8 @@ def test_a_direction_a_process_is_as_many_probes_in_one(pair: Found, name: str, 
         assert found["equal"]
         assert found["difference"] == 0
         assert found["replayed"] == 0
-        # Twenty steps, two probes in each of two processes.
-        assert found["bytes"] == 20 * 4 * (8 if dtype == "float64" else 4)
+        # Ten steps, two probes in each of two processes.
+        assert found["bytes"] == 10 * 4 * (8 if dtype == "float64" else 4)
 
 
 def test_processes_that_differ_are_found(pair: Found) -> None:

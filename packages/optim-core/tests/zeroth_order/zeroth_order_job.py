@@ -136,13 +136,13 @@ def check_average(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
                 model = make_model(dtype)
                 mode = "none" if size == 1 else "average"
                 options = {"lr": 1e-2, "probes": 2 if name == "dual" else 1, "weight_decay": 0.1}
-                optimizer = make(model.named_parameters(), data_parallel=mode, check_every=8, **options)
-                train(model, optimizer, 0, 20, part=(0, 1) if size == 1 else part)
+                optimizer = make(model.named_parameters(), data_parallel=mode, check_every=4, **options)
+                train(model, optimizer, 0, 10, part=(0, 1) if size == 1 else part)
                 if size > 1:
                     equal = equal_everywhere(model)
-                    traffic = traffic_of_a_step(model, optimizer, batch(20, dtype).chunk(size)[part[0]])
+                    traffic = traffic_of_a_step(model, optimizer, batch(10, dtype).chunk(size)[part[0]])
                 else:
-                    train(model, optimizer, 20, 21)
+                    train(model, optimizer, 10, 11)
                 if name != "mezo":
                     optimizer.merge()
                 runs.append(model)
@@ -168,8 +168,8 @@ def check_probes(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
                 together.named_parameters(),
                 **{"lr": 1e-2, "probes": 2, "data_parallel": "probes", "check_every": 1, "log_file": log},
             )
-            train(alone, single, 0, 20)
-            train(together, several, 0, 20)
+            train(alone, single, 0, 10)
+            train(together, several, 0, 10)
             single.merge()
             several.merge()
             several.log.flush()
