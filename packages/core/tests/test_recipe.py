@@ -506,6 +506,28 @@ def test_a_value_that_a_constructor_refuses_is_told_with_its_key(resolve, tmp_pa
     assert str(caught.value).endswith(where.format(file=tmp_path / "given.toml"))
 
 
+def test_a_plain_word_of_a_message_is_not_taken_for_an_option(add_plugin, discover):
+    body = """
+class Trainer:
+    def __init__(self, *, data: int = 1, batch: int = 2):
+        raise ValueError("no data for batch 0")
+    def fit(self, task, recipe, run): ...
+
+@hookimpl
+def graftwork_components():
+    yield Component(Kind.TRAINER, "words", "graftwork_words:Trainer", "a trainer")
+"""
+    add_plugin("kit", PLUGIN)
+    add_plugin("words", body)
+    registry = discover()
+    sections = tomllib.loads(RECIPE) | {"trainer": {"name": "words", "data": 3}}
+    del sections["optimizer"]
+    resolved = build_recipe(sections, registry=registry).resolve(registry)
+    with pytest.raises(GraftworkError) as caught:
+        resolved.trainer()
+    assert str(caught.value) == "trainer/words: no data for batch 0 ([trainer])"
+
+
 def test_a_second_plugin_makes_short_names_ambiguous_and_nothing_else(
     resolve, registry, add_plugin, discover
 ):

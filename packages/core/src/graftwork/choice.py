@@ -20,6 +20,11 @@ from graftwork.weight_decay import combined, split_by_decay
 _TORCH_SAYS = {"lr": "learning rate", "eps": "epsilon", "betas": "beta parameter"}
 
 
+def _beginning(word: str) -> str:
+    """A pattern of what may stand before the name of an option: anything, but not before a plain word."""
+    return "" if "_" in word or " " in word else r"^\W?(?:Invalid )?"
+
+
 class Supplies(tuple[str, ...]):
     """What the taker of a component gives it, in the annotation of the parameter that takes it.
 
@@ -172,12 +177,16 @@ class Choice:
             raise GraftworkError(f"{self.entry.component.reference}: {cause_of(error)}") from error
 
     def _place_named_in(self, message: str) -> str:
-        """Where a recipe says the option that a message names first, or the component."""
+        """Where a recipe says the option that a message names first, or the component.
+
+        An option whose name is a plain word is named where the message begins with it, as "no data for batch"
+        names neither ``data`` nor ``batch``.
+        """
         found = {
             match.start(): name
             for name in self.places
-            for word in (name, name.replace("_", " "), _TORCH_SAYS.get(name, name))
-            if name and (match := re.search(rf"\b{re.escape(word)}\b", message))
+            for word in {name, name.replace("_", " "), _TORCH_SAYS.get(name, name)}
+            if name and (match := re.search(rf"{_beginning(word)}\b{re.escape(word)}\b", message))
         }
         place = self.places.get(found[min(found)] if found else "", "")
         return f" ({place})" if place else ""
