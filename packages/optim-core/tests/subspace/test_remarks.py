@@ -74,3 +74,9 @@ def test_what_lets_updates_grow_is_said_and_nothing_else_is(changed: dict[str, o
         optimizer.step()
         largest = max(largest, float((weight.detach() - before).abs().max()))
     assert (largest > 500) == grows
+
+
+def test_a_head_of_one_row_is_no_mistake_of_the_ranks() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GaLoreAdamW([nn.Linear(32, 1).weight], rank=1)

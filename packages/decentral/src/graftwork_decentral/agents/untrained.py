@@ -1,7 +1,7 @@
-"""What agents neither train nor mix: frozen parameters and buffers, which must be the same in all of them.
+"""What agents neither train nor mix: frozen parameters, which must be the same in all of them.
 
 Where they differ each agent trains another function, and the mean of their weights is a model of none of
-them. Running statistics of norms are left out: they are of each agent's own data, and averaged.
+them. Buffers may differ: running statistics, observers and moving averages are of each agent's own data.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 
 def validate_untrained(models: Sequence[nn.Module]) -> None:
-    """Refuse agents whose frozen parameters or buffers differ.
+    """Refuse agents whose frozen parameters differ.
 
     Args:
         models: one an agent.
@@ -57,11 +56,13 @@ def _untrained(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             yield name, parameter
-    for place, module in model.named_modules():
-        if not isinstance(module, _NormBase):
-            for name, buffer in module.named_buffers(place, recurse=False):
-                yield name, buffer
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and torch.equal(one.detach().to(other.device), other.detach())
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if one.is_meta or other.is_meta:
+        return True
+    # Bits, so that what is not a number is like its copy.
+    bits = [tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (one, other)]
+    return torch.equal(*bits)

@@ -54,7 +54,7 @@ def refuse_unknown(keys: Iterable[str], known: Collection[str], whose: str) -> N
         meant = f", did you mean {synonym!r}?" if synonym in known else did_you_mean(key, known)
         raise ValueError(
             f"a parameter group of {whose} has no option {key!r}"
-            + (meant or f"; its options are {', '.join(sorted(known))}")
+            + (meant or f"; its options are {', '.join(sorted(known))}, and notes of your own begin with '_'")
         )
 
 
@@ -62,19 +62,21 @@ class FollowedGroups:
     """The options of an optimizer's groups as its last step found them."""
 
     def __init__(self) -> None:
-        self._seen: list[dict[str, Any]] = []
+        self._seen: list[tuple[Mapping[str, Any], dict[str, Any]]] = []
 
     def remember(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Take the options as they are now."""
-        self._seen = [options_of(group) for group in groups]
+        self._seen = [(group, options_of(group)) for group in groups]
 
-    def before(self, index: int) -> Mapping[str, Any]:
-        """Return the options that a group had."""
-        return self._seen[index]
+    def before(self, group: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the options that a group had; those that it has, where it was put in by hand."""
+        # By identity: groups may have been taken out or put in since, at any place.
+        return next((options for seen, options in self._seen if seen is group), options_of(group))
 
     def changes(self, groups: Sequence[Mapping[str, Any]]) -> dict[int, set[str]]:
         """Return for every group that has changed the keys that are new, gone or of another value.
 
+        A group that was put in by hand has changed, too, in no key.
         A tensor whose value was changed in place is the same tensor.
 
         >>> followed, group = FollowedGroups(), {"params": [], "lr": 0.1, "momentum": 0.0}
@@ -83,8 +85,13 @@ class FollowedGroups:
         >>> followed.changes([group])
         {0: {'momentum'}}
         """
-        found = {}
-        for index, (group, seen) in enumerate(zip(groups, self._seen, strict=True)):
+        found: dict[int, set[str]] = {}
+        options = {id(group): seen for group, seen in self._seen}
+        for index, group in enumerate(groups):
+            seen = options.get(id(group))
+            if seen is None:
+                found[index] = set()
+                continue
             changed = {
                 key
                 for key, value in group.items()
@@ -99,4 +106,9 @@ class FollowedGroups:
 def _same(one: Any, other: Any) -> bool:
     if one is other:
         return True
-    return not isinstance(one, Tensor) and not isinstance(other, Tensor) and bool(one == other)
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return False
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):  # of arrays, and of what compares with nothing
+        return False

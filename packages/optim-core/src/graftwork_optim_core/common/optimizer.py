@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Literal, overload
 
 import torch
@@ -100,19 +101,22 @@ class CountingOptimizer(torch.optim.Optimizer):
             return
         changes = self._followed.changes(self.param_groups)
         for index, group in enumerate(self.param_groups):
-            if index in changes:
+            if changes.get(index) == {"lr"} and "lr" in group:  # as schedulers do at every step
+                require_rate(group["lr"])
+            elif index in changes:
                 self._check_changes(index, group, changes[index])
             elif isinstance(group["lr"], Tensor) and group["lr"].device.type == "cpu":
                 # It may have been written into; to look at one on an accelerator would be to wait for it.
                 require_rate(group["lr"])
         if changes:
             self._check_together(self.param_groups)
-        if changes or self._weights_were_cast():
+        if any(changed != {"lr"} for changed in changes.values()) or self._weights_were_cast():
             self._fit_states(changes)
+        if changes:
             self._followed.remember(self.param_groups)
 
     def _check_changes(self, index: int, group: Mapping[str, Any], changed: set[str]) -> None:
-        before = self._followed.before(index)
+        before = self._followed.before(group)
         gone = sorted(key for key in changed if key in self.defaults and key not in group)
         if gone:
             raise ValueError(f"parameter group {index} must have the option {gone[0]!r}, which was deleted")
@@ -138,8 +142,14 @@ class CountingOptimizer(torch.optim.Optimizer):
         self._made_for[parameter] = (parameter.dtype, parameter.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, such as the present options ask for."""
-        self._follow_groups()
+        """Return the state, such as the present options ask for.
+
+        What a step would refuse is saved as it is, and state of weights that were cast since the last step
+        stays what it was: a model may be cast to be exported, and cast back.
+        """
+        if not self._weights_were_cast():
+            with suppress(ValueError):
+                self._follow_groups()
         state: dict[str, Any] = super().state_dict()
         return state
 

@@ -61,8 +61,8 @@ def _without_saving(
         # Of a rank that no weight has, nothing is projected.
         whole = bytes_of(weight, {**options, "rank": max(1, *weight.shape)}, name)
         projected = bytes_of(weight, options, name)
-        # Adafactor's own state is so small that no projection is there to save any of it.
-        if projected >= whole > weight.numel():
+        # Of a head of one row, or of Adafactor's own small state, no rank saves anything: nobody's mistake.
+        if projected >= whole > bytes_of(weight, {**options, "rank": 1}, name):
             found.append((name, weight, projected, whole))
     if found:
         name, weight, projected, whole = found[0]

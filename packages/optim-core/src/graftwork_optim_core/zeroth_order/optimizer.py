@@ -202,7 +202,8 @@ class ZerothOrderOptimizer(CountingOptimizer):
         if self.log is not None:
             self.log.check_recorded(changed)
         switched = any(
-            (self._followed.before(index)["momentum"] > 0) != (self.param_groups[index]["momentum"] > 0)
+            (self._followed.before(self.param_groups[index])["momentum"] > 0)
+            != (self.param_groups[index]["momentum"] > 0)
             for index in changes
         )
         # What is held beside the weights, and by what factor they move, is laid out for all in advance.
