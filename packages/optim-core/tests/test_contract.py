@@ -777,6 +777,10 @@ def test_a_model_that_is_cast_later_trains_as_if_it_had_been_before(make: Make, 
     held = [[value.dtype for value in state.values()] for state in late_optimizer.state.values()]
     assert held == [[value.dtype for value in state.values()] for state in early_optimizer.state.values()]
     assert all(torch.isfinite(weight).all() for weight in steps(trained, trained_optimizer, 2, 3))
+    resumed = copy.deepcopy(trained)
+    resumed_optimizer = make(resumed.parameters(), lr=1e-2)
+    resumed_optimizer.load_state_dict(copy.deepcopy(trained_optimizer.state_dict()))
+    assert_equal(steps(trained, trained_optimizer, 4, 5), steps(resumed, resumed_optimizer, 4, 5))
 
 
 @ours

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from graftwork import GraftworkError
+from graftwork.recipe_file import read_toml
 from graftwork_trainer.plain_json import read_json
-from graftwork_trainer.plain_toml import read_toml
 
 STAGES = "stages"
 
@@ -38,7 +38,7 @@ def stage_names(recipe: Mapping[str, Any]) -> list[str]:
 def stage_names_in(run: Path) -> list[str]:
     """The stages of a run, in order; none where it is one training, or where its recipe cannot be read."""
     try:
-        return stage_names(read_toml(run / "recipe.toml")[1])
+        return stage_names(read_toml(run / "recipe.toml"))
     except GraftworkError:
         return []
 

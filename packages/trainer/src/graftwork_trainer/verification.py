@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import torch
 
 from graftwork import GraftworkError
+from graftwork.recipe_file import read_toml
 from graftwork_trainer.assets import trained_task
 from graftwork_trainer.causes import cause_of
 from graftwork_trainer.checkpoint import Opened, open_checkpoint
@@ -23,7 +24,6 @@ from graftwork_trainer.lock import holder
 from graftwork_trainer.model_folder.manifest import Manifest, model_folder
 from graftwork_trainer.own_code import absence_named, differences
 from graftwork_trainer.plain_json import read_json
-from graftwork_trainer.plain_toml import read_toml
 from graftwork_trainer.resuming import Identity, identity_in
 from graftwork_trainer.stage_folders import result_of, stage_folders, stage_names_in
 from graftwork_trainer.status import COMPLETE_STATUSES

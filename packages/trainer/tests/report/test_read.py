@@ -115,7 +115,7 @@ def test_a_directory_that_is_no_run_names_path_and_expectation(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("recipe.toml", "a = = 1", "not valid TOML"),
+        ("recipe.toml", "a = = 1", "is not TOML"),
         ("environment.json", "{", "not valid JSON"),
         ("environment.json", "[]", "expected a JSON object, found list"),
         ("environment.json", '{"metric_directions": ["loss"]}', "to give metrics 'lower' or 'higher'"),
@@ -139,7 +139,7 @@ def test_a_broken_file_is_named(write_run, name, content, complaint):
     (path / name).write_text(content, encoding="utf-8")
     with pytest.raises(GraftworkError) as caught:
         read_run(path)
-    assert str(caught.value).startswith(str(path / name))
+    assert str(caught.value).removeprefix("recipe ").startswith(str(path / name))
     assert complaint in str(caught.value)
 
 

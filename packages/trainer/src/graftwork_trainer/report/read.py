@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from graftwork import Direction, GraftworkError
+from graftwork.recipe_file import read_text, read_toml
 from graftwork_trainer.history import Changed, read_history
 from graftwork_trainer.plain_json import read_json
-from graftwork_trainer.plain_toml import read_toml
 from graftwork_trainer.report.curve_file import Curve, number, read_curves
 from graftwork_trainer.stage_folders import stage_folders, stage_names
 from graftwork_trainer.status import COMPLETE_STATUSES
@@ -175,7 +175,7 @@ def read_run(path: Path) -> RunRecord:
             f"{path} is not a run: expected a directory with recipe.toml, environment.json and metrics.jsonl "
             f"as `graftwork train` writes them, but {found}"
         )
-    recipe_text, recipe = read_toml(path / "recipe.toml")
+    recipe_file = path / "recipe.toml"
     environment_file = path / "environment.json"
     environment = _read_object(environment_file)
     result_file = path / "result.json"
@@ -183,15 +183,15 @@ def read_run(path: Path) -> RunRecord:
 
     record = RunRecord(
         path=path,
-        recipe=recipe,
-        recipe_text=recipe_text,
+        recipe=read_toml(recipe_file),
+        recipe_text=read_text(recipe_file),
         environment=environment,
         curves=read_curves(path / "metrics.jsonl"),
         result=_read_result(result_file) if result_file.is_file() else None,
         directions=_directions(environment.get("metric_directions"), environment_file),
         history=read_history(path),
     )
-    names = stage_names(recipe)
+    names = stage_names(record.recipe)
     folders = dict(zip(names, stage_folders(path, names), strict=True))
     return of_stages(
         record,

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from graftwork import GraftworkError, Override, Task, build_recipe
+from graftwork.recipe_file import read_toml
 from graftwork.resolution import Resolved
 from graftwork_trainer.assets import load_assets, trained_task
 from graftwork_trainer.data.workers import Loading
@@ -18,7 +19,6 @@ from graftwork_trainer.model_folder.manifest import model_folder
 from graftwork_trainer.options import GradientOptions, LoopOptions
 from graftwork_trainer.own_code import absence_named, environment_of
 from graftwork_trainer.parallel import Parallel, World
-from graftwork_trainer.plain_toml import read_toml
 from graftwork_trainer.usage.named import NamedRun
 from graftwork_trainer.weights.runs import AgentsSource, RunSource, open_run
 
@@ -92,7 +92,7 @@ def settings_of(
         GraftworkError: it cannot be read, or what it names is not here.
     """
     path = named.run / "recipe.toml"
-    _, sections = read_toml(path)
+    sections = read_toml(path)
     with absence_named(named.run):
         name = named.run.resolve().name
         recipe = build_recipe(sections, name=name, source=str(path), overrides=overrides).resolve()
