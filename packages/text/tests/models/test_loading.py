@@ -144,6 +144,26 @@ def test_a_pickle_in_a_tokenizers_folder_is_one_sentence(folder: Path, planted: 
     assert not planted.marker.exists()
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "[1]", "3", "null", '"bert"', '{"model_type": []}', '{"model_type": "bert", "hidden_size": {}}'],
+)
+def test_a_configuration_that_is_none_is_one_sentence_of_whoever_reads_it(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content)
+    found = find_pretrained(str(folder))
+    loads: list[Callable[[], object]] = [
+        found.config,
+        lambda: found.load("AutoModel", dtype="float32"),
+        lambda: found.load_encoder(dtype="float32"),
+        lambda: found.load("AutoModelForSequenceClassification", dtype="float32", num_labels=3),
+    ]
+    for device in ("cpu", "meta"):
+        for load in loads:
+            with torch.device(device), pytest.raises(GraftworkError, match=f"^model '{folder}'") as caught:
+                load()
+            assert "\n" not in str(caught.value)
+
+
 def test_a_tokenizer_is_not_run_either(folder: Path, planted: Planted) -> None:
     (folder / "evil.py").write_text(planted.code)
     (folder / "vocab.txt").unlink()

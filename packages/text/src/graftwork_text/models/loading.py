@@ -98,8 +98,7 @@ def explained(what: str, remedy: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (GraftworkError, TypeError):
-        # An option that a model does not have is its caller's to judge.
+    except GraftworkError:
         raise
     except Exception as error:  # readers in Rust raise bare ones
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

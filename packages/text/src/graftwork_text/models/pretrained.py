@@ -122,10 +122,11 @@ class Pretrained:
         precision = getattr(torch, dtype)
         source = self.source()
         if torch.get_default_device().type == "meta":
-            config, rest = transformers.AutoConfig.from_pretrained(
-                source, return_unused_kwargs=True, trust_remote_code=False, **settings
-            )
-            return loader.from_config(config, dtype=precision, **rest), frozenset()
+            with self._explained():
+                config, rest = transformers.AutoConfig.from_pretrained(
+                    source, return_unused_kwargs=True, trust_remote_code=False, **settings
+                )
+                return loader.from_config(config, dtype=precision, **rest), frozenset()
         with self._explained(), _quiet():
             refuse_pickled_weights(source)
             model, report = loader.from_pretrained(
@@ -147,7 +148,9 @@ class Pretrained:
         """
         try:
             return self.load("AutoModel", dtype=dtype, add_pooling_layer=False)
-        except TypeError:
+        except GraftworkError as error:
+            if not isinstance(error.__cause__, TypeError):  # what a model raises that has no such option
+                raise
             return self.load("AutoModel", dtype=dtype)
 
     def _explained(self) -> AbstractContextManager[None]:

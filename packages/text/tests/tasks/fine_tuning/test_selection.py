@@ -199,6 +199,7 @@ def test_data_that_is_all_held_out_is_a_test_part_alone(selection: ClassSelectio
 
 def test_too_few_that_differ() -> None:
     with pytest.raises(
-        GraftworkError, match=r"has 1 example\(s\) beside the test part \(and 2 that stand in a held"
+        GraftworkError,
+        match=r"^task\.data = '\./mine' has 1 example\(s\) beside the test part \(and 2 that stand in a held",
     ):
-        draw_by_number("aAb", (), "B", Selection(), key=str.casefold)
+        draw_by_number("aAb", (), "B", Selection(), key=str.casefold, where="task.data = './mine'")

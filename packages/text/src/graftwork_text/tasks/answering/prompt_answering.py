@@ -138,7 +138,8 @@ class PromptAnswering(FineTuningTask[Question]):
     def draw(self) -> Parts[Question]:
         """Draw the questions of this experiment."""
         data = self.data
-        return draw_by_number(data.train, data.validation, data.test, self._selection, key=_key)
+        where = f"task.data = {self.corpus.name!r}"
+        return draw_by_number(data.train, data.validation, data.test, self._selection, key=_key, where=where)
 
     def build_model(self) -> nn.Module:
         """Return the pretrained model with its output layer.

@@ -94,7 +94,7 @@ class ClassificationTask(FineTuningTask[LabelledExample]):
 
     def draw(self) -> Parts[LabelledExample]:
         """Draw the examples of this experiment."""
-        return draw_parts(self.data, self._selection)
+        return draw_parts(self.data, self._selection, where=f"task.data = {self.corpus.name!r}")
 
     def remarks(self, parts: Parts[LabelledExample]) -> Sequence[Remark]:
         """What was found in the data, and which classes are only held out."""

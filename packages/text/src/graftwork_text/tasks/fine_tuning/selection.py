@@ -145,7 +145,9 @@ class Parts(Generic[_Example]):
         }
 
 
-def draw_parts(data: LabelledData, selection: ClassSelection) -> Parts[LabelledExample]:
+def draw_parts(
+    data: LabelledData, selection: ClassSelection, *, where: str = "task.data"
+) -> Parts[LabelledExample]:
     """Draw the examples of one experiment.
 
     Validation examples come from the corpus's own validation part where it has one, else from its training
@@ -154,6 +156,7 @@ def draw_parts(data: LabelledData, selection: ClassSelection) -> Parts[LabelledE
     Args:
         data: all examples.
         selection: how many of them.
+        where: they lie, for messages.
 
     Raises:
         GraftworkError: a class has fewer examples than its shots, or a part would have none.
@@ -164,7 +167,7 @@ def draw_parts(data: LabelledData, selection: ClassSelection) -> Parts[LabelledE
     (6, 6, 3)
     """
     if selection.shots_per_class is None:
-        return draw_by_number(data.train, data.validation, data.test, selection, key=_key)
+        return draw_by_number(data.train, data.validation, data.test, selection, key=_key, where=where)
     stream = np.random.default_rng([selection.data_seed, 0])
     train = _shuffled(data.train, stream)
     validation = _shuffled(data.validation, stream)
@@ -188,6 +191,7 @@ def draw_by_number(
     selection: Selection,
     *,
     key: Callable[[_Example], Hashable],
+    where: str = "task.data",
 ) -> Parts[_Example]:
     """Draw so many examples of any kind for training, validation and test.
 
@@ -197,6 +201,7 @@ def draw_by_number(
         test: all for the last word.
         selection: how many of them, not by class.
         key: what makes an example the same as another.
+        where: they lie, for messages.
 
     Where there are fewer examples than asked for, training and validation share them in proportion. Where all
     that there is to learn from is held out too, there is a test part alone.
@@ -231,7 +236,7 @@ def draw_by_number(
     if not chosen or not drawn:
         repeated = len(shuffled) - len(learnt)
         raise GraftworkError(
-            f"task.data has {len(learnt) + len(given)} example(s) beside the test part"
+            f"{where} has {len(learnt) + len(given)} example(s) beside the test part"
             f"{f' (and {repeated} that stand in a held-out part too)' if repeated else ''}, and at least 2 "
             "are needed: one to learn from and one for validation"
         )
