@@ -43,7 +43,7 @@ def stopped(train):
         ("task.rows=others", "rows"),
     ],
 )
-def test_what_makes_it_another_training_is_refused_with_both_values(train, stopped, setting, name):
+def test_what_makes_it_another_training_is_refused_with_both_values(train, stopped, setting, name, tmp_path):
     stopped()
     with pytest.raises(GraftworkError) as caught:
         train(setting, resume=True)
@@ -53,6 +53,7 @@ def test_what_makes_it_another_training_is_refused_with_both_values(train, stopp
     assert f"{option} was " in message
     assert f" and is {value}" in message.replace("'", "").replace("True", "true")
     assert f"--allow {name}" in message
+    assert f" of {tmp_path / 'run'} " in message
     assert "remove" not in message
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from graftwork import GraftworkError
@@ -103,7 +104,11 @@ def identity_in(checkpoint: Opened) -> Identity:
 
 
 def refuse_unless_allowed(
-    changes: Collection[Change], allowed: Collection[str], history: Iterable[Changed], step: int
+    changes: Collection[Change],
+    allowed: Collection[str],
+    history: Iterable[Changed],
+    step: int,
+    run: Path,
 ) -> None:
     """Refuse to go on with what is another training.
 
@@ -112,6 +117,7 @@ def refuse_unless_allowed(
         allowed: names that may change.
         history: of the run; a change that was allowed at this step before is allowed still.
         step: of the checkpoint.
+        run: that goes on, for messages.
 
     Raises:
         GraftworkError: something changed that was not allowed, or would end the training before the
@@ -120,8 +126,8 @@ def refuse_unless_allowed(
     for change in changes:
         if change.what == "trainer.steps" and isinstance(change.after, int) and change.after < step:
             raise GraftworkError(
-                f"--resume: trainer.steps is {change.after}, and {step} are taken already; give {step} or "
-                f"more, or remove the checkpoints after step {change.after}"
+                f"--resume: trainer.steps is {change.after}, and {step} are taken already in {run}; give "
+                f"{step} or more, or remove the checkpoints after step {change.after}"
             )
     earlier = list(history)
     refused = [
@@ -136,7 +142,7 @@ def refuse_unless_allowed(
         names = list(dict.fromkeys(change.name for change in refused))
         raise GraftworkError(
             f"--resume: {'; '.join(str(first_of_name[name]) for name in names)}; put it back, or go on from "
-            f"step {step} with it by {' '.join(f'--allow {name}' for name in names)}"
+            f"step {step} of {run} with it by {' '.join(f'--allow {name}' for name in names)}"
         )
 
 

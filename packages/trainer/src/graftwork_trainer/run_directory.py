@@ -368,7 +368,9 @@ class RunDirectory:
             GraftworkError: something is that was not allowed.
         """
         changes = identity_in(checkpoint).changes_to(self._identity(rank_and_size()[1]))
-        refuse_unless_allowed(changes, self._allow, read_history(self.directory), checkpoint.step)
+        refuse_unless_allowed(
+            changes, self._allow, read_history(self.directory), checkpoint.step, self.directory
+        )
         return changes
 
     def _tell_and_keep(self, changes: Collection[Change], step: int) -> None:

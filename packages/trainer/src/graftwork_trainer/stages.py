@@ -275,5 +275,6 @@ def _refuse_another_recipe(folder: Path, stage: Resolved) -> None:
     changes = Identity(trained.sections, {}, 1).changes_to(Identity(stage.sections, {}, 1))
     if changes:
         raise GraftworkError(
-            f"--resume: stage {stage.name!r} has ended, and {changes[0]}; put it back, or train another run"
+            f"--resume: stage {stage.name!r} of {folder} has ended, and {changes[0]}; put it back, or train "
+            "another run"
         )
