@@ -133,6 +133,13 @@ class CountingOptimizer(torch.optim.Optimizer):
 
     def _weights_were_cast(self) -> bool:
         """Whether a weight has another dtype or device than when its state was made."""
+        # Those that were replaced are let go of. Weak references would keep model.to() from swapping tensors.
+        self._made_for = {
+            parameter: made
+            for group in self.param_groups
+            for parameter in group["params"]
+            if (made := self._made_for.get(parameter)) is not None
+        }
         return any(
             parameter.dtype is not dtype or parameter.device != device
             for parameter, (dtype, device) in self._made_for.items()
@@ -299,6 +306,7 @@ class GradientOptimizer(CountingOptimizer):
     def _taken(self, incoming: Saved) -> tuple[list[dict[str, Any]], State]:
         groups = merged_groups(self.param_groups, incoming["param_groups"])
         for group in groups:
+            self._refuse_unknown(group, group)
             self.check_options(group)
         self._check_together(groups)
         states: State = {}
