@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from graftwork_decentral.strategies.strategy import Strategy
 from graftwork_decentral.topology.agreement import validate_connected
 from graftwork_decentral.topology.topology import GraphSequence, TopologySequence
 from graftwork_trainer.parallel import launched_by_torchrun
+from graftwork_trainer.progress import tell_once
 from graftwork_trainer.roll_call import exchange_seconds
 
 
@@ -72,7 +72,7 @@ class Network:
     def validate(self, strategies: Iterable[Strategy], graphs: GraphSequence, steps: int | None) -> None:
         """Refuse, before anything connects, what does not go with a run of this size.
 
-        Warns of graphs whose turn never comes.
+        Tells of graphs whose turn never comes.
 
         Args:
             strategies: that mix on the graphs.
@@ -96,11 +96,10 @@ class Network:
         turns = len(graphs.topologies) if isinstance(graphs, TopologySequence) else 1
         if steps is not None and steps < turns:
             unused = f"graph {turns} is" if steps + 1 == turns else f"graphs {steps + 1} to {turns} are"
-            warnings.warn(
+            tell_once(
                 f"topology {graphs.name!r} has {turns} graphs that take turns, and the run is of {steps} "
                 f"{'step' if steps == 1 else 'steps'}: {unused} never used, and agents may not have come "
-                "together",
-                stacklevel=2,
+                "together"
             )
         faults = self.planned_faults
         if faults is None:

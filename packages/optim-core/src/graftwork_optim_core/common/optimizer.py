@@ -306,7 +306,6 @@ class GradientOptimizer(CountingOptimizer):
     def _taken(self, incoming: Saved) -> tuple[list[dict[str, Any]], State]:
         groups = merged_groups(self.param_groups, incoming["param_groups"])
         for group in groups:
-            self._refuse_unknown(group, group)
             self.check_options(group)
         self._check_together(groups)
         states: State = {}
@@ -319,6 +318,9 @@ class GradientOptimizer(CountingOptimizer):
                         check_fits(name, saved, fresh, self._needed_by(parameter, group))
                         copy_loaded(saved, fresh)
                     states[parameter] = fresh
+        # Last: a state of another optimizer is told as that, and not as its first unknown option.
+        for group in groups:
+            self._refuse_unknown(group, group)
         return groups, states
 
 

@@ -419,10 +419,11 @@ class ZerothOrderOptimizer(CountingOptimizer):
         def take(incoming: dict[str, Any]) -> tuple[list[dict[str, Any]], State]:
             groups = merged_groups(self.param_groups, incoming["param_groups"])
             for group in groups:
-                self._refuse_unknown(group, group)
                 check_options(group)
             check_shared(groups)
             loaded.update(self._checked(incoming, groups))
+            for group in groups:
+                self._refuse_unknown(group, group)
             return groups, {}
 
         load_checked(self, state_dict, super().load_state_dict, take, lambda: self._bind(loaded))
