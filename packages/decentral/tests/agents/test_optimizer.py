@@ -142,14 +142,21 @@ def test_movement_beside_the_weights_is_mixed_with_them(strategy, build, run) ->
     torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)
 
 
-def test_an_optimizer_that_never_writes_its_weights_is_refused(build) -> None:
+def test_what_mixing_would_pass_over_or_spoil_is_refused(build) -> None:
     def additive(model):
         optimizer = Beside(model.parameters(), lr=0.1)
         optimizer.param_groups[0]["additive"] = True
         return optimizer
 
+    def logged(model):
+        optimizer = Beside(model.parameters(), lr=0.1)
+        optimizer.log = object()
+        return optimizer
+
     with pytest.raises(GraftworkError, match="additive must be False of the Beside of agents"):
         build(diffusion(), additive)
+    with pytest.raises(GraftworkError, match="log_file must be none of the Beside of agents"):
+        build(diffusion(), logged)
 
 
 def type_of_point() -> nn.Module:

@@ -324,6 +324,11 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
                     f"additive must be False of the {type(inner).__name__} of agents: it would never write "
                     "its movement into the weights, and these are what agents mix"
                 )
+            if getattr(inner, "log", None) is not None:
+                raise GraftworkError(
+                    f"log_file must be none of the {type(inner).__name__} of agents: from its start and its "
+                    "log a run is replayed that no agents have mixed"
+                )
         kind = type(self.inners[0]).__name__
         if self.strategy.tracks and self.closure is not None:
             raise GraftworkError(
