@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -74,6 +75,23 @@ def test_what_lets_updates_grow_is_said_and_nothing_else_is(changed: dict[str, o
         optimizer.step()
         largest = max(largest, float((weight.detach() - before).abs().max()))
     assert (largest > 500) == grows
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda weight: GaLoreAdamW([weight], rank=8),
+        lambda weight: SubspaceOptimizer([weight], transform="svd", transform_options={"rank": 8}),
+        lambda weight: GWTAdamW([nn.Linear(8, 8).weight]).add_param_group(
+            {"params": [weight], "transform": "svd", "rank": 8}
+        ),
+    ],
+    ids=["front", "by names", "added"],
+)
+def test_a_remark_points_at_the_line_that_asked_for_it(make: Callable[[nn.Parameter], object]) -> None:
+    with pytest.warns(UserWarning, match="save no state") as told_of:
+        make(nn.Parameter(torch.zeros(8, 8)))
+    assert [one.filename for one in told_of] == [__file__]
 
 
 def test_groups_by_layer_get_one_remark_of_each_kind() -> None:

@@ -159,7 +159,9 @@ class SubspaceOptimizer(GradientOptimizer):
         self.check_options(defaults)
         super().__init__(params, defaults)
         self._all_added = True
-        self._remark_on(range(len(self.param_groups)), stacklevel=3)
+        # Who made it is told, which a front of this class is not.
+        fronted = type(self) is not SubspaceOptimizer
+        self._remark_on(range(len(self.param_groups)), stacklevel=4 if fronted else 3)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Check a group's options.
