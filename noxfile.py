@@ -57,6 +57,15 @@ def sync(session: nox.Session, *arguments: str) -> None:
         external=True,
         silent=True,
     )
+    share_bytecode(session)
+
+
+def share_bytecode(session: nox.Session) -> None:
+    """Take the bytecode that other sessions' environments hold of the same files."""
+    environment = Path(session.virtualenv.location)
+    others = [str(other) for other in environment.parent.iterdir() if other.is_dir() and other != environment]
+    script = str(ROOT / ".ci" / "bytecode.py")
+    session.run_install("python", script, str(environment), *others, silent=True)
 
 
 def begin(session: nox.Session) -> None:
@@ -115,6 +124,7 @@ def minimums(session: nox.Session, package: str) -> None:
         silent=True,
     )
     session.install("-r", str(pins), f"./packages/{package}")
+    share_bytecode(session)
     pytest(session, f"packages/{package}/tests", name=f"minimums-{package}")
 
 
@@ -144,6 +154,7 @@ def wheels(session: nox.Session, package: str) -> None:
     # Siblings come from these wheels, and only in the versions that the ranges allow.
     wheel = f"{distribution}=={project['version']}"
     session.install("--find-links", built, wheel)
+    share_bytecode(session)
     session.run("python", str(ROOT / ".ci" / "installed.py"), package, distribution)
     for extra in extras:
         requirement = f"{distribution}[{extra}]=={project['version']}"

@@ -1,9 +1,12 @@
 """Run what README and the docs show, in the environment that README's first command makes.
 
-README's own commands run as they stand, but for two steps of each training, reproductions in their shortest
-form, and what a reader brings along (texts, a table, a recipe), which is made here. Of the other pages the
-trainings are taken as far as a dry run and the reproductions as far as their options: that is where something
-missing shows.
+README's own commands run as they stand, but for two steps of each training and what a reader brings along
+(texts, a table, a recipe), which is made here. What others take to the end is ended once its work has begun:
+a reproduction when it has made its folder, since its package's tests take it all the way, and the second
+comparison when it has trained its first run, since the first comparison ends by itself.
+
+Of the other pages the trainings are taken as far as a dry run and the reproductions as far as their options:
+that is where something missing shows. Each of these is a fork of one process, see forked_commands.py.
 
     python .ci/readme.py            # all of that
     python .ci/readme.py --whole    # every reproduction and study from beginning to end
@@ -12,25 +15,27 @@ missing shows.
 from __future__ import annotations
 
 import csv
+import importlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import forked_commands
 
 ROOT = Path(__file__).resolve().parents[1]
 BRIEF = ["--set", "trainer.steps=2", "--set", "trainer.warmup_steps=0", "--no-report"]
 BRIEF_COMPARISON = ["--set", "trainer.steps=2", "--set", "trainer.warmup_steps=0", "--seeds", "1"]
 BRIEF_EVALUATION = {"lm-pretrain": ["--set", "task.evaluation_tokens=512"]}
-BRIEF_REPRODUCTION = {
-    "golore": ["--set", "steps=2000"],
-    "sparkle": ["--set", "seeds=1", "--set", "problem_steps=200", "--set", "cleaning_steps=250"],
-}
+# By the words of a command, what it has made in its folder once its work has begun.
+BEGUN = {"reproduce": "reproductions/*", "--over": "runs/*/*/result.json"}
 # Weights and runs that are not made here; docs/first-hour.md uses runs of its own.
 OF_THE_READER = ("my-study", "task.model=/", "model.weights=", "trainer.start_from=")
 ON_A_RUN = ("evaluate", "export", "predict")
@@ -90,9 +95,8 @@ def as_run(command: str, *, readme: bool, whole: bool) -> list[str] | None:
     if words[1] == "compare":
         brief = [*BRIEF_COMPARISON, *BRIEF_EVALUATION.get(words[2], [])]
         return [*words, *brief] if readme else None
-    if words[1] == "reproduce" and not whole:
-        brief = BRIEF_REPRODUCTION.get(words[2], [])
-        return [*words, *brief] if readme else ["graftwork", "info", f"reproduction/{words[2]}"]
+    if words[1] == "reproduce" and not (whole or readme):
+        return ["graftwork", "info", f"reproduction/{words[2]}"]
     if words[1] == "flatness-study" and not whole:
         return None
     return words
@@ -110,41 +114,88 @@ def commands(whole: bool) -> list[tuple[Path, list[str]]]:
     return [(page, list(words)) for words, page in found.items()]
 
 
-def run(page: Path, words: list[str], folder: Path) -> bool:
-    """Run a command in a reader's folder, say how it went, and return whether it succeeded."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRAFTWORK_P")}
+def environment() -> dict[str, str]:
+    """The variables of a reader's shell."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GRAFTWORK_P")}
     # Other commands have the other cores.
-    environment["OMP_NUM_THREADS"] = "1"
-    started = time.perf_counter()
-    ended = subprocess.run(
-        words,
-        cwd=folder,
-        env=environment,
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return {**kept, "OMP_NUM_THREADS": "1"}
+
+
+def told(page: Path, words: list[str], code: int, started: float, printed: str, good: str = "ok") -> bool:
+    """Say how a command went, and return whether it succeeded."""
     seconds = time.perf_counter() - started
-    outcome = "ok" if ended.returncode == 0 else f"exit code {ended.returncode}\n{ended.stdout}"
+    outcome = good if code == 0 else f"exit code {code}\n{printed}"
     print(f"{page.relative_to(ROOT)}: {shlex.join(words)}: {seconds:.0f} s, {outcome}", flush=True)
-    return ended.returncode == 0
+    return code == 0
+
+
+def run(page: Path, words: list[str], folder: Path, *, whole: bool) -> bool:
+    """Run a command in a reader's folder, say how it went, and return whether it succeeded."""
+    begun = next((made for word, made in BEGUN.items() if word in words and not whole), None)
+    started, output = time.perf_counter(), folder / "printed"
+    with output.open("w") as printed:
+        process = subprocess.Popen(
+            words,
+            cwd=folder,
+            env=environment(),
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        while begun is not None and process.poll() is None:
+            if any(folder.glob(begun)):
+                # With the processes that it has started.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return told(page, words, 0, started, "", "begun")
+            time.sleep(0.1)
+        return told(page, words, process.wait(), started, output.read_text("utf-8"))
+
+
+def run_forked(shown: list[tuple[Path, list[str], Path]]) -> list[bool]:
+    """Run commands of ``graftwork`` in their folders, each in a fork of this process of one thread."""
+    readers = environment()
+    for name in os.environ.keys() - readers.keys():
+        del os.environ[name]
+    os.environ.update(readers)
+    for name in forked_commands.PRELOADED:
+        importlib.import_module(name)
+    succeeded: list[bool] = []
+    running: dict[int, tuple[Path, list[str], Path, float]] = {}
+
+    def wait() -> None:
+        child, status = os.wait()
+        page, words, output, started = running.pop(child)
+        printed = output.read_text("utf-8")
+        succeeded.append(told(page, words, os.waitstatus_to_exitcode(status), started, printed))
+
+    for page, words, folder in shown:
+        if len(running) == (os.cpu_count() or 1):
+            wait()
+        output, started = folder / "printed", time.perf_counter()
+        child = os.fork()
+        if child == 0:
+            forked_commands.run(words[1:], str(folder), str(output), {})
+        running[child] = (page, words, output, started)
+    while running:
+        wait()
+    return succeeded
 
 
 def main(whole: bool) -> int:
     """Run all, one command beside another, each in a folder of its own, and say how each went."""
-    with tempfile.TemporaryDirectory() as root, ThreadPoolExecutor(os.cpu_count()) as pool:
-        ended: list[Future[bool]] = []
-        shown = commands(whole)
-        first_training = next(number for number, (_, words) in enumerate(shown) if words[1] == "train")
-        for number, (page, words) in enumerate(shown):
-            folder = Path(root) / str(number)
+    with tempfile.TemporaryDirectory() as root:
+        shown = [(page, words, Path(root) / str(n)) for n, (page, words) in enumerate(commands(whole))]
+        for _, _, folder in shown:
             bring_along(folder)
+        of_readme = [one for one in shown if one[0].parent == ROOT]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            succeeded = list(pool.map(lambda one: run(*one, whole=whole), of_readme))
+        trained = next(folder for _, words, folder in of_readme if words[1] == "train")
+        for _, words, folder in shown:
             if words[1] == "report":
-                ended[first_training].result()
-                (folder / "runs").symlink_to(Path(root) / str(first_training) / "runs")
-            ended.append(pool.submit(run, page, words, folder))
-        succeeded = [one.result() for one in ended]
+                (folder / "runs").symlink_to(trained / "runs")
+        succeeded += run_forked(shown[len(of_readme) :])
     print(f"{succeeded.count(True)} passed, {succeeded.count(False)} failed")
     return int(not all(succeeded))
 

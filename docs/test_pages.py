@@ -1,5 +1,5 @@
 """Every example on every page is run: ``python`` blocks as one program per page, ``console`` blocks line by
-line.
+line, ``graftwork`` alone each in a fork of one process, see ``.ci/forked_commands.py``.
 
 A ``console`` block holds ``$ command`` lines and what they print; ``...`` stands for whatever. A block marked
 ``LANGUAGE FILE`` is written to that file, for the commands after it. Blocks marked ``sh``, ``toml`` or
@@ -9,12 +9,18 @@ A ``console`` block holds ``$ command`` lines and what they print; ``...`` stand
 from __future__ import annotations
 
 import doctest
+import multiprocessing
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sybil import Document, Region
@@ -23,6 +29,9 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / ".ci"))
+import forked_commands  # noqa: E402
+
 # The pages of adapters are run by the adapters' own tests, where the library is that they adapt.
 PAGES = sorted(
     [
@@ -36,20 +45,48 @@ PAGES = sorted(
 SLOWNESS = re.compile(r"^graftwork: .+, \d+ s\n", flags=re.MULTILINE)
 
 
+@cache
+def forks() -> Any:
+    """What starts a process as a fork of one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(forked_commands.PRELOADED)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OMP_NUM_THREADS", "1")
+        forkserver.ensure_running()
+    return context
+
+
+def printed_by(line: str, folder: Path) -> str:
+    """Run a command line and return all that it prints."""
+    words = shlex.split(line)
+    if words[0] != "graftwork" or re.search(r"[|<>&;$*]", line):
+        result = subprocess.run(
+            line, shell=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        return result.stdout
+    output = folder / "printed"
+    variables = {name: os.environ[name] for name in ("PATH", "COLUMNS")}
+    process = forks().Process(
+        target=forked_commands.run, args=(words[1:], str(Path.cwd()), str(output), variables)
+    )
+    process.start()
+    process.join()
+    return output.read_text("utf-8")
+
+
 def run_console(example: Example) -> None:
     """Run each command of a block and compare what it prints."""
     commands = ("\n" + example.parsed).split("\n$ ")[1:]
     assert commands, "a console block needs at least one line that starts with `$ `"
     for command in commands:
         line, _, expected = command.partition("\n")
-        result = subprocess.run(
-            line, shell=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-        )
-        printed = SLOWNESS.sub("", result.stdout)
+        with tempfile.TemporaryDirectory() as folder:
+            result = printed_by(line, Path(folder))
+        printed = SLOWNESS.sub("", result)
         matches = doctest.OutputChecker().check_output(
             expected.rstrip("\n"), printed.rstrip("\n"), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
         )
-        assert matches, f"$ {line}\nprinted\n{result.stdout}\nthe page says\n{expected}"
+        assert matches, f"$ {line}\nprinted\n{result}\nthe page says\n{expected}"
 
 
 def parse_files(document: Document) -> Iterator[Region]:

@@ -8,7 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+BYTECODE = ROOT / ".ci" / "bytecode.py"
 UV = os.environ.get("UV") or shutil.which("uv") or "uv"
 PACKAGES = ("core", "trainer", "text", "optim-core", "decentral")
 
@@ -56,6 +57,18 @@ class Environment:
         **variables: str,
     ) -> Result:
         """Run ``graftwork``, or what ``launcher`` says, to its end."""
+        return subprocess.run(
+            [self.python, *launcher, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env={**self.shell(), **variables},
+            check=False,
+            timeout=timeout,
+        )
+
+    def shell(self) -> dict[str, str]:
+        """The variables of a process here."""
         # What the caller's shell holds must not choose plugins or packages here. And a fresh environment that
         # may not keep its bytecode would compile torch anew in every process.
         dropped = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
@@ -64,15 +77,7 @@ class Environment:
             for name, value in os.environ.items()
             if not name.startswith("GRAFTWORK_") and name not in dropped
         }
-        return subprocess.run(
-            [self.python, *launcher, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env={**kept, "COLUMNS": "100", "OMP_NUM_THREADS": "1", **self.variables, **variables},
-            check=False,
-            timeout=timeout,
-        )
+        return {**kept, "COLUMNS": "100", "OMP_NUM_THREADS": "1", **self.variables}
 
     def uv_pip(self, *arguments: str) -> Result:
         """Run ``uv pip ARGUMENTS`` on this environment."""
@@ -164,7 +169,9 @@ class Ended:
 
 
 @pytest.fixture(scope="session")
-def fork_in(environment_here: Callable[..., Environment]) -> Callable[..., list[Ended]]:
+def fork_in(
+    environment_here: Callable[..., Environment], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., list[Ended]]]:
     """Run ``graftwork`` in a folder as several processes under the variables of a launcher.
 
     As in decentral's tests they are forked from one that has imported everything, for launchers have tests of
@@ -172,6 +179,20 @@ def fork_in(environment_here: Callable[..., Environment]) -> Callable[..., list[
     """
     script = ROOT / "packages" / "decentral" / "tests" / "communication" / "forked.py"
     job = Path(__file__).with_name("command_job.py")
+    own = tmp_path_factory.mktemp("forked")
+    here, said = environment_here(own), own / "said.txt"
+    with said.open("w") as words:
+        server = subprocess.Popen(
+            [here.python, str(script), str(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            text=True,
+            cwd=own,
+            env=here.shell(),
+        )
+    assert server.stdin is not None
+    assert server.stdout is not None
 
     def run(
         folder: Path,
@@ -179,7 +200,6 @@ def fork_in(environment_here: Callable[..., Environment]) -> Callable[..., list[
         plugins: Sequence[Path] = (),
         restart: Sequence[int] = (),
     ) -> list[Ended]:
-        here = environment_here(folder)
         scenarios = [
             {
                 "arguments": list(words),
@@ -193,14 +213,19 @@ def fork_in(environment_here: Callable[..., Environment]) -> Callable[..., list[
         ]
         file = folder / "scenarios.json"
         file.write_text(json.dumps(scenarios))
-        ran = here.command(str(file), launcher=[str(script), str(job)], timeout=240 * len(commands))
-        assert ran.returncode == 0, ran.stderr
+        before = len(said.read_text("utf-8"))
+        print(file, file=server.stdin, flush=True)
+        answer = server.stdout.readline()
+        told = said.read_text("utf-8")[before:]
+        assert answer, told
         return [
-            Ended({int(rank): codes for rank, codes in one["codes"].items()}, ran.stderr, one["seconds"])
-            for one in json.loads(ran.stdout.splitlines()[-1])
+            Ended({int(rank): codes for rank, codes in one["codes"].items()}, told, one["seconds"])
+            for one in json.loads(answer)
         ]
 
-    return run
+    yield run
+    server.stdin.close()
+    server.wait()
 
 
 @pytest.fixture
@@ -258,7 +283,10 @@ def locked_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fresh_environment(
     tmp_path_factory: pytest.TempPathFactory, locked_versions: Path, shared_variables: dict[str, str]
 ) -> Callable[..., Environment]:
-    """Make an environment that holds some requirements and wheels, and nothing of the tree."""
+    """Make an environment that holds some requirements and wheels, and nothing of the tree.
+
+    Its bytecode is that of this environment as far as the files are the same: torch is not compiled again.
+    """
 
     def make(*requirements: str | Path) -> Environment:
         folder = tmp_path_factory.mktemp("environment")
@@ -272,6 +300,7 @@ def fresh_environment(
         scripts = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
         environment = Environment(str(scripts / "python"), folder, shared_variables)
         environment.install("--constraints", str(locked_versions), *map(str, requirements))
+        subprocess.run([sys.executable, str(BYTECODE), str(folder / "venv"), sys.prefix], check=True)
         return environment
 
     return make

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from graftwork import GraftworkError, build_recipe, get_registry, parse_set
+from graftwork_decentral import (
+    AgentBank,
+    DecentralizedOptimizer,
+    StackedCommunicator,
+    consensus,
+    diffusion,
+    ring,
+)
+from graftwork_optim_core import LOZO
 
 DECENTRALIZED = {
     "trainer__name": "decentralized",
@@ -87,6 +100,41 @@ def test_registered_optimizers_train_under_a_strategy(
     for name in ("loss", "mean_agent_loss", "worst_agent_loss", "worst_agent_perplexity"):
         assert f"validation/{name}" in last
     assert last["validation/mean_agent_loss"] <= last["validation/worst_agent_loss"]
+
+
+@pytest.mark.parametrize("strategy", [diffusion, consensus], ids=["diffusion", "consensus"])
+def test_agents_mix_what_lozo_keeps_beside_the_weights(strategy: Any) -> None:
+    inputs = torch.randn(4, 8, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ends = []
+    for backend in ("inplace", "sidepath"):
+        torch.manual_seed(0)
+        first = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 1)).double()
+        bank = AgentBank([first, *(copy.deepcopy(first) for _ in range(3))])
+        optimizer = DecentralizedOptimizer(
+            bank,
+            partial(lozo, backend=backend),
+            strategy(),
+            StackedCommunicator(ring(4, lazy=True)),
+        )
+        for _ in range(12):
+            optimizer.step(
+                [partial(agents_loss, model, own) for model, own in zip(bank.models, inputs, strict=True)]
+            )
+        ends.append(bank.segments[0].weights)
+        assert float((ends[-1] - ends[-1].mean(0)).norm()) > 1e-6
+    torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-8)
+
+
+def lozo(model: nn.Module, backend: str) -> LOZO:
+    optimizer = LOZO(
+        model.named_parameters(), lr=1e-2, rank=1, interval=50, backend=backend, accumulate_dtype="float64"
+    )
+    optimizer.attach(model)
+    return optimizer
+
+
+def agents_loss(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    return (model(inputs) - inputs.square().sum(1, keepdim=True)).square().mean()
 
 
 @pytest.mark.parametrize(

@@ -160,9 +160,10 @@ def test_two_optimizers_are_compared_as_the_readme_says(
     read_result: Callable[[Path], dict[str, Any]],
     read_losses: Callable[[Path], list[float]],
 ) -> None:
+    """Of one seed: that more are trained, and what is trained already is not, the trainer's tests show."""
     out = here.folder / "comparison"
     compared = here.command(
-        "compare", "lm-pretrain", "--over", "optimizer.name=adamw,gwt-adamw", "--seeds", "2",
+        "compare", "lm-pretrain", "--over", "optimizer.name=adamw,gwt-adamw", "--seeds", "1",
         "--out", str(out), *small(),
     )  # fmt: skip
     assert compared.returncode == 0, compared.stderr
@@ -172,24 +173,11 @@ def test_two_optimizers_are_compared_as_the_readme_says(
     assert page.lstrip().lower().startswith("<!doctype html>")
     assert "gwt-adamw" in page
 
-    results = {
-        (name, seed): read_result(out / f"{name}-seed{seed}")
-        for name in ("adamw", "gwt-adamw")
-        for seed in (0, 1)
-    }
+    runs = {name: out / f"{name}-seed0" for name in ("adamw", "gwt-adamw")}
+    results = {name: read_result(run) for name, run in runs.items()}
     assert all(result["status"] == "finished" for result in results.values())
     # A quarter of the moments of attention and MLP weights; embeddings, half of this model, keep all.
-    assert (
-        results["gwt-adamw", 0]["optimizer_state_bytes"] < 0.7 * results["adamw", 0]["optimizer_state_bytes"]
-    )
-    losses = {key: read_losses(out / f"{key[0]}-seed{key[1]}") for key in results}
+    assert results["gwt-adamw"]["optimizer_state_bytes"] < 0.7 * results["adamw"]["optimizer_state_bytes"]
+    losses = {name: read_losses(run) for name, run in runs.items()}
     assert all(run[-1] < run[0] for run in losses.values())
-    assert losses["adamw", 0] != losses["adamw", 1]
-    assert losses["adamw", 0][0] == losses["gwt-adamw", 0][0]
-
-    again = here.command(
-        "compare", "lm-pretrain", "--over", "optimizer.name=adamw,gwt-adamw", "--seeds", "2",
-        "--out", str(out), *small(),
-    )  # fmt: skip
-    assert again.returncode == 0, again.stderr
-    assert again.stderr.count("already trained") == 4
+    assert losses["adamw"][0] == losses["gwt-adamw"][0]

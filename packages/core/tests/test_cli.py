@@ -92,6 +92,7 @@ def test_a_plugin_adds_a_command(command):
             "nothing has it in name, summary or paper, did you mean 'optimizer'?",
         ),
         (["--verbose", "list"], "unrecognized arguments: --verbose"),
+        (["help"], "no command called 'help'; it is `graftwork --help`"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(command, arguments, sentence):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import ModuleType
 
@@ -132,3 +133,39 @@ def test_a_command_that_fails_is_one_sentence(monkeypatch, capsys, error):
     with pytest.raises(Exception) as raised:  # noqa: PT011
         cli.main(["commanding"])
     assert raised.value.__cause__ is error
+
+
+class UnreadableError(Exception):
+    def __str__(self):
+        return {}["text"]
+
+
+class NumberError(Exception):
+    def __str__(self):
+        return 3
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UnreadableError(), "UnreadableError: (its text cannot be made: KeyError)"),
+        (NumberError(), "NumberError: (its text cannot be made: TypeError)"),
+        (ValueError("x" * 10**5), f"ValueError: {'x' * 2000}…"),
+        (
+            ExceptionGroup("both", [ValueError("a\n b"), KeyError("c")]),
+            "ExceptionGroup: both (2 sub-exceptions): ValueError: a b; KeyError: 'c'",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_any_exception_is_one_line(error, told):
+    assert sentence_of(error) == told
+
+
+def test_an_iteration_that_stops_within_a_generator_is_told_where_it_does():
+    def stopping():
+        yield next(iter(()))
+
+    with pytest.raises(RuntimeError) as caught:
+        next(stopping())
+    assert re.fullmatch(r"StopIteration \(.*test_faults.py:\d+\)", sentence_of(caught.value))

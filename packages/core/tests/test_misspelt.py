@@ -43,7 +43,7 @@ def test_a_trainer_that_has_its_name_alone_gives_way():
 
 
 def test_tables_for_names_are_kept_from_both():
-    named = {"optimizer": ("sgd",), "optimiser": ("adam",)}
+    named = {"optimizer": {"sgd": {}}, "optimiser": {"adam": {}}}
     _, tables = corrected({"optimizer": {}, "optimiser": {"name": "x"}}, named=named)
     assert sorted(tables.named["optimizer"]) == ["adam", "sgd"]
 

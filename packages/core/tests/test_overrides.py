@@ -1,5 +1,7 @@
 """--set and --over."""
 
+import re
+
 import pytest
 
 from graftwork import GraftworkError
@@ -51,3 +53,16 @@ def test_commas_in_quotes_and_brackets_do_not_split():
         "c,d",
         {"x": [1, 2]},
     ]
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "told"),
+    [
+        (parse_set, "optimizer=sgd", "a component is optimizer.name=sgd"),
+        (parse_set, "steps=3", "of the trainer it is trainer.steps=3"),
+        (parse_over, "model=a,b", "optimizer.name=adamw,sgd, got 'model=a,b'; a component is model.name=a,b"),
+    ],
+)
+def test_a_setting_without_a_section_is_answered_with_what_it_plainly_means(read, text, told):
+    with pytest.raises(GraftworkError, match=re.escape(told)):
+        read(text)

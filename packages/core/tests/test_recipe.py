@@ -143,7 +143,7 @@ def test_a_recipe_says_what_to_compare(registry, tmp_path):
         ("3", "compare: must be a list of texts like 'optimizer.name=adamw,sgd', got 3"),
         ('["optimizer.name=sgd", 1]', "compare: must be a list of texts like"),
         ('["optimizer.name"]', "compare takes SECTION.KEY=VALUE,VALUE, like"),
-        ('["name=a,b"]', "compare takes SECTION.KEY=VALUE, like"),
+        ('["name=a,b"]', "compare takes SECTION.KEY=VALUE,VALUE, like"),
     ],
 )
 def test_what_to_compare_is_checked_with_the_rest(resolve, given, sentence):
@@ -199,6 +199,23 @@ def test_named_tables_apply_to_the_chosen_name_and_the_command_line_wins(resolve
     assert (sgd["lr"], sgd["momentum"]) == (0.5, 0.9)
     assert resolve(RECIPE, "optimizer.name=sgd", "optimizer.lr=7").sections["optimizer"]["lr"] == 7
     assert "momentum" not in resolve().sections["optimizer"]
+
+
+def test_options_for_a_name_are_checked_whether_or_not_it_is_chosen(resolve):
+    text = RECIPE.replace("lr = 0.5\nmomentum = 0.9", 'momentumm = 0.9\nlr = "fast"')
+    told = [
+        "optimizer.lr ([optimizer.for.sgd]): expected float, got 'fast' (string)",
+        "optimizer.momentumm ([optimizer.for.sgd]): optimizer/sgd has no option 'momentumm', did you mean "
+        "'momentum'?",
+    ]
+    for settings in ((), ("optimizer.name=sgd",)):
+        assert sorted(mistakes(resolve, text, *settings)) == told
+
+
+def test_what_takes_part_is_told_with_the_mistakes(resolve):
+    with pytest.raises(RecipeError) as caught:
+        resolve(RECIPE.replace("width = 32", "wdth = 32"), "trainer.steps=-1")
+    assert [choice.name for choice in caught.value.choices] == ["lm", "standard"]
 
 
 def test_all_mistakes_are_reported_at_once(resolve):
@@ -504,6 +521,18 @@ def test_a_value_that_a_constructor_refuses_is_told_with_its_key(resolve, tmp_pa
     with pytest.raises(GraftworkError) as caught:
         resolved.trainer()
     assert str(caught.value).endswith(where.format(file=tmp_path / "given.toml"))
+
+
+def test_what_a_constructor_refuses_is_found_option_by_option(resolve, registry):
+    trainer = resolve(RECIPE, "trainer.steps=-1").trainer
+    (refused,) = trainer.refusals()
+    assert (refused.option, str(refused)) == (
+        "steps",
+        "trainer/standard: steps must be at least 1, got -1 (--set trainer.steps=-1)",
+    )
+    assert resolve().trainer.refusals() == []
+    # What is no ValueError is told where it happens.
+    assert resolve().trainer.refusals("one argument too many") == []
 
 
 def test_a_plain_word_of_a_message_is_not_taken_for_an_option(add_plugin, discover):

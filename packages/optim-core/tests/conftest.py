@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,21 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def run_job() -> Callable[..., list[dict[str, Any]]]:
+def run_job() -> Iterator[Callable[..., list[dict[str, Any]]]]:
     """Run a job, see forked.py, as so many processes; return what each left in ``FOLDER/found-RANK.json``."""
+    server = subprocess.Popen(
+        [sys.executable, str(FORKED)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
 
     def run(job: Path, folder: Path, world: int, *checks: str) -> list[dict[str, Any]]:
-        ended = subprocess.run(
-            [sys.executable, str(FORKED), str(job), str(world), str(folder), *checks],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stdout
+        request = {"job": str(job), "world": world, "folder": str(folder), "checks": checks}
+        print(json.dumps(request), file=server.stdin, flush=True)
+        ended = json.loads(server.stdout.readline())
+        assert ended["code"] == 0, ended["output"]
         return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(world)]
 
-    return run
+    yield run
+    server.stdin.close()
+    server.wait()

@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from graftwork_optim_core import GaLoreAdamW, GoLoreAdamW, GoLoreMSGD, GWTAdamW, GWTMuon, SubspaceOptimizer
+from graftwork_optim_core import (
+    NSGDC,
+    GaLoreAdamW,
+    GoLoreAdamW,
+    GoLoreMSGD,
+    GWTAdamW,
+    GWTMuon,
+    SubspaceOptimizer,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -65,6 +73,26 @@ FAMILY: dict[str, Callable[..., SubspaceOptimizer]] = {
     "adafactor": partial(SubspaceOptimizer, host="adafactor", transform="wavelet", lr=1e-2),
     "adam-mini": partial(SubspaceOptimizer, host="adam-mini", transform="wavelet", lr=1e-2),
 }
+
+
+@pytest.mark.parametrize("make", [*FAMILY.values(), partial(NSGDC, lr=1e-2)], ids=[*FAMILY, "nsgdc"])
+def test_state_follows_a_model_that_is_moved_after_some_steps(
+    make: Callable[..., torch.optim.Optimizer],
+) -> None:
+    finals = []
+    for moved in (True, False):
+        generator = torch.Generator().manual_seed(0)
+        model = torch.nn.Linear(24, 33, bias=False).double()
+        model.weight.data.copy_(torch.randn(33, 24, generator=generator))
+        optimizer = make(model.parameters())
+        for number in range(8):
+            if moved and number in (3, 6):
+                model.to("cuda" if number == 3 else "cpu")
+            gradient = torch.randn(33, 24, generator=generator).double()
+            model.weight.grad = gradient.to(model.weight.device)
+            optimizer.step()
+        finals.append(model.weight.detach().clone())
+    torch.testing.assert_close(*finals, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -1,6 +1,6 @@
 """What ``--dry-run`` tells, and that it refuses what the first step of the training would refuse.
 
-Reached from here: ``rehearsal.py``.
+Reached from here: ``rehearsal.py``, ``resumption.py``.
 """
 
 from __future__ import annotations
@@ -188,3 +188,29 @@ def test_a_run_that_goes_on_is_described_and_not_begun_again(graftwork):
     assert code == 0
     assert "steps            12" in told
     assert "first step" not in told
+    assert "goes on from     step 12" in told
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("--set", "trainer.steps=3"),
+        ("--set", "trainer.seed=9", "--set", "optimizer.name=sgd"),
+        ("--set", "task.batch_size=3", "--allow", "seed"),
+    ],
+    ids=" ".join,
+)
+def test_a_run_that_may_not_go_on_is_refused_in_the_same_words(graftwork, settings):
+    assert graftwork("train", "toy.toml", "--out", "run", "--quiet", "--no-report")[0] == 0
+    code, _, of_training = graftwork("train", "--resume", "run", *settings, "--quiet", "--no-report")
+    assert code == 2
+    assert graftwork("train", "--resume", "run", *settings, "--dry-run") == (2, "", of_training)
+
+
+def test_what_is_allowed_to_be_another_is_told(graftwork):
+    assert graftwork("train", "toy.toml", "--out", "run", "--quiet", "--no-report")[0] == 0
+    settings = ("--set", "trainer.seed=9", "--set", "trainer.steps=20", "--allow", "seed")
+    code, told, _ = graftwork("train", "--resume", "run", *settings, "--dry-run")
+    assert code == 0
+    assert "\nchanged          trainer.steps was 12 and is 20\n" in told
+    assert "\nchanged          trainer.seed was 0 and is 9\n" in told

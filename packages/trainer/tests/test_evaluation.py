@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from graftwork import GraftworkError
-from graftwork_trainer.evaluation import evaluate, evaluation_mode
+from graftwork_trainer.evaluation import evaluate, evaluation_mode, kept_as_shown
 
 
 class Rows:
@@ -145,3 +145,21 @@ def test_metrics_of_rows_are_computed_outside_of_autocast():
 
     forward = torch.autocast("cpu", dtype=torch.bfloat16)
     assert evaluate(Exact({"x": torch.ones(1, 1)}), nn.Linear(1, 1), forward=forward) == {"loss": 0.0}
+
+
+def test_weights_that_are_shown_are_kept_and_what_is_of_another_kind_is_not() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    trained = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    shown = model[0].weight.detach() + 1
+
+    def show(module, state, prefix, _):
+        state[f"{prefix}weight"] = shown
+        state[f"{prefix}bias"] = torch.zeros(2, dtype=torch.float64)
+
+    hook = model[0].register_state_dict_post_hook(show)
+    with kept_as_shown(model):
+        hook.remove()
+        assert torch.equal(model[0].weight, trained["0.weight"])
+    assert torch.equal(model[0].weight, shown)
+    for name in trained.keys() - {"0.weight"}:
+        assert torch.equal(model.get_parameter(name), trained[name])

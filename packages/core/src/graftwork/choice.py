@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graftwork.component import Kind
-from graftwork.errors import ContractError, GraftworkError, with_article
+from graftwork.errors import ContractError, GraftworkError, OptionError, with_article
 from graftwork.group import Group
-from graftwork.plugin_code import cause_of
+from graftwork.plugin_code import cause_of, text_of
 from graftwork.registry import Entry
 from graftwork.weight_decay import combined, split_by_decay
 
@@ -86,7 +87,8 @@ class Choice:
         """Build the component.
 
         Raises:
-            GraftworkError: the target refused an option with a ``ValueError``, or asked the process to exit.
+            OptionError: the target refused an option with a ``ValueError``.
+            GraftworkError: it asked the process to exit.
             ContractError: what it returned lacks what its kind promises, or its signature does not take what
                 the caller supplies.
         """
@@ -103,6 +105,29 @@ class Choice:
                 f"{', '.join(missing)}; the contract of {self.kind.name} is: {self.kind.contract}"
             )
         return built
+
+    def refusals(self, *positional: Any, **supplied: Any) -> list[OptionError]:
+        """What the component would refuse to be built with, each with those before it at their defaults.
+
+        What else goes wrong in its code is not told: it is no option that is wrong.
+        """
+        refused: list[OptionError] = []
+        options = dict(self.options)
+        while True:
+            try:
+                with redirect_stdout(io.StringIO()):
+                    replace(self, options=options)(*positional, **supplied)
+            except OptionError as error:
+                if not refused or error.option in options:  # what is left out is no further mistake
+                    refused.append(error)
+                if options.pop(error.option, None) is None:
+                    return refused
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                return refused
+            else:
+                return refused
 
     def parameters_of(self, model: Any, groups: Sequence[Mapping[str, Any]] | None = None) -> list[Any]:
         """What an optimizer takes of a model: parameters, or groups of them.
@@ -171,13 +196,16 @@ class Choice:
         try:
             yield
         except ValueError as error:
-            place = self._place_named_in(str(error))
-            raise GraftworkError(f"{self.entry.component.reference}: {error}{place}") from error
+            told = text_of(error)
+            option = self._option_named_in(told)
+            place = self.places.get(option, "")
+            sentence = f"{self.entry.component.reference}: {told}{f' ({place})' if place else ''}"
+            raise OptionError(sentence, option) from error
         except SystemExit as error:  # with 0 even, as if all had been done
             raise GraftworkError(f"{self.entry.component.reference}: {cause_of(error)}") from error
 
-    def _place_named_in(self, message: str) -> str:
-        """Where a recipe says the option that a message names first, or the component.
+    def _option_named_in(self, message: str) -> str:
+        """The option that a message names first, of those whose place is known; "" where it names none.
 
         An option whose name is a plain word is named where the message begins with it, as "no data for batch"
         names neither ``data`` nor ``batch``.
@@ -188,5 +216,4 @@ class Choice:
             for word in {name, name.replace("_", " "), _TORCH_SAYS.get(name, name)}
             if name and (match := re.search(rf"{_beginning(word)}\b{re.escape(word)}\b", message))
         }
-        place = self.places.get(found[min(found)] if found else "", "")
-        return f" ({place})" if place else ""
+        return found[min(found)] if found else ""

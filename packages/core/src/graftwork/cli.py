@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import gc
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -222,6 +223,10 @@ def imported(command: Command) -> Any:
 
 
 def _absent(word: str, commands: dict[str, Command], registry: Registry) -> str:
+    if word in ("help", "version"):
+        return f"no command called {word!r}; it is `graftwork --{word}`"
+    if word.endswith(".toml") and "train" in commands:
+        return f"no command called {word!r}; a recipe is trained by `graftwork train {word}`"
     known = f"no command called {word!r}{did_you_mean(word, commands)} (commands: {', '.join(commands)})"
     return registry.package_of_command(word) or known
 
@@ -253,4 +258,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith(f"unrecognized arguments: {PLUGIN}"):
             message += "; it stands before the command: graftwork --plugin FILE COMMAND"
+        elif setting := re.match(r"unrecognized arguments: (?:--)?(\w+\.[\w.]+=\S*)", message):
+            option = "--over" if "," in setting[1] and "--over" in self._option_string_actions else "--set"
+            if option in self._option_string_actions:
+                message += f"; a value of the recipe is {option} {setting[1]}"
         raise GraftworkError(f"{message} (see `{self.prog} --help`)")

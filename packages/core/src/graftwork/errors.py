@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graftwork.choice import Choice
 
 
 class GraftworkError(Exception):
@@ -11,13 +15,34 @@ class GraftworkError(Exception):
 
 
 class RecipeError(GraftworkError):
-    """All mistakes of one recipe, a line each."""
+    """All mistakes of one recipe, a line each.
 
-    def __init__(self, source: str, mistakes: Sequence[str]) -> None:
+    Args:
+        source: of the recipe.
+        mistakes: a line each.
+        choices: task and trainer as far as they are known, with the defaults of options that are wrong, by
+            whom what else is wrong can be looked for.
+    """
+
+    def __init__(self, source: str, mistakes: Sequence[str], choices: Sequence[Choice] = ()) -> None:
         self.source = source
         self.mistakes = tuple(mistakes)
+        self.choices = tuple(choices)
         count = f"{len(self.mistakes)} mistakes" if len(self.mistakes) > 1 else "1 mistake"
         super().__init__(f"{source}: {count}\n" + "\n".join(f"  {line}" for line in self.mistakes))
+
+
+class OptionError(GraftworkError):
+    """A component refused what it was built with.
+
+    Args:
+        sentence: for the user.
+        option: that it is about; "" where no one option is.
+    """
+
+    def __init__(self, sentence: str, option: str = "") -> None:
+        super().__init__(sentence)
+        self.option = option
 
 
 class Mistakes:

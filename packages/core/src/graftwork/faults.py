@@ -56,6 +56,8 @@ def sentence_of(
     ...     sentence_of(error)
     "KeyError: 'a' (<doctest graftwork.faults.sentence_of[0]>:2)"
     """
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__  # what Python makes of it where a generator raises it knows not from where
     origin = origin_of(error, chosen=chosen, objects=objects)
     told = cause_with_place(error, origin.module)
     if origin.entry is None:

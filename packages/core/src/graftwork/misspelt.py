@@ -93,9 +93,9 @@ def _renamed(given: Tables, meant: Mapping[str, str]) -> Tables:
     sections: dict[str, Any] = {key: table for key, table in given.sections.items() if key not in meant}
     for wrong, section in meant.items():
         sections[section] = {**sections.get(section, {}), **given.sections[wrong]}
-    named: dict[str, tuple[str, ...]] = {}
-    for key, names in given.named.items():
-        named[right(key)] = (*named.get(right(key), ()), *names)
+    named: dict[str, Mapping[str, Mapping[str, Any]]] = {}
+    for key, tables in given.named.items():
+        named[right(key)] = {**named.get(right(key), {}), **tables}
     return replace(
         given,
         sections=sections,

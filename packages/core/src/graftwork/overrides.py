@@ -43,10 +43,29 @@ def parse_set(text: str, *, option: str = "--set") -> Override:
     (0.0003, 'sgd')
     """
     key, equals, value = text.partition("=")
-    path = tuple(part.strip() for part in key.split("."))
-    if not equals or len(path) < 2 or not all(path):
-        raise GraftworkError(f"{option} takes SECTION.KEY=VALUE, like optimizer.lr=3e-4, got {text!r}")
+    path = _path_of(key)
+    if not equals or path is None:
+        likely = _likely(key, value) if equals else ""
+        raise GraftworkError(
+            f"{option} takes SECTION.KEY=VALUE, like optimizer.lr=3e-4, got {text!r}{likely}"
+        )
     return Override(path, toml_value(value.strip()), f"{option} {text}", value.strip())
+
+
+def _path_of(key: str) -> tuple[str, ...] | None:
+    """A section and what lies in it; None where a part is lacking."""
+    path = tuple(part.strip() for part in key.split("."))
+    return path if len(path) > 1 and all(path) else None
+
+
+def _likely(key: str, value: str) -> str:
+    """What is plainly meant by a key without a section, or by a section without a key."""
+    name = key.strip()
+    if name in ("task", "model", "optimizer", "trainer"):
+        return f"; a component is {name}.name={value}"
+    if name in ("steps", "seed", "epochs", "minutes"):
+        return f"; of the trainer it is trainer.{name}={value}"
+    return ""
 
 
 def parse_sets(texts: Sequence[str], mistakes: Mistakes) -> list[Override]:
@@ -71,9 +90,10 @@ def parse_over(text: str, *, option: str = "--over") -> list[Override]:
     """
     key, equals, values = text.partition("=")
     parts = split(values)
-    if not equals or not all(parts):
+    if not equals or not all(parts) or _path_of(key) is None:
+        likely = _likely(key, values) if equals else ""
         raise GraftworkError(
-            f"{option} takes SECTION.KEY=VALUE,VALUE, like optimizer.name=adamw,sgd, got {text!r}"
+            f"{option} takes SECTION.KEY=VALUE,VALUE, like optimizer.name=adamw,sgd, got {text!r}{likely}"
         )
     return [parse_set(f"{key}={part}", option=option) for part in parts]
 

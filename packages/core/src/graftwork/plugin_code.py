@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
+# Of what an error says: a sentence is to be read.
+LONGEST = 2000
+
 
 class PluginExit(Exception):  # noqa: N818  what it carries was no error to whoever raised it
     """A plugin's code ended with what would have ended the process: its cause, ``SystemExit`` mostly."""
@@ -42,5 +45,21 @@ def cause_of(error: BaseException) -> str:
     >>> cause_of(ValueError("no\\n  ink")), cause_of(SystemExit())
     ('ValueError: no ink', 'SystemExit')
     """
-    text = " ".join(str(error).split())
+    text = text_of(error)
+    if isinstance(error, BaseExceptionGroup):
+        text = f"{text}: {'; '.join(map(cause_of, error.exceptions))}"
     return text if isinstance(error, PluginExit) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, as one line of bounded length, whatever its code makes of being asked.
+
+    >>> text_of(ValueError("x" * 5000))[-14:]
+    'xxxxxxxxxxxxx…'
+    """
+    try:
+        text = str(error)
+    except Exception as again:
+        text = f"(its text cannot be made: {type(again).__name__})"
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.catalogue import package_of
+from graftwork.choice import Choice
 from graftwork.component import Kind
 from graftwork.errors import AmbiguousNameError, GraftworkError, RecipeError, UnknownNameError, did_you_mean
 from graftwork.misspelt import key_of_name, lacking_section, unusable_name
@@ -42,7 +43,7 @@ class Recipe(Tables):
         origins: dotted key to where it was said, where that is not the file.
         texts: dotted key to the text of the command line, where it was said there.
         shared: sections that may be left unused.
-        named: section to the names that it has tables ``[section.for.NAME]`` for.
+        named: section to its tables ``[section.for.NAME]``, by name.
         written: section to what it was written as, where that was a misspelling.
         stages: a recipe for each, in order; none where there is one training.
         compare: what ``graftwork compare`` compares unless it is told, ``KEY=A,B`` each.
@@ -74,8 +75,9 @@ class Recipe(Tables):
             told = [f"[{section}]: no stage of this recipe uses it" for section in sorted(unused)]
         if told:
             raise RecipeError(self.source, told)
+        last = resolved[-1]
         return Resolved(
-            self.name, resolved[-1].task, resolved[-1].trainer, _sections_of(resolved), tuple(resolved)
+            self.name, last.task, last.trainer, _sections_of(resolved), tuple(resolved), self.source
         )
 
     def to_toml(self) -> str:
@@ -148,14 +150,17 @@ def build_recipe(
         of_stages = {}
     if not (mistakes or any(of_stages.values())):
         return recipe
+    choices: Sequence[Choice] = ()
     # One mistake must not hide another: what else is wrong shows where targets are asked.
     if recipe.stages:
         for stage in recipe.stages:
-            of_stages[stage.name] += Resolution(stage, registry).mistakes()
+            more = Resolution(stage, registry).error()
+            of_stages[stage.name] += more.mistakes if more else ()
         mistakes += told_by_stage({name: dict.fromkeys(told) for name, told in of_stages.items()})
-    elif SECTION not in data and trains:
-        mistakes += Resolution(recipe, registry).mistakes()
-    raise RecipeError(source, list(dict.fromkeys(mistakes)))
+    elif SECTION not in data and trains and (more := Resolution(recipe, registry).error()):
+        mistakes += more.mistakes
+        choices = more.choices
+    raise RecipeError(source, list(dict.fromkeys(mistakes)), choices)
 
 
 def _no_section(section: str, given: object) -> str:
@@ -198,7 +203,7 @@ def _plain(
         tables["trainer"] = {"name": _standard(registry), **trainer}
     if "task" not in tables:
         mistakes.append(lacking_section("task"))
-    named = {section: _names_with_tables(table) for section, table in tables.items()}
+    named = {section: _tables_for_names(table) for section, table in tables.items()}
     merged = {
         section: _merge_named(section, table, origins, registry, mistakes)
         for section, table in tables.items()
@@ -274,9 +279,11 @@ def _apply(
     return origins, texts
 
 
-def _names_with_tables(table: Mapping[str, Any]) -> tuple[str, ...]:
+def _tables_for_names(table: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     named = table.get("for", {})
-    return tuple(named) if isinstance(named, Mapping) else ()
+    if not isinstance(named, Mapping):
+        return {}
+    return {name: inner if isinstance(inner, Mapping) else {} for name, inner in named.items()}
 
 
 def _merge_named(
@@ -334,8 +341,10 @@ def _locate(reference: str, registry: Registry) -> tuple[str, Path]:
             raise  # it is registered under another name, or comes with a package that is not here
         known = [registry.name_of(entry) for entry in registry.entries("recipe")]
         listed = f"registered are: {', '.join(known)}" if known else "no installed plugin registers one"
+        file = f"{reference}.toml"
+        there = f"; the file is {file!r}" if reference and Path(file).is_file() else ""
         raise UnknownNameError(
-            f"no recipe called {reference!r}{did_you_mean(reference, known)} "
+            f"no recipe called {reference!r}{there or did_you_mean(reference, known)} "
             f"({listed}; a file's name ends in .toml)"
         ) from None
     return entry.component.name, recipe_path(entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graftwork.catalogue import package_of
@@ -40,6 +40,7 @@ class Resolved:
         sections: every section with every option, defaults too, as plain TOML data; of a recipe with stages,
             ``stages`` alone: a list of their names and sections.
         stages: each by itself, in order; none where there is one training.
+        source: where the recipe stands, for messages.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Resolved:
     trainer: Choice
     sections: Mapping[str, Any]
     stages: tuple[Resolved, ...] = ()
+    source: str = NO_SOURCE
 
     def to_toml(self) -> str:
         """The recipe with nothing left to defaults."""
@@ -125,21 +127,24 @@ class Resolution:
         )
         if corrected is not None:
             # What was lacking for want of that section is not.
-            raise RecipeError(self._given.source, [*told, *Resolution(corrected, self._registry).mistakes()])
+            rest = Resolution(corrected, self._registry).error()
+            found = (rest.mistakes, rest.choices) if rest else ((), ())
+            raise RecipeError(self._given.source, [*told, *found[0]], found[1])
         self._mistakes += told
         if self._mistakes or task is None or trainer is None:
-            raise RecipeError(self._given.source, list(dict.fromkeys(self._mistakes)))
+            known = [choice for choice in (task, trainer) if choice is not None]
+            raise RecipeError(self._given.source, list(dict.fromkeys(self._mistakes)), known)
         used = [section for section in self._given.sections if section in self._sections]
         ordered = {section: self._sections[section] for section in used}
-        return Resolved(self._given.name, task, trainer, ordered)
+        return Resolved(self._given.name, task, trainer, ordered, source=self._given.source)
 
-    def mistakes(self) -> list[str]:
-        """What :meth:`run` would raise, a line each."""
+    def error(self) -> RecipeError | None:
+        """What :meth:`run` would raise."""
         try:
             self.run()
         except RecipeError as error:
-            return list(error.mistakes)
-        return []
+            return error
+        return None
 
     def run_one(self, section: str) -> Choice:
         """Resolve one section, named after its kind."""
@@ -154,22 +159,44 @@ class Resolution:
             self._mistakes.append(lacking_section(section))
             return None
         self._sections.setdefault(section, {})
-        for name in self._given.named.get(section, ()):
-            self._check_named(section, kind, name)
         choice = self._choose(kind, self._given.sections[section], section, taker)
+        for name, table in self._given.named.get(section, {}).items():
+            self._check_named(section, kind, name, table, choice)
         if choice is not None:
             self._sections[section] = choice.table
         return choice
 
-    def _check_named(self, section: str, kind: str, name: str) -> None:
-        """``[section.for.NAME]`` is for a component that there is, or that a package of ours would bring."""
+    def _check_named(
+        self, section: str, kind: str, name: str, table: Mapping[str, Any], chosen: Choice | None
+    ) -> None:
+        """``[section.for.NAME]`` is for a component that there is, or that a package of ours would bring.
+
+        Of one that is not chosen the options are checked too: another call chooses it.
+        """
+        path = f"{section}.for.{key_text(name)}"
         try:
-            self._registry.find_in(kind, name)
+            entry = self._registry.find_in(kind, name)
         except AmbiguousNameError:
-            pass
+            return
         except UnknownNameError as error:
             if package_of(kind, name.rpartition(":")[2]) is None:
-                self._mistake(f"{section}.for.{key_text(name)}", str(error))
+                self._mistake(path, str(error))
+            return
+        if chosen is not None and chosen.entry is entry:
+            return  # they are among its own
+        try:
+            options = schema_of(self._registry.resolve(entry), self._registry.kinds[kind]).options
+        except GraftworkError:  # that it cannot be imported matters where it is chosen
+            return
+        # Told as they are where it is chosen: a comparison may meet both.
+        origins = {f"{section}.{key}": f"[{section}.for.{name}]" for key in table}
+        apart = Resolution(replace(self._given, origins=origins, texts={}), self._registry)
+        for key in table:
+            if key in options:
+                apart._value(options[key], table, section, entry)
+            else:
+                apart._unknown_option(f"{section}.{key_text(key)}", key, entry.component.reference, options)
+        self._mistakes += apart._mistakes
 
     def _entry(self, kind: str, value: Any, path: str) -> Entry | None:
         """The component that a table names, or plainly means."""

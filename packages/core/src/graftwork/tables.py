@@ -21,7 +21,7 @@ class Tables:
         origins: dotted key to where it was said, where that is not the source.
         texts: dotted key to the text of the command line, where it was said there.
         shared: sections that may be left unused.
-        named: section to the names that it has tables ``[section.for.NAME]`` for.
+        named: section to its tables ``[section.for.NAME]``, by name.
         written: section to what it was written as, where that was a misspelling.
     """
 
@@ -31,5 +31,5 @@ class Tables:
     origins: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     shared: frozenset[str] = frozenset()
-    named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    named: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)

@@ -116,6 +116,49 @@ def test_all_agents_with_everyone_are_one_centralized_run(quadratics, run) -> No
         torch.testing.assert_close(model(), central(), rtol=1e-12, atol=1e-12)
 
 
+class Beside(torch.optim.SGD):
+    """Keeps its moves beside the weights, up to ``merge()``."""
+
+    def step(self, closure=None):
+        start = [p.detach().clone() for group in self.param_groups for p in group["params"]]
+        super().step(closure)
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        self.beside = [p.detach() - before for p, before in zip(parameters, start, strict=True)]
+        for parameter, before in zip(parameters, start, strict=True):
+            parameter.data.copy_(before)
+
+    def merge(self):
+        for parameter, move in zip(self.param_groups[0]["params"], self.beside, strict=True):
+            parameter.data.add_(move)
+
+
+@pytest.mark.parametrize("strategy", [diffusion, consensus])
+def test_movement_beside_the_weights_is_mixed_with_them(strategy, build, run) -> None:
+    ends = []
+    for kind in (Beside, torch.optim.SGD):
+        bank, optimizer = build(strategy(), lambda model, kind=kind: kind(model.parameters(), lr=0.1))
+        run(bank, optimizer, 20)
+        ends.append(bank.segments[0].weights)
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)
+
+
+def test_what_mixing_would_pass_over_or_spoil_is_refused(build) -> None:
+    def additive(model):
+        optimizer = Beside(model.parameters(), lr=0.1)
+        optimizer.param_groups[0]["additive"] = True
+        return optimizer
+
+    def logged(model):
+        optimizer = Beside(model.parameters(), lr=0.1)
+        optimizer.log = object()
+        return optimizer
+
+    with pytest.raises(GraftworkError, match="additive must be False of the Beside of agents"):
+        build(diffusion(), additive)
+    with pytest.raises(GraftworkError, match="log_file must be none of the Beside of agents"):
+        build(diffusion(), logged)
+
+
 def type_of_point() -> nn.Module:
     torch.manual_seed(0)
     return Vector()

@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from graftwork import GraftworkError
-from graftwork_decentral import strategies, topology
+from graftwork_decentral import AgentBank, DecentralizedOptimizer, strategies, topology
 from graftwork_decentral.communication import (
     DistributedCommunicator,
     StackedCommunicator,
@@ -51,6 +52,20 @@ def trained(communicator: Communicator, options: dict[str, Any]) -> torch.Tensor
     return point
 
 
+def join(communicator: Communicator, frozen: float, own: float) -> DecentralizedOptimizer:
+    """Agents with a frozen bias, and a buffer of their own."""
+    models = [nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1)) for _ in communicator.rows]
+    for model in models:
+        nn.init.constant_(model[0].bias.requires_grad_(False), frozen)
+        nn.init.constant_(model[1].running_mean, own)
+    return DecentralizedOptimizer(
+        AgentBank(models),
+        lambda model: torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1),
+        strategies.diffusion(),
+        communicator,
+    )
+
+
 def digests(point: torch.Tensor) -> list[str]:
     """Of every row, bit for bit."""
     return [hashlib.sha256(row.numpy().tobytes()).hexdigest() for row in point]
@@ -73,6 +88,8 @@ def main(options: dict[str, Any]) -> None:
             graphs = faults.graphs(graphs_of(case, rank))
             own = DistributedCommunicator(graphs, timeout_seconds=5.0)
             communicator = faults.communicator(own)
+            if "frozen" in case:
+                join(communicator, case["frozen"][rank], float(rank))
             if case.get("silent") == rank:
                 time.sleep(case["seconds"])
                 os._exit(0)

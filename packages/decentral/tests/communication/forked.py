@@ -1,12 +1,12 @@
 """Run jobs on several processes that are forked from one which has imported everything.
 
-    python forked.py JOB.py SCENARIOS.json
+    python forked.py JOB.py [SCENARIOS.json]
 
-Importing torch costs seconds a process; a fork costs nothing. Each scenario is a JSON object: ``world`` says
-how many processes, ``restart`` which of them are started again once after they died. Each process runs
-``main(scenario)`` of the job with the variables of a launcher. The store is hosted by a process of its own.
-Prints a JSON list: for every scenario the exit codes by process, -99 for one that was stopped or took too
-long, and the seconds that it took.
+Importing torch costs seconds a process; a fork costs nothing. Without a file of scenarios the standard input
+names one a line. Each scenario is a JSON object: ``world`` says how many processes, ``restart`` which of them
+are started again once after they died. Each process runs ``main(scenario)`` of the job with the variables of
+a launcher. The store is hosted by a process of its own. Prints a JSON list a file: for every scenario the
+exit codes by process, -99 for one that was stopped or took too long, and the seconds that it took.
 """
 
 from __future__ import annotations
@@ -97,8 +97,13 @@ def main() -> None:
     assert spec.loader is not None
     job = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(job)
-    scenarios = json.loads(Path(sys.argv[2]).read_text())
-    print(json.dumps([run(job, scenario, scenario.get("limit", 60.0)) for scenario in scenarios]))
+    # What the processes print to the standard output must not stand between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    for file in sys.argv[2:] or map(str.strip, sys.stdin):
+        scenarios = json.loads(Path(file).read_text())
+        ended = [run(job, scenario, scenario.get("limit", 60.0)) for scenario in scenarios]
+        print(json.dumps(ended), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ def outcomes(outcomes_of: Any) -> Any:
             "two": {"world": 2, "cases": FEW},
             "three": {"world": 3, "cases": FEW},
             "four": {"world": 4, "cases": CASES},
+            "frozen alike": {"world": 2, "cases": {"frozen": {**RING, "steps": 1, "frozen": [1.0, 1.0]}}},
+            "frozen otherwise": {"world": 2, "cases": {"frozen": {**RING, "steps": 1, "frozen": [1.0, 2.0]}}},
             "differ": {"world": 3, "cases": {"ring": {**RING, "graph": {}, "differs": [1]}}},
             "too many": {"world": 4, "cases": {"ring": {**RING, "agents": 3}}},
             "silent": {"world": 3, "cases": {"ring": {**RING, "silent": 1, "seconds": 15}}},
@@ -69,6 +71,17 @@ def test_bitwise_as_in_one_process(outcomes: Any, world: str, name: str) -> None
     assert [row for one in found for row in one["rows"]] == found[0]["stacked"]
     for one in found:
         assert one["mean"] == pytest.approx(found[0]["stacked_mean"], abs=1e-6)
+
+
+def test_processes_whose_models_differ_in_what_is_frozen_are_refused(outcomes: Any) -> None:
+    refused = outcomes["frozen otherwise"]
+    assert all(codes == [1] for codes in refused.codes.values()), refused.words
+    assert {end["kind"] for end in refused.ends.values()} == {"GraftworkError"}
+    for end in refused.ends.values():
+        assert "models differ in names, shapes or what they do not train" in end["error"]
+    # Buffers are of each agent's own data.
+    alike = outcomes["frozen alike"]
+    assert all(codes == [0] for codes in alike.codes.values()), alike.words
 
 
 def test_traffic_is_that_of_the_algorithm_whatever_the_processes(outcomes: Any) -> None:

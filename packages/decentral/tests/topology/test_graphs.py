@@ -124,7 +124,7 @@ def weighted() -> nx.Graph[int]:
         (nx.DiGraph([(0, 1), (1, 0)]), "graph must be undirected"),
         (nx.MultiDiGraph([(0, 1), (1, 0)]), "graph must be undirected"),
         (nx.MultiGraph([(0, 1), (0, 1)]), "graph must have no parallel edges"),
-        (weighted(), r"edge 0-1 has 3\.0"),
+        (weighted(), r"edge 0-1 has 3\.0; give networkx\.Graph\(graph\.edges\(\)\)"),
         (nx.Graph(), "graph must have a node at least"),
         (nx.Graph([(0, 0), (1, 1)]), "falls into 2 parts"),
         ([(0, 1)], "graph must be a networkx.Graph, got a list"),
@@ -133,6 +133,13 @@ def weighted() -> nx.Graph[int]:
 def test_what_is_no_simple_undirected_graph_is_refused(graph: object, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         from_networkx(graph)
+
+
+def test_a_graph_with_weights_is_taken_once_they_are_left_out_as_is_said() -> None:
+    club = nx.karate_club_graph()
+    with pytest.raises(ValueError, match=r"edge 0-1 has 4; give networkx\.Graph\(graph\.edges\(\)\)"):
+        from_networkx(club)
+    assert from_networkx(nx.Graph(club.edges())).edges == 2 * club.number_of_edges()
 
 
 def test_loops_and_edges_named_twice_say_nothing() -> None:

@@ -9,7 +9,7 @@ from graftwork import GraftworkError, choose
 from graftwork_decentral.communication import StackedCommunicator
 from graftwork_decentral.faults.compressed import Compressed
 from graftwork_decentral.strategies import exact_diffusion, gt_semi_atc
-from graftwork_decentral.topology import ring
+from graftwork_decentral.topology import one_peer_exponential, ring
 from graftwork_decentral.trainers.network import Network
 
 CPU = torch.device("cpu")
@@ -73,6 +73,20 @@ def test_more_processes_than_agents_are_refused(
     chosen = None if communicator is None else choose("communicator", communicator)
     with pytest.raises(GraftworkError, match=says):
         Network(communicator=chosen).validate([], ring(8), None)
+
+
+@pytest.mark.parametrize(("steps", "unused"), [(1, "1 step: graphs 2 to 3 are"), (2, "2 steps: graph 3 is")])
+def test_turns_that_never_come_are_said(steps: int, unused: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Network().validate([], one_peer_exponential(8), steps)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("graftwork: topology 'one-peer exponential' has 3 graphs that take turns")
+    assert f"{unused} never used" in line
+
+
+@pytest.mark.parametrize("steps", [3, None])
+def test_turns_that_all_come_are_not_spoken_of(steps: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+    Network().validate([], one_peer_exponential(8), steps)
+    assert not capsys.readouterr().err
 
 
 def test_all_agents_in_one_of_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

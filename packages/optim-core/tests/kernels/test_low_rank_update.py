@@ -126,7 +126,8 @@ def kernel_cases() -> list[Case]:
         )
     ]
     # A pass takes up to four columns of the factors: fewer, as many, and more.
-    cases += [Case(operation, rank=rank) for operation in OPERATIONS[::2] for rank in (1, 3, 4, 5, 9, 16)]
+    cases += [Case("perturb_low_rank", rank=rank) for rank in (1, 4, 9)]
+    cases += [Case("merge_low_rank", rank=rank) for rank in (3, 5, 16)]
     for operation in OPERATIONS:
         aligned = Case(operation, ((16, 32), (9, 48)), tile=(32, 128, 512))
         cases += [aligned, Case(operation, ((3, 5), (0, 4), (4, 0))), Case(operation, ((4, 16),), gap=16)]
@@ -385,10 +386,14 @@ def test_torch_knows_what_the_operations_write() -> None:
     number, moment, parts = torch.tensor(0.1), torch.tensor(5), torch.tensor([1, 2])
     drawn = (3, moment, [1], 0, [0])
     low_rank = (weights, rights, number, *drawn, parts)
-    torch.library.opcheck(operations.perturb_low_rank.default, low_rank)
-    torch.library.opcheck(operations.perturb_full.default, (weights, number, *drawn))
     merged = (weights, lefts, rights, number, number, [1], [0], None)
-    torch.library.opcheck(operations.merge_low_rank.default, merged)
+    for operation, arguments in (
+        (operations.perturb_low_rank, low_rank),
+        (operations.perturb_full, (weights, number, *drawn)),
+        (operations.merge_low_rank, merged),
+    ):
+        found = torch.library.opcheck(operation.default, arguments, raise_exception=False)
+        assert set(found.values()) == {"SUCCESS"}, found
 
 
 def test_without_triton_a_device_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:

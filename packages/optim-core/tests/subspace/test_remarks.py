@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -74,6 +75,40 @@ def test_what_lets_updates_grow_is_said_and_nothing_else_is(changed: dict[str, o
         optimizer.step()
         largest = max(largest, float((weight.detach() - before).abs().max()))
     assert (largest > 500) == grows
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda weight: GaLoreAdamW([weight], rank=8),
+        lambda weight: SubspaceOptimizer([weight], transform="svd", transform_options={"rank": 8}),
+        lambda weight: GWTAdamW([nn.Linear(8, 8).weight]).add_param_group(
+            {"params": [weight], "transform": "svd", "rank": 8}
+        ),
+    ],
+    ids=["front", "by names", "added"],
+)
+def test_a_remark_points_at_the_line_that_asked_for_it(make: Callable[[nn.Parameter], object]) -> None:
+    with pytest.warns(UserWarning, match="save no state") as told_of:
+        make(nn.Parameter(torch.zeros(8, 8)))
+    assert [one.filename for one in told_of] == [__file__]
+
+
+def test_groups_by_layer_get_one_remark_of_each_kind() -> None:
+    layers = [nn.Linear(32, 32) for _ in range(12)]
+    groups = [
+        {"params": list(layer.named_parameters(f"layers.{i}")), "lr": 0.1} for i, layer in enumerate(layers)
+    ]
+    dimensions, rank = told(GaLoreAdamW, groups, rank=32)
+    assert dimensions.startswith("12 parameters of fewer than two dimensions ('layers.0.bias' first)")
+    assert rank.startswith("12 of 12 weights save no state at rank=32: 'layers.0.weight' of 32 x 32")
+    groups[0]["rank"] = 40
+    assert "at their ranks, the first at 40: 'layers.0.weight'" in told(GaLoreAdamW, groups, rank=32)[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        optimizer = GaLoreAdamW(groups[:-1], rank=32)
+    with pytest.warns(UserWarning, match="1 of 1 weights save no state"):
+        optimizer.add_param_group({"params": [("layers.11.weight", layers[-1].weight)]})
 
 
 def test_a_head_of_one_row_is_no_mistake_of_the_ranks() -> None:

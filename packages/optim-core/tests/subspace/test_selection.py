@@ -81,9 +81,13 @@ def test_shared_weights_come_once_and_a_tied_head_stays_plain() -> None:
 def test_matched_modules_of_another_type_warn() -> None:
     model = nn.ModuleDict({"mlp": nn.Linear(4, 4), "mlp_mixer": nn.Conv2d(2, 4, 3)})
     with pytest.warns(
-        UserWarning, match=r"mlp_mixer.weight is matched but not transformed: Conv2d is none of Linear"
+        UserWarning, match=r"mlp_mixer.weight is matched but not transformed: Conv2d is none of Linear$"
     ):
         transformed, plain = param_groups(model)
+    several = nn.ModuleDict({**model, **{f"mlp_{i}": nn.Conv2d(2, 4, 3) for i in range(20)}})
+    with pytest.warns(UserWarning, match=r"Conv2d is none of Linear; so it is with 20 more") as told:
+        param_groups(several, report="off")
+    assert len(told) == 1
     assert names([transformed, plain]) == [["mlp.weight"], ["mlp.bias", "mlp_mixer.weight", "mlp_mixer.bias"]]
 
 

@@ -182,8 +182,11 @@ def test_the_weights_are_found_by_their_type(make: Callable[[], nn.Module]) -> N
     assert optimizer.state[model[0].weight]["right"].shape == (64, 3)
 
 
-@every
-@pytest.mark.parametrize("kind", [LOZO, LOZOM])
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [*((make, LOZO) for make in QUANTIZED.values()), (by_tensor_type, LOZOM), (by_opaque_module, LOZOM)],
+    ids=[*QUANTIZED, "tensor-type-lozo-m", "opaque-module-lozo-m"],
+)
 def test_they_train(make: Callable[[], nn.Module], kind: Any) -> None:
     model, optimizer = ready(make, kind)
     inputs, targets = torch.randn(16, 64), torch.randn(16, 64)

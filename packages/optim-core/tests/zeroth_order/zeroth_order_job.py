@@ -30,12 +30,19 @@ from graftwork_optim_core.zeroth_order.replay import read_log
 # So that the wide table is drawn piece by piece, as large weights without factors are.
 sites.LARGEST_HELD = 50
 
+# Two intervals, and the check of every fourth step.
+STEPS = 6
 METHODS: dict[str, Callable[..., Any]] = {
     "inplace": lambda params, **options: LOZOM(params, **{"backend": "inplace", "interval": 3, **options}),
     "sidepath": lambda params, **options: LOZO(params, **{"backend": "sidepath", "interval": 3, **options}),
     "dual": lambda params, **options: LOZOM(params, **{"backend": "dual", "interval": 3, **options}),
     "mezo": lambda params, **options: MeZO(params, **options),
 }
+
+
+def dtypes_of(name: str) -> list[torch.dtype]:
+    """In which a method is run: single precision is no other path than half, so that one method has it."""
+    return [torch.float64, torch.bfloat16, *([torch.float32] if name == "mezo" else [])]
 
 
 class Model(nn.Module):
@@ -130,19 +137,19 @@ def check_average(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     part = (dist.get_rank(), dist.get_world_size())
     for name, make in METHODS.items():
-        for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        for dtype in dtypes_of(name):
             runs = []
             for size in (1, part[1]):
                 model = make_model(dtype)
                 mode = "none" if size == 1 else "average"
                 options = {"lr": 1e-2, "probes": 2 if name == "dual" else 1, "weight_decay": 0.1}
                 optimizer = make(model.named_parameters(), data_parallel=mode, check_every=4, **options)
-                train(model, optimizer, 0, 10, part=(0, 1) if size == 1 else part)
+                train(model, optimizer, 0, STEPS, part=(0, 1) if size == 1 else part)
                 if size > 1:
                     equal = equal_everywhere(model)
-                    traffic = traffic_of_a_step(model, optimizer, batch(10, dtype).chunk(size)[part[0]])
+                    traffic = traffic_of_a_step(model, optimizer, batch(STEPS, dtype).chunk(size)[part[0]])
                 else:
-                    train(model, optimizer, 10, 11)
+                    train(model, optimizer, STEPS, STEPS + 1)
                 if name != "mezo":
                     optimizer.merge()
                 runs.append(model)
@@ -160,7 +167,7 @@ def check_probes(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     size = dist.get_world_size()
     for name, make in METHODS.items():
-        for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        for dtype in dtypes_of(name):
             alone, together = make_model(dtype), make_model(dtype)
             log = folder / f"probes-{name}-{dtype}"
             single = make(alone.named_parameters(), lr=1e-2, probes=2 * size)
@@ -168,8 +175,8 @@ def check_probes(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
                 together.named_parameters(),
                 **{"lr": 1e-2, "probes": 2, "data_parallel": "probes", "check_every": 1, "log_file": log},
             )
-            train(alone, single, 0, 10)
-            train(together, several, 0, 10)
+            train(alone, single, 0, STEPS)
+            train(together, several, 0, STEPS)
             single.merge()
             several.merge()
             several.log.flush()
@@ -220,15 +227,17 @@ def check_fully_shard(mesh: DeviceMesh, folder: Path) -> dict[str, Any]:
             alone = make_model(head=head)
             options = {"lr": 1e-2, "weight_decay": 0.1, "momentum": 0.5}
             optimizer = make(alone.named_parameters(), **options)
-            train(alone, optimizer, 0, 9)
+            train(alone, optimizer, 0, STEPS)
             optimizer.merge()
             model = sharded(mesh, head=head)
             optimizer = make(model.named_parameters(), data_parallel="average", check_every=4, **options)
-            train(model, optimizer, 0, 9, part=part)
+            train(model, optimizer, 0, STEPS, part=part)
             optimizer.merge()
             found[f"{name}-{head}"] = largest_difference(alone, model)
             if head == 13:
-                traffic = traffic_of_a_step(model, optimizer, batch(9, torch.float64).chunk(part[1])[part[0]])
+                traffic = traffic_of_a_step(
+                    model, optimizer, batch(STEPS, torch.float64).chunk(part[1])[part[0]]
+                )
                 found[f"{name}-own"], found[f"{name}-within"] = traffic.own, traffic.within
     state = optimizer.state[model.up.weight]
     found["rows_here"] = model.down.weight.to_local().shape[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from graftwork import GraftworkError, Task
+from graftwork.errors import OptionError
 from graftwork.resolution import Resolved
 from graftwork_trainer.assets import start_of, task_of
 from graftwork_trainer.claim import claimed, new_directory
@@ -20,9 +21,12 @@ from graftwork_trainer.data.source import has_dataset
 from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.device import choose_device
 from graftwork_trainer.failure import told_failure
+from graftwork_trainer.option_mistakes import refusals_told_together
 from graftwork_trainer.options import GradientOptions, LoopOptions
 from graftwork_trainer.parallel import launched_by_torchrun
 from graftwork_trainer.rehearsal import take_first_step
+from graftwork_trainer.resumption import folder_of, has_begun, resumption_of, task_that_goes_on
+from graftwork_trainer.stages import refuse_other_stages
 from graftwork_trainer.step_rule import refuse_unsaid_closure
 from graftwork_trainer.task_members import facts_of, model_of, parameter_groups_of
 from graftwork_trainer.timing import state_bytes
@@ -33,7 +37,13 @@ _MEBIBYTE = 2**20
 _LARGE = 256 * _MEBIBYTE
 
 
-def describe(resolved: Resolved, directory: Path | None = None, *, resume: bool = False) -> str:
+def describe(
+    resolved: Resolved,
+    directory: Path | None = None,
+    *,
+    resume: bool = False,
+    allow: Collection[str] = (),
+) -> str:
     """Sizes of a recipe, found on torch's meta device, and of its data; refused is what its training would.
 
     Activations are left out: they depend on the batch and on what autograd keeps. Of a model that is not
@@ -42,32 +52,45 @@ def describe(resolved: Resolved, directory: Path | None = None, *, resume: bool 
     Args:
         resolved: checked.
         directory: of the run; None for a new one.
-        resume: whether the run in it is to go on. Its first step has been taken.
+        resume: whether the run in it is to go on. Where it has a checkpoint its first step has been taken.
+        allow: what may then be another than in its newest checkpoint.
 
     Raises:
         GraftworkError: what the training would end with before its first step, or in it.
     """
     stages = resolved.stages or (resolved,)
     lines = []
-    with _taken(directory or new_directory(resolved.name), resume=resume) as place:
+    taken = _taken(directory or new_directory(resolved.name), resume=resume)
+    with refusals_told_together(resolved), taken as place:
+        if resume:
+            refuse_other_stages(place, resolved)
         for number, stage in enumerate(stages, start=1):
-            told = "\n".join(_lines(stage, place, resume=resume))
+            folder = folder_of(stage, resolved, place) if resume else place
+            try:
+                told = "\n".join(_lines(stage, folder, resume=resume, allow=allow))
+            except GraftworkError as error:
+                if not resolved.stages or isinstance(error, OptionError):
+                    raise
+                raise GraftworkError(f"stage {stage.name!r}: {error}") from error
             head = f"# stage {number} of {len(stages)}: {stage.name}\n\n" if resolved.stages else ""
             lines.append(f"{head}{told}")
     return "\n\n".join(lines)
 
 
-def _lines(resolved: Resolved, directory: Path, *, resume: bool) -> Iterator[str]:
+def _lines(resolved: Resolved, directory: Path, *, resume: bool, allow: Collection[str]) -> Iterator[str]:
     """What there is to say of one training."""
     trainer = resolved.trainer()
-    task = task_of(resolved)
+    begun = resume and has_begun(directory)
+    task = task_that_goes_on(resolved, directory) if begun else task_of(resolved)
     yield resolved.to_toml()
     yield from _extras(resolved)
     with told_failure(resolved, task, trainer, directory):
-        yield from _checked(resolved, trainer, task, directory, resume=resume)
+        if begun:
+            yield from resumption_of(resolved, task, directory, allow)
+        yield from _checked(resolved, trainer, task, directory, begun=begun)
 
 
-def _checked(resolved: Resolved, trainer: Any, task: Task, directory: Path, *, resume: bool) -> Iterator[str]:
+def _checked(resolved: Resolved, trainer: Any, task: Task, directory: Path, *, begun: bool) -> Iterator[str]:
     """Sizes and data, and that the first step can be taken."""
     if isinstance(loop := getattr(trainer, "loop", None), LoopOptions):
         choose_device(loop.device)
@@ -76,7 +99,7 @@ def _checked(resolved: Resolved, trainer: Any, task: Task, directory: Path, *, r
     except (NotImplementedError, RuntimeError) as error:  # it looks at numbers, which are not there
         yield f"sizes            not known: {error}"
         yield from _of_data(trainer, task)
-        yield from _first_step(resolved, task, resume=resume)
+        yield from _first_step(resolved, task, begun=begun)
         return
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     yield f"parameters       {_count(model.parameters()):,}"
@@ -92,18 +115,19 @@ def _checked(resolved: Resolved, trainer: Any, task: Task, directory: Path, *, r
         yield f"optimizer state  not known: {error}"
     yield "not counted      activations"
     yield from _of_data(trainer, task)
-    yield from describe_start(model, start_of(resolved), task)
+    if not begun:
+        yield from describe_start(model, start_of(resolved), task)
     needed = _bytes(model.parameters()) + (0 if optimizer is None else state_bytes(optimizer))
     _refuse_full_disk(needed, getattr(loop, "keep_checkpoints", 0), directory)
     if needed + _bytes(trained) > _LARGE:
         yield f"first step       not tried, as the model is larger than {_LARGE / _MEBIBYTE:.0f} MiB"
     else:
-        yield from _first_step(resolved, task, resume=resume)
+        yield from _first_step(resolved, task, begun=begun)
 
 
-def _first_step(resolved: Resolved, task: Task, *, resume: bool) -> Iterator[str]:
+def _first_step(resolved: Resolved, task: Task, *, begun: bool) -> Iterator[str]:
     """Take it, where there is to be one, and one process takes it alone."""
-    if not resume and not launched_by_torchrun() and take_first_step(resolved, task):
+    if not begun and not launched_by_torchrun() and take_first_step(resolved, task):
         yield "first step       nothing is in its way"
 
 
@@ -133,7 +157,8 @@ def _refuse_full_disk(checkpoint: int, kept: int, directory: Path) -> None:
     """
     if launched_by_torchrun():  # of several processes the first alone has the directory
         return
-    needed, free = checkpoint * (kept + 1), shutil.disk_usage(directory).free
+    there = next(one for one in (directory, *directory.absolute().parents) if one.exists())
+    needed, free = checkpoint * (kept + 1), shutil.disk_usage(there).free
     if kept and needed > free:
         raise GraftworkError(
             f"{directory}: {free / _MEBIBYTE:,.0f} MiB are free, and {kept + 1} checkpoints (those that "

@@ -49,6 +49,26 @@ def modules_in_evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def kept_as_shown(model: nn.Module) -> Iterator[None]:
+    """Have a model hold by itself, behind the block, the weights that it shows before it.
+
+    An optimizer in its evaluation mode may have others shown in their place (LOZO, whose movement lies beside
+    them), which end with that mode. What cannot be written (quantized weights) stays as it is.
+    """
+    shown = {
+        name: value.detach().clone()
+        for name, value in model.state_dict().items()
+        if isinstance(value, Tensor)
+    }
+    yield
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            value = shown.get(name)
+            if type(value) is type(parameter.data) and value.dtype == parameter.dtype:
+                parameter.copy_(value)
+
+
 def evaluate(
     task: Any,
     model: nn.Module,

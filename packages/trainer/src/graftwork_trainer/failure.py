@@ -161,7 +161,8 @@ def _kept(error: BaseException, run: RunDirectory) -> str:
     """Keep the traceback, and say where it is."""
     file = run.directory / ("traceback.txt" if run.main else f"traceback-{rank_and_size()[0]}.txt")
     try:
-        file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        text = "".join(traceback.format_exception(error))
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")  # a name of a file may be no UTF-8
     except OSError:
         return "; GRAFTWORK_DEBUG=1 shows the traceback"
     return f"; the traceback is in {file}"

@@ -23,6 +23,7 @@ from graftwork.resolution import Resolved
 from graftwork_trainer.claim import claimed
 from graftwork_trainer.failure import exception_of
 from graftwork_trainer.given import described, names_of, plugin_of
+from graftwork_trainer.option_mistakes import ranges_told
 from graftwork_trainer.own_code import absence_named
 from graftwork_trainer.training import Trained, train_resolved
 from graftwork_trainer.untouched import process_as_before
@@ -89,7 +90,7 @@ def train(
         claimed(directory, resume=resume) if directory else nullcontext(),
         process_as_before(),
     ):
-        with absence_named(directory) if directory and resume else nullcontext():
+        with absence_named(directory) if directory and resume else nullcontext(), ranges_told():
             resolved = _resolved(recipe, names_of(plugin))
         try:
             return train_resolved(

@@ -20,6 +20,7 @@ from graftwork_trainer.checkpoint import TrainingState
 from graftwork_trainer.checkpoint.index import folder_name
 from graftwork_trainer.checkpoint.model_state import restore_model
 from graftwork_trainer.checkpoint.ranks import gathered
+from graftwork_trainer.evaluation import kept_as_shown
 from graftwork_trainer.finite import largest_weight
 from graftwork_trainer.length import Length
 from graftwork_trainer.options import LoopOptions
@@ -348,6 +349,10 @@ class Loop:
                 raise GraftworkError(told) from error
             tell(told)
         self._callbacks.end(self.progression.step, self._final_metrics(best), model)
+        if self.procedure.evaluates_others and not best:
+            # The optimizer is not kept, and what it shows in the place of weights would go with it.
+            with kept_as_shown(model):
+                self.procedure.to_trained()
         return model
 
     def _final_model(self) -> tuple[nn.Module, bool]:

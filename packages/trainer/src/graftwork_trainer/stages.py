@@ -107,7 +107,7 @@ class StagedRun:
                 # Rank 0 wrote it, and others may be ahead of it.
                 status = gathered(result_of(folder).get("status"))[0]
             else:
-                _refuse_another_recipe(folder, stage)
+                refuse_another_recipe(folder, stage)
             if status not in COMPLETE_STATUSES and not last:
                 raise GraftworkError(
                     f"{folder / 'result.json'} is gone, and the next stage starts from what it says; go on "
@@ -264,7 +264,7 @@ def _told(names: Sequence[str]) -> str:
     return f"the stages {', '.join(names)}" if names else "no stages"
 
 
-def _refuse_another_recipe(folder: Path, stage: Resolved) -> None:
+def refuse_another_recipe(folder: Path, stage: Resolved) -> None:
     """Refuse what would be another stage than the one that ended.
 
     Raises:

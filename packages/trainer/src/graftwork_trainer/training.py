@@ -18,6 +18,7 @@ from graftwork_trainer.assets import take_assets
 from graftwork_trainer.claim import claimed_anew
 from graftwork_trainer.environment import describe_environment
 from graftwork_trainer.failure import recorded_failure
+from graftwork_trainer.option_mistakes import refusals_told_together
 from graftwork_trainer.options import LoopOptions
 from graftwork_trainer.own_code import differences, environment_of
 from graftwork_trainer.parallel import launched_by_torchrun, process_group
@@ -66,6 +67,19 @@ def train_resolved(
         allow: what may be another than in that checkpoint.
         callbacks: objects, see :mod:`graftwork_trainer.callbacks`.
     """
+    with refusals_told_together(resolved):
+        return _train(resolved, directory, resume=resume, quiet=quiet, allow=allow, callbacks=callbacks)
+
+
+def _train(
+    resolved: Resolved,
+    directory: Path | None,
+    *,
+    resume: bool,
+    quiet: bool,
+    allow: Collection[str],
+    callbacks: Sequence[Any],
+) -> Trained:
     trainings = resolved.stages or (resolved,)
     trainers = [one.trainer() for one in trainings]
     connects_itself = _connects_itself(trainings, trainers)

@@ -9,7 +9,8 @@
     EXTRA             x+ = mix(x) + (s(x) - x) - D;  D+ = D + (x+ - mix(x+))
     tracking          the tracker of the mean gradient stands in ``.grad``;   x+ = mix(s(x))
 
-Nothing hooks into the backward pass: accumulation, clipping, autocast and closures are as without it.
+Nothing hooks into the backward pass: accumulation, clipping, autocast and closures are as without it. Of an
+optimizer that keeps movement beside its weights for some steps and writes it in ``merge()``, s(x) is with it.
 """
 
 from __future__ import annotations
@@ -222,7 +223,11 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
         self._link()
 
     def _move(self, inner: Any, closure: Closure | None) -> Any:
-        return inner.step() if closure is None else inner.step(closure)
+        returned = inner.step() if closure is None else inner.step(closure)
+        if hasattr(inner, "merge"):
+            # Agents mix what is in their weights: what an optimizer keeps beside them (LOZO) is written in.
+            inner.merge()
+        return returned
 
     def _until_it_succeeds(self, rounds: Callable[[], T]) -> T:
         """Exchange, and again with those who are left, or have come, where membership changes meanwhile.
@@ -313,6 +318,16 @@ class DecentralizedOptimizer(torch.optim.Optimizer):
                     f"the inner optimizer of agent {agent} must train all parameters of its model that "
                     "require a gradient and no others; freeze the rest (requires_grad = False) before the "
                     "AgentBank is made"
+                )
+            if any(group.get("additive") for group in inner.param_groups):
+                raise GraftworkError(
+                    f"additive must be False of the {type(inner).__name__} of agents: it would never write "
+                    "its movement into the weights, and these are what agents mix"
+                )
+            if getattr(inner, "log", None) is not None:
+                raise GraftworkError(
+                    f"log_file must be none of the {type(inner).__name__} of agents: from its start and its "
+                    "log a run is replayed that no agents have mixed"
                 )
         kind = type(self.inners[0]).__name__
         if self.strategy.tracks and self.closure is not None:

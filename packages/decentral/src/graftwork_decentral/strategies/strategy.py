@@ -21,6 +21,7 @@ from graftwork_decentral.strategies.form import Form
 from graftwork_decentral.strategies.stability import Polynomial, largest_stable_step, stable_for_small_steps
 from graftwork_decentral.strategies.triple import TripleForm
 from graftwork_decentral.topology.agreement import (
+    is_judged_by_its_turns,
     lasting_disagreement,
     validate_agreement,
     validate_connected,
@@ -173,5 +174,8 @@ class Strategy:
         return graphs
 
     def _too_low(self, graphs: GraphSequence) -> bool:
+        # One that takes turns with others may swap what agents hold: all of them are to bring them together.
+        if self.lambda_min_bound <= -1 and is_judged_by_its_turns(graphs):
+            return False
         # Metropolis weights on an even ring have exactly -1/3, and within 5e-4 of it once they are rounded.
         return graphs.lambda_min <= self.lambda_min_bound + _MARGIN

@@ -36,10 +36,15 @@ def validate_connected(graphs: GraphSequence) -> None:
     turn = _turn(graphs)
     if turn is None:
         return
-    if (apart := said_apart(turn)) is not None:
+    who = f"topology {graphs.name!r} of {graphs.agents} agents{_over(graphs)}"
+    if (apart := said_apart(_links(graphs))) is not None:
+        raise GraftworkError(f"{who} {apart}; join the parts by further edges")
+    parts = _parts(turn != 0)
+    if len(parts) > 1:
         raise GraftworkError(
-            f"topology {graphs.name!r} of {graphs.agents} agents{_over(graphs)} {apart}; join the parts by "
-            "further edges"
+            f"{who} undoes its own exchanges, so that they cannot agree: behind each turn of all, "
+            f"{_named(min(parts, key=len), 'holds', 'hold')} nothing of any other; give them more "
+            "weight of their own (lazy weights) or another order"
         )
 
 
@@ -62,10 +67,11 @@ def validate_agreement(graphs: GraphSequence) -> None:
     if value is None:
         return
     validate_connected(graphs)
-    shown = f"{value.real:.6g}" if abs(value.imag) < _SMALLEST_GAP else f"{value:.6g}"
+    real = abs(value.imag) < _SMALLEST_GAP
+    shown = f"the eigenvalue {value.real:.6g}" if real else f"an eigenvalue of modulus {abs(value):.6g}"
     raise GraftworkError(
         f"agents on topology {graphs.name!r} never agree: besides the mean's its mixing matrix"
-        f"{_over(graphs)} has the eigenvalue {shown}, and 1 - |lambda| must be above {_SMALLEST_GAP:g}; "
+        f"{_over(graphs)} has {shown}, and 1 - |lambda| must be above {_SMALLEST_GAP:g}; "
         "give agents more weight of their own (lazy weights, topology.lazy = true), and each other enough"
     )
 
@@ -99,12 +105,27 @@ def said_apart(mixing_matrix: Tensor) -> str | None:
     >>> said_apart(torch.eye(2))
     'falls into 2 parts, so that they cannot agree: agent 0 reaches no other'
     """
-    parts = sorted(_parts(mixing_matrix != 0), key=len)
+    parts = _parts(mixing_matrix != 0)
     if len(parts) == 1:
         return None
-    names = ", ".join(map(str, parts[0][:10])) + (", ..." if len(parts[0]) > 10 else "")
-    who = f"agent {names} reaches" if len(parts[0]) == 1 else f"agents {names} reach"
+    who = _named(min(parts, key=len), "reaches", "reach")
     return f"falls into {len(parts)} parts, so that they cannot agree: {who} no other"
+
+
+def is_judged_by_its_turns(graphs: GraphSequence) -> bool:
+    """Whether graphs take turns, so that it is their product that has to bring agents together.
+
+    >>> from graftwork_decentral.topology import full
+    >>> swap = Topology("swap", torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    >>> is_judged_by_its_turns(TopologySequence("swap and mean", [swap, full(2)]))
+    True
+    """
+    return graphs.varies and isinstance(_whole(graphs), TopologySequence)
+
+
+def _named(agents: list[int], one: str, several: str) -> str:
+    names = ", ".join(map(str, agents[:10])) + (", ..." if len(agents) > 10 else "")
+    return f"agent {names} {one}" if len(agents) == 1 else f"agents {names} {several}"
 
 
 def _parts(linked: Tensor) -> list[list[int]]:
@@ -135,6 +156,13 @@ def _turn(graphs: GraphSequence) -> Tensor | None:
     return product
 
 
+def _links(graphs: GraphSequence) -> Tensor:
+    """Who is joined with whom in any turn; not zero where they are, ``[agents, agents]``."""
+    whole = _whole(graphs)
+    turns = whole.topologies if isinstance(whole, TopologySequence) else (whole.at(0),)
+    return torch.stack([topology.mixing_matrix for topology in turns]).sum(0)
+
+
 def _whole(graphs: GraphSequence) -> GraphSequence:
     while isinstance(graphs, ThinnedGraphs):
         graphs = graphs.graphs
@@ -143,4 +171,5 @@ def _whole(graphs: GraphSequence) -> GraphSequence:
 
 def _over(graphs: GraphSequence) -> str:
     whole = _whole(graphs)
-    return f" with its {len(whole.topologies)} turns" if isinstance(whole, TopologySequence) else ""
+    turns = len(whole.topologies) if isinstance(whole, TopologySequence) else 1
+    return f" with its {turns} turns" if turns > 1 else ""

@@ -257,7 +257,8 @@ def from_networkx(
         if weight != 1:
             raise ValueError(
                 f"graph must have no weights, as option 'weights' makes them, and edge {first}-{second} has "
-                f"{weight}; give Topology(name, mixing_matrix) a doubly stochastic matrix instead"
+                f"{weight}; give networkx.Graph(graph.edges()), which leaves them out, or "
+                "Topology(name, mixing_matrix) a doubly stochastic matrix"
             )
     if not graph:
         raise ValueError("graph must have a node at least, an agent each, got an empty one")

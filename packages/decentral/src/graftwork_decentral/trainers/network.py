@@ -22,8 +22,9 @@ from graftwork_decentral.communication import (
 from graftwork_decentral.faults.plan import Faults
 from graftwork_decentral.strategies.strategy import Strategy
 from graftwork_decentral.topology.agreement import validate_connected
-from graftwork_decentral.topology.topology import GraphSequence
+from graftwork_decentral.topology.topology import GraphSequence, TopologySequence
 from graftwork_trainer.parallel import launched_by_torchrun
+from graftwork_trainer.progress import tell_once
 from graftwork_trainer.roll_call import exchange_seconds
 
 
@@ -71,6 +72,8 @@ class Network:
     def validate(self, strategies: Iterable[Strategy], graphs: GraphSequence, steps: int | None) -> None:
         """Refuse, before anything connects, what does not go with a run of this size.
 
+        Tells of graphs whose turn never comes.
+
         Args:
             strategies: that mix on the graphs.
             graphs: that they are mixed on, without faults.
@@ -89,6 +92,14 @@ class Network:
             raise GraftworkError(
                 f"communicator 'stacked' holds all agents in one process, and {count} were started, which "
                 "would train them once each; take 'distributed', or start one"
+            )
+        turns = len(graphs.topologies) if isinstance(graphs, TopologySequence) else 1
+        if steps is not None and steps < turns:
+            unused = f"graph {turns} is" if steps + 1 == turns else f"graphs {steps + 1} to {turns} are"
+            tell_once(
+                f"topology {graphs.name!r} has {turns} graphs that take turns, and the run is of {steps} "
+                f"{'step' if steps == 1 else 'steps'}: {unused} never used, and agents may not have come "
+                "together"
             )
         faults = self.planned_faults
         if faults is None:

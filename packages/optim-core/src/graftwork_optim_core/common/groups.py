@@ -12,12 +12,29 @@ from graftwork.errors import did_you_mean
 _MEMBERS = ("params", "param_names")
 
 _OF_OTHERS = frozenset(
-    {"name", "lr_scale", "swa_lr", "base_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
-    | {"capturable", "differentiable", "foreach", "fused"}
+    {"swa_lr", "base_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}  # torch's schedulers
+    | {"capturable", "differentiable", "foreach", "fused"}  # torch's optimizers
+    | {"name", "group_name", "names", "layer_id", "tag"}  # Lightning, MMEngine, BEiT and those after it
+    | {
+        "lr_scale",
+        "lr_mult",
+        "lr_multiplier",
+        "wd_mult",
+        "wd_multiplier",
+        "is_last_layer",
+    }  # timm, Megatron, DINOv2
 )
-"""What torch, its schedulers and timm's put into groups, and what no step of ours need know."""
+"""Names and factors that others put into groups for their own schedulers and logs: no step reads them."""
 
-_SYNONYMS = {"learning_rate": "lr", "wd": "weight_decay", "decay": "weight_decay", "epsilon": "eps"}
+_SYNONYMS = {
+    "learning_rate": "lr",
+    "wd": "weight_decay",
+    "decay": "weight_decay",
+    "epsilon": "eps",
+    "use_fallback": "plain",  # of timm's Muon
+    "update_proj_gap": "refresh_every",  # of galore-torch, as transformers passes it on
+    "proj_type": "side",
+}
 
 
 def options_of(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class CountingOptimizer(torch.optim.Optimizer):
         self._skips: dict[torch.device, Tensor] = {}
         self._followed = FollowedGroups()
         self._made_for: dict[Tensor, tuple[torch.dtype, torch.device]] = {}
+        self._members: list[int] = []
         super().__init__(params, defaults)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -51,6 +52,7 @@ class CountingOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self.__dict__.setdefault("_skips", {})
         self.__dict__.setdefault("_made_for", {})
+        self._members = []
         self._followed = FollowedGroups()
         self._followed.remember(self.param_groups)
 
@@ -133,10 +135,20 @@ class CountingOptimizer(torch.optim.Optimizer):
 
     def _weights_were_cast(self) -> bool:
         """Whether a weight has another dtype or device than when its state was made."""
+        self._forget_replaced()
         return any(
             parameter.dtype is not dtype or parameter.device != device
             for parameter, (dtype, device) in self._made_for.items()
         )
+
+    def _forget_replaced(self) -> None:
+        """Let go of weights that are in no group any more."""
+        # No weak references, which would keep model.to() from swapping tensors. Ids, which are quick, are
+        # not given again while the weights that had them are held here.
+        members = [id(parameter) for group in self.param_groups for parameter in group["params"]]
+        if members != self._members:
+            self._members, present = members, set(members)
+            self._made_for = {one: made for one, made in self._made_for.items() if id(one) in present}
 
     def _note_made(self, parameter: Tensor) -> None:
         self._made_for[parameter] = (parameter.dtype, parameter.device)
@@ -311,6 +323,9 @@ class GradientOptimizer(CountingOptimizer):
                         check_fits(name, saved, fresh, self._needed_by(parameter, group))
                         copy_loaded(saved, fresh)
                     states[parameter] = fresh
+        # Last: a state of another optimizer is told as that, and not as its first unknown option.
+        for group in groups:
+            self._refuse_unknown(group, group)
         return groups, states
 
 

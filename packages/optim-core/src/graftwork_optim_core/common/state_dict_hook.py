@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from torch import nn
@@ -24,14 +25,14 @@ class TrainsElsewhere(Protocol):
 
 
 class StateDictHook:
-    """Called behind the ``state_dict`` of a module; that of a copy of the module says nothing.
+    """Called behind the ``state_dict`` of a module. Copies and pickles of the module have no such hook.
 
     Args:
-        optimizer: not kept alive; None says nothing.
+        optimizer: not kept alive.
     """
 
-    def __init__(self, optimizer: TrainsElsewhere | None) -> None:
-        self._optimizer = None if optimizer is None else weakref.ref(optimizer)
+    def __init__(self, optimizer: TrainsElsewhere) -> None:
+        self._optimizer: weakref.ref[TrainsElsewhere] | None = weakref.ref(optimizer)
 
     def __call__(self, module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
         optimizer = None if self._optimizer is None else self._optimizer()
@@ -45,8 +46,10 @@ class StateDictHook:
             stacklevel=3,
         )
 
-    def __reduce__(self) -> tuple[type[StateDictHook], tuple[None]]:
-        return StateDictHook, (None,)
+    def __reduce__(self) -> tuple[Any, tuple[nullcontext[None], str]]:
+        # Something of Python's own that takes anything and does nothing: what torch.save(model) has written
+        # is loaded where this package is not installed.
+        return getattr, (nullcontext(), "__exit__")
 
 
 class StateDictHooks:

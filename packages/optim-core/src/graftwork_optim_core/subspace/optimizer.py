@@ -19,7 +19,7 @@ Longer than other files here: what torch.optim.Optimizer promises is kept by one
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -155,8 +155,13 @@ class SubspaceOptimizer(GradientOptimizer):
         self._in_backward: StepInBackward | None = None
         self._followed_in_backward = False
         self._positions: dict[Tensor, tuple[int, str, int]] = {}
+        self._all_added = False
         self.check_options(defaults)
         super().__init__(params, defaults)
+        self._all_added = True
+        # Who made it is told, which a front of this class is not.
+        fronted = type(self) is not SubspaceOptimizer
+        self._remark_on(range(len(self.param_groups)), stacklevel=4 if fronted else 3)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Check a group's options.
@@ -226,9 +231,15 @@ class SubspaceOptimizer(GradientOptimizer):
         group = self.param_groups[-1]
         if self._in_backward is not None:
             self._in_backward.attach(group["params"])
-        named = named_parameters(group, len(self.param_groups) - 1)
-        for remark in remarks_on(group, named, self.predicted_state_bytes):
-            warnings.warn(remark, stacklevel=2)
+        if self._all_added:
+            self._remark_on([len(self.param_groups) - 1], stacklevel=3)
+
+    def _remark_on(self, indices: Iterable[int], stacklevel: int) -> None:
+        groups = [
+            (self.param_groups[index], named_parameters(self.param_groups[index], index)) for index in indices
+        ]
+        for remark in remarks_on(groups, self.predicted_state_bytes):
+            warnings.warn(remark, stacklevel=stacklevel)
 
     def _with_own_defaults(self, group: dict[str, Any]) -> dict[str, Any]:
         """Give a group that names another host or transform that one's defaults, not this optimizer's."""
@@ -253,6 +264,7 @@ class SubspaceOptimizer(GradientOptimizer):
         super().__setstate__(state)
         self.__dict__.setdefault("_in_backward", None)
         self._followed_in_backward = False
+        self._all_added = True
         self._positions = {}
 
     def _step_all(self) -> None:

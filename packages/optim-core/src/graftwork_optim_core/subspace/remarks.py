@@ -1,4 +1,4 @@
-"""What a group's options and shapes make certain before the first step, and hardly anyone wants."""
+"""What the options and shapes of groups make certain before the first step, and hardly anyone wants."""
 
 from __future__ import annotations
 
@@ -13,35 +13,46 @@ from graftwork_optim_core.subspace.plan import GroupPlans
 _EXACT_BASES = ("svd", "gram")
 _ELEMENTWISE_ROOTS = ("adamw", "adam8bit")
 
+Group = tuple[Mapping[str, Any], Sequence[tuple[str, Tensor]]]
+"""Options, and parameters with their names."""
+
 
 def remarks_on(
-    options: Mapping[str, Any],
-    named: Sequence[tuple[str, Tensor]],
-    bytes_of: Callable[[Tensor, Mapping[str, Any], str], int],
+    groups: Sequence[Group], bytes_of: Callable[[Tensor, Mapping[str, Any], str], int]
 ) -> Iterator[str]:
-    """Yield a sentence for each.
+    """Yield a sentence for each, which counts the parameters of all groups and names the first.
 
     Args:
-        options: a parameter group's.
-        named: its parameters with their names.
+        groups: that were added together.
         bytes_of: what a parameter's state takes under some options, as
             :meth:`~graftwork_optim_core.SubspaceOptimizer.predicted_state_bytes`.
     """
-    plans = GroupPlans.of(options)
-    if plans.all_plain:
-        return
-    lacking = [name for name, weight in named if weight.ndim > 0 and plans.lacks_dimensions(weight)]
+    transformed = [
+        (options, named, plans)
+        for options, named in groups
+        if not (plans := GroupPlans.of(options)).all_plain
+    ]
+    lacking = [
+        name
+        for _, named, plans in transformed
+        for name, weight in named
+        if weight.ndim > 0 and plans.lacks_dimensions(weight)
+    ]
     if lacking:
         yield (
             f"{len(lacking)} parameters of fewer than two dimensions ({lacking[0]!r} first) make the "
             "plain step; param_groups(model) puts them into a group with plain=True"
         )
-    if "rank" in plans.transformed.transform.coordinates:
-        matrices = [(name, weight) for name, weight in named if not plans.lacks_dimensions(weight)]
-        # An empty weight has nothing to save, and of one alone the memory of others is predicted.
-        weights = [(name, weight) for name, weight in matrices if weight.numel()]
-        yield from _without_saving(options, weights, bytes_of)
-    if _diverges(options):
+    # An empty weight has nothing to save, and of one alone the memory of others is predicted.
+    projected = [
+        (name, weight, options)
+        for options, named, plans in transformed
+        if "rank" in plans.transformed.transform.coordinates
+        for name, weight in named
+        if weight.numel() and not plans.lacks_dimensions(weight)
+    ]
+    yield from _without_saving(projected, bytes_of)
+    if any(_diverges(options) for options, _, _ in transformed):
         yield (
             "side='full' with moments='project' and refresh_every=1 lets updates grow ten-thousandfold: in "
             "its own singular vectors every gradient is diagonal, so that beside the diagonal the second "
@@ -51,25 +62,26 @@ def remarks_on(
 
 
 def _without_saving(
-    options: Mapping[str, Any],
-    weights: Sequence[tuple[str, Tensor]],
+    weights: Sequence[tuple[str, Tensor, Mapping[str, Any]]],
     bytes_of: Callable[[Tensor, Mapping[str, Any], str], int],
 ) -> Iterator[str]:
     """The weights whose averages and bases take no less than the averages of the whole weight would."""
     found = []
-    for name, weight in weights:
+    for name, weight, options in weights:
         # Of a rank that no weight has, nothing is projected.
         whole = bytes_of(weight, {**options, "rank": max(1, *weight.shape)}, name)
         projected = bytes_of(weight, options, name)
         # Of a head of one row, or of Adafactor's own small state, no rank saves anything: nobody's mistake.
         if projected >= whole > bytes_of(weight, {**options, "rank": 1}, name):
-            found.append((name, weight, projected, whole))
+            found.append((name, weight, options["rank"], projected, whole))
     if found:
-        name, weight, projected, whole = found[0]
+        name, weight, rank, projected, whole = found[0]
         rows, columns = matrix_shape(weight)
+        alike = all(one[2] == rank for one in found)
         yield (
-            f"{len(found)} of {len(weights)} weights save no state at rank={options['rank']}: {name!r} of "
-            f"{rows} x {columns}, for one, takes {projected:,} bytes, and without a projection {whole:,}; "
+            f"{len(found)} of {len(weights)} weights save no state at "
+            f"{f'rank={rank}' if alike else f'their ranks, the first at {rank}'}: {name!r} of {rows} "
+            f"x {columns}, for one, takes {projected:,} bytes, and without a projection {whole:,}; "
             "take a smaller rank"
         )
 

@@ -114,6 +114,7 @@ def _chosen_weights(
 ) -> set[int]:
     chosen: set[int] = set()
     refused: set[int] = set()
+    others: list[tuple[str, str]] = []
     for name, module in model.named_modules(remove_duplicate=False):
         is_wanted = isinstance(module, wanted)
         asked = rule(name, is_wanted) and not _matches(name, exclude)
@@ -123,11 +124,15 @@ def _chosen_weights(
                 continue
             refused.add(id(parameter))
             if asked and not is_wanted and parameter.ndim > 1:
-                warnings.warn(
-                    f"{name}.{parameter_name} is matched but not transformed: "
-                    f"{type(module).__name__} is none of {', '.join(kind.__name__ for kind in wanted)}",
-                    stacklevel=3,
-                )
+                others.append((f"{name}.{parameter_name}", type(module).__name__))
+    if others:
+        first, kind = others[0]
+        further = f"; so it is with {len(others) - 1} more" if len(others) > 1 else ""
+        warnings.warn(
+            f"{first} is matched but not transformed: "
+            f"{kind} is none of {', '.join(kind.__name__ for kind in wanted)}{further}",
+            stacklevel=3,
+        )
     return chosen - refused
 
 

@@ -269,7 +269,8 @@ class ZerothOrderOptimizer(CountingOptimizer):
 
         The state dict of the module, and of each within it, then says once where it is taken in training
         while movement lies beside the weights: it holds them as they are, which belong with the state dict of
-        the optimizer. Between :meth:`eval` and :meth:`train` it holds them with all their movement.
+        the optimizer. Between :meth:`eval` and :meth:`train` it holds them with all their movement. Pickles
+        of the module (``torch.save(model)``) need nothing of this package.
         """
         self._forget_evaluation()
         self._root = model
@@ -421,6 +422,8 @@ class ZerothOrderOptimizer(CountingOptimizer):
                 check_options(group)
             check_shared(groups)
             loaded.update(self._checked(incoming, groups))
+            for group in groups:
+                self._refuse_unknown(group, group)
             return groups, {}
 
         load_checked(self, state_dict, super().load_state_dict, take, lambda: self._bind(loaded))

@@ -13,6 +13,7 @@ from graftwork.recipe_file import read_toml
 from graftwork.resolution import Resolved
 from graftwork_trainer.claim import new_directory
 from graftwork_trainer.commands.variant_names import variant_names
+from graftwork_trainer.option_mistakes import ranges_told
 from graftwork_trainer.report import read_run
 from graftwork_trainer.report.recipe_keys import UNSET, canonical, flatten, value_text
 from graftwork_trainer.stage_folders import STAGES
@@ -75,7 +76,7 @@ def plan(
     resolved: list[Resolved] = []
     # Where what varies is not known, what all share is checked all the same.
     for variant in variants or [[]]:
-        with mistakes.noted():
+        with mistakes.noted(), ranges_told():
             resolved.append(load_recipe(recipe, [*base, *variant]).resolve())
     mistakes.refuse(recipe)
     out = out or new_directory(f"{resolved[0].name}-compare")

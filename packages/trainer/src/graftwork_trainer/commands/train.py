@@ -17,6 +17,7 @@ from graftwork.resolution import Resolved
 from graftwork_trainer.claim import claimed
 from graftwork_trainer.commands.resumed_recipe import load_resumed
 from graftwork_trainer.heap import keep_freed_memory
+from graftwork_trainer.option_mistakes import ranges_told
 from graftwork_trainer.own_code import absence_named
 from graftwork_trainer.streams import expendable_streams
 from graftwork_trainer.waiting import Watch, doing
@@ -91,7 +92,9 @@ class TrainCommand:
 
             resolved, resume = _resolved(arguments, reference), bool(arguments.resume)
             with Watch(shown=not arguments.quiet), doing("checking what the training needs"):
-                told = describe(resolved, arguments.resume or arguments.out, resume=resume)
+                told = describe(
+                    resolved, arguments.resume or arguments.out, resume=resume, allow=arguments.allow
+                )
             print(told)
             return 0
         directory, resume = arguments.resume or arguments.out, bool(arguments.resume)
@@ -132,7 +135,8 @@ def _resolved(arguments: argparse.Namespace, reference: str) -> Resolved:
     mistakes = Mistakes()
     overrides = parse_sets(arguments.set, mistakes)
     resolved: list[Resolved] = []
-    with mistakes.noted(), absence_named(arguments.resume) if arguments.resume else nullcontext():
+    absence = absence_named(arguments.resume) if arguments.resume else nullcontext()
+    with mistakes.noted(), absence, ranges_told():
         resolved.append(_recipe(arguments, reference, overrides).resolve())
     mistakes.refuse(reference)
     return resolved[0]

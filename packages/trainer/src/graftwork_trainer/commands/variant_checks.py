@@ -6,10 +6,11 @@ data.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 
 from graftwork import GraftworkError, Task
+from graftwork.errors import OptionError
 from graftwork.faults import sentence_of
 from graftwork.plugin_code import plugin_code
 from graftwork.resolution import Resolved
@@ -18,6 +19,7 @@ from graftwork_trainer.assets import task_of
 from graftwork_trainer.data.opening import open_stream
 from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.dry_run import model_without_memory, optimizer_of
+from graftwork_trainer.option_mistakes import refusals_of
 
 
 def check_variants(variants: Mapping[str, Sequence[Resolved]], *, processes: int) -> None:
@@ -37,7 +39,7 @@ def check_variants(variants: Mapping[str, Sequence[Resolved]], *, processes: int
     for name, (recipe, *_) in variants.items():
         tables = {str(number): choice.table for number, choice in enumerate(recipe.task.with_inner())}
         by_task.setdefault(dumps(tables), []).append(name)
-    causes: dict[str, str] = {}
+    causes: dict[str, Sequence[str]] = {}
     for names in by_task.values():
         causes |= _check_of_one_task({name: variants[name] for name in names}, processes)
     if causes:
@@ -55,45 +57,50 @@ def _apart(variants: Mapping[str, Sequence[Resolved]]) -> dict[str, Sequence[Res
     return apart
 
 
-def _told(causes: Mapping[str, str], variants: int) -> str:
-    """What is wrong with variants, each cause once."""
+def _told(causes: Mapping[str, Sequence[str]], variants: int) -> str:
+    """What is wrong with variants, each cause once; of all variants without naming one."""
     by_cause: dict[str, list[str]] = {}
-    for name, cause in causes.items():
-        by_cause.setdefault(cause, []).append(name)
-    if len(by_cause) == 1 and len(causes) == variants:
-        return next(iter(by_cause))
+    for name, of_variant in causes.items():
+        for cause in of_variant:
+            by_cause.setdefault(cause, []).append(name)
     lines = []
     for cause, (first, *more) in by_cause.items():
-        lines.append(f"{first}{f' (and {len(more)} more)' if more else ''}: {cause}")
+        where = f"{first}{f' (and {len(more)} more)' if more else ''}: "
+        lines.append(cause if 1 + len(more) == variants else f"{where}{cause}")
     if len(lines) == 1:
         return lines[0]
     return "\n  ".join([f"{len(causes)} of {variants} variants cannot be trained", *lines])
 
 
-def _check_of_one_task(variants: Mapping[str, Sequence[Resolved]], processes: int) -> dict[str, str]:
+def _check_of_one_task(
+    variants: Mapping[str, Sequence[Resolved]], processes: int
+) -> dict[str, Sequence[str]]:
     """What is wrong, by variant."""
-    causes: dict[str, str] = {}
+    causes: dict[str, Sequence[str]] = {}
     with _noting(causes, variants):
         task = _opened(next(iter(variants.values()))[0], processes)
         for name, recipes in variants.items():
-            with _noting(causes, [name]):
+            with _noting(causes, {name: recipes}):
                 _build(task, recipes)
     return causes
 
 
 @contextmanager
-def _noting(causes: dict[str, str], names: Iterable[str]) -> Iterator[None]:
+def _noting(causes: dict[str, Sequence[str]], variants: Mapping[str, Sequence[Resolved]]) -> Iterator[None]:
     """Note for some variants why they cannot be trained."""
     try:
         with plugin_code():
             yield
+    except OptionError as error:
+        # One of another component must not wait for this one to be mended.
+        causes |= {name: refusals_of(recipe, error) for name, (recipe, *_) in variants.items()}
     except GraftworkError as error:
-        causes |= dict.fromkeys(names, str(error))
+        causes |= dict.fromkeys(variants, (str(error),))
     except Exception as error:
         cause = sentence_of(error)
         if isinstance(error, OSError) and error.filename:
             cause = f"{error.filename}: {error.strerror}"
-        causes |= dict.fromkeys(names, cause)
+        causes |= dict.fromkeys(variants, (cause,))
 
 
 def _opened(recipe: Resolved, processes: int) -> Task:
