@@ -38,6 +38,7 @@ def run(arguments: Sequence[str], folder: str, output: str, variables: Mapping[s
     """
     from graftwork.cli import main
 
+    sys.argv = ["graftwork", *arguments]
     os.environ.update(variables)
     os.chdir(folder)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -13,8 +13,11 @@ from types import ModuleType
 import pytest
 
 from graftwork import GraftworkError, get_registry, load_recipe, parse_set
+from graftwork.cli import main
+from graftwork.errors import OptionError
 from graftwork.recipe import recipe_text
 from graftwork.schema import schema_of
+from graftwork_trainer.option_mistakes import refusals_of
 
 RECIPES = [f"{entry.plugin.name}:{entry.component.name}" for entry in get_registry().entries("recipe")]
 AT_LEAST = 235
@@ -61,6 +64,56 @@ def test_each_is_refused_by_file_and_key(kit: ModuleType, tmp_path: Path) -> Non
                 wrong.append(f"{reference}, {one.what}: {told}")
     assert len(met) >= AT_LEAST
     assert not wrong, f"{len(wrong)} of {len(met)}:\n" + "\n".join(wrong)
+
+
+SEVERAL = """
+[task]
+name = "lm-pretrain"
+sequence_length = 0
+batch_size = -4
+[model]
+name = "llama-tiny"
+layers = -1
+widht = 3
+[optimizer]
+name = "gwt-adamw"
+level = 99
+scale = -1.0
+[optimizer.for.galore-adamw]
+rnak = 3
+[trainer]
+name = "decentralized"
+steps = -3
+agents = 0
+precision = "bf16"
+[topology]
+name = "rign"
+"""
+
+
+def test_several_mistakes_of_every_kind_are_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "several.toml"
+    file.write_text(SEVERAL)
+    assert main(["train", str(file), "--dry-run"]) == 2
+    heading, *lines = capsys.readouterr().err.splitlines()
+    assert heading == f"graftwork: error: {file}: {len(lines)} mistakes"
+    for about in (
+        *("task.sequence_length)", "task.batch_size)", "model.layers)", "model.widht:", "optimizer.level)"),
+        *("optimizer.scale)", "[optimizer.for.galore-adamw]", "trainer.steps)", "trainer.agents)"),
+        *("trainer.precision:", "topology.name:"),
+    ):
+        assert sum(about in line for line in lines) == 1, (about, lines)
+
+
+@pytest.mark.parametrize("sizes", [[], ["model.layers=1", "model.hidden_size=16", "model.heads=2"]], ids=len)
+def test_no_optimizer_refuses_its_defaults_where_another_option_is_wrong(sizes: list[str]) -> None:
+    met = OptionError("steps must be at least 1", "trainer/standard", "steps")
+    for entry in get_registry().entries("optimizer"):
+        settings = [f"optimizer.name={entry.plugin.name}:{entry.component.name}", *sizes]
+        resolved = load_recipe("lm-pretrain", [parse_set(setting) for setting in settings]).resolve()
+        assert refusals_of(resolved, met) == [str(met)], entry.component.name
 
 
 def answer(file: Path, settings: list[str]) -> str:

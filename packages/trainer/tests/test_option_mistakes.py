@@ -76,6 +76,18 @@ def test_one_is_told_as_it_was_raised(toy):
         raise OptionError("met")
 
 
+def test_what_depends_on_the_model_is_told_as_it_was_met(toy):
+    sections = {"task": {"name": "regression"}, "optimizer": {"name": "adamw", "lr": -1.0}}
+    resolved = build_recipe(sections, overrides=[parse_set("trainer.steps=-1")]).resolve()
+    met = OptionError("optimizer/adamw: lr is too low for this model", "optimizer/adamw", "lr")
+    with pytest.raises(RecipeError) as caught, refusals_told_together(resolved):
+        raise met
+    assert caught.value.mistakes == (
+        "trainer/standard: steps must be at least 1, got -1 (--set trainer.steps=-1)",
+        str(met),
+    )
+
+
 def test_of_stages_each_is_told_with_its_name(toy):
     sections = {
         "task": {"name": "regression"},

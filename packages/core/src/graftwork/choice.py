@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -115,7 +116,8 @@ class Choice:
         options = dict(self.options)
         while True:
             try:
-                with redirect_stdout(io.StringIO()):
+                with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
                     replace(self, options=options)(*positional, **supplied)
             except OptionError as error:
                 if not refused or error.option in options:  # what is left out is no further mistake
@@ -163,9 +165,14 @@ class Choice:
             **facts: what the caller knows of the run (``total_steps``), for those parameters of the optimizer
                 that the recipe left open.
         """
+        return self(self.parameters_of(model, groups), **self.open_facts(facts))
+
+    def open_facts(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Those facts of a run that are parameters of the component and that the recipe left open."""
         known = inspect.signature(self.target).parameters
-        open_facts = {name for name in facts if name in known and self.options.get(name) is None}
-        return self(self.parameters_of(model, groups), **{name: facts[name] for name in open_facts})
+        return {
+            name: fact for name, fact in facts.items() if name in known and self.options.get(name) is None
+        }
 
     def _refuse_setting(self, name: str) -> None:
         if name not in inspect.signature(self.target).parameters:
@@ -199,8 +206,9 @@ class Choice:
             told = text_of(error)
             option = self._option_named_in(told)
             place = self.places.get(option, "")
-            sentence = f"{self.entry.component.reference}: {told}{f' ({place})' if place else ''}"
-            raise OptionError(sentence, option) from error
+            reference = self.entry.component.reference
+            sentence = f"{reference}: {told}{f' ({place})' if place else ''}"
+            raise OptionError(sentence, reference, option) from error
         except SystemExit as error:  # with 0 even, as if all had been done
             raise GraftworkError(f"{self.entry.component.reference}: {cause_of(error)}") from error
 

@@ -37,12 +37,17 @@ class OptionError(GraftworkError):
 
     Args:
         sentence: for the user.
+        component: its reference.
         option: that it is about; "" where no one option is.
     """
 
-    def __init__(self, sentence: str, option: str = "") -> None:
+    def __init__(self, sentence: str, component: str = "", option: str = "") -> None:
         super().__init__(sentence)
-        self.option = option
+        self.component, self.option = component, option
+
+    def is_like(self, other: OptionError) -> bool:
+        """Whether both are about one option; what they say of it may depend on a model."""
+        return (self.component, self.option) == (other.component, other.option)
 
 
 class Mistakes:

@@ -52,14 +52,18 @@ def cause_of(error: BaseException) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says, as one line of bounded length, whatever its code makes of being asked.
+    """What an error says, as one line of bounded length.
 
     >>> text_of(ValueError("x" * 5000))[-14:]
     'xxxxxxxxxxxxx…'
     """
-    try:
-        text = str(error)
-    except Exception as again:
-        text = f"(its text cannot be made: {type(again).__name__})"
-    line = " ".join(text.split())
+    line = " ".join(said_by(error).split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+
+
+def said_by(error: BaseException) -> str:
+    """What an error says, whatever its code makes of being asked."""
+    try:
+        return str(error)
+    except Exception as again:
+        return f"(its text cannot be made: {type(again).__name__})"

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from graftwork import GraftworkError
+from graftwork.plugin_code import said_by
 from graftwork_trainer.data.held_out import own_batches
 from graftwork_trainer.data.workers import Loading
 from graftwork_trainer.device import move
@@ -169,7 +170,7 @@ def _ending_all(world: World) -> Iterator[None]:
         if world.strategy != "fsdp":
             raise
         raise GraftworkError(
-            f"the evaluation failed on rank {world.rank}: {type(error).__name__}: {error}"
+            f"the evaluation failed on rank {world.rank}: {type(error).__name__}: {said_by(error)}"
         ) from error
 
 
@@ -256,7 +257,7 @@ def _on_rank_0(measure: Callable[[], Any], world: World) -> dict[str, float]:
         try:
             answer[0] = _numbers(measure())
         except Exception as error:
-            problem, answer[1] = error, f"{type(error).__name__}: {error}"
+            problem, answer[1] = error, f"{type(error).__name__}: {said_by(error)}"
     dist.broadcast_object_list(answer)
     if answer[1] is not None:
         raise GraftworkError(f"the evaluation failed on rank 0: {answer[1]}") from problem

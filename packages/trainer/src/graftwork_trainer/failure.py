@@ -12,6 +12,7 @@ import torch
 
 from graftwork import GraftworkError, Interrupted, Kind, get_registry
 from graftwork.faults import Fault, Origin, origin_of, sentence_of
+from graftwork.plugin_code import said_by
 from graftwork.registry import Entry
 from graftwork.schema import schema_of
 from graftwork_trainer.causes import cause_of
@@ -171,8 +172,8 @@ def _kept(error: BaseException, run: RunDirectory) -> str:
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    return isinstance(error, RuntimeError) and any(words in said_by(error) for words in _NO_MEMORY)
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), "(no message)")
+    return next((line for line in said_by(error).splitlines() if line.strip()), "(no message)")

@@ -21,6 +21,8 @@ from graftwork.tables import NO_SOURCE
 _SOME = 256
 # Of weights that stand in for a model's: no option asks for wider ones.
 _WIDE = 4096
+# Of a training whose length is not known here.
+_STEPS = 1000
 
 
 @contextmanager
@@ -58,11 +60,17 @@ def refusals_of(resolved: Resolved, met: OptionError) -> list[str]:
         resolved: the recipe.
         met: what one of its components refused, which may depend on data.
     """
-    by_name = {
-        one.name: list(map(str, _refused((one.task, one.trainer)))) for one in resolved.stages or (resolved,)
-    }
-    told = told_by_stage(by_name) if resolved.stages else by_name[resolved.name]
-    return told if any(line.endswith(str(met)) for line in told) else [str(met), *told]
+    by_name = {one.name: _refused((one.task, one.trainer)) for one in resolved.stages or (resolved,)}
+    found = [one for of_stage in by_name.values() for one in of_stage]
+    if str(met) not in map(str, found):
+        # Over what stood in for a model it was told in other words, or not at all.
+        like = next((one for one in found if one.is_like(met)), None)
+        for of_stage in by_name.values():
+            of_stage[:] = [met if one is like else one for one in of_stage]
+        if like is None:
+            next(iter(by_name.values())).insert(0, met)
+    told = {name: list(map(str, of_stage)) for name, of_stage in by_name.items()}
+    return told_by_stage(told) if resolved.stages else told[resolved.name]
 
 
 def _line(sentence: str, source: str) -> str:
@@ -81,7 +89,8 @@ def _refused(choices: Sequence[Choice]) -> list[OptionError]:
             for taker, taken in _taken(choice):
                 facts = _facts(taken, taker.table)
                 if taken.kind.name == Kind.OPTIMIZER:
-                    refused += taken.refusals(list((model or _stand_in()).parameters()))
+                    weights = list((model or _stand_in()).parameters())
+                    refused += taken.refusals(weights, **taken.open_facts({"total_steps": _STEPS}))
                 elif taken.options and facts is not None:  # defaults are refused by nobody
                     refused += taken.refusals(**facts)
                     model = _built(taken, facts) if taken.kind.name == Kind.MODEL else model

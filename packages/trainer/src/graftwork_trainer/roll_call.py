@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from graftwork import GraftworkError
+from graftwork.plugin_code import said_by
 
 T = TypeVar("T")
 
@@ -201,7 +202,7 @@ def _transport_error(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, LostRanksError) or getattr(error, "processes", False):
             return None
-        words = str(error)
+        words = said_by(error)
         known = isinstance(error, RuntimeError) and any(part in words for part in _TRANSPORT)
         if known or isinstance(error, dist.DistError):
             said = words.splitlines()[0].partition("] ")

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork import GraftworkError, Interrupted, load_recipe
+from graftwork.plugin_code import said_by
 from graftwork.resolution import Resolved
 from graftwork_trainer.assets import start_of
 from graftwork_trainer.causes import cause_of
@@ -143,7 +144,7 @@ class StagedRun:
             self.finish("failed", f"{where}: {error}")
             raise GraftworkError(f"{where}: {error}") from error
         except BaseException as error:
-            self.finish("failed", f"{where}: {type(error).__name__}: {error}")
+            self.finish("failed", f"{where}: {type(error).__name__}: {said_by(error)}")
             if isinstance(error, OSError) and error.filename is not None:  # the command line's sentence of it
                 raise GraftworkError(f"{where}: {error.filename}: {error.strerror}") from error
             error.add_note(f"in {where}")

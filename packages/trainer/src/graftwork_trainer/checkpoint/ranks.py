@@ -8,6 +8,7 @@ from typing import Any
 import torch.distributed as dist
 
 from graftwork import GraftworkError
+from graftwork.plugin_code import said_by
 from graftwork_trainer.causes import cause_of
 
 
@@ -50,7 +51,7 @@ def together(action: Callable[[], Any]) -> list[Any]:
     except GraftworkError as error:
         problem = str(error)
     except Exception as error:
-        problem, unforeseen = f"{type(error).__name__}: {error}", error
+        problem, unforeseen = f"{type(error).__name__}: {said_by(error)}", error
     outcomes = gathered((problem, result, refused))
     problems = {rank: outcome[0] for rank, outcome in enumerate(outcomes) if outcome[0] is not None}
     if unforeseen is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from graftwork import GraftworkError
+from graftwork.plugin_code import said_by
 from graftwork_trainer.causes import cause_of
 
 
@@ -49,7 +50,7 @@ def _told(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.filename:
         return cause_of(error)
-    first_line = next((line for line in str(error).splitlines() if line.strip()), "(no message)")
+    first_line = next((line for line in said_by(error).splitlines() if line.strip()), "(no message)")
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {first_line}{place}"

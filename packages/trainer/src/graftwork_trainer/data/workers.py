@@ -26,6 +26,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from graftwork import GraftworkError
+from graftwork.plugin_code import said_by
 from graftwork_trainer.data.failures import Failure
 from graftwork_trainer.data.source import Source
 from graftwork_trainer.roll_call import exchange_seconds
@@ -319,7 +320,7 @@ class WorkerStart:
             self._init(number)
 
     def _leave(self, error: Exception, _unsent: Any) -> None:
-        self._desks.leave(f"{type(error).__name__}: {error}")
+        self._desks.leave(f"{type(error).__name__}: {said_by(error)}")
 
 
 def told_of_worker(error: Exception, data: str) -> str | None:
@@ -329,7 +330,7 @@ def told_of_worker(error: Exception, data: str) -> str | None:
         error: of torch's DataLoader.
         data: that it loads, in words.
     """
-    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    lines = [line for line in said_by(error).splitlines() if line.strip()] or [""]
     if lines[0].startswith("Caught "):
         return f"a worker process of {data} failed: {lines[-1].strip()}"
     return f"{data}: {lines[0]}" if lines[0].startswith(("DataLoader worker", "DataLoader timed")) else None
