@@ -132,3 +132,18 @@ def position_of_rank(mask: Tensor, ranks: Tensor) -> Tensor:
     tensor([[1, 3, 3]])
     """
     return torch.searchsorted(mask.cumsum(1), (ranks + 1).contiguous()).clamp(max=mask.shape[1] - 1)
+
+
+def opened(mask: Tensor | None) -> Tensor | None:
+    """The mask with every token of a sample that has no real one counted as real.
+
+    A softmax over nothing is NaN; what is computed for such a sample is finite like this, and its output is
+    zeroed with its padding.
+
+    >>> opened(torch.tensor([[False, False], [True, False]]))
+    tensor([[ True,  True],
+            [ True, False]])
+    """
+    if mask is None:
+        return None
+    return mask | ~mask.any(1, keepdim=True)

@@ -1,0 +1,119 @@
+"""Performer attention (arXiv:2009.14794): softmax attention in the space of random features, FAVOR+.
+
+    φ(x) = exp(ωᵀx − ‖x‖²/2 − max) / √features + eps,    x = q or k over width^¼      (eq. 5)
+    y = φ(q) (φ(k)ᵀ v) / φ(q) (φ(k)ᵀ 1)                                               (eq. 4)
+
+The maximum keeps the exponentials in range and cancels: for a query it is its own, for keys that of the *real* tokens
+of a sample and head. Published code takes it over the whole batch, padding too, and so lets what it should not see
+change the results by way of eps.
+
+Cost: 4·dim² + 4·features·dim multiply-adds per token.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from graftwork_attention.capabilities import Capabilities
+from graftwork_attention.heads import merge_heads, split_heads
+from graftwork_attention.masks import opened
+from graftwork_attention.mixer import Mixer
+from graftwork_attention.mixers.random_features import draw_orthogonal, exponents
+from graftwork_attention.mixers.ranges import check_one_of, check_positive, check_whole
+from graftwork_attention.precision import at_least_float32, without_autocast
+
+
+class PerformerAttention(Mixer):
+    """Softmax attention estimated by positive random features, or attention with the ReLU kernel.
+
+    The features are drawn once, are part of ``state_dict`` and shared by the heads; :meth:`redraw` draws others.
+
+    Args:
+        dim: width of a token.
+        heads: divides ``dim``.
+        max_len: the largest number of tokens.
+        layer_index: which layer of a model it is: every layer has features of its own.
+        features: how many, 1 or more.
+        kernel: ``"softmax"`` estimates softmax attention; ``"relu"`` has φ(x) = relu(ωᵀx)/√features + eps.
+        eps: added to every feature of a real token, greater than 0, so that no sum of weights is 0.
+        feature_seed: from which the features are drawn, with ``layer_index``; 0 or more.
+        qkv_bias: whether the maps to queries, keys and values have a bias.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        masks=True, any_length=True, reuses_qkv=True, needs_positions=True
+    )
+    directions: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        max_len: int,
+        *,
+        layer_index: int = 0,
+        features: int = 256,
+        kernel: Literal["softmax", "relu"] = "softmax",
+        eps: float = 1e-4,
+        feature_seed: int = 0,
+        qkv_bias: bool = True,
+    ) -> None:
+        super().__init__(dim, heads, max_len, layer_index=layer_index)
+        check_whole("features", features, 1)
+        check_one_of("kernel", kernel, ("softmax", "relu"))
+        check_positive("eps", eps)
+        check_whole("feature_seed", feature_seed, 0, 2**32 - 1)
+        self.kernel, self.eps = kernel, eps
+        self.query = nn.Linear(dim, dim, bias=qkv_bias)
+        self.key = nn.Linear(dim, dim, bias=qkv_bias)
+        self.value = nn.Linear(dim, dim, bias=qkv_bias)
+        self.output = nn.Linear(dim, dim)
+        self.register_buffer("directions", torch.empty(features, dim // heads))
+        self.redraw(feature_seed)
+
+    @torch.no_grad()
+    def redraw(self, seed: int) -> None:
+        """Draw other features, in place: the same ones for the same seed and ``layer_index``.
+
+        Args:
+            seed: 0 or more.
+        """
+        check_whole("seed", seed, 0, 2**32 - 1)
+        self.directions.copy_(draw_orthogonal(*self.directions.shape, seed, self.layer_index))
+
+    def mix(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        mask = opened(mask)
+        query, key, value = (
+            split_heads(project(x), self.heads) for project in (self.query, self.key, self.value)
+        )
+        with without_autocast(x):
+            query, key, wide_value = (at_least_float32(part) for part in (query, key, value))
+            scale = query.shape[-1] ** -0.25
+            query_features = self._features(query * scale, None, over=(-1,))
+            key_features = self._features(key * scale, mask, over=(-2, -1))
+            weighted = query_features @ (key_features.mT @ wide_value)
+            total = query_features @ key_features.sum(2)[..., None]
+            y = (weighted / total).to(value.dtype)
+        mixed: Tensor = self.output(merge_heads(y))
+        return mixed
+
+    def _features(self, x: Tensor, mask: Tensor | None, over: tuple[int, ...]) -> Tensor:
+        """φ of ``[batch, heads, tokens, width]``, zeros where the mask is False; the maximum is taken over ``over``."""
+        directions = self.directions.to(x.dtype)
+        padding = None if mask is None else ~mask[:, None, :, None]
+        if self.kernel == "relu":
+            features = (x @ directions.mT).relu()
+        else:
+            exponent = exponents(x, directions)
+            if padding is not None:
+                exponent = exponent.masked_fill(padding, -math.inf)
+            features = (exponent - exponent.detach().amax(over, keepdim=True)).exp()
+        features = features / math.sqrt(directions.shape[0]) + self.eps
+        return features if padding is None else features.masked_fill(padding, 0)
