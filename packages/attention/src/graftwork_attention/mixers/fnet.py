@@ -2,8 +2,9 @@
 
     y = Re F_tokens F_channels x
 
-There is nothing to learn. The transform over tokens always has the length ``max_len``, with zeros behind the sequence:
-one of the sequence's own length, as published code has, would give other outputs with other amounts of padding.
+There is nothing to learn. The transform over tokens always has the length ``max_len``, with zeros behind the
+sequence: one of the sequence's own length, as published code has, would give other outputs with other amounts
+of padding.
 
 Cost: max_len·dim·log(max_len·dim), whatever the number of tokens.
 """
@@ -31,8 +32,8 @@ class FourierMixer(Mixer):
         heads: divides ``dim``; makes no difference here.
         max_len: the largest number of tokens, and the length of the transform.
         layer_index: which layer of a model it is; makes no difference here.
-        norm: ``"backward"`` as published, with outputs √(tokens·dim) as large as inputs, for a norm to follow;
-            ``"ortho"`` divides by √(max_len·dim).
+        norm: ``"backward"`` as published, with outputs √(tokens·dim) times as large as inputs, for a norm to
+            follow; ``"ortho"`` divides by √(max_len·dim).
 
     Raises:
         ValueError: an option is out of its range.

@@ -1,9 +1,10 @@
 """Linformer attention (arXiv:2006.04768): attention to learned combinations of the tokens.
 
-    y = softmax(q (E k)ᵀ / √width) (E v)    (eq. 7, one E [projected_tokens, max_len] for keys, values and all heads)
+    y = softmax(q (E k)ᵀ / √width) (E v)    (eq. 7; one E [projected_tokens, max_len] for all of a layer)
 
-A padded token has zero rows in k and v, its bias too. E acts on tokens and the maps to keys and values on channels,
-so E is applied first and the maps to its few results: the same, at 2·dim² multiply-adds per token less.
+A padded token has zero rows in k and v, its bias too. E acts on tokens and the maps to keys and values on
+channels, so E is applied first and the maps to its few results: the same, at 2·dim² multiply-adds per token
+less.
 
 Cost: 2·dim² + 3·projected_tokens·dim multiply-adds per token.
 """
@@ -33,7 +34,8 @@ class LinformerAttention(Mixer):
         max_len: the largest number of tokens, which the combinations are learned for; a shorter sequence uses
             their first columns.
         layer_index: which layer of a model it is; makes no difference here.
-        projected_tokens: how many combinations, in 1..max_len; None is 256, or ``max_len`` where that is less.
+        projected_tokens: how many combinations, in 1..max_len; None is 256, or ``max_len`` where it is
+            less.
         qkv_bias: whether the maps to queries, keys and values have a bias.
         attn_dropout: share of the attention weights that training drops, in [0, 1).
 
@@ -64,7 +66,8 @@ class LinformerAttention(Mixer):
         self.value = nn.Linear(dim, dim, bias=qkv_bias)
         self.output = nn.Linear(dim, dim)
         # A combination of max_len independent tokens has the size of one token like this. The paper's theory
-        # asks for the variance 1/projected_tokens, with which logits would grow by √(max_len/projected_tokens).
+        # asks for the variance 1/projected_tokens, with which logits would be larger by the root of
+        # max_len/projected_tokens.
         self.combinations = nn.Parameter(torch.randn(count, max_len) * max_len**-0.5)
 
     def mix(self, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,16 +1,17 @@
 """Nyström attention (arXiv:2102.03902): softmax attention seen through a few landmarks.
 
-    y = softmax(q k̃ᵀ) · pinv(softmax(q̃ k̃ᵀ)) · softmax(q̃ kᵀ) v + convolution(v)      (eq. 14; logits over √width)
+    y = softmax(q k̃ᵀ) · pinv(softmax(q̃ k̃ᵀ)) · softmax(q̃ kᵀ) v + convolution(v)    (logits over √width)
 
-The landmarks q̃ and k̃ are means over ``landmarks`` segments of the *real* tokens of a sample, in their order and as
-even as can be. A sample of fewer real tokens has each of them as a landmark: its attention is softmax attention, as
-far as the pseudo-inverse has converged.
+The landmarks q̃ and k̃ are means over ``landmarks`` segments of the *real* tokens of a sample, in their order
+and as even as can be. A sample of fewer real tokens has each of them as a landmark: its attention is softmax
+attention, as far as the pseudo-inverse has converged.
 
-A mean is taken before the linear map, which is the same and reads the tokens once. The pseudo-inverse is that
-of section 3.2, six steps of a cubic iteration, started for each matrix by its own norms: the published code takes
-the largest norms of all heads and samples, and so lets the samples of a batch change each other.
+A mean is taken before the linear map, which is the same and reads the tokens once. The pseudo-inverse is the
+paper's, six steps of a cubic iteration, started for each matrix by its own norms: published code takes the
+largest norms of all heads and samples, and so lets the samples of a batch change each other.
 
-Cost: 4·dim² + (4·landmarks + conv_kernel)·dim multiply-adds per token, and landmarks³ per head for the inverse.
+Cost: 4·dim² + (4·landmarks + conv_kernel)·dim multiply-adds per token, and landmarks³ per head and step for
+the inverse.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from graftwork_attention.precision import at_least_float32, without_autocast
 class NystromAttention(Mixer):
     """Softmax attention by landmarks, with a convolution of the values.
 
-    Padding within a sequence stands for zeros in the convolution, which sees positions; all else sees the real
-    tokens alone.
+    Padding within a sequence stands for zeros in the convolution, which sees positions; all else sees the
+    real tokens alone.
 
     Args:
         dim: width of a token.
@@ -42,7 +43,8 @@ class NystromAttention(Mixer):
         max_len: the largest number of tokens.
         layer_index: which layer of a model it is; makes no difference here.
         landmarks: how many segments of a sequence have a landmark, 1 or more.
-        conv_kernel: tokens that the convolution of the values sees, odd, one kernel per head; 0 leaves it out.
+        conv_kernel: tokens that the convolution of the values sees, odd, one kernel per head; 0 leaves it
+            out.
         pinv_iterations: steps of the iteration for the pseudo-inverse, 1 or more.
         qkv_bias: whether the maps to queries, keys and values have a bias.
 
@@ -126,7 +128,7 @@ def segment_means(x: Tensor, mask: Tensor | None, segments: int) -> tuple[Tensor
     """
     tokens = x.shape[1]
     if mask is None and tokens % segments == 0:
-        return x.unflatten(1, (segments, -1)).mean(2), None
+        return x.reshape(x.shape[0], segments, -1, x.shape[2]).mean(2), None
     if mask is None:
         segment = (torch.arange(tokens, device=x.device) * segments // tokens)[None]
     else:
@@ -142,9 +144,9 @@ def segment_means(x: Tensor, mask: Tensor | None, segments: int) -> tuple[Tensor
 
 
 def pseudo_inverse(matrices: Tensor, iterations: int) -> Tensor:
-    """The Moore-Penrose inverse of square matrices by the iteration of section 3.2 (eq. 9 to 11).
+    """The Moore-Penrose inverse of square matrices by the iteration of the paper's section on it.
 
-        z ← ¼ z (13 − a z (15 − a z (7 − a z))),    z = aᵀ / (‖a‖₁ ‖a‖∞) at first, each matrix by its own norms
+        z ← ¼ z (13 - a z (15 - a z (7 - a z))),    at first z = aᵀ / (‖a‖₁ ‖a‖∞) by each matrix's own norms
 
     Rows and columns of zeros stay so.
 

@@ -1,11 +1,11 @@
 """Performer attention (arXiv:2009.14794): softmax attention in the space of random features, FAVOR+.
 
-    φ(x) = exp(ωᵀx − ‖x‖²/2 − max) / √features + eps,    x = q or k over width^¼      (eq. 5)
+    φ(x) = exp(ωᵀx - ‖x‖²/2 - max) / √features + eps,    x = q or k over width^¼      (eq. 5)
     y = φ(q) (φ(k)ᵀ v) / φ(q) (φ(k)ᵀ 1)                                               (eq. 4)
 
-The maximum keeps the exponentials in range and cancels: for a query it is its own, for keys that of the *real* tokens
-of a sample and head. Published code takes it over the whole batch, padding too, and so lets what it should not see
-change the results by way of eps.
+The maximum keeps the exponentials in range and cancels: for a query it is its own, for keys that of the
+*real* tokens of a sample and head. Published code takes it over the whole batch, padding too, and so lets what
+it should not see change the results by way of eps.
 
 Cost: 4·dim² + 4·features·dim multiply-adds per token.
 """
@@ -30,7 +30,8 @@ from graftwork_attention.precision import at_least_float32, without_autocast
 class PerformerAttention(Mixer):
     """Softmax attention estimated by positive random features, or attention with the ReLU kernel.
 
-    The features are drawn once, are part of ``state_dict`` and shared by the heads; :meth:`redraw` draws others.
+    The features are drawn once, are part of ``state_dict`` and shared by the heads; :meth:`redraw` draws
+    others.
 
     Args:
         dim: width of a token.
@@ -86,7 +87,9 @@ class PerformerAttention(Mixer):
             seed: 0 or more.
         """
         check_whole("seed", seed, 0, 2**32 - 1)
-        self.directions.copy_(draw_orthogonal(*self.directions.shape, seed, self.layer_index))
+        self.directions.copy_(
+            draw_orthogonal(*self.directions.shape, seed=seed, layer_index=self.layer_index)
+        )
 
     def mix(self, x: Tensor, mask: Tensor | None) -> Tensor:
         mask = opened(mask)
@@ -105,7 +108,7 @@ class PerformerAttention(Mixer):
         return mixed
 
     def _features(self, x: Tensor, mask: Tensor | None, over: tuple[int, ...]) -> Tensor:
-        """φ of ``[batch, heads, tokens, width]``, zeros where the mask is False; the maximum is taken over ``over``."""
+        """φ of ``[batch, heads, tokens, width]``, 0 where the mask is False; the maximum is over ``over``."""
         directions = self.directions.to(x.dtype)
         padding = None if mask is None else ~mask[:, None, :, None]
         if self.kernel == "relu":

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 
-def draw_orthogonal(count: int, width: int, seed: int, layer_index: int) -> Tensor:
-    """Directions ω, each distributed as a standard normal vector, orthogonal in blocks of ``width`` (section 2.4).
+def draw_orthogonal(count: int, width: int, *, seed: int, layer_index: int) -> Tensor:
+    """Directions ω, each distributed as a standard normal vector, orthogonal in blocks of ``width``.
 
     The global generator is neither read nor moved. Each block is uniformly distributed over the orthogonal
     matrices, which the Q of a QR decomposition alone is not: LAPACK makes it by reflections that fix the sign
-    of the first row, and estimates with such features are biased. Signs are therefore taken so that R has a positive
-    diagonal. Lengths are drawn as those of normal vectors.
+    of the first row, and estimates with such features are biased. Signs are therefore taken so that R has a
+    positive diagonal. Lengths are drawn as those of normal vectors.
 
     Args:
         count: of directions.
@@ -27,17 +27,17 @@ def draw_orthogonal(count: int, width: int, seed: int, layer_index: int) -> Tens
     """
     generator = torch.Generator("cpu").manual_seed((seed << 20) + layer_index)
 
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, device="cpu", generator=generator)
+    def normal(rows: int) -> Tensor:
+        return torch.randn(rows, width, dtype=torch.float64, device="cpu", generator=generator)
 
     blocks = []
     for _ in range(math.ceil(count / width)):
-        directions, triangle = torch.linalg.qr(normal(width, width))
+        directions, triangle = torch.linalg.qr(normal(width))
         blocks.append((directions * triangle.diagonal().sign()).mT)
-    lengths = normal(count, width).norm(dim=1, keepdim=True)
+    lengths = normal(count).square().sum(1, keepdim=True).sqrt()
     return torch.cat(blocks)[:count] * lengths
 
 
 def exponents(x: Tensor, directions: Tensor) -> Tensor:
-    """Logarithms of the positive features of the softmax kernel (eq. 5): ωᵀx − ‖x‖²/2, ``[..., tokens, features]``."""
+    """Logarithms of the softmax kernel's positive features, ωᵀx - ‖x‖²/2: ``[..., tokens, features]``."""
     return x @ directions.mT - x.square().sum(-1, keepdim=True) / 2

@@ -12,7 +12,7 @@ def check_whole(name: str, value: int, lowest: int, highest: int | None = None) 
 
 
 def check_odd(name: str, value: int) -> None:
-    """Raise a ``ValueError`` unless a value is an odd number, or 0, which leaves out what it is the width of."""
+    """Raise a ``ValueError`` unless a value is an odd number, or 0 for none of what it is the width of."""
     check_whole(name, value, 0)
     if value and value % 2 == 0:
         raise ValueError(

@@ -1,13 +1,17 @@
 """S4D (arXiv:2206.11893): every channel passes a diagonal linear state space, once in each direction.
 
-    s[t] = exp(Δa) s[t−1] + (exp(Δa) − 1)/a u[t],    y[t] = 2 Re(c · s[t]) + D u[t]    (zero-order hold; b = 1)
+    s[t] = exp(Δa) s[t-1] + (exp(Δa) - 1)/a u[t],    y[t] = 2 Re(c s[t]) + D u[t]    (zero-order hold, b = 1)
 
-with ``states``/2 complex numbers a per channel for as many conjugate pairs. As a convolution:
-y = K * u + D u, K[l] = 2 Re Σ c (exp(Δa) − 1)/a · exp(Δa l), by Fourier transforms of twice the length. At first
-a = −½ + iπn (S4D-Lin, eq. 9) and Δ is log-uniform. A second system of the same form runs backwards; the outputs of
-both, concatenated, pass GELU and a gated linear map.
+with ``states``/2 complex numbers a per channel for as many conjugate pairs. As a convolution, which Fourier
+transforms of twice the length compute:
 
-Cost: tokens·dim·log(tokens) for the transforms, 4·dim² + 2·states·dim/batch multiply-adds per token for the rest.
+    y = K * u + D u,    K[l] = 2 Re Σ c (exp(Δa) - 1)/a · exp(Δa l)
+
+At first a = -½ + iπn (S4D-Lin) and Δ is log-uniform. A second system of the same form runs backwards; the
+outputs of both, concatenated, pass GELU and a gated linear map.
+
+Cost: tokens·dim·log(tokens) for the transforms; per token 4·dim² multiply-adds for the map, and 2·states·dim,
+once for a batch, for the kernels.
 """
 
 from __future__ import annotations
@@ -90,7 +94,7 @@ class DiagonalStateSpaceMixer(Mixer):
         """The convolution kernels K of the two directions, real ``[2, dim, tokens]``.
 
         Their positions are written l = width·row + column, so that exp(Δa l) is a product of two short tables
-        and the sum over states a product of matrices: no table of states × tokens is made.
+        and the sum over states a product of matrices: no table of states and tokens is made.
         """
         step = at_least_float32(self.log_step).exp()[..., None]
         decay, frequency = -at_least_float32(self.log_decay).exp(), at_least_float32(self.frequency)
@@ -104,7 +108,7 @@ class DiagonalStateSpaceMixer(Mixer):
             angle = (step * frequency)[..., None, :] * places
             return size * angle.cos(), size * angle.sin()
 
-        # c (exp(Δa) − 1)/a
+        # c (exp(Δa) - 1)/a
         real, imaginary = powers(torch.ones(1, device=step.device))
         gain = _product(
             at_least_float32(self.read_out).unbind(-1), (real[..., 0, :] - 1, imaginary[..., 0, :])

@@ -1,4 +1,4 @@
-"""Softmax attention by torch's own kernels (arXiv:1706.03762, section 3.2): what every other mixer is held beside.
+"""Softmax attention by torch's own kernels (arXiv:1706.03762), what every other mixer is held beside.
 
     y = softmax(q kᵀ / √width) v    per head, over the real tokens
 
