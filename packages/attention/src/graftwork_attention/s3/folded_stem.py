@@ -3,8 +3,8 @@
 That half is linear after a linear map, so that kernel L ``[dim, frequencies]`` and taps W
 ``[out, dim, width]`` make one kernel (arXiv:2408.08567 does both in turn):
 
-    G[g, o, f] = sum over channels k of segment g, and taps t, of  L[k, f] W[o, k, t] exp(2 pi i f t / N)
-    convolution of m = inverse real FFT of  sum over g of  U[g, f] G[g, o, f]
+    G[f, g, o] = sum over channels k of segment g, and taps t, of  L[k, f] W[o, k, t] exp(2 pi i f t / N)
+    convolution of m = inverse real FFT of  sum over g of  U[g, f] G[f, g, o]
 
 with taps numbered from the middle one. That convolution goes round, while the stem's sees zeros beyond the
 sequence: what the ends see of m beyond them is computed from a few weighted sums over frequency, and
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 
 def folded_kernel(kernel: Tensor, taps: Tensor, segments: int, length: int) -> Tensor:
-    """G, complex ``[segments, out, frequencies]``.
+    """G, complex ``[frequencies, segments, out]``, in the order in which its products read it.
 
     Args:
         kernel: ``[dim, frequencies, 2]``.
@@ -31,11 +31,15 @@ def folded_kernel(kernel: Tensor, taps: Tensor, segments: int, length: int) -> T
         length: of its transforms.
     """
     out, dim, width = taps.shape
-    by_segment = taps.unflatten(1, (segments, -1)).permute(1, 3, 0, 2).reshape(segments, width * out, -1)
-    products = by_segment @ kernel.reshape(segments, dim // segments, -1)
-    products = torch.view_as_complex(products.unflatten(-1, (-1, 2))).unflatten(1, (width, out))
-    shift = torch.arange(width, device=taps.device) - width // 2
-    return (products * _turned(shift, length, kernel)[:, None]).sum(1)
+    kernels = kernel.reshape(segments, dim // segments, -1).transpose(1, 2)
+    of_taps = taps.unflatten(1, (segments, -1)).permute(1, 2, 3, 0).flatten(2)
+    products = (kernels @ of_taps).unflatten(1, (-1, 2)).reshape(segments, -1, 2 * width, out)
+    # The sum over taps of complex products, as products of real matrices, two rows a frequency.
+    turned = _turned(torch.arange(width, device=taps.device) - width // 2, length, kernel)
+    real, imaginary = turned.real.T, turned.imag.T
+    rows = torch.stack((torch.cat((real, -imaginary), -1), torch.cat((imaginary, real), -1)), dim=1)
+    folded = rows @ products
+    return torch.view_as_complex(folded.permute(1, 0, 3, 2).contiguous())
 
 
 def folded_convolution(spectra: Tensor, folded: Tensor) -> Tensor:
@@ -45,10 +49,7 @@ def folded_convolution(spectra: Tensor, folded: Tensor) -> Tensor:
         spectra: U, ``[batch, segments, frequencies]``.
         folded: G.
     """
-    total = spectra[:, 0, None] * folded[0]
-    for segment in range(1, len(folded)):
-        total = torch.addcmul(total, spectra[:, segment, None], folded[segment])
-    return total
+    return torch.einsum("bgf,fgo->bof", spectra, folded)
 
 
 def beyond_the_ends(

@@ -133,7 +133,7 @@ class Stem(nn.Module):
 def folds(x: Tensor, *, learning: bool) -> bool:
     """Whether the folded stem is quicker for ``x [batch, tokens, dim]``.
 
-    The rule is read off ``benchmarks/stem.py`` on a CPU; elsewhere nothing was measured, and nothing folds.
+    The rule is read off ``benchmarks/stem_time.py`` on a CPU; elsewhere nothing was measured, and nothing folds.
 
     Args:
         x: the input.

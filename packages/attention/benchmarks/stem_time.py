@@ -1,6 +1,6 @@
 """The folded stem beside the plain one: CPU time of a whole S3Attention, as a ratio. Below 1, folding wins.
 
-    python packages/attention/benchmarks/stem.py [DIM,DIM,... [BATCH,BATCH,... [TOKENS,TOKENS,...]]]
+    python packages/attention/benchmarks/stem_time.py [DIM,DIM,... [BATCH,BATCH,... [TOKENS,TOKENS,...]]]
 
 One thread, CPU time of the process, both kinds in turn, medians over rounds. ``evaluation`` keeps the folded
 kernel between calls; ``training`` is forward and backward, and makes it each time. The rule of
