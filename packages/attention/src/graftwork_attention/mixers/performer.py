@@ -4,8 +4,8 @@
     y = φ(q) (φ(k)ᵀ v) / φ(q) (φ(k)ᵀ 1)                                               (eq. 4)
 
 The maximum keeps the exponentials in range and cancels: for a query it is its own, for keys that of the
-*real* tokens of a sample and head. Published code takes it over the whole batch, padding too, and so lets what
-it should not see change the results by way of eps.
+*real* tokens of a sample and head. Published code takes it over the whole batch, padding too, and so lets
+what it should not see change the results by way of eps.
 
 Cost: 4·dim² + 4·features·dim multiply-adds per token.
 """
