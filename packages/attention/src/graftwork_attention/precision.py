@@ -17,6 +17,12 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def autocast_is_on(x: Tensor) -> bool:
+    """Whether autocast has its way on the device of ``x``; the meta device knows none."""
+    device = x.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def without_autocast(x: Tensor) -> AbstractContextManager[object]:
     """A context in which autocast leaves the device of ``x`` alone; the meta device knows none."""
     if torch.amp.is_autocast_available(x.device.type):

@@ -209,4 +209,4 @@ class SkeletonAttention(Mixer):
             return 1 / math.sqrt(self.max_len)
         if mask is None:
             return 1 / math.sqrt(x.shape[1])
-        return valid_counts(mask).clamp(min=1).rsqrt()
+        return valid_counts(mask).clamp(min=1).to(torch.promote_types(x.dtype, torch.float32)).rsqrt()

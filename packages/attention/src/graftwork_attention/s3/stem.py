@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from graftwork_attention.kernels.stem_epilogue import stem_epilogue
 from graftwork_attention.masks import zeroed
+from graftwork_attention.precision import autocast_is_on
 from graftwork_attention.s3.folded_stem import beyond_the_ends, folded_convolution, folded_kernel
 from graftwork_attention.s3.norms import StemNorm
 from graftwork_attention.s3.presets import Activation, FoldStem, Norm
@@ -86,7 +87,7 @@ class Stem(nn.Module):
         possible = mask is None and x.dtype == self.convolution.weight.dtype and x.shape[1] > self.reach
         if self.fold == "never" or not possible or x.dtype not in (torch.float32, torch.float64):
             return False
-        if torch.is_autocast_enabled(x.device.type):
+        if autocast_is_on(x):
             return False
         return self.fold == "always" or folds(x, learning=torch.is_grad_enabled())
 
