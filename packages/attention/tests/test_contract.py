@@ -52,10 +52,16 @@ VARIANTS: dict[str, Make] = {
     "s3-reference-forecast": partial(S3Attention, preset="reference-forecast"),
 }
 MIXERS: dict[str, Make] = {**registered(), **VARIANTS}
+# Compilers take seconds: a variant is given to them where its graph is another one for them.
+CASES = [
+    pytest.param(build, check, id=f"{name}-{check.name}")
+    for name, build in MIXERS.items()
+    for check in CHECKS
+    if check.name not in ("compile", "export") or name not in VARIANTS or name == "nystrom-uneven"
+]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=[check.name for check in CHECKS])
-@pytest.mark.parametrize("build", MIXERS.values(), ids=MIXERS)
+@pytest.mark.parametrize(("build", "check"), CASES)
 def test_it_keeps_the_contract(build: Make, check: Check) -> None:
     if not check.applies(build):
         pytest.skip("it does not claim that")

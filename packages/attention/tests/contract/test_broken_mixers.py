@@ -365,9 +365,8 @@ def test_every_check_has_a_mixer_that_breaks_it() -> None:
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_the_sound_mixers_under_the_broken_ones_pass(name: str) -> None:
-    for sound in (Sound, DrawnChannels):
-        BY_NAME[name].run(sound)
+def test_the_sound_mixer_under_the_broken_ones_passes(name: str) -> None:
+    BY_NAME[name].run(DrawnChannels)
 
 
 def test_a_mixer_that_cannot_be_built_or_says_nothing_of_itself_is_told_so() -> None:
@@ -402,4 +401,5 @@ def test_what_a_mixer_does_not_claim_is_not_asked_of_it() -> None:
 
     for check in CHECKS:
         assert check.applies(FullLengthOnly) == ("masks" not in check.needs)
-        check.run(FullLengthOnly)
+        if check.name not in ("compile", "export"):
+            check.run(FullLengthOnly)
