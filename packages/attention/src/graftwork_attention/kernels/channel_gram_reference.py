@@ -21,3 +21,17 @@ def channel_gram(q: Tensor, k: Tensor, mask: Tensor | None, scale: float | Tenso
     if isinstance(scale, Tensor):
         return gram * scale.to(dtype)[:, None, None, None]
     return gram * scale
+
+
+def forward(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    """Return G in float32, not scaled."""
+    return channel_gram(q, k, mask, 1.0).float()
+
+
+def backward(gradient: Tensor, q: Tensor, k: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the gradients of q and k from that of what :func:`forward` returned."""
+    with torch.enable_grad():
+        leaves = [tensor.detach().requires_grad_() for tensor in (q, k)]
+        gram = forward(leaves[0], leaves[1], mask)
+    q_gradient, k_gradient = torch.autograd.grad(gram, leaves, gradient)
+    return q_gradient.contiguous(), k_gradient.contiguous()

@@ -1,8 +1,8 @@
 """Token branch, channel branch and their normalised mean in plain torch; traced, it is what a compiler fuses.
 
 Source: S3Attention, arXiv:2408.08567, the listing of skeleton attention. Per head, with the landmarks'
-keys and values K, V ``[landmarks, width]``, the chosen channels of the values C ``[tokens, channels]`` and the
-channel weights W ``[width, channels]``, whose rows sum to one:
+keys and values K, V ``[landmarks, width]``, the chosen channels of the values C ``[tokens, channels]`` and
+the channel weights W ``[width, channels]``, whose rows sum to one:
 
     token branch    Y1 = softmax(scale Q K^T) V
     channel branch  Y2 = C W^T
@@ -39,6 +39,64 @@ def skeleton_attention(
     first = layer_norm(by_token, weight1, bias1, eps)
     second = layer_norm(by_channel, weight2, bias2, eps)
     return (0.5 * first + 0.5 * second).to(q.dtype)
+
+
+def forward(
+    q: Tensor,
+    key_tokens: Tensor,
+    value_tokens: Tensor,
+    value_channels: Tensor,
+    channel_weights: Tensor,
+    token_valid: Tensor | None,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    eps: float,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """Return Y and, float32 ``[4, batch, tokens]``, mean and reciprocal deviation of both branches."""
+    by_token = token_branch(q, key_tokens, value_tokens, token_valid, scale)
+    statistics = []
+    for branch in (by_token, channel_branch(value_channels, channel_weights)):
+        variance, mean = torch.var_mean(branch.float(), dim=-1, correction=0)
+        statistics += [mean, (variance + eps).rsqrt()]
+    y = skeleton_attention(
+        *(q, key_tokens, value_tokens, value_channels, channel_weights, token_valid),
+        *(weight1, bias1, weight2, bias2, eps, scale),
+    )
+    return y, torch.stack(statistics)
+
+
+def backward(
+    gradient: Tensor,
+    q: Tensor,
+    key_tokens: Tensor,
+    value_tokens: Tensor,
+    value_channels: Tensor,
+    channel_weights: Tensor,
+    token_valid: Tensor | None,
+    weight1: Tensor,
+    weight2: Tensor,
+    statistics: Tensor,
+    eps: float,
+    scale: float,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of q, key_tokens, value_tokens, value_channels, channel_weights, weight1, weight2
+    and of either bias.
+    """
+    bias = torch.zeros_like(weight1)
+    given = (q, key_tokens, value_tokens, value_channels, channel_weights, weight1, weight2, bias)
+    with torch.enable_grad():
+        leaves = [tensor.detach().requires_grad_() for tensor in given]
+        q, key_tokens, value_tokens, value_channels, channel_weights, weight1, weight2, bias = leaves
+        y = skeleton_attention(
+            *(q, key_tokens, value_tokens, value_channels, channel_weights, token_valid),
+            *(weight1, bias, weight2, bias.detach(), eps, scale),
+        )
+    *gradients, first, second, both = torch.autograd.grad(y, leaves, gradient)
+    gradients = [gradient.contiguous() for gradient in gradients]
+    return *gradients, first.float(), second.float(), both.float()
 
 
 def token_branch(
