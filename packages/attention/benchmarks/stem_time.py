@@ -18,7 +18,7 @@ import torch
 
 from graftwork_attention import S3Attention
 
-ROUNDS = 7
+ROUNDS = 5
 
 
 def evaluated(attention: S3Attention, x: torch.Tensor) -> None:

@@ -49,7 +49,7 @@ def folded_convolution(spectra: Tensor, folded: Tensor) -> Tensor:
         spectra: U, ``[batch, segments, frequencies]``.
         folded: G.
     """
-    return torch.einsum("bgf,fgo->bof", spectra, folded)
+    return (spectra.permute(2, 0, 1).contiguous() @ folded).permute(1, 2, 0)
 
 
 def beyond_the_ends(

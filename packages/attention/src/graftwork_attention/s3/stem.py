@@ -101,12 +101,13 @@ class Stem(nn.Module):
         spectra = segment_spectra(x, smoothing.segments, length)
         of_smooth, of_given = self.convolution.weight.chunk(2, dim=1)
         folded = self._folded_kernel(of_smooth, smoothing)
-        mixed = smoothing.back(folded_convolution(spectra, folded), x)
+        given = nn.functional.conv1d(x.transpose(1, 2), of_given, self.convolution.bias, padding=reach)
+        mixed = given + smoothing.back(folded_convolution(spectra, folded), x)
         if reach:
             first, last = beyond_the_ends(spectra, smoothing.kernel, of_smooth, length, x.shape[1])
-            within = x.shape[1] - reach
-            mixed = mixed - nn.functional.pad(first, (0, within)) - nn.functional.pad(last, (within, 0))
-        return mixed + nn.functional.conv1d(x.transpose(1, 2), of_given, self.convolution.bias, padding=reach)
+            mixed[..., :reach] -= first
+            mixed[..., -reach:] -= last
+        return mixed
 
     def _folded_kernel(self, taps: Tensor, smoothing: FourierConvolution) -> Tensor:
         """G, kept between calls that do not learn as long as the weights are equal.
@@ -134,7 +135,7 @@ class Stem(nn.Module):
 def folds(x: Tensor, *, learning: bool) -> bool:
     """Whether the folded stem is quicker for ``x [batch, tokens, dim]``.
 
-    The rule is read off ``benchmarks/stem_time.py`` on a CPU; elsewhere nothing was measured, and nothing folds.
+    The rule is read off ``benchmarks/stem_time.py`` on a CPU; elsewhere nothing was measured.
 
     Args:
         x: the input.
