@@ -105,7 +105,7 @@ class Case:
         inputs = (*tensors, None if valid is None else valid.to(device))
         y, statistics = kernels.forward(*inputs, *affine, EPS, self.scale)
         *gradients, weight1, weight2, bias = kernels.backward(
-            *(self.gradient().to(device), *inputs, affine[0], affine[2], statistics, EPS, self.scale)
+            *(self.gradient().to(device), *inputs, affine[0], affine[2], statistics, self.scale)
         )
         return dict(zip(RESULTS, (y, *gradients, weight1, bias, weight2, bias), strict=True))
 
@@ -146,17 +146,17 @@ def formulas(
 
 
 def relative_rms(found: Tensor, expected: Tensor) -> float:
-    """Return the error by the size of what is expected; of nothing but rounding there is no relative error."""
+    """Return the error by the size of what is expected, unless that is nothing but rounding."""
     error, size = (float(x.double().square().mean().sqrt()) for x in (found.double() - expected, expected))
-    return error / max(size, 1e-7)
+    return error / max(size, 1e-5)
 
 
 # A thin product: every width, number of landmarks and of channels, dtype and mask beside several others.
 CASES = [
     Case(),
-    Case(16, 1, 1, masked=True, batch=2, tokens=5),
+    Case(16, 1, 1, masked=True, batch=2, tokens=5, heads=3),
     Case(24, 17, 24, masked=True, batch=2),
-    Case(32, 8, 1, HALF),
+    Case(32, 8, 1, HALF, heads=3),
     Case(64, 8, 8, BRAIN, heads=1, gap=3),
     Case(128, 17, 8, heads=1, tokens=17),
     Case(16, 128, 8, masked=True),
@@ -282,14 +282,14 @@ def test_compile_without_breaks_and_export(kernels: bool, monkeypatch: pytest.Mo
 def test_what_does_not_fit_is_refused(place: int, shape: tuple[int, ...], name: str) -> None:
     inputs = [*arguments(masked=True)]
     inputs[place] = torch.zeros(shape)
-    with pytest.raises(ValueError, match=f"{name} must have shape .* here, got"):
+    with pytest.raises(ValueError, match=rf"{name} must have shape .* here, got"):
         skeleton_attention(*inputs)
 
 
 def test_a_mask_of_numbers_is_refused() -> None:
     inputs = [*arguments(masked=True)]
     inputs[5] = torch.zeros(2, 2)
-    with pytest.raises(ValueError, match="token_valid must be bool, got torch.float32"):
+    with pytest.raises(ValueError, match=r"token_valid must be bool, got torch.float32"):
         skeleton_attention(*inputs)
 
 

@@ -25,7 +25,7 @@ _POINTERS = {
     "int32": "*i32",
     "bool": "*i1",
 }
-_COMPILER_OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
+_COMPILER_OPTIONS = ("num_warps", "num_stages", "maxnreg", "enable_fp_fusion")
 
 
 class Launch(NamedTuple):

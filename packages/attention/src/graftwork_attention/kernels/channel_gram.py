@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork_attention.kernels import channel_gram_reference
-from graftwork_attention.kernels.launching import WIDEST_HEAD, runs_kernels
+from graftwork_attention.kernels import channel_gram_reference, launching
+from graftwork_attention.kernels.launching import runs_kernels
+
+_WIDEST_HEAD = 128
 
 
 def channel_gram(q: Tensor, k: Tensor, mask: Tensor | None, scale: float | Tensor) -> Tensor:
@@ -44,7 +46,7 @@ def channel_gram(q: Tensor, k: Tensor, mask: Tensor | None, scale: float | Tenso
         raise ValueError(f"k must have shape {(*q.shape[:-1], 'channels')} here, got {tuple(k.shape)}")
     if mask is not None and (mask.shape != q.shape[:2] or mask.dtype != torch.bool):
         raise ValueError(f"mask must be bool {tuple(q.shape[:2])} here, got {mask.dtype} {tuple(mask.shape)}")
-    if not runs_kernels(q) or q.shape[-1] > WIDEST_HEAD:
+    if not runs_kernels(q) or q.shape[-1] > _WIDEST_HEAD:
         return channel_gram_reference.channel_gram(q, k, mask, scale)
     factor = scale[:, None, None, None] if isinstance(scale, Tensor) else scale
     gram: Tensor = factor * _channel_gram(q, k.to(q.dtype), mask)
@@ -64,7 +66,7 @@ def _channel_gram_backward(
 
 
 def _implementation(q: Tensor) -> Any:
-    if not runs_kernels(q):
+    if not launching.runs_kernels(q):
         return channel_gram_reference
     # Not at the top: importing triton takes a second, and only this branch needs it.
     from graftwork_attention.kernels import channel_gram_triton
@@ -75,7 +77,8 @@ def _implementation(q: Tensor) -> Any:
 @_channel_gram.register_fake
 def _(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     batch, _, heads, width = q.shape
-    return q.new_empty(batch, heads, width, k.shape[3], dtype=torch.float32)
+    arithmetic = channel_gram_reference.arithmetic_dtype(q)
+    return q.new_empty(batch, heads, width, k.shape[3], dtype=arithmetic)
 
 
 @_channel_gram_backward.register_fake

@@ -15,12 +15,6 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 """What the kernels compute on; other dtypes run the references."""
 
-WIDEST_HEAD = 128
-"""The widest head that the kernels of :mod:`.skeleton` and :mod:`.channel_gram` have registers for."""
-
-WIDEST_TOKEN = 4096
-"""The most channels of a token that the kernels of :mod:`.stem_epilogue` have registers for."""
-
 
 def runs_kernels(x: Tensor) -> bool:
     """Return whether operations on ``x`` run as kernels: on a CUDA device with triton, but for float64."""

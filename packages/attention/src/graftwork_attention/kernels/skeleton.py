@@ -19,8 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork_attention.kernels import skeleton_reference
-from graftwork_attention.kernels.launching import WIDEST_HEAD, runs_kernels
+from graftwork_attention.kernels import launching, skeleton_reference
+from graftwork_attention.kernels.launching import runs_kernels
+
+# Wider ones do not fit registers.
+_WIDEST_HEADS = {torch.float32: 64, torch.float16: 128, torch.bfloat16: 128}
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -76,7 +79,7 @@ def skeleton_attention(
     given = (q, key_tokens, value_tokens, value_channels, channel_weights, token_valid)
     affine = (weight1, bias1, weight2, bias2)
     _check(*given, *affine)
-    if dropout or not runs_kernels(q) or q.shape[-1] > WIDEST_HEAD:
+    if dropout or not runs_kernels(q) or q.shape[-1] > _WIDEST_HEADS[q.dtype]:
         return skeleton_reference.skeleton_attention(*given, *affine, eps, scale, dropout)
     q, *others = (tensor.to(q.dtype) for tensor in given[:5])
     whole = q.shape[2] * q.shape[3]
@@ -149,17 +152,16 @@ def _skeleton_attention_backward(
     weight1: Tensor,
     weight2: Tensor,
     statistics: Tensor,
-    eps: float,
     scale: float,
 ) -> Gradients:
     return _implementation(q).backward(  # type: ignore[no-any-return]
         *(gradient, q, key_tokens, value_tokens, value_channels, channel_weights, token_valid),
-        *(weight1, weight2, statistics, eps, scale),
+        *(weight1, weight2, statistics, scale),
     )
 
 
 def _implementation(q: Tensor) -> Any:
-    if not runs_kernels(q):
+    if not launching.runs_kernels(q):
         return skeleton_reference
     # Not at the top: importing triton takes a second, and only this branch needs it.
     from graftwork_attention.kernels import skeleton_triton
@@ -170,7 +172,8 @@ def _implementation(q: Tensor) -> Any:
 @_skeleton_attention.register_fake
 def _(q: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     batch, tokens, heads, width = q.shape
-    return q.new_empty(batch, tokens, heads * width), q.new_empty(4, batch, tokens, dtype=torch.float32)
+    arithmetic = skeleton_reference.arithmetic_dtype(q)
+    return q.new_empty(batch, tokens, heads * width), q.new_empty(4, batch, tokens, dtype=arithmetic)
 
 
 @_skeleton_attention_backward.register_fake
@@ -187,20 +190,19 @@ def _(
     *_: Any,
 ) -> Gradients:
     like = (q, key_tokens, value_tokens, value_channels, channel_weights)
-    sums = (q.new_empty(q.shape[2] * q.shape[3], dtype=torch.float32) for _ in range(3))
+    arithmetic = skeleton_reference.arithmetic_dtype(q)
+    sums = (q.new_empty(q.shape[2] * q.shape[3], dtype=arithmetic) for _ in range(3))
     return *(given.new_empty(given.shape) for given in like), *sums  # type: ignore[return-value]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, weight1, _, weight2, _, eps, scale = inputs
+    *tensors, weight1, _, weight2, _, _, scale = inputs
     ctx.save_for_backward(*tensors, weight1, weight2, output[1])
-    ctx.eps, ctx.scale = eps, scale
+    ctx.scale = scale
 
 
 def _backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Any, ...]:
-    *of_inputs, weight1, weight2, bias = _skeleton_attention_backward(
-        gradient, *ctx.saved_tensors, ctx.eps, ctx.scale
-    )
+    *of_inputs, weight1, weight2, bias = _skeleton_attention_backward(gradient, *ctx.saved_tensors, ctx.scale)
     return *of_inputs, None, weight1, bias, weight2, bias, None, None
 
 

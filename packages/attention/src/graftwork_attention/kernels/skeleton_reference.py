@@ -36,9 +36,16 @@ def skeleton_attention(
     """Return Y ``[batch, tokens, heads * width]``; arguments as in :func:`~.skeleton.skeleton_attention`."""
     by_token = token_branch(q, key_tokens, value_tokens, token_valid, scale, dropout)
     by_channel = channel_branch(value_channels, channel_weights)
-    first = layer_norm(by_token, weight1, bias1, eps)
-    second = layer_norm(by_channel, weight2, bias2, eps)
-    return (0.5 * first + 0.5 * second).to(q.dtype)
+    first = _half_layer_norm(by_token, weight1, bias1, eps)
+    second = _half_layer_norm(by_channel, weight2, bias2, eps)
+    return (first + second).to(q.dtype)
+
+
+def _half_layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    # The half goes to the weights: over the tokens it would be one more pass, and two backward.
+    if weight is None:
+        return 0.5 * layer_norm(x, None, bias, eps)
+    return layer_norm(x, 0.5 * weight, None if bias is None else 0.5 * bias, eps)
 
 
 def forward(
@@ -55,11 +62,11 @@ def forward(
     eps: float,
     scale: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return Y and, float32 ``[4, batch, tokens]``, mean and reciprocal deviation of both branches."""
+    """Return Y and, ``[4, batch, tokens]``, mean and reciprocal deviation of both branches."""
     by_token = token_branch(q, key_tokens, value_tokens, token_valid, scale)
     statistics = []
     for branch in (by_token, channel_branch(value_channels, channel_weights)):
-        variance, mean = torch.var_mean(branch.float(), dim=-1, correction=0)
+        variance, mean = torch.var_mean(branch.to(arithmetic_dtype(q)), dim=-1, correction=0)
         statistics += [mean, (variance + eps).rsqrt()]
     y = skeleton_attention(
         *(q, key_tokens, value_tokens, value_channels, channel_weights, token_valid),
@@ -79,24 +86,55 @@ def backward(
     weight1: Tensor,
     weight2: Tensor,
     statistics: Tensor,
-    eps: float,
     scale: float,
 ) -> tuple[Tensor, ...]:
     """Return the gradients of q, key_tokens, value_tokens, value_channels, channel_weights, weight1, weight2
-    and of either bias.
+    and of either bias, written out: where torch runs a registered operation there is no autograd.
     """
-    bias = torch.zeros_like(weight1)
-    given = (q, key_tokens, value_tokens, value_channels, channel_weights, weight1, weight2, bias)
-    with torch.enable_grad():
-        leaves = [tensor.detach().requires_grad_() for tensor in given]
-        q, key_tokens, value_tokens, value_channels, channel_weights, weight1, weight2, bias = leaves
-        y = skeleton_attention(
-            *(q, key_tokens, value_tokens, value_channels, channel_weights, token_valid),
-            *(weight1, bias, weight2, bias.detach(), eps, scale),
-        )
-    *gradients, first, second, both = torch.autograd.grad(y, leaves, gradient)
-    gradients = [gradient.contiguous() for gradient in gradients]
-    return *gradients, first.float(), second.float(), both.float()
+    dtype, heads = arithmetic_dtype(q), q.shape[2]
+    given = (q, key_tokens, value_tokens, value_channels, channel_weights)
+    q, key_tokens, value_tokens, value_channels, channel_weights = (tensor.to(dtype) for tensor in given)
+    q, value_channels = q.transpose(1, 2), value_channels.transpose(1, 2)
+    if token_valid is not None:
+        padding = ~token_valid[:, None, :, None]
+        key_tokens, value_tokens = (x.masked_fill(padding, 0.0) for x in (key_tokens, value_tokens))
+    scores = scale * q @ key_tokens.transpose(-1, -2)
+    if token_valid is not None:
+        scores = scores.masked_fill(~token_valid[:, None, None, :], torch.finfo(dtype).min)
+    attention = scores.softmax(-1)
+    half = 0.5 * gradient.to(dtype)
+    mean1, inverse1, mean2, inverse2 = statistics[..., None]
+    by_token = (attention @ value_tokens).transpose(1, 2).flatten(2)
+    by_channel = (value_channels @ channel_weights.transpose(-1, -2)).transpose(1, 2).flatten(2)
+    normal1, normal2 = (by_token - mean1) * inverse1, (by_channel - mean2) * inverse2
+    descent1 = through_norm(half * weight1, normal1, inverse1).unflatten(2, (heads, -1)).transpose(1, 2)
+    descent2 = through_norm(half * weight2, normal2, inverse2).unflatten(2, (heads, -1)).transpose(1, 2)
+    steps = descent1 @ value_tokens.transpose(-1, -2)
+    steps = scale * attention * (steps - (attention * steps).sum(-1, keepdim=True))
+    values_descent = attention.transpose(-1, -2) @ descent1
+    if token_valid is not None:
+        values_descent = values_descent.masked_fill(padding, 0.0)
+    descents = (
+        *((steps @ key_tokens).transpose(1, 2), steps.transpose(-1, -2) @ q, values_descent),
+        *((descent2 @ channel_weights).transpose(1, 2), descent2.transpose(-1, -2) @ value_channels),
+    )
+    return (
+        *(descent.to(x.dtype).contiguous() for descent, x in zip(descents, given, strict=True)),
+        *((half * normal).sum((0, 1)) for normal in (normal1, normal2)),
+        half.sum((0, 1)),
+    )
+
+
+def through_norm(gradient: Tensor, normal: Tensor, inverse: Tensor) -> Tensor:
+    """Return the gradient before a LayerNorm.
+
+    Args:
+        gradient: of what it normalised, ``[..., channels]``.
+        normal: what it normalised.
+        inverse: reciprocal deviations, ``[..., 1]``.
+    """
+    along = (gradient * normal).mean(-1, keepdim=True)
+    return inverse * (gradient - gradient.mean(-1, keepdim=True) - normal * along)
 
 
 def token_branch(
@@ -117,21 +155,18 @@ def token_branch(
         scale: multiplies the scores.
         dropout: probability with which an attention weight is dropped.
     """
+    attended = None
     if token_valid is not None:
         # What lies in padding may be anything, and NaN times a weight of zero is NaN.
         padding = ~token_valid[:, None, :, None]
         key_tokens = key_tokens.masked_fill(padding, 0.0)
         value_tokens = value_tokens.masked_fill(padding, 0.0)
-    scores = torch.matmul(q.transpose(1, 2) * scale, key_tokens.transpose(-1, -2).to(q.dtype))
-    if token_valid is not None:
-        # The least number instead of minus infinity: without any valid landmark no NaN arises.
-        scores = scores.masked_fill(~token_valid[:, None, None, :], torch.finfo(scores.dtype).min)
-    weights = torch.softmax(scores, dim=-1, dtype=arithmetic_dtype(q))
-    if token_valid is not None:
-        weights = weights.masked_fill(~token_valid[:, None, None, :], 0.0)
-    if dropout:
-        weights = functional.dropout(weights, dropout)
-    mixed = torch.matmul(weights.to(q.dtype), value_tokens.to(q.dtype))
+        # A sample without any valid landmark attends to all of its values, which are zeros now: no row of
+        # weights is empty, and no NaN arises.
+        attended = (token_valid | ~token_valid.any(1, keepdim=True))[:, None, None, :]
+    mixed = functional.scaled_dot_product_attention(
+        *(q.transpose(1, 2), key_tokens.to(q.dtype), value_tokens.to(q.dtype), attended, dropout), scale=scale
+    )
     return mixed.transpose(1, 2).flatten(2)
 
 

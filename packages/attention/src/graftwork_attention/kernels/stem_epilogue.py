@@ -18,11 +18,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from graftwork_attention.kernels import stem_epilogue_reference
-from graftwork_attention.kernels.launching import WIDEST_TOKEN, runs_kernels
+from graftwork_attention.kernels import launching, stem_epilogue_reference
+from graftwork_attention.kernels.launching import runs_kernels
 
 Norm = Literal["layer", "position", "channel"]
 Activation = Literal["relu", "elu", "gelu"]
+
+_WIDEST_TOKEN = 4096
 
 
 def stem_epilogue(
@@ -65,7 +67,7 @@ def stem_epilogue(
             raise ValueError(f"{name} must have shape {shape} here, got {tuple(affine.shape)}")
     if mask is not None and (mask.shape != x.shape[:2] or mask.dtype != torch.bool):
         raise ValueError(f"mask must be bool {tuple(x.shape[:2])} here, got {mask.dtype} {tuple(mask.shape)}")
-    if not runs_kernels(x) or x.shape[-1] > WIDEST_TOKEN:
+    if not runs_kernels(x) or x.shape[-1] > _WIDEST_TOKEN:
         return stem_epilogue_reference.stem_epilogue(
             *(x, weight, bias, mask), norm=norm, activation=activation, eps=eps, dropout=dropout
         )
@@ -111,7 +113,7 @@ def _stem_epilogue_backward(
 
 
 def _implementation(x: Tensor) -> Any:
-    if not runs_kernels(x):
+    if not launching.runs_kernels(x):
         return stem_epilogue_reference
     # Not at the top: importing triton takes a second, and only this branch needs it.
     from graftwork_attention.kernels import stem_epilogue_triton
@@ -135,8 +137,8 @@ def _(
     norm: str,
     *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    length = x.shape[1 if norm == "position" else 2]
-    weight_gradient, bias_gradient = (x.new_empty(length, dtype=torch.float32) for _ in range(2))
+    length, arithmetic = x.shape[1 if norm == "position" else 2], stem_epilogue_reference.arithmetic_dtype(x)
+    weight_gradient, bias_gradient = (x.new_empty(length, dtype=arithmetic) for _ in range(2))
     return x.new_empty(x.shape), weight_gradient, bias_gradient
 
 

@@ -6,13 +6,14 @@ caller. The arithmetic is float32, float64 for float64 inputs, and the result is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graftwork_attention.kernels.skeleton_reference import arithmetic_dtype
+from graftwork_attention.kernels.skeleton_reference import arithmetic_dtype, through_norm
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -63,11 +64,7 @@ def forward(
 ) -> Tensor:
     """Return what :func:`stem_epilogue` does; what is dropped depends on the seed."""
     y = stem_epilogue(x, weight, bias, mask, norm=norm, activation=activation, eps=eps, dropout=0.0)
-    if seed is not None:
-        generator = torch.Generator(x.device).manual_seed(int(seed))
-        kept = torch.rand(x.shape, generator=generator, device=x.device) >= dropout
-        y = y * kept / (1.0 - dropout)
-    return y.contiguous()
+    return (y if seed is None else y * _kept(x, seed, dropout)).contiguous()
 
 
 def backward(
@@ -82,15 +79,42 @@ def backward(
     eps: float,
     dropout: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, of weight and of bias; the last two float32, there or not."""
-    length = x.shape[1 if norm == "position" else 2]
-    filled = (
-        torch.full((length,), default, device=x.device) if affine is None else affine
-        for affine, default in ((weight, 1.0), (bias, 0.0))
-    )
-    with torch.enable_grad():
-        leaves = [tensor.detach().requires_grad_() for tensor in (x, *filled)]
-        x, weight, bias = leaves
-        y = forward(x, weight, bias, mask, seed, norm, activation, eps, dropout)
-    of_x, of_weight, of_bias = torch.autograd.grad(y, leaves, gradient)
-    return of_x.contiguous(), of_weight.float(), of_bias.float()
+    """Return the gradients of x, weight and bias, written out; the last two in the arithmetic's dtype."""
+    dtype = arithmetic_dtype(x)
+    descent, normal = gradient.to(dtype), x.to(dtype)
+    if mask is not None:
+        descent = descent.masked_fill(~mask[:, :, None], 0.0)
+    if seed is not None:
+        descent = descent * _kept(x, seed, dropout)
+    if norm == "layer":
+        variance, mean = torch.var_mean(normal, dim=-1, correction=0, keepdim=True)
+        inverse = (variance + eps).rsqrt()
+        normal = (normal - mean) * inverse
+    along = (slice(None), None) if norm == "position" else (slice(None),)
+    weight, bias = (None if affine is None else affine.to(dtype)[along] for affine in (weight, bias))
+    z = normal if weight is None else normal * weight
+    descent = descent * _SLOPES[activation](z if bias is None else z + bias)
+    over = (0, 2) if norm == "position" else (0, 1)
+    of_weight, of_bias = (descent * normal).sum(over), descent.sum(over)
+    descent = descent if weight is None else descent * weight
+    if norm == "layer":
+        descent = through_norm(descent, normal, inverse)
+    return descent.to(x.dtype).contiguous(), of_weight, of_bias
+
+
+def _gelu_slope(z: Tensor) -> Tensor:
+    return torch.special.ndtr(z) + z * torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+
+
+_SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": lambda z: (z > 0).to(z.dtype),
+    "elu": lambda z: z.clamp(max=0.0).exp(),
+    "gelu": _gelu_slope,
+}
+
+
+def _kept(x: Tensor, seed: Tensor, dropout: float) -> Tensor:
+    """Return the factors of dropout: 0, or what makes up for the zeros."""
+    generator = torch.Generator(x.device).manual_seed(int(seed))
+    kept = torch.rand(x.shape, generator=generator, device=x.device) >= dropout
+    return kept.to(x.dtype) / (1.0 - dropout)
