@@ -66,12 +66,13 @@ class MultiheadAttentionAdapter(nn.Module):
         if isinstance(mixer, str):
             registry = get_registry()
             target = registry.resolve(registry.find_in(Kind.ATTENTION, mixer))
-            mixer = target(embed_dim, num_heads, max_len, **{"layer_index": 0, **options})
-        elif options:
+            self.mixer: nn.Module = target(embed_dim, num_heads, max_len, **{"layer_index": 0, **options})
+            return
+        if options:
             raise ValueError(
                 f"{', '.join(options)}: options go with the name of a mixer, not with one that is built"
             )
-        self.mixer: nn.Module = mixer
+        self.mixer = mixer
 
     def forward(
         self,

@@ -106,9 +106,9 @@ def test_the_iteration_converges_to_the_moore_penrose_inverse() -> None:
 
 
 def test_gradients_of_the_whole() -> None:
-    module = NystromAttention(4, 2, 6, landmarks=3, conv_kernel=3).double()
-    mask = torch.tensor([[True, True, False, True, True, False], [True, False, False, False, False, False]])
-    x = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
+    module = NystromAttention(2, 1, 5, landmarks=2, conv_kernel=3, pinv_iterations=3).double()
+    mask = torch.tensor([[True, True, False, True, True]])
+    x = torch.randn(1, 5, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda y: module(y, mask), (x,))
 
 

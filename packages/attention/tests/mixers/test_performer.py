@@ -50,22 +50,40 @@ def test_eq_4_and_5_it_is_its_formula(options: dict[str, Any]) -> None:
             torch.testing.assert_close(found[sample], expected, rtol=0, atol=1e-12)
 
 
-def test_its_weights_come_close_to_softmax_attentions_over_many_draws() -> None:
-    module = PerformerAttention(8, 2, 6, features=64, eps=1e-12).double()
+def test_it_comes_close_to_softmax_attention_with_many_features() -> None:
+    # The sums of weights are unbiased, their ratio is so for many features only.
+    module = PerformerAttention(8, 2, 6, features=2048, eps=1e-12).double()
     softmax = SoftmaxAttention(8, 2, 6).double()
     softmax.load_state_dict(module.state_dict(), strict=False)
     x = torch.randn(1, 6, 8, dtype=torch.float64)
     mask = torch.tensor([[True, True, False, True, True, True]])
+    draws = []
     with torch.no_grad():
         expected = softmax(x, mask)
-        draws = []
-        for seed in range(300):
+        for seed in range(8):
             module.redraw(seed)
-            draws.append(module(x, mask))
-    stacked = torch.stack(draws)
-    size = expected.abs().max()
-    assert (stacked.mean(0) - expected).abs().max() < 0.01 * size
-    assert (stacked[0] - expected).abs().max() > 0.01 * size
+            draws.append((module(x, mask) - expected).abs().max() / expected.abs().max())
+        module = PerformerAttention(8, 2, 6, features=8).double()
+        module.load_state_dict(softmax.state_dict(), strict=False)
+        rough = (module(x, mask) - expected).abs().max() / expected.abs().max()
+    assert max(draws) < 0.1
+    assert rough > max(draws)
+
+
+def test_the_mean_of_many_draws_is_closer_to_softmax_attention_than_any_one() -> None:
+    module = PerformerAttention(8, 2, 6, features=256, eps=1e-12).double()
+    softmax = SoftmaxAttention(8, 2, 6).double()
+    softmax.load_state_dict(module.state_dict(), strict=False)
+    x = torch.randn(1, 6, 8, dtype=torch.float64)
+    with torch.no_grad():
+        expected = softmax(x)
+        draws = []
+        for seed in range(40):
+            module.redraw(seed)
+            draws.append(module(x))
+    errors = torch.stack(draws) - expected
+    assert errors.mean(0).abs().max() < 0.4 * errors.square().mean(0).sqrt().max()
+    assert errors.mean(0).abs().max() < 0.04 * expected.abs().max()
 
 
 def test_the_maximum_is_that_of_real_tokens_of_one_sample() -> None:

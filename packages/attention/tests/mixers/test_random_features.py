@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graftwork_attention.mixers.random_features import draw_orthogonal, exponents
+from graftwork_attention.mixers.random_features import draw_orthogonal
 
 
 def test_blocks_are_orthogonal_and_features_of_other_blocks_are_not() -> None:
@@ -30,20 +30,21 @@ def test_a_draw_depends_on_seed_and_layer_and_not_on_the_global_generator() -> N
 
 def test_features_have_the_moments_of_normal_vectors() -> None:
     # The first coordinates of a Q straight from LAPACK are all of one sign, which a mean shows.
-    draws = torch.stack([draw_orthogonal(4, 4, seed=seed, layer_index=0) for seed in range(3000)])
-    assert draws.mean(0).abs().max() < 5 / 3000**0.5
+    draws = torch.stack([draw_orthogonal(4, 4, seed=seed, layer_index=0) for seed in range(1000)])
+    assert draws.mean(0).abs().max() < 5 / 1000**0.5
     second = draws.mT @ draws / 4
-    torch.testing.assert_close(second.mean(0), torch.eye(4, dtype=torch.float64), rtol=0, atol=0.08)
-    assert draws.square().sum(2).mean().item() == pytest.approx(4, abs=0.1)
+    torch.testing.assert_close(second.mean(0), torch.eye(4, dtype=torch.float64), rtol=0, atol=0.15)
+    assert draws.square().sum(2).mean().item() == pytest.approx(4, abs=0.2)
 
 
 def test_eq_5_positive_features_estimate_the_exponential_of_a_product_without_bias() -> None:
     one, other = torch.tensor([[0.5, -0.3, 0.4]]).double(), torch.tensor([[0.2, 0.6, 0.5]]).double()
     estimates = []
-    for seed in range(3000):
+    for seed in range(1000):
         directions = draw_orthogonal(3, 3, seed=seed, layer_index=0)
-        estimates.append((exponents(one, directions).exp() * exponents(other, directions).exp()).mean())
+        features = [(x @ directions.T - x.square().sum() / 2).exp() for x in (one, other)]
+        estimates.append((features[0] * features[1]).mean())
     stacked = torch.stack(estimates)
-    standard_error = stacked.std() / 3000**0.5
+    standard_error = stacked.std() / 1000**0.5
     assert (stacked.mean() - (one @ other.T).exp()).abs().item() < 4 * standard_error
-    assert standard_error < 0.03
+    assert standard_error < 0.05

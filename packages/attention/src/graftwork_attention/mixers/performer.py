@@ -17,12 +17,13 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from graftwork_attention.capabilities import Capabilities
 from graftwork_attention.heads import merge_heads, split_heads
 from graftwork_attention.masks import opened
 from graftwork_attention.mixer import Mixer
-from graftwork_attention.mixers.random_features import draw_orthogonal, exponents
+from graftwork_attention.mixers.random_features import draw_orthogonal
 from graftwork_attention.mixers.ranges import check_one_of, check_positive, check_whole
 from graftwork_attention.precision import at_least_float32, without_autocast
 
@@ -96,27 +97,35 @@ class PerformerAttention(Mixer):
         query, key, value = (
             split_heads(project(x), self.heads) for project in (self.query, self.key, self.value)
         )
+        # A column of ones beside the values, so that one product gives the sums of weights too. Where both
+        # are zero, as at padding, features do not count.
+        values_and_one = F.pad(at_least_float32(value), (0, 1), value=1.0)
+        if mask is not None:
+            values_and_one = values_and_one.masked_fill(~mask[:, None, :, None], 0)
         with without_autocast(x):
-            query, key, wide_value = (at_least_float32(part) for part in (query, key, value))
-            scale = query.shape[-1] ** -0.25
-            query_features = self._features(query * scale, None, over=(-1,))
-            key_features = self._features(key * scale, mask, over=(-2, -1))
-            weighted = query_features @ (key_features.mT @ wide_value)
-            total = query_features @ key_features.sum(2)[..., None]
-            y = (weighted / total).to(value.dtype)
+            key_features = self._features(at_least_float32(key), mask, of_keys=True)
+            query_features = self._features(at_least_float32(query), None, of_keys=False)
+            sums = query_features @ (key_features.mT @ values_and_one)
+            y = (sums[..., :-1] / sums[..., -1:]).to(value.dtype)
         mixed: Tensor = self.output(merge_heads(y))
         return mixed
 
-    def _features(self, x: Tensor, mask: Tensor | None, over: tuple[int, ...]) -> Tensor:
-        """φ of ``[batch, heads, tokens, width]``, 0 where the mask is False; the maximum is over ``over``."""
-        directions = self.directions.to(x.dtype)
-        padding = None if mask is None else ~mask[:, None, :, None]
+    def _features(self, x: Tensor, mask: Tensor | None, *, of_keys: bool) -> Tensor:
+        """√features·φ, a factor that cancels, of ``[batch, heads, tokens, width]``; finite at padding."""
+        width = x.shape[-1]
+        projected = x @ (self.directions.to(x.dtype) * math.pow(width, -0.25)).mT
+        floor = self.eps * math.sqrt(self.directions.shape[0])
         if self.kernel == "relu":
-            features = (x @ directions.mT).relu()
-        else:
-            exponent = exponents(x, directions)
-            if padding is not None:
-                exponent = exponent.masked_fill(padding, -math.inf)
-            features = (exponent - exponent.detach().amax(over, keepdim=True)).exp()
-        features = features / math.sqrt(directions.shape[0]) + self.eps
-        return features if padding is None else features.masked_fill(padding, 0)
+            return projected.relu() + floor
+        if not of_keys:
+            # Of one query all features have the same ‖x‖², which goes away with the maximum.
+            return (projected - projected.detach().amax(-1, keepdim=True)).exp() + floor
+        half_square = x.square().sum(-1, keepdim=True) / (2 * math.sqrt(width))
+        tops = (projected.amax(-1, keepdim=True) - half_square).detach()
+        if mask is not None:
+            padding = ~mask[:, None, :, None]
+            tops, half_square = (
+                tops.masked_fill(padding, -math.inf),
+                half_square.masked_fill(padding, math.inf),
+            )
+        return (projected - (half_square + tops.amax(-2, keepdim=True))).exp() + floor

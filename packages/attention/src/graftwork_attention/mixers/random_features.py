@@ -36,8 +36,3 @@ def draw_orthogonal(count: int, width: int, *, seed: int, layer_index: int) -> T
         blocks.append((directions * triangle.diagonal().sign()).mT)
     lengths = normal(count).square().sum(1, keepdim=True).sqrt()
     return torch.cat(blocks)[:count] * lengths
-
-
-def exponents(x: Tensor, directions: Tensor) -> Tensor:
-    """Logarithms of the softmax kernel's positive features, ωᵀx - ‖x‖²/2: ``[..., tokens, features]``."""
-    return x @ directions.mT - x.square().sum(-1, keepdim=True) / 2
