@@ -1,4 +1,4 @@
-"""Inner products of channels: the reference against a sum written out, the kernels against it.
+"""Inner products of channels: ``kernels/channel_gram_reference.py`` against a sum, the kernels against it.
 
 As in test_skeleton.py, this file is the interpreter's process when it is run as a program.
 """

@@ -41,7 +41,7 @@ def skeleton(width: int, landmarks: int, channels: int, dtype: torch.dtype, mask
     def call() -> None:
         inputs = (q, keys, values, chosen, weights, valid)
         y, statistics = skeleton_triton.forward(*inputs, affine, affine, affine, affine, 1e-5, 0.1)
-        skeleton_triton.backward(y, *inputs, affine, affine, statistics, 1e-5, 0.1)
+        skeleton_triton.backward(y, *inputs, affine, affine, statistics, 0.1)
 
     return launches(skeleton_triton, call)
 

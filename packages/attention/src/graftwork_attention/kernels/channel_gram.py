@@ -19,6 +19,7 @@ from torch import Tensor
 
 from graftwork_attention.kernels import channel_gram_reference, launching
 from graftwork_attention.kernels.launching import runs_kernels
+from graftwork_attention.kernels.skeleton_reference import arithmetic_dtype
 
 _WIDEST_HEAD = 128
 
@@ -77,7 +78,7 @@ def _implementation(q: Tensor) -> Any:
 @_channel_gram.register_fake
 def _(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     batch, _, heads, width = q.shape
-    arithmetic = channel_gram_reference.arithmetic_dtype(q)
+    arithmetic = arithmetic_dtype(q)
     return q.new_empty(batch, heads, width, k.shape[3], dtype=arithmetic)
 
 

@@ -107,8 +107,9 @@ def backward(
     by_token = (attention @ value_tokens).transpose(1, 2).flatten(2)
     by_channel = (value_channels @ channel_weights.transpose(-1, -2)).transpose(1, 2).flatten(2)
     normal1, normal2 = (by_token - mean1) * inverse1, (by_channel - mean2) * inverse2
-    descent1 = through_norm(half * weight1, normal1, inverse1).unflatten(2, (heads, -1)).transpose(1, 2)
-    descent2 = through_norm(half * weight2, normal2, inverse2).unflatten(2, (heads, -1)).transpose(1, 2)
+    by_head = (q.shape[0], q.shape[2], heads, q.shape[3])
+    descent1 = through_norm(half * weight1, normal1, inverse1).view(by_head).transpose(1, 2)
+    descent2 = through_norm(half * weight2, normal2, inverse2).view(by_head).transpose(1, 2)
     steps = descent1 @ value_tokens.transpose(-1, -2)
     steps = scale * attention * (steps - (attention * steps).sum(-1, keepdim=True))
     values_descent = attention.transpose(-1, -2) @ descent1

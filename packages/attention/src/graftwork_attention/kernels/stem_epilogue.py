@@ -20,6 +20,7 @@ from torch import Tensor
 
 from graftwork_attention.kernels import launching, stem_epilogue_reference
 from graftwork_attention.kernels.launching import runs_kernels
+from graftwork_attention.kernels.skeleton_reference import arithmetic_dtype
 
 Norm = Literal["layer", "position", "channel"]
 Activation = Literal["relu", "elu", "gelu"]
@@ -137,7 +138,7 @@ def _(
     norm: str,
     *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    length, arithmetic = x.shape[1 if norm == "position" else 2], stem_epilogue_reference.arithmetic_dtype(x)
+    length, arithmetic = x.shape[1 if norm == "position" else 2], arithmetic_dtype(x)
     weight_gradient, bias_gradient = (x.new_empty(length, dtype=arithmetic) for _ in range(2))
     return x.new_empty(x.shape), weight_gradient, bias_gradient
 

@@ -103,7 +103,8 @@ def backward(
 
 
 def _gelu_slope(z: Tensor) -> Tensor:
-    return torch.special.ndtr(z) + z * torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    slope: Tensor = torch.special.ndtr(z) + z * torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    return slope
 
 
 _SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
