@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graftwork_attention import Smoother
 from graftwork_attention.s3 import stem
+from graftwork_attention.s3.spectrum import FourierConvolution
 
 
 def pair(length: int = 16, **options: object) -> tuple[Smoother, Smoother]:
@@ -111,3 +112,39 @@ def test_masks_half_precision_and_short_samples_take_the_plain_stem(monkeypatch:
     with torch.autocast("cpu", torch.bfloat16):
         copy.deepcopy(folded).float()(x.float())
     assert made == []
+
+
+@pytest.mark.parametrize(
+    ("batch", "tokens", "dim", "length", "segments", "evaluation", "training"),
+    [
+        (1, 64, 512, 64, 8, False, False),
+        (4, 64, 512, 64, 8, True, False),
+        (16, 64, 512, 64, 8, True, True),
+        (64, 64, 128, 64, 8, False, False),
+        # Mostly zeros are transformed; a kernel of 128 MiB.
+        (16, 31, 512, 64, 8, False, False),
+        (16, 64, 512, 64, 512, False, False),
+    ],
+)
+def test_auto_folds_where_it_was_quicker(
+    batch: int, tokens: int, dim: int, length: int, segments: int, evaluation: bool, training: bool
+) -> None:
+    x = torch.empty(1).expand(batch, tokens, dim)
+    smoothing = FourierConvolution(dim, length, segments=segments)
+    if segments == dim:
+        smoothing.max_len, x = 2048, torch.empty(1).expand(batch, 2048, dim)
+    assert stem.folds(x, smoothing, learning=False) == evaluation
+    assert stem.folds(x, smoothing, learning=True) == training
+    assert not stem.folds(x.to("meta"), smoothing, learning=False)
+
+
+def test_auto_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = counted(monkeypatch)
+    folded, plain = pair()
+    assert folded.stem is not None
+    folded.stem.fold = "auto"
+    x = torch.randn(1, 16, 12, dtype=torch.float64)
+    for answer in (False, True):
+        monkeypatch.setattr(stem, "folds", lambda x, smoothing, learning, answer=answer: answer)
+        torch.testing.assert_close(folded(x), plain(x))
+        assert len(made) == answer

@@ -18,6 +18,9 @@ from graftwork_attention.s3.norms import StemNorm
 from graftwork_attention.s3.presets import Activation, FoldStem, Norm
 from graftwork_attention.s3.spectrum import FourierConvolution, segment_spectra
 
+LARGEST_FOLDED_KERNEL = 2**26
+"""Bytes of it a layer that are not worth a few per cent of time."""
+
 _Cache = tuple[Tensor, Tensor, Tensor]
 
 
@@ -64,7 +67,7 @@ class Stem(nn.Module):
         """
         if smoothing is None:
             mixed = self.convolution(x.transpose(1, 2))
-        elif self._folds(x, mask):
+        elif self._folds(x, mask, smoothing):
             mixed = self._convolved_in_the_spectrum(x, smoothing)
         else:
             smooth = smoothing(x)
@@ -82,14 +85,14 @@ class Stem(nn.Module):
             dropout=self.dropout if self.training else 0.0,
         )
 
-    def _folds(self, x: Tensor, mask: Tensor | None) -> bool:
+    def _folds(self, x: Tensor, mask: Tensor | None, smoothing: FourierConvolution) -> bool:
         # Padding is zeroed between the two, and with half precision or a compiler there is nothing to gain.
         possible = mask is None and x.dtype == self.convolution.weight.dtype and x.shape[1] > self.reach
         if self.fold == "never" or not possible or x.dtype not in (torch.float32, torch.float64):
             return False
         if autocast_is_on(x):
             return False
-        return self.fold == "always" or folds(x, learning=torch.is_grad_enabled())
+        return self.fold == "always" or folds(x, smoothing, learning=torch.is_grad_enabled())
 
     @property
     def reach(self) -> int:
@@ -132,18 +135,25 @@ class Stem(nn.Module):
         return {**self.__dict__, "_folded": None}
 
 
-def folds(x: Tensor, *, learning: bool) -> bool:
-    """Whether the folded stem is quicker for ``x [batch, tokens, dim]``.
+def folds(x: Tensor, smoothing: FourierConvolution, *, learning: bool) -> bool:
+    """Whether the folded stem is quicker for ``x [batch, tokens, dim]``, and its kernel no burden.
 
-    The rule is read off ``benchmarks/stem_time.py`` on a CPU; elsewhere nothing was measured.
+    Read off ``benchmarks/stem_time.py`` on a CPU; elsewhere nothing was measured. Folding costs by the length
+    of the transforms and saves by that of x. A kernel made anew for each call, and differentiated, has to be
+    shared by more samples than one that is kept.
 
     Args:
         x: the input.
-        learning: gradients are taken, so that the folded kernel is made anew and differentiated each time.
+        smoothing: what is folded in.
+        learning: gradients are taken.
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    return False
+    batch, tokens, dim = x.shape
+    bytes_of_kernel = smoothing.segments * dim * smoothing.max_len * x.element_size()
+    if dim < 256 or 2 * tokens < smoothing.max_len or bytes_of_kernel > LARGEST_FOLDED_KERNEL:
+        return False
+    return batch * dim >= (4096 if learning else 1024)
 
 
 def _same(kept: Tensor, now: Tensor) -> bool:
