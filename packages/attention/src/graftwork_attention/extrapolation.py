@@ -1,9 +1,9 @@
 """Windows continued beyond their end by their own Fourier series, in time: heads of a forecaster.
 
 The discrete Fourier series of a window, evaluated after its end, is the window again (arXiv:2408.08567, the
-listing of the forecaster): the prediction for a step is the value a whole number of windows before. So nothing
-is transformed and nothing built: it is a gather. With only the lowest frequencies kept, the window is first
-put through a low-pass filter.
+listing of the forecaster): the prediction for a step is the value a whole number of windows before. So
+nothing is transformed and nothing built: it is a gather. With only the lowest frequencies kept, the window is
+first put through a low-pass filter.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def low_pass(window: Tensor, harmonics: int) -> Tensor:
         raise ValueError(f"harmonics must be at least 0, got {harmonics}")
     time = window.shape[1]
     spectrum = torch.fft.rfft(at_least_float32(window), dim=1)[:, : harmonics + 1]
-    return torch.fft.irfft(spectrum, n=time, dim=1).to(window.dtype)
+    filtered: Tensor = torch.fft.irfft(spectrum, n=time, dim=1)
+    return filtered.to(window.dtype)
 
 
 def fourier(window: Tensor, steps: int, harmonics: int) -> Tensor:

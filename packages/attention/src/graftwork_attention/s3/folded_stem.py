@@ -32,8 +32,8 @@ def folded_kernel(kernel: Tensor, taps: Tensor, segments: int, length: int) -> T
     """
     out, dim, width = taps.shape
     kernels = kernel.reshape(segments, dim // segments, -1).transpose(1, 2)
-    of_taps = taps.unflatten(1, (segments, -1)).permute(1, 2, 3, 0).flatten(2)
-    products = (kernels @ of_taps).unflatten(1, (-1, 2)).reshape(segments, -1, 2 * width, out)
+    of_taps = torch.unflatten(taps, 1, (segments, -1)).permute(1, 2, 3, 0).flatten(2)
+    products = torch.unflatten(kernels @ of_taps, 1, (-1, 2)).reshape(segments, -1, 2 * width, out)
     # The sum over taps of complex products, as products of real matrices, two rows a frequency.
     turned = _turned(torch.arange(width, device=taps.device) - width // 2, length, kernel)
     real, imaginary = turned.real.T, turned.imag.T
@@ -63,7 +63,7 @@ def beyond_the_ends(
     reach = taps.shape[2] // 2
     outside = torch.arange(reach, device=taps.device)
     values = _values_at(spectra, kernel, length, torch.cat((outside - reach, outside + tokens)))
-    before, after = values.split(reach, dim=-1)
+    before, after = values[..., :reach], values[..., reach:]
     return (
         functional.conv1d(functional.pad(before, (0, 2 * reach)), taps),
         functional.conv1d(functional.pad(after, (2 * reach, 0)), taps),

@@ -128,7 +128,7 @@ class SkeletonAttention(Mixer):
         self.max_len = max_len
 
     def mix(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        q = self.query(x).unflatten(-1, (self.heads, -1))
+        q = torch.unflatten(self.query(x), -1, (self.heads, -1))
         if self.token_norm is None:
             assert self.channel_norm is not None
             y = self._half(channel_branch(*self._of_channels(x, q, mask)), self.channel_norm)
@@ -195,14 +195,14 @@ class SkeletonAttention(Mixer):
         weights = [self._chosen_rows(linear.weight) for linear in (self.key, self.value)]
         biases = [self._chosen_rows(b) for b in (self.key.bias, self.value.bias) if b is not None]
         projected = functional.linear(x, torch.cat(weights), torch.cat(biases) if biases else None)
-        keys, values = projected.unflatten(-1, (2, self.heads, self.channels)).unbind(2)
+        keys, values = torch.unflatten(projected, -1, (2, self.heads, self.channels)).unbind(2)
         gram = channel_gram(q, keys, mask, self._channel_scale(x, mask))
         attention = functional.dropout(gram.softmax(-1), self.attn_dropout, self.training)
         return values, attention.to(q.dtype)
 
     def _chosen_rows(self, rows: Tensor) -> Tensor:
         """Of a weight ``[heads * width, ...]`` the chosen channels of every head."""
-        return rows.unflatten(0, (self.heads, -1)).index_select(1, self.channel_index).flatten(0, 1)
+        return torch.unflatten(rows, 0, (self.heads, -1)).index_select(1, self.channel_index).flatten(0, 1)
 
     def _channel_scale(self, x: Tensor, mask: Tensor | None) -> float | Tensor:
         if self.channel_scale == "max":

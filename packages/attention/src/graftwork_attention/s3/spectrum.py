@@ -30,8 +30,9 @@ def frequency_count(length: int) -> int:
 
 def segment_spectra(x: Tensor, segments: int, length: int) -> Tensor:
     """U, complex ``[batch, segments, frequencies]``, of ``x [batch, tokens, dim]``."""
-    means = at_least_float32(x).unflatten(-1, (segments, -1)).mean(-1)
-    return torch.fft.rfft(means.transpose(1, 2).contiguous(), n=length)
+    means = torch.unflatten(at_least_float32(x), -1, (segments, -1)).mean(-1)
+    spectra: Tensor = torch.fft.rfft(means.transpose(1, 2).contiguous(), n=length)
+    return spectra
 
 
 def filtered(spectra: Tensor, kernel: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def filtered(spectra: Tensor, kernel: Tensor) -> Tensor:
     Returns:
         complex ``[batch, dim, frequencies]``.
     """
-    by_segment = kernel.unflatten(0, (spectra.shape[1], -1))
+    by_segment = torch.unflatten(kernel, 0, (spectra.shape[1], -1))
     if not torch.compiler.is_compiling():
         return (spectra[:, :, None] * torch.view_as_complex(by_segment)).flatten(1, 2)
     # Inductor fuses real arithmetic and has no complex one; eagerly the complex product is half the time.
@@ -94,7 +95,8 @@ class FourierConvolution(nn.Module):
 
     def back(self, spectra: Tensor, x: Tensor) -> Tensor:
         """The inverse transform of ``spectra [batch, any, frequencies]``, as long as x and of its dtype."""
-        return torch.fft.irfft(spectra, n=self.max_len)[..., : x.shape[1]].to(x.dtype)
+        whole: Tensor = torch.fft.irfft(spectra, n=self.max_len)
+        return whole[..., : x.shape[1]].to(x.dtype)
 
     def resize_length(self, max_len: int) -> None:
         """Take the kernel to another length, interpolated linearly over frequency."""

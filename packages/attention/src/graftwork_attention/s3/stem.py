@@ -75,9 +75,11 @@ class Stem(nn.Module):
                 smooth = zeroed(smooth.transpose(1, 2), mask).transpose(1, 2)
             mixed = self.convolution(torch.cat((smooth, x.transpose(1, 2)), dim=1))
         h = mixed.transpose(1, 2)
+        scale, shift = self.norm(h, mask)
         return stem_epilogue(
             h,
-            *self.norm(h, mask),
+            scale,
+            shift,
             mask,
             norm=self.norm.axis,
             activation=self.activation,
