@@ -36,7 +36,7 @@ def forward(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     if gram_parts.numel():
         blocks = triton.cdiv(channels, options["channel_block"])
         with device_of(q):
-            _gram_kernel[(parts, batch * heads, blocks)](
+            _gram_kernel[(batch * heads, parts, blocks)](
                 *(q, k, q if mask is None else mask.contiguous(), gram_parts, tokens, heads, width, channels),
                 *(q.stride(0), q.stride(1), k.stride(0), k.stride(1)),
                 **options,
@@ -53,7 +53,7 @@ def backward(gradient: Tensor, q: Tensor, k: Tensor, mask: Tensor | None) -> tup
     q_gradient, k_gradient = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k))
     if q_gradient.numel():
         with device_of(q):
-            _gradient_kernel[(triton.cdiv(tokens, _TILE), batch * heads)](
+            _gradient_kernel[(batch * heads, triton.cdiv(tokens, _TILE))](
                 *(
                     q,
                     k,
@@ -101,8 +101,8 @@ def _gram_kernel(
     tile: tl.constexpr,
 ):
     # In 64 bits: a batch may have more than 2 ** 31 elements. Inside a tile 32 are enough.
-    part = tl.program_id(0).to(tl.int64)
-    number = tl.program_id(1).to(tl.int64)
+    part = tl.program_id(1).to(tl.int64)
+    number = tl.program_id(0).to(tl.int64)
     sample, head = number // heads, number % heads
     row = tl.arange(0, tile)
     column = tl.arange(0, padded_width)
@@ -111,7 +111,7 @@ def _gram_kernel(
     k += sample * k_sample + head * channels
     mask += sample * tokens
     total = tl.zeros((padded_width, channel_block), tl.float32)
-    tiles_each = tl.cdiv(tl.cdiv(tokens, tile), tl.num_programs(0))
+    tiles_each = tl.cdiv(tl.cdiv(tokens, tile), tl.num_programs(1))
     for number_of_tile in range(part * tiles_each, (part + 1) * tiles_each):
         start = number_of_tile * tile
         inside = row < tokens - start
@@ -128,7 +128,7 @@ def _gram_kernel(
             other=0.0,
         )
         total += tl.dot(tl.trans(query.to(product)), key.to(product), input_precision=_PRECISION)
-    base = (part * tl.num_programs(1) + number) * width * channels
+    base = (part * tl.num_programs(0) + number) * width * channels
     at = base + column[:, None] * channels + channel[None, :]
     tl.store(gram_parts + at, total, mask=(column < width)[:, None] & (channel < channels)[None, :])
 
@@ -155,9 +155,9 @@ def _gradient_kernel(
     channel_block: tl.constexpr,
     tile: tl.constexpr,
 ):
-    number = tl.program_id(1).to(tl.int64)
+    number = tl.program_id(0).to(tl.int64)
     sample, head = number // heads, number % heads
-    start = tl.program_id(0).to(tl.int64) * tile
+    start = tl.program_id(1).to(tl.int64) * tile
     row = tl.arange(0, tile)
     column = tl.arange(0, padded_width)
     column_inside = (column < width)[None, :]

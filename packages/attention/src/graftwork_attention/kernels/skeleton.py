@@ -24,6 +24,8 @@ from graftwork_attention.kernels.launching import runs_kernels
 
 # Wider ones do not fit registers.
 _WIDEST_HEADS = {torch.float32: 64, torch.float16: 128, torch.bfloat16: 128}
+# CUDA's bound of a grid's second dimension.
+_MOST_SAMPLES = 65535
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -79,7 +81,8 @@ def skeleton_attention(
     given = (q, key_tokens, value_tokens, value_channels, channel_weights, token_valid)
     affine = (weight1, bias1, weight2, bias2)
     _check(*given, *affine)
-    if dropout or not runs_kernels(q) or q.shape[-1] > _WIDEST_HEADS[q.dtype]:
+    fits = runs_kernels(q) and q.shape[-1] <= _WIDEST_HEADS[q.dtype] and q.shape[0] <= _MOST_SAMPLES
+    if dropout or not fits:
         return skeleton_reference.skeleton_attention(*given, *affine, eps, scale, dropout)
     q, *others = (tensor.to(q.dtype) for tensor in given[:5])
     whole = q.shape[2] * q.shape[3]

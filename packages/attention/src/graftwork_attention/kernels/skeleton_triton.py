@@ -117,11 +117,11 @@ def backward(
             _rows_gradient_kernel[call.grid_of_rows](
                 *(*call.inputs, *shared, rows, q_gradient, channels_gradient, *call.numbers), **call.options
             )
-            _landmarks_gradient_kernel[(parts, batch * heads, call.landmark_blocks)](
+            _landmarks_gradient_kernel[(batch * heads, parts, call.landmark_blocks)](
                 *(*call.inputs, *shared, rows, keys_parts, values_parts, affine_parts, *call.numbers),
                 **call.options,
             )
-            _channels_gradient_kernel[(parts, batch * heads, call.channel_blocks)](
+            _channels_gradient_kernel[(batch * heads, parts, call.channel_blocks)](
                 *(*call.inputs, *shared, weights_parts, affine_parts, *call.numbers), **call.options
             )
     else:
@@ -572,10 +572,10 @@ def _landmarks_gradient_kernel(
     landmark_block: tl.constexpr,
     channel_block: tl.constexpr,
 ):
-    part = tl.program_id(0).to(tl.int64)
-    number = tl.program_id(1).to(tl.int64)
+    part = tl.program_id(1).to(tl.int64)
+    number = tl.program_id(0).to(tl.int64)
     sample, head = number // heads, number % heads
-    samples = tl.num_programs(1) // heads
+    samples = tl.num_programs(0) // heads
     first = tl.program_id(2) * landmark_block
     whole = samples.to(tl.int64) * tokens
     row = tl.arange(0, tile)
@@ -593,7 +593,7 @@ def _landmarks_gradient_kernel(
     keys_sum = tl.zeros((landmark_block, padded_width), tl.float32)
     values_sum = tl.zeros((landmark_block, padded_width), tl.float32)
     weight_sum = tl.zeros((padded_width,), tl.float32)
-    tiles_each = tl.cdiv(tl.cdiv(tokens, tile), tl.num_programs(0))
+    tiles_each = tl.cdiv(tl.cdiv(tokens, tile), tl.num_programs(1))
     for number_of_tile in range(part * tiles_each, (part + 1) * tiles_each):
         start = number_of_tile * tile
         # Beyond the tokens all is zero, and so are the gradients.
@@ -665,10 +665,10 @@ def _channels_gradient_kernel(
     landmark_block: tl.constexpr,
     channel_block: tl.constexpr,
 ):
-    part = tl.program_id(0).to(tl.int64)
-    number = tl.program_id(1).to(tl.int64)
+    part = tl.program_id(1).to(tl.int64)
+    number = tl.program_id(0).to(tl.int64)
     sample, head = number // heads, number % heads
-    samples = tl.num_programs(1) // heads
+    samples = tl.num_programs(0) // heads
     first = tl.program_id(2) * channel_block
     whole = samples.to(tl.int64) * tokens
     row = tl.arange(0, tile)
@@ -683,7 +683,7 @@ def _channels_gradient_kernel(
     weights_sum = tl.zeros((padded_width, channel_block), tl.float32)
     weight_sum = tl.zeros((padded_width,), tl.float32)
     bias_sum = tl.zeros((padded_width,), tl.float32)
-    tiles_each = tl.cdiv(tl.cdiv(tokens, tile), tl.num_programs(0))
+    tiles_each = tl.cdiv(tl.cdiv(tokens, tile), tl.num_programs(1))
     for number_of_tile in range(part * tiles_each, (part + 1) * tiles_each):
         start = number_of_tile * tile
         row_inside = row < tokens - start
@@ -711,7 +711,7 @@ def _channels_gradient_kernel(
     base = (part * samples * heads + number) * width * channels
     at = base + column[:, None] * channels + channel[None, :]
     tl.store(weights_parts + at, weights_sum, mask=column_inside[:, None] & (channel < channels)[None, :])
-    affine = tl.num_programs(0).to(tl.int64) * samples * heads * width
+    affine = tl.num_programs(1).to(tl.int64) * samples * heads * width
     base = affine + (part * samples + sample) * heads * width + head * width
     # Of programs that share a head the first alone, which knows the sums like the others.
     once = column + first * width < width
