@@ -34,6 +34,7 @@ class SoftmaxAttention(Mixer):
     Raises:
         ValueError: an option is out of its range.
 
+    >>> import torch
     >>> SoftmaxAttention(16, heads=2, max_len=32)(torch.ones(1, 5, 16)).shape
     torch.Size([1, 5, 16])
     """
