@@ -134,7 +134,8 @@ def _affine(given, row, row_inside, tokens, column, column_inside, norm: tl.cons
     """Return a weight or bias, to be broadcast to a tile."""
     if norm == "position":
         return tl.load(given + row % tokens, mask=row_inside, other=other).to(tl.float32)[:, None]
-    return tl.load(given + column, mask=column_inside, other=other).to(tl.float32)[None, :]
+    else:
+        return tl.load(given + column, mask=column_inside, other=other).to(tl.float32)[None, :]
 
 
 @triton.jit
