@@ -43,7 +43,7 @@ def tiles(width: int, landmarks: int, channels: int, itemsize: int) -> dict[str,
     widest_block = 16 if itemsize == 4 else 32
     return {
         "padded_width": padded_width,
-        "tile": 16 if itemsize == 4 else 32,
+        "tile": 16 if itemsize == 4 or padded_width > 64 else 32,
         "landmark_block": min(widest_block, padded(landmarks)),
         "channel_block": min(widest_block, padded(channels)),
         "num_warps": 8 if padded_width > 32 else 4,
