@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "text": "graftwork-text",
     "optim-core": "graftwork-optim-core",
     "decentral": "graftwork-decentral",
+    "attention": "graftwork-attention",
 }
 PACKAGES = list(DISTRIBUTIONS)
 PYTHONS = ["3.11", "3.12", "3.13"]

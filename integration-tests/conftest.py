@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BYTECODE = ROOT / ".ci" / "bytecode.py"
 UV = os.environ.get("UV") or shutil.which("uv") or "uv"
-PACKAGES = ("core", "trainer", "text", "optim-core", "decentral")
+PACKAGES = ("core", "trainer", "text", "optim-core", "decentral", "attention")
 
 Result = subprocess.CompletedProcess[str]
 

@@ -56,13 +56,15 @@ def names(kind: str) -> list[str]:
 
 
 def possible_rows() -> Iterator[Row]:
-    """Every combination, a factor left out where the trainer has no option for it."""
+    """Every combination, a factor left out where the trainer has no option for it, or no model takes it."""
+    taken = any("attention" in options_of("model", model) for model in names("model"))
+    attentions = names("attention") if taken else []
     for trainer in names("trainer"):
         has = options_of("trainer", trainer)
         for optimizer in names("optimizer") if "optimizer" in has else [None]:
             for topology in names("topology") if "topology" in has else [None]:
                 for task in names("task"):
-                    for attention in names("attention") or [None]:
+                    for attention in attentions or [None]:
                         yield trainer, task, optimizer, topology, attention
 
 

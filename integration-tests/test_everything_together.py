@@ -60,7 +60,7 @@ def test_everything_that_is_registered_resolves(here: Any) -> None:
     examined = here.command("doctor", "--resolve")
     assert examined.returncode == 0, examined.stdout + examined.stderr
     assert examined.stderr == ""
-    for plugin in ("trainer", "text", "optim-core", "decentral"):
+    for plugin in ("trainer", "text", "optim-core", "decentral", "attention"):
         assert f"  graftwork-{plugin} " in examined.stdout
     assert "imports torch" not in examined.stdout
     assert "no problems found" in examined.stdout
@@ -93,6 +93,7 @@ FOREIGN = {
     "graftwork_text": ("graftwork_optim_core",),
     "graftwork_optim_core": ("graftwork_trainer",),
     "graftwork_decentral": ("graftwork_text", "graftwork_optim_core"),
+    "graftwork_attention": ("graftwork_trainer",),
 }
 IMPORT_EACH = f"""
 import importlib, os, pkgutil, sys

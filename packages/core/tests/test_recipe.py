@@ -61,17 +61,21 @@ class Adam(SGD):
     @staticmethod
     def select_parameters(model, match: list[str] = ["attn"]): return [(model, match)]
 
-def softmax(heads: int = 1): return ("softmax", heads)
+class Softmax:
+    capabilities = None
+    def __init__(self, dim: int, heads: int, max_len: int, *, layer_index: int = 0, landmarks: int = 1):
+        self.sizes = (dim, heads, max_len, layer_index, landmarks)
+    def forward(self, x, mask=None): return x
 
 def pictures(image_shape: list[int], classes: int): return (image_shape, classes)
 
 def named(vocab_size: int = 5, name: str = "resnet", sizes: list[int | None] = [1]):
     return (vocab_size, name, sizes)
 
-def mixer(vocab_size: int, attention: Choice): return attention()
+def mixer(vocab_size: int, attention: Choice): return attention(8, 2, 16, layer_index=1).sizes
 
 def network(vocab_size: int, width: int = 16, attention: Choice | None = None):
-    return {"vocab_size": vocab_size, "width": width, "attention": attention and attention()}
+    return {"vocab_size": vocab_size, "width": width, "attention": attention and attention(8, 2, 16).sizes}
 
 @hookimpl
 def graftwork_components():
@@ -86,7 +90,7 @@ def graftwork_components():
     yield Component(Kind.MODEL, "named", f"{here}:named", "has a name of its own")
     yield Component(Kind.MODEL, "mixer", f"{here}:mixer", "a model of any attention")
     yield Component(Kind.TRAINER, "broken", f"{here}_gone:Trainer", "cannot be imported")
-    yield Component(Kind.ATTENTION, "softmax", f"{here}:softmax", "an attention")
+    yield Component(Kind.ATTENTION, "softmax", f"{here}:Softmax", "an attention")
 """
 RECIPE = """
 description = "for a test"
@@ -291,11 +295,11 @@ def test_an_option_for_another_name_is_pointed_to_a_named_table(resolve):
 
 
 def test_references_nest_and_sections_can_have_names_of_their_own(resolve):
-    nested = resolve(RECIPE, "model.attention=softmax", "model.attention.heads=4")
-    assert nested.task().build_model()["attention"] == ("softmax", 4)
-    assert nested.sections["model"]["attention"] == {"name": "softmax", "heads": 4}
-    top = resolve(RECIPE + '[attention]\nname = "softmax"\nheads = 2\n')
-    assert top.task().build_model()["attention"] == ("softmax", 2)
+    nested = resolve(RECIPE, "model.attention=softmax", "model.attention.landmarks=4")
+    assert nested.task().build_model()["attention"] == (8, 2, 16, 0, 4)
+    assert nested.sections["model"]["attention"] == {"name": "softmax", "landmarks": 4}
+    top = resolve(RECIPE + '[attention]\nname = "softmax"\nlandmarks = 2\n')
+    assert top.task().build_model()["attention"] == (8, 2, 16, 0, 2)
     two = resolve(
         RECIPE.replace("[optimizer", "[upper_optimizer").replace("steps = 10", ""), "trainer.name=two-level"
     ).trainer()
@@ -358,8 +362,8 @@ def test_a_model_that_takes_other_facts_is_refused_before_anything_is_built(reso
 
 def test_a_required_component_of_a_model_can_be_configured(resolve):
     text = RECIPE.replace("width = 32\n", "")
-    settings = ["model.name=mixer", "model.attention.name=softmax", "model.attention.heads=4"]
-    assert resolve(text, *settings).task().build_model() == ("softmax", 4)
+    settings = ["model.name=mixer", "model.attention.name=softmax", "model.attention.landmarks=4"]
+    assert resolve(text, *settings).task().build_model() == (8, 2, 16, 1, 4)
     assert mistakes(resolve, text, "model.name=mixer") == [
         "[attention]: is missing; [model] needs an attention: [attention] with name = 'softmax'"
     ]

@@ -47,6 +47,9 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
         "torus",
         "trainer": "bilevel decentralized",
     },
+    "graftwork-attention": {
+        "attention": "fnet linformer nystrom performer s3 s4d sdpa",
+    },
 }
 
 

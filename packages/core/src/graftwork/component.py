@@ -175,7 +175,15 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
         companion="select_parameters",
         attributes=("step", "zero_grad", "state_dict", "load_state_dict"),
     ),
-    Kind(Kind.ATTENTION, "target(**options) -> torch.nn.Module over query, key and value.", supplied=("*",)),
+    Kind(
+        Kind.ATTENTION,
+        "target(dim, heads, max_len, *, layer_index, **options) -> torch.nn.Module: forward(x, mask=None) "
+        "takes x [batch, tokens, dim] of at most max_len tokens and mask, bool [batch, tokens], True where a "
+        "token is real, and returns [batch, tokens, dim]; the class says in capabilities (masks, any_length, "
+        "causal, cross, reuses_qkv, needs_positions) what may be asked of it.",
+        supplied=("dim", "heads", "max_len", "layer_index"),
+        attributes=("forward", "capabilities"),
+    ),
     Kind(
         Kind.MODEL,
         "target(**facts, **options) -> torch.nn.Module; the facts (vocab_size, ...) are the parameters "

@@ -1,0 +1,1 @@
+"""Fused kernels: each beside its reference in plain torch, with a file that registers it and picks one."""

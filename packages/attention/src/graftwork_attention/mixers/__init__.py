@@ -1,0 +1,1 @@
+"""The mixers beside S3."""

@@ -1,0 +1,44 @@
+"""What this package registers: names and import paths, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graftwork import Component, Kind, hookimpl
+
+_PACKAGE = "graftwork_attention"
+
+
+@hookimpl
+def graftwork_components() -> Iterator[Component]:
+    """Yield the mixers."""
+    for name, target, summary, paper in (
+        ("sdpa", "mixers.sdpa:SoftmaxAttention", "softmax attention, torch's own", "arXiv:1706.03762"),
+        (
+            "s3",
+            "s3.attention:S3Attention",
+            "smoothed tokens, a few of them and few channels",
+            "arXiv:2408.08567",
+        ),
+        ("nystrom", "mixers.nystrom:NystromAttention", "softmax attention by landmarks", "arXiv:2102.03902"),
+        (
+            "linformer",
+            "mixers.linformer:LinformerAttention",
+            "learned projection of the sequence",
+            "arXiv:2006.04768",
+        ),
+        (
+            "performer",
+            "mixers.performer:PerformerAttention",
+            "softmax attention by random features",
+            "arXiv:2009.14794",
+        ),
+        ("fnet", "mixers.fnet:FourierMixer", "Fourier transforms, nothing learned", "arXiv:2105.03824"),
+        (
+            "s4d",
+            "mixers.s4d:DiagonalStateSpaceMixer",
+            "a diagonal state space in both directions",
+            "arXiv:2206.11893",
+        ),
+    ):
+        yield Component(Kind.ATTENTION, name, f"{_PACKAGE}.{target}", summary, paper)
