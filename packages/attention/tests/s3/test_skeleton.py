@@ -160,7 +160,7 @@ def test_the_scale_of_channels_goes_by_the_sample_s_length_or_the_largest() -> N
     mask = torch.arange(10) < torch.tensor([[4], [0]])
     scale = module._channel_scale(h, mask)
     assert isinstance(scale, Tensor)
-    torch.testing.assert_close(scale, torch.tensor([0.5, 1.0]))
+    torch.testing.assert_close(scale, torch.tensor([0.5, 1.0], dtype=torch.float64))
 
 
 def test_dropout_acts_on_both_softmaxes_in_training_alone() -> None:
