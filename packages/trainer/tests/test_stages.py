@@ -324,9 +324,7 @@ def test_another_recipe_for_a_stage_that_has_ended_is_refused(graftwork, tmp_pat
     assert trained.model is not None
     saved = newest(tmp_path / "run/stages/2-mine").part("model")["model"]
     assert all(torch.equal(value, saved[name]) for name, value in trained.model.state_dict().items())
-    with pytest.raises(
-        GraftworkError, match=r"stage 'general' of .* has ended, and optimizer\.lr was 0\.3"
-    ):
+    with pytest.raises(GraftworkError, match=r"stage 'general' of .* has ended, and optimizer\.lr was 0\.3"):
         train("stages.general.optimizer.lr=0.2", resume=True)
     again = train(resume=True)  # ended: its model is there all the same
     assert all(torch.equal(value, saved[name]) for name, value in again.model.state_dict().items())
