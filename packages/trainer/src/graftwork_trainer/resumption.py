@@ -62,7 +62,7 @@ def resumption_of(recipe: Resolved, task: Task, folder: Path, allow: Collection[
         return
     now = Identity(recipe.sections, facts_of(task).get("data", {}), checkpoint.processes)
     changes = identity_in(checkpoint).changes_to(now)
-    refuse_unless_allowed(changes, allow, read_history(folder), checkpoint.step)
+    refuse_unless_allowed(changes, allow, read_history(folder), checkpoint.step, folder)
     yield f"goes on from     step {checkpoint.step}"
     for change in changes:
         yield f"changed          {change}"
