@@ -45,8 +45,8 @@ def run(arguments: Sequence[str], folder: str, output: str, variables: Mapping[s
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
-    # Buffered as they are where a pipe takes them.
-    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", buffering=1, closefd=False)
+    # By lines, as the command sets them, so that both are in the order in which they were written.
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     try:
         code = main(arguments)
     except SystemExit as ended:

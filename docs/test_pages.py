@@ -113,6 +113,8 @@ def test_every_example_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.setenv("COLUMNS", "80")
+    # As many as the process has that others are forked from: a run says with how many it was trained.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     examples = list(Document.parse(str(page), *PARSERS).examples())
     # A block that the parsers pass over would be shown and never run.
     shown = re.findall(r"^\s*```(?:(?:python|console)\b|\w+ \S)", page.read_text("utf-8"), flags=re.MULTILINE)
