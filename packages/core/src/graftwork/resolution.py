@@ -1,4 +1,7 @@
-"""From a recipe's tables to choices: every option checked against the signature it is for."""
+"""From a recipe's tables to choices: every option checked against the signature it is for.
+
+Longer than other files: one walk collects the mistakes of all sections, so that none hides another.
+"""
 
 from __future__ import annotations
 
