@@ -14,8 +14,9 @@ maximum of their scores, and so do channels. Backward recomputes the softmaxes f
 
 The parts are summed afterwards, in one order: results do not depend on which program ends first.
 
-Raises ``ImportError`` on import where triton is missing. ``TRITON_INTERPRET=1`` in the environment, set before
-this module is imported, runs the kernels on the CPU; there a store in bfloat16 truncates instead of rounding.
+Raises ``ImportError`` on import where triton is missing. ``TRITON_INTERPRET=1`` in the environment, set
+before this module is imported, runs the kernels on the CPU; there a store in bfloat16 truncates instead of
+rounding.
 
 Longer than other files: the four kernels share their blocks and what they save, and are changed together.
 """
