@@ -225,7 +225,7 @@ def reproduce(session: nox.Session) -> None:
     for name in names:
         session.run("graftwork", "reproduce", name)
     if not session.posargs:
-        pytest(session, "-m", "lengths", "packages/optim-core/tests/reproductions", name="reproduce")
+        pytest(session, "-m", "lengths", "packages/optim-core/tests", name="reproduce")
 
 
 @nox.session(python=THIS_PYTHON, default=False)

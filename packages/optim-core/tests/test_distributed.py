@@ -42,7 +42,7 @@ def found(folder: Path, run_job: RunJob) -> list[dict[str, Any]]:
     return run_job(JOB, folder, WORLD, *(name for name in load_job().CHECKS if name != THIRD))
 
 
-@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("world", [pytest.param(1, marks=pytest.mark.lengths), 2])
 def test_fewer_processes_equal_one_as_well(tmp_path: Path, world: int, run_job: RunJob) -> None:
     # A process alone divides nothing: what it gathers and sums is the same for the whole family.
     checks = ("fully_shard", THIRD) if world > 1 else ("fully_shard",)

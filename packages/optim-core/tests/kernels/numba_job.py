@@ -1,9 +1,9 @@
 """Processes of test_numba_bits.py: steps of every optimizer that numba's kernels make, with one cache.
 
-    NUMBA_CACHE_DIR=FOLDER python numba_job.py [LOST ...]
+    NUMBA_CACHE_DIR=FOLDER python numba_job.py FAMILY LOST
 
 One process that finds the cache as it is, one that finds what the first has left, and one that misses the
-entries LOST. They are forks of one process that has imported everything and compiled nothing. Prints for each
+entry LOST. They are forks of one process that has imported everything and compiled nothing. Prints for each
 the SHA-256 of weights and state by name of the optimizer, and whether the last one wrote again what was lost.
 """
 
@@ -25,12 +25,13 @@ import torch._dynamo
 
 from graftwork_optim_core import NSGDC, GWTAdamW
 
-OPTIMIZERS: dict[str, Callable[..., Any]] = {
-    **{f"gwt-adamw, level {level}": partial(GWTAdamW, level=level, fused=True) for level in (1, 2, 3, 5)},
-    "gwt-adamw, no guard": partial(GWTAdamW, level=3, detail_guard="off", fused=True),
-    "gwt-adamw, no limit": partial(GWTAdamW, level=2, norm_growth_limit=None, fused=True),
-    "nsgdc, whole": NSGDC,
-    "nsgdc, by tensor": partial(NSGDC, norm="per_tensor", momentum=0.1),
+FAMILIES: dict[str, dict[str, Callable[..., Any]]] = {
+    "gwt-adamw": {
+        **{f"level {level}": partial(GWTAdamW, level=level, fused=True) for level in (1, 2, 3, 5)},
+        "no guard": partial(GWTAdamW, level=3, detail_guard="off", fused=True),
+        "no limit": partial(GWTAdamW, level=2, norm_growth_limit=None, fused=True),
+    },
+    "nsgdc": {"whole": NSGDC, "by tensor": partial(NSGDC, norm="per_tensor", momentum=0.1)},
 }
 # Short and odd rows, and one weight that all threads share.
 SHAPES = [(3, 5), (64, 64), (40, 1003), (300, 512)]
@@ -51,7 +52,7 @@ def digest_of_steps(make: Callable[..., Any]) -> str:
     return digest.hexdigest()
 
 
-def in_a_fork() -> dict[str, str]:
+def in_a_fork(optimizers: dict[str, Callable[..., Any]]) -> dict[str, str]:
     """Return the digests that a new process finds."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -59,7 +60,7 @@ def in_a_fork() -> dict[str, str]:
         code = 1
         try:
             torch.set_num_threads(2)
-            found = {name: digest_of_steps(make) for name, make in OPTIMIZERS.items()}
+            found = {name: digest_of_steps(make) for name, make in optimizers.items()}
             with os.fdopen(writing, "w") as file:
                 json.dump(found, file)
             code = 0
@@ -79,17 +80,17 @@ def entries(cache: Path, name: str) -> set[str]:
     return {str(path) for path in cache.rglob(f"*.{name}*.nbi")}
 
 
-def main(lost: list[str]) -> None:
+def main(family: str, lost: str) -> None:
     cache = Path(os.environ["NUMBA_CACHE_DIR"])
-    processes = [in_a_fork()]
+    optimizers = FAMILIES[family]
+    processes = [in_a_fork(optimizers)]
     whole = entries(cache, "_")
-    processes.append(in_a_fork())
-    for name in lost:
-        (path,) = entries(cache, name)
-        Path(path).unlink()
-    processes.append(in_a_fork())
+    processes.append(in_a_fork(optimizers))
+    (path,) = entries(cache, lost)
+    Path(path).unlink()
+    processes.append(in_a_fork(optimizers))
     print(json.dumps({"processes": processes, "before": sorted(whole), "after": sorted(entries(cache, "_"))}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

@@ -141,6 +141,7 @@ def _flat() -> StallingProblem:
     return replace(PUBLISHED, slope=torch.zeros_like(PUBLISHED.slope))
 
 
+@pytest.mark.lengths
 def test_g5_exact_freeze_without_slope() -> None:
     """D = 0: a tenth of the published number of steps at ten times the rate."""
     curve = descend(_flat(), projected(10, rate=0.03), STEPS, records=20)
@@ -188,6 +189,7 @@ def test_g5_table_with_a_basis_each_step(measured: dict[str, float]) -> None:
     assert 30 < ratio < 38
 
 
+@pytest.mark.lengths
 def test_g5_table_with_a_basis_every_tenth_step() -> None:
     assert 2.35 < gap(projected(10)) < 2.45
     assert gap(projected(10), draws=64, seed=1) < 0.02

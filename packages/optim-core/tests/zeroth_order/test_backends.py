@@ -420,8 +420,8 @@ ALLOCATING: dict[str, Callable[..., Any]] = {
     ("name", "dtype"),
     [
         *((name, torch.float32) for name in ALLOCATING),
-        *((name, torch.bfloat16) for name in ("inplace", "sidepath", "mezo-momentum")),
-        *((name, torch.float16) for name in ("dual", "mezo")),
+        *((name, torch.bfloat16) for name in ("inplace", "sidepath")),
+        ("dual", torch.float16),
     ],
     ids=str,
 )
