@@ -121,7 +121,7 @@ def estimates(rank: int, count: int, interval: int) -> tuple[Tensor, Tensor, Ten
 
 
 @pytest.mark.usefixtures("no_matrix_is_narrow")
-@pytest.mark.parametrizeX
+@pytest.mark.parametrize(("rank", "ratio", "draws"), [(1, 42, 600), (4, 27, 1200)])
 def test_3_the_estimate_is_unbiased_and_its_second_moment_is_known(rank: int, ratio: int, draws: int) -> None:
     found, gradient, _ = estimates(rank, draws, 1)
     error = (found.mean(0) - gradient).abs() / (found.std(0) / len(found) ** 0.5)
