@@ -235,6 +235,13 @@ def test_doctor_reports_health_by_its_exit_code(command, add_plugin):
     assert "disabled" in command("doctor", **alone).stdout
 
 
+@pytest.mark.parametrize("variable", ["GRAFTWORK_PLUGINS", "GRAFTWORK_DISABLE"])
+def test_doctor_notes_plugins_that_are_chosen_and_not_there(command, variable):
+    note = f"note: {variable} names 'kitt', which no installed plugin is called, did you mean 'kit'?"
+    assert note in command("doctor", **{variable: "kitt"}).stdout
+    assert variable not in command("doctor", **{variable: "kit"}).stdout
+
+
 def test_doctor_notes_contested_names(command, add_plugin):
     add_plugin("kit-two", KIT.replace("graftwork_kit", "graftwork_kit_two").replace('"greet"', '"wave"'))
     result = command("doctor", GRAFTWORK_PLUGINS="kit,kit-two")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
 from graftwork.catalogue import package_of
 from graftwork.component import Kind
-from graftwork.errors import GraftworkError, MissingExtraError, RecipeError, UnknownNameError
+from graftwork.errors import GraftworkError, MissingExtraError, RecipeError, UnknownNameError, did_you_mean
 from graftwork.machine import machine_lines, machine_notes
+from graftwork.plugins import Selection
 from graftwork.recipe import load_recipe, recipe_path
 from graftwork.recipe_file import read_toml
 from graftwork.registry import Entry, Registry, get_registry
@@ -38,7 +40,7 @@ class DoctorCommand:
             f"{reference} is claimed by more than one plugin: use a full name"
             for reference in registry.contested()
         ]
-        notes += machine_notes()
+        notes += [*misnamed_plugins(registry, os.environ), *machine_notes()]
         if arguments.resolve:
             for error in unresolvable(registry):
                 # What is optional may be absent.
@@ -62,6 +64,16 @@ def plugin_lines(registry: Registry) -> Iterator[str]:
             f"  {plugin.name:<{width}}  {plugin.status:<8}  {plugin.distribution} {plugin.version}  "
             f"{len(plugin.components)} components  {1000 * plugin.seconds:.1f} ms{torch}"
         )
+
+
+def misnamed_plugins(registry: Registry, environment: Mapping[str, str]) -> Iterator[str]:
+    """Names in the variables that choose among plugins that are no plugin's."""
+    chosen = Selection.from_environment(environment)
+    known = [plugin.name for plugin in registry.plugins]
+    named = {"GRAFTWORK_PLUGINS": chosen.only or (), "GRAFTWORK_DISABLE": chosen.without}
+    for variable, names in named.items():
+        for name in sorted(set(names) - set(known)):
+            yield f"{variable} names {name!r}, which no installed plugin is called{did_you_mean(name, known)}"
 
 
 def unresolvable(registry: Registry) -> Iterator[GraftworkError]:

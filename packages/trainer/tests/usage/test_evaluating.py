@@ -46,3 +46,11 @@ def test_a_task_that_is_evaluated_as_a_whole_has_no_other_part(train, graftwork,
     train()
     assert graftwork("evaluate", "run", "--split", "test") == 2
     assert "Sines evaluates its validation data alone, not 'test'" in capfd.readouterr().err
+
+
+def test_options_that_were_set_are_told_with_the_figures(train, graftwork, capfd):
+    train("task.name=sampled")
+    assert graftwork("evaluate", "run", "--set", "task.batch_size=2") == 0
+    assert "run, step 4, data of the recipe with task.batch_size=2, validation:" in capfd.readouterr().out
+    assert graftwork("evaluate", "run") == 0
+    assert "run, step 4, its own data, validation:" in capfd.readouterr().out

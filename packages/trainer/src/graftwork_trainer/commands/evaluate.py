@@ -34,7 +34,10 @@ class EvaluateCommand:
             device=arguments.device,
         )
         if found.main:
-            of = f"{arguments.run}, step {found.step}, {arguments.data or 'its own data'}, {found.split}"
+            data = arguments.data or "its own data"
+            if arguments.set:
+                data = f"{arguments.data or 'data of the recipe'} with {', '.join(arguments.set)}"
+            of = f"{arguments.run}, step {found.step}, {data}, {found.split}"
             print(f"{readable(of)}:")
             width = max(map(len, found.metrics))
             for name, value in found.metrics.items():
