@@ -9,6 +9,7 @@ A ``console`` block holds ``$ command`` lines and what they print; ``...`` stand
 from __future__ import annotations
 
 import doctest
+import importlib
 import multiprocessing
 import os
 import re
@@ -111,6 +112,8 @@ PARSERS = (
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_example_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # What is kept for "." on the path is the folder of the page before.
+    importlib.invalidate_caches()
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.setenv("COLUMNS", "80")
     # As many as the process has that others are forked from: a run says with how many it was trained.

@@ -93,7 +93,7 @@ FOREIGN = {
     "graftwork_text": ("graftwork_optim_core",),
     "graftwork_optim_core": ("graftwork_trainer",),
     "graftwork_decentral": ("graftwork_text", "graftwork_optim_core"),
-    "graftwork_attention": ("graftwork_trainer",),
+    "graftwork_attention": ("graftwork_text", "graftwork_optim_core"),
 }
 IMPORT_EACH = f"""
 import importlib, os, pkgutil, sys

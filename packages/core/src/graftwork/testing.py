@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import textwrap
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ def write_plugin(
     (metadata / "entry_points.txt").write_text(f"[graftwork]\n{name} = {module}\n", "utf-8")
     path = folder / f"{module}.py"
     path.write_text(textwrap.dedent(source), "utf-8")
+    importlib.invalidate_caches()  # this process may have looked into the folder before
     return path
 
 
