@@ -49,12 +49,13 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
     },
     "graftwork-attention": {
         "attention": "fnet linformer nystrom performer s3 s4d sdpa",
+        "attention-conversion": "timm transformers",
     },
 }
 
 
 # Folders of those that train, without which what they train with cannot be installed from a clone.
-_ON_THE_TRAINER = ("graftwork-text", "graftwork-decentral")
+_ON_THE_TRAINER = ("graftwork-text", "graftwork-decentral", "graftwork-attention")
 
 
 def installing(package: str) -> str:
