@@ -332,8 +332,8 @@ def test_a_task_may_take_an_attention_and_supply_its_sizes(resolve):
         assert resolved.sections["attention"]["name"] == name
     (mistake,) = mistakes(resolve, converting + '[attention]\nname = "windowed"\n')
     assert mistake == (
-        "attention.name: attention/windowed takes no max_len and no layer_index, which task/converting supplies; "
-        "it wants dim and heads"
+        "attention.name: attention/windowed takes no max_len and no layer_index, which task/converting "
+        "supplies; it wants dim and heads"
     )
 
 

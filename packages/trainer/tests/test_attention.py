@@ -56,7 +56,7 @@ def test_a_model_of_the_library_is_converted_and_so_is_one_derived_from_it(model
 
 
 def test_what_a_conversion_refuses_is_a_sentence(model_class):
-    with pytest.raises(GraftworkError, match="^nothing is called zebra$"):
+    with pytest.raises(GraftworkError, match=r"^nothing is called zebra$"):
         convert_attention(model_class(), "zebra")
 
 

@@ -7,7 +7,6 @@ library of the model nor the package that converts it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 
@@ -22,8 +21,8 @@ def convert_attention(
 ) -> nn.Module:
     """Replace every self-attention of a model.
 
-    The conversion is the component of the kind ``attention-conversion`` that is called as the top-level module
-    of the model's class, or of the nearest class that it derives from; hyphens stand for underscores.
+    The conversion is the component of the kind ``attention-conversion`` that is called as the top-level
+    module of the model's class, or of the nearest class that it derives from, with hyphens for underscores.
 
     Args:
         model: of a library, its classes or classes derived from them; changed in place.
