@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graftwork import Component, Kind, hookimpl
+from graftwork import Command, Component, Kind, hookimpl
 
 _PACKAGE = "graftwork_attention"
 
@@ -42,3 +42,13 @@ def graftwork_components() -> Iterator[Component]:
         ),
     ):
         yield Component(Kind.ATTENTION, name, f"{_PACKAGE}.{target}", summary, paper)
+
+
+@hookimpl
+def graftwork_commands() -> Iterator[Command]:
+    """Yield what is asked of mixers before one is trained."""
+    yield Command(
+        "attention",
+        "what mixers cost at a length, and whether one keeps the contract",
+        f"{_PACKAGE}.commands.attention:AttentionCommand",
+    )
