@@ -10,10 +10,10 @@ from markupsafe import Markup, escape
 from graftwork_attention.profile.reading import Curve
 from graftwork_trainer.page import HUES
 
-WIDTH, HEIGHT = 560, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 112, 14, 44
+WIDTH, HEIGHT = 440, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 84, 12, 42
 _DASHES = ("", "6 4", "2 3")
-_LINE_HEIGHT = 15
+_LINE_HEIGHT = 14
 
 
 def draw(

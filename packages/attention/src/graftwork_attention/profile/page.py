@@ -85,8 +85,8 @@ def lead(setting: Setting) -> str:
         f"{how[:1].upper()}{how[1:]}, medians over rounds in which all mixers take their turn; weights and "
         f"inputs are {str(setting.dtype).removeprefix('torch.')}. Every mixer is built for the length at "
         "which it is measured, and has its projections inside. Bytes kept for backward are of what forward "
-        "stores, parameters aside; peak memory is the most that forward and backward have allocated at a "
-        f"time. Memory is linear in the tokens for {BASE} too, whose kernels write out no matrix of tokens by tokens."
+        "stores, parameters aside; peak memory is the most that both have allocated at a time. Memory is "
+        f"linear in the tokens for {BASE} too, whose kernels write out no matrix of tokens by tokens."
     )
 
 

@@ -67,13 +67,10 @@ def answer(costs: Sequence[Cost]) -> str:
     if always:
         told.append(f"{_joined(always)} {_be(always)} faster than {BASE} at every length here")
     if later:
-        told.append(
-            f"from about {nearest(later[0][0])} tokens on {later[0][1]} is, and the others follow"
-            if always and len(later) > 1
-            else f"from about {nearest(later[0][0])} tokens on {later[0][1]} is faster{_of(BASE, always)}"
-        )
+        turns = ", ".join(f"{name} from about {nearest(at)} tokens on" for at, name in later)
+        told.append(f"{turns} {_be(later)} faster{'' if always else f' than {BASE}'}")
     if not told:
-        told.append(f"no other mixer is faster than {BASE} at these lengths")
+        told.append(f"No other mixer is faster than {BASE} at these lengths")
     fewer = [name for name in others if crossing(saved[name], saved[BASE]).kind in ("below", "falls")]
     memory = (
         f"{_joined(fewer)} {'keeps' if len(fewer) == 1 else 'keep'} fewer bytes for the backward pass"
@@ -81,7 +78,7 @@ def answer(costs: Sequence[Cost]) -> str:
         else f"none keeps fewer bytes for the backward pass than {BASE}, whose kernels keep no matrix of "
         "tokens by tokens"
     )
-    return f"{_capital('; '.join(told))}; {memory}."
+    return f"{'; '.join(told)}; {memory}."
 
 
 def _beside(name: str, time: Crossing, saved: Crossing) -> str:
@@ -118,13 +115,5 @@ def _joined(names: Sequence[str]) -> str:
     return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]
 
 
-def _be(names: Sequence[str]) -> str:
+def _be(names: Sequence[object]) -> str:
     return "is" if len(names) == 1 else "are"
-
-
-def _of(base: str, always: Sequence[str]) -> str:
-    return ", too" if always else f" than {base}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
