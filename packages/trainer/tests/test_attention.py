@@ -19,8 +19,8 @@ from graftwork import Component, Kind, hookimpl
 class Model(nn.Module): ...
 
 def convert(model, attention, *, max_len=None):
-    if isinstance(attention, str):
-        raise ValueError(f"nothing is called {attention}")
+    if max_len > 8:
+        raise ValueError("there are 8 positions")
     model.mixer = attention(8, 2, max_len, layer_index=0)
     return model
 
@@ -56,7 +56,12 @@ def test_a_model_of_the_library_is_converted_and_so_is_one_derived_from_it(model
 
 
 def test_what_a_conversion_refuses_is_a_sentence(model_class):
-    with pytest.raises(GraftworkError, match=r"^nothing is called zebra$"):
+    with pytest.raises(GraftworkError, match=r"^there are 8 positions$"):
+        convert_attention(model_class(), built, max_len=9)
+
+
+def test_a_name_that_nothing_has(model_class):
+    with pytest.raises(GraftworkError, match=r"^no attention called 'zebra'"):
         convert_attention(model_class(), "zebra")
 
 

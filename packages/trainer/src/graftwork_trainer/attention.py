@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from graftwork import Choice, GraftworkError, Kind, get_registry
+from graftwork import Choice, GraftworkError, Kind, choose, get_registry
 from graftwork.catalogue import package_of
 
 _KIND = Kind.ATTENTION_CONVERSION
@@ -40,6 +40,8 @@ def convert_attention(
     registry = get_registry()
     library = _library_of(model, {entry.component.name for entry in registry.entries(_KIND)})
     convert = registry.resolve(registry.find_default(_KIND, library))
+    if isinstance(attention, str):
+        attention = choose(Kind.ATTENTION, attention)
     try:
         converted: nn.Module = convert(model, attention, max_len=max_len)
     except ValueError as error:

@@ -1,0 +1,55 @@
+"""What a converted model says of its attention: in its configuration, or on itself where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from graftwork import Choice, GraftworkError, Kind, choose
+
+RECORD = "graftwork_attention"
+
+
+def record_holder(model: Any) -> Any:
+    """What holds the record of a model; transformers saves and loads its configuration."""
+    return getattr(model, "config", model)
+
+
+def write_record(model: nn.Module, record: Mapping[str, Any]) -> None:
+    """Say what a model was converted to."""
+    setattr(record_holder(model), RECORD, dict(record))
+
+
+def record_of(model: nn.Module) -> Mapping[str, Any] | None:
+    """What a model was converted to: name, options and max_len; None where it was not."""
+    return getattr(record_holder(model), RECORD, None)
+
+
+def choice_of(record: Any, file: Path) -> tuple[Choice, int]:
+    """The attention that a record means, and its ``max_len``.
+
+    Args:
+        record: as it was read.
+        file: that it was read from, for messages.
+
+    Raises:
+        GraftworkError: it is no record, nothing installed has that name, or it has other options by now.
+    """
+    if not isinstance(record, Mapping) or not isinstance(record.get("max_len"), int):
+        raise GraftworkError(
+            f"{file}: {RECORD} must be a table with name, options and max_len, as a converted model writes it, "
+            f"got {record!r}"
+        )
+    if "name" not in record:
+        raise GraftworkError(
+            f"{file}: the model was converted by a function that has no registered name; give that function as "
+            "attention"
+        )
+    try:
+        choice = choose(Kind.ATTENTION, record["name"], record.get("options") or {})
+    except GraftworkError as error:
+        raise GraftworkError(f"{file}: {RECORD}: {error}") from error
+    return choice, record["max_len"]
