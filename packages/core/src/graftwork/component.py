@@ -195,8 +195,8 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
         Kind.ATTENTION_CONVERSION,
         "target(model, attention, *, max_len=None) -> the same torch.nn.Module, each self-attention of it "
         "replaced by what attention(dim, heads, max_len, layer_index=...) builds. The component is called as "
-        "the library is whose models it takes, the top-level module of their classes; it refuses a model that "
-        "it cannot convert, and an attention that does not fit, in a sentence and with the model as it was.",
+        "the library of the models that it takes, the top-level module of their classes; it refuses a model "
+        "that it cannot convert, and an attention that does not fit, in one sentence, the model as it was.",
         supplied=("model", "attention", "max_len"),
     ),
     Kind(Kind.LOSS, "target(**options) -> callable of predictions and labels, returning a scalar tensor."),
