@@ -81,7 +81,7 @@ def chosen_for(sites: Sequence[Site], attention: Attention, needs: Needs, max_le
         "qkv_bias": any(f"{name}.bias" in first.maps() for name in ("query", "key", "value")),
     }
     inherited = attention.open_facts(facts)
-    given = {name: plain(value) for name, value in (attention.options | inherited).items()}
+    given = {name: plain(value) for name, value in ({**attention.options, **inherited}).items()}
     choice = attention
     return Chosen(
         lambda *sizes, layer_index: choice(*sizes, layer_index=layer_index, **inherited),

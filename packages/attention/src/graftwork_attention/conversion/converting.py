@@ -24,8 +24,8 @@ def convert(
 
     Args:
         model: changed in place; other libraries' too, where something installed converts them.
-        attention: a registered name, a plugin's too, or ``plugin:name``; the choice of a recipe; or a function
-            of ``(dim, heads, max_len, *, layer_index)``.
+        attention: a registered name, a plugin's too, or ``plugin:name``; the choice of a recipe; or a
+            function of ``(dim, heads, max_len, *, layer_index)``.
         max_len: the largest number of tokens; by default what the model is made for.
         options: of the attention that is named.
 
@@ -64,8 +64,8 @@ def restore(model: nn.Module) -> nn.Module:
     for site in sites:
         if lost := site.lost():
             raise GraftworkError(
-                f"the attention of {type(model).__name__} cannot be restored: its own {lost} was not saved, as "
-                "the mixer has no place for it; load the model that was converted"
+                f"the attention of {type(model).__name__} cannot be restored: its own {lost} was not saved, "
+                "as the mixer has no place for it; load the model that was converted"
             )
     for site in sites:
         before = site.restore()

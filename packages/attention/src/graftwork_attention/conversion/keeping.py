@@ -14,7 +14,7 @@ from torch import nn
 from graftwork import GraftworkError
 from graftwork_attention.conversion.building import Attention
 from graftwork_attention.conversion.converting import convert
-from graftwork_attention.conversion.record import RECORD, choice_of, record_of
+from graftwork_attention.conversion.record import RECORD, chosen_by, record_of
 from graftwork_trainer.durable import write_durably
 from graftwork_trainer.plain_json import read_json, to_json
 
@@ -42,14 +42,16 @@ def save_converted(
     if record is None:
         raise GraftworkError(f"{type(model).__name__} was not converted: call convert(model, ...) before")
     folder = Path(folder)
-    if hasattr(model, "save_pretrained"):
+    save_pretrained: Any = getattr(model, "save_pretrained", None)
+    if save_pretrained is not None:
         if model_args:
             raise GraftworkError(
                 "model_args are for models of timm: transformers keeps its own configuration"
             )
-        model.save_pretrained(folder)
+        save_pretrained(folder)
         return
-    architecture = getattr(model, "pretrained_cfg", {}).get("architecture")
+    timms: Any = getattr(model, "pretrained_cfg", {})
+    architecture = timms.get("architecture")
     config = {"architecture": architecture, "model_args": dict(model_args or {}), RECORD: dict(record)}
     try:
         text = to_json(config)
@@ -87,14 +89,10 @@ def load_converted(
     config = read_json(folder / _CONFIG)
     if not isinstance(config, Mapping) or RECORD not in config:
         raise GraftworkError(
-            f"{folder / _CONFIG}: has no {RECORD}, so the model was not converted; load it by its own library, "
-            "then call convert(model, ...)"
+            f"{folder / _CONFIG}: has no {RECORD}, so the model was not converted; load it by its own "
+            "library, then call convert(model, ...)"
         )
-    record = config[RECORD]
-    if attention is None:
-        attention, max_len = choice_of(record, folder / _CONFIG)
-    else:
-        max_len = record["max_len"]
+    attention, max_len = chosen_by(config[RECORD], folder / _CONFIG, attention)
     if "architectures" in config:
         from graftwork_attention.conversion.transformers_loading import load_encoder
 
@@ -103,20 +101,19 @@ def load_converted(
         model = _made(config, folder / _CONFIG)
     convert(model, attention, max_len=max_len)
     try:
-        state = load_file(folder / _WEIGHTS)
+        # In memory of their own: a file's is not aligned, and products of matrices differ in their last bits.
+        state = {name: tensor.clone() for name, tensor in load_file(folder / _WEIGHTS).items()}
     except (OSError, SafetensorError) as error:
         raise GraftworkError(f"{folder / _WEIGHTS}: cannot be read: {error}") from error
-    if dtype is not None:
-        model.to(dtype)
-    elif floating := next((tensor for tensor in state.values() if tensor.is_floating_point()), None):
-        model.to(floating.dtype)
+    device = next((tensor.device for tensor in model.parameters()), None)
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(state, assign=True)  # in the dtypes of what was saved
     except RuntimeError as error:
         raise GraftworkError(
-            f"{folder / _WEIGHTS}: the weights do not fit {type(model).__name__} as {folder / _CONFIG} makes it; "
-            "give model, made as the one that was saved"
+            f"{folder / _WEIGHTS}: the weights do not fit {type(model).__name__} as {folder / _CONFIG} makes "
+            "it; give model, made as the one that was saved"
         ) from error
+    model.to(device, dtype)
     return model.eval()
 
 

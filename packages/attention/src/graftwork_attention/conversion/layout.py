@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ class Layout:
         heads: attribute that counts them.
         output: the output map.
         outside: whether that stands beside the attention, so that its name starts at the module around both.
-        scale: attribute by which logits are multiplied, which must be head width^-1/2; "" where there is none.
+        scale: attribute by which logits are multiplied, which must be head width^-1/2.
         attn_dropout: attribute with the dropout of weights, a number or a module.
         dropout: module of dropout after the output map; "" where there is none inside.
         returns_weights: whether a pair of output and weights is returned.
@@ -55,7 +55,7 @@ class Layout:
             return f"has heads that do not share out its width of {dim}"
         if linears[-1].weight.shape != (dim, dim):
             return f"has an output map that is not {dim} wide"
-        scale = getattr(attention, self.scale, None) if self.scale else None
+        scale = getattr(attention, self.scale, None)
         if scale is not None and abs(scale * (dim / heads) ** 0.5 - 1) > 1e-6:
             return "scales its logits in another way than by the root of the width of a head"
         return ""
@@ -74,13 +74,12 @@ class Layout:
     def maps(self, attention: nn.Module, output: nn.Module) -> dict[str, Tensor]:
         """Its maps by name, see :mod:`~graftwork_attention.conversion.projections`."""
         *projections, last = self.linears(attention, output)
-        tensors = [
-            piece
-            for linear in projections
-            for piece in zip(
-                *(_pieces(tensor, 4 - len(projections)) for tensor in (linear.weight, linear.bias))
-            )
-        ]
+        tensors: list[tuple[Tensor | None, Tensor | None]]
+        if len(projections) == 3:
+            tensors = [(linear.weight, linear.bias) for linear in projections]
+        else:
+            (both,) = projections
+            tensors = list(zip(_thirds(both.weight), _thirds(both.bias), strict=True))
         named = dict(zip(NAMES, [*tensors, (last.weight, last.bias)], strict=True))
         return {
             f"{name}.{kind}": tensor.detach()
@@ -112,11 +111,9 @@ class Layout:
         return float(found.p) if isinstance(found, nn.Dropout) else 0.0
 
 
-def _pieces(tensor: Tensor | None, count: int) -> list[Tensor | None]:
-    """One tensor of a map to several, in pieces."""
-    if tensor is None:
-        return [None] * (3 if count == 3 else 1)
-    return list(tensor.chunk(3)) if count == 3 else [tensor]
+def _thirds(tensor: Tensor | None) -> Sequence[Tensor | None]:
+    """A weight or bias of one map to all three, for each of them."""
+    return (None, None, None) if tensor is None else tensor.chunk(3)
 
 
 def _joined(pieces: list[Tensor | None]) -> Tensor | None:

@@ -13,8 +13,8 @@ def key_padding(mask: Tensor | None) -> Tensor | None:
     """Which tokens are real.
 
     Args:
-        mask: None; bool or whole ``[batch, tokens]``, true where a token is real; or the same for every query,
-            ``[batch, 1, 1, tokens]``: bool likewise, or float, added to logits.
+        mask: None; ``[batch, tokens]``, or ``[batch, 1, 1, tokens]`` for every head and query: bool or whole,
+            true where a token is real; or float, which is added to logits.
 
     Returns:
         bool ``[batch, tokens]`` or None.
@@ -33,7 +33,8 @@ def key_padding(mask: Tensor | None) -> Tensor | None:
     if mask.dim() != 2:
         raise ValueError(
             "attention_mask must say which tokens are real, [batch, tokens], got "
-            f"[{', '.join(str(size) for size in mask.shape)}]: a mixer cannot keep a mask over pairs of tokens"
+            f"[{', '.join(str(size) for size in mask.shape)}]: a mixer cannot keep a mask over pairs of "
+            "tokens"
         )
     if not mask.is_floating_point():
         return mask.bool()

@@ -54,5 +54,5 @@ def put_into(mixer: nn.Module, dim: int, maps: Mapping[str, Tensor]) -> dict[str
 
 
 def taken_from(mixer: nn.Module, dim: int, aside: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The maps that a mixer was started from, as they are now; those that it has no place for as they were."""
+    """The maps that a mixer was started from, as they are now; those that it has no place for unchanged."""
     return {name: place.detach() for name, place in places_in(mixer, dim).items()} | dict(aside)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +28,30 @@ def record_of(model: nn.Module) -> Mapping[str, Any] | None:
     return getattr(record_holder(model), RECORD, None)
 
 
-def choice_of(record: Any, file: Path) -> tuple[Choice, int]:
+def chosen_by(
+    record: Any, file: Path, attention: Choice | Callable[..., nn.Module] | None
+) -> tuple[Choice | Callable[..., nn.Module], int]:
     """The attention that a record means, and its ``max_len``.
 
     Args:
         record: as it was read.
         file: that it was read from, for messages.
+        attention: in the place of that which it names.
 
     Raises:
         GraftworkError: it is no record, nothing installed has that name, or it has other options by now.
     """
     if not isinstance(record, Mapping) or not isinstance(record.get("max_len"), int):
         raise GraftworkError(
-            f"{file}: {RECORD} must be a table with name, options and max_len, as a converted model writes it, "
+            f"{file}: {RECORD} must be a table with name, options and max_len, as a converted model has it, "
             f"got {record!r}"
         )
+    if attention is not None:
+        return attention, record["max_len"]
     if "name" not in record:
         raise GraftworkError(
-            f"{file}: the model was converted by a function that has no registered name; give that function as "
-            "attention"
+            f"{file}: the model was converted by a function that has no registered name; give that function "
+            "as attention"
         )
     try:
         choice = choose(Kind.ATTENTION, record["name"], record.get("options") or {})

@@ -73,16 +73,16 @@ class MixerAttention(nn.Module):
         self.returns_weights = kept.layout.returns_weights
         self.dropout = nn.Dropout(kept.layout.dropout_of_output(kept.attention))
 
-    def forward(self, x: Tensor, attention_mask: Tensor | None = None, **given: Any) -> Any:
-        """Mix tokens ``x [batch, tokens, dim]``, of which a mask says the real ones."""
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **given: Any) -> Any:
+        """Mix tokens ``[batch, tokens, dim]``, of which a mask says the real ones."""
         for name, why in _REFUSED.items():
             if given.get(name) not in (None, False):
                 raise ValueError(
-                    f"{name} cannot be kept: {type(self.mixer).__name__}, to which this model's attention was "
-                    f"converted, {why}; leave it out, or take restore(model)"
+                    f"{name} cannot be kept: {type(self.mixer).__name__}, to which this model's attention "
+                    f"was converted, {why}; leave it out, or take restore(model)"
                 )
         mask = given.get("attn_mask") if attention_mask is None else attention_mask
-        y = self.dropout(self.mixer(x, key_padding(mask)))
+        y = self.dropout(self.mixer(hidden_states, key_padding(mask)))
         return (y, None) if self.returns_weights else y
 
     def maps(self) -> dict[str, Tensor]:
@@ -136,7 +136,7 @@ class Site:
 
     @property
     def weight(self) -> Tensor:
-        """A weight of what stands there, for device and dtype; of a mixer without one, of what is around it."""
+        """A weight of what stands there, for device and dtype; of what is around it where it has none."""
         for part in (self.attention, self.around):
             for tensor in part.parameters():
                 return tensor
@@ -213,7 +213,7 @@ def converted_in(model: nn.Module) -> list[Site]:
 
 
 def foreign_attention(model: nn.Module, sites: Sequence[Site]) -> str:
-    """The class, with its module, of an attention that none of the sites has inside or around it; "" where there is none."""
+    """The class of an attention that none of the sites has inside or around it; "" where there is none."""
     known: set[nn.Module] = set()
     for site in sites:
         known |= set(site.attention.modules())

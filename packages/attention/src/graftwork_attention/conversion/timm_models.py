@@ -61,7 +61,7 @@ def convert_vision_transformer(
     mixers = mixers_for(sites, chosen, needs)
     for site, mixer in zip(sites, mixers, strict=True):
         site.replace(mixer, before=getattr(model, "use_key_only_attn_mask", None))
-    if varies:
+    if isinstance(model, NaFlexVit):
         model.use_key_only_attn_mask = True
     write_record(model, chosen.record)
     return model
@@ -77,13 +77,13 @@ def _sites(model: nn.Module) -> list[Site]:
     sites = list(sites_in(model, layout_of))
     if other := foreign_attention(model, sites):
         raise GraftworkError(
-            f"{refused}it has {other}, and only timm's plain attention can be, that of ViT, DeiT, DINOv2-shaped "
-            "models and NaFlexViT; take such a model, or leave the attention as it is"
+            f"{refused}it has {other}, and only timm's plain attention can be, that of ViT, DeiT, "
+            "DINOv2-shaped models and NaFlexViT; take such a model, or leave the attention as it is"
         )
     if not sites:
         raise GraftworkError(
-            f"{refused}it has none of timm's plain attention, as ViT, DeiT, DINOv2-shaped models and NaFlexViT "
-            "have; take such a model, or leave the attention as it is"
+            f"{refused}it has none of timm's plain attention, as ViT, DeiT, DINOv2-shaped models and "
+            "NaFlexViT have; take such a model, or leave the attention as it is"
         )
     for site in sites:
         if why := site.layout.refusal(site.own, site.own_output):

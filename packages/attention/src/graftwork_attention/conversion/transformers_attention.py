@@ -30,8 +30,8 @@ def _unchanged_mask(
 def _unconverted(module: nn.Module, *_: Any, **__: Any) -> Any:
     """What an attention calls that has no mixer in its place."""
     raise ValueError(
-        f"{type(module).__name__} was not converted, and attn_implementation={IMPLEMENTATION!r} is for models "
-        "that are: load the model with another one, then call graftwork_attention.conversion.convert(model, ...)"
+        f"{type(module).__name__} was not converted, and attn_implementation={IMPLEMENTATION!r} is for "
+        "models that are: load it with another, then call graftwork_attention.conversion.convert(model)"
     )
 
 

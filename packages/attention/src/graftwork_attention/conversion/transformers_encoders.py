@@ -7,6 +7,7 @@ table below holds those whose outputs were compared with those of `sdpa` in thei
 from __future__ import annotations
 
 import inspect
+
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -77,8 +78,8 @@ def convert_encoder(
     """Replace every self-attention of an encoder, with or without a head, by a mixer.
 
     Args:
-        model: BERT-, DistilBERT-, RoBERTa-, ELECTRA-, ViT-, DeiT-, DINOv2-shaped or another whose attention is
-            in the table; changed in place.
+        model: BERT-, DistilBERT-, RoBERTa-, ELECTRA-, ViT-, DeiT-, DINOv2-shaped or another whose attention
+            is in the table; changed in place.
         attention: the choice of a recipe, or a function of ``(dim, heads, max_len, *, layer_index)``.
         max_len: the largest number of tokens; by default as many as the model has positions.
 
@@ -106,20 +107,18 @@ def convert_encoder(
 
 
 def _sites(model: PreTrainedModel) -> list[Site]:
-    """Every self-attention of a model that consists of nothing but such.
+    """Every self-attention of a model that has no other attention.
 
     Raises:
-        GraftworkError: it has another attention.
+        GraftworkError: it has another, or none.
     """
-    name = type(model).__name__
+    refused = f"the attention of {type(model).__name__} cannot be replaced: "
     if not isinstance(model, PreTrainedModel):
-        raise GraftworkError(
-            f"{name} is no model of transformers: give one that derives from PreTrainedModel"
-        )
+        raise GraftworkError(f"{refused}it does not derive from transformers.PreTrainedModel")
     if model.config.is_encoder_decoder:
         raise GraftworkError(
-            f"{refused}it is an encoder-decoder, with attention from one "
-            "sequence to another, which no mixer does; take an encoder"
+            f"{refused}it is an encoder-decoder, with attention from one sequence to another, which no mixer "
+            "has; take an encoder"
         )
     if getattr(model.config, "output_attentions", False):
         raise GraftworkError(
@@ -128,12 +127,12 @@ def _sites(model: PreTrainedModel) -> list[Site]:
     sites = list(sites_in(model, layout_of))
     for site in sites:
         if why := site.layout.refusal(site.own, site.own_output):
-            raise GraftworkError(f"{refused}{type(site.own).__name__} {why}")
+            raise GraftworkError(f"{refused}its {type(site.own).__name__} {why}")
     if other := foreign_attention(model, sites):
         raise GraftworkError(
-            f"{refused}{other} is not among those that were found to be softmax "
-            "attention and nothing more, as those of BERT, RoBERTa, DistilBERT, ELECTRA, ViT, DeiT, DINOv2 and "
-            "SigLIP are; take such an encoder, or leave the attention as it is"
+            f"{refused}{other} is not among those that were found to be softmax attention and nothing more, "
+            "as those of BERT, RoBERTa, DistilBERT, ELECTRA, ViT, DeiT, DINOv2 and SigLIP are; take such an "
+            "encoder, or leave the attention as it is"
         )
     if not sites:
         raise GraftworkError(f"{refused}it has none")

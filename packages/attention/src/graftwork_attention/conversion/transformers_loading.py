@@ -77,6 +77,6 @@ def _fill_buffers(model: nn.Module, attention: Attention, max_len: int) -> None:
         unsaved = {name for name, _ in mixer.named_buffers()} - mixer.state_dict().keys()
         if unsaved:
             dim, heads = site.sizes
-            fresh = dict(attention(dim, heads, max_len, layer_index=index).named_buffers())  # type: ignore[operator]
+            fresh = dict(attention(dim, heads, max_len, layer_index=index).named_buffers())
             for name in unsaved:
                 mixer.get_buffer(name).copy_(fresh[name])
