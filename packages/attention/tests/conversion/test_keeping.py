@@ -1,4 +1,7 @@
-"""Converted models saved and loaded: equal bits, and nothing of them is silently another model."""
+"""Converted models saved and loaded: equal bits, and nothing of them is silently another model.
+
+Reached from here: ``conversion/record.py``, ``conversion/transformers_loading.py``.
+"""
 
 from __future__ import annotations
 

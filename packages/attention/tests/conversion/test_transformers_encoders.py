@@ -1,4 +1,8 @@
-"""Every covered architecture of transformers with every registered mixer, a third party's too."""
+"""Every covered architecture of transformers with every registered mixer, a third party's too.
+
+Reached from here: ``conversion/site.py``, ``conversion/building.py``,
+``conversion/transformers_attention.py``.
+"""
 
 from __future__ import annotations
 
