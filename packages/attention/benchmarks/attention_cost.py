@@ -3,10 +3,11 @@
     python packages/attention/benchmarks/attention_cost.py [--peer FOLDER] [--quick] [--only WORD]
 
 CPU time of the process in one thread, forward and backward with the gradient of the input, one sample unless
-said; what a row compares runs in turn; its figure is the ratio of medians, with the range of single rounds. ``sdpa`` is this package's, torch's own kernels with the same projections. ``nystrom-attention``
-is measured where it is installed (`nox -s bench` installs it), the authors' S3 code where ``--peer`` names a
-clone of github.com/wxie9/S3Attention, whose commit is printed. Every line ends with its verdict against the
-bar, and then the goal.
+said; what a row compares runs in turn; its figure is the ratio of medians, with the range of single rounds.
+``sdpa`` is this package's: torch's own kernels with the same projections. ``nystrom-attention`` is measured
+where it is installed (`nox -s bench` installs it), the authors' S3 code where ``--peer`` names a clone of
+github.com/wxie9/S3Attention, whose commit is printed. Every line ends with its verdict against the bar, and
+then the goal.
 """
 
 from __future__ import annotations
