@@ -9,9 +9,10 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers
-from toy_models import IMAGE, POSITIONS, TEXT, TOKENS, encoder, states, text
+from toy_models import IMAGE, POSITIONS, TEXT, TOKENS, encoder, pictures, states, text
 
 from graftwork import GraftworkError, Kind, get_registry
+from graftwork_attention import Capabilities, FourierMixer
 from graftwork_attention.conversion import convert, restore
 from graftwork_attention.conversion.transformers_encoders import LAYOUTS
 
@@ -153,12 +154,36 @@ def test_training_goes_over_to_the_next_mixer_and_back():
     assert (restore(model).encoder.layer[0].attention.self.query.weight == 0.125).all()
 
 
+class Unable(FourierMixer):
+    capabilities = Capabilities()
+
+
+def test_a_mixer_that_takes_no_masks_is_for_pictures_of_one_size():
+    with pytest.raises(
+        GraftworkError, match="attention Unable takes no masks, and batches of BertModel are padded"
+    ):
+        convert(encoder("bert"), Unable)
+    with pytest.raises(GraftworkError, match="attention Unable takes max_len=9 tokens and no other number"):
+        convert(encoder("vit"), Unable, max_len=9)
+    model = convert(encoder("vit"), Unable)
+    assert states(model, "vit").isfinite().all()
+    with pytest.raises(
+        ValueError, match="Unable, to which this model's attention was converted, takes no masks"
+    ):
+        model(pictures(), attention_mask=torch.ones(2, 5))
+
+
+def test_a_model_that_was_not_converted_says_so_where_it_would_call_a_mixer():
+    with pytest.raises(ValueError, match="BertSelfAttention was not converted, and attn_implementation="):
+        encoder("bert", attn_implementation="graftwork_mixer")(**text())
+
+
 def test_layers_are_counted():
     built = []
 
     def build(dim, heads, max_len, *, layer_index):
         built.append((dim, heads, max_len, layer_index))
-        return get_registry().resolve(get_registry().find("attention/fnet"))(dim, heads, max_len)
+        return FourierMixer(dim, heads, max_len)
 
     convert(encoder("bert"), build, max_len=9)
     assert built == [(16, 2, 9, 0), (16, 2, 9, 1)]

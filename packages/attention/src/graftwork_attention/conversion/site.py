@@ -71,6 +71,8 @@ class MixerAttention(nn.Module):
         self.mixer, self.dim, self.heads, self.kept = mixer, dim, heads, kept
         self.add_module(kept.layout.projections[0], Absent())
         self.returns_weights = kept.layout.returns_weights
+        able: Any = mixer.capabilities
+        self.takes_masks = bool(able.masks)
         self.dropout = nn.Dropout(kept.layout.dropout_of_output(kept.attention))
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **given: Any) -> Any:
@@ -82,7 +84,13 @@ class MixerAttention(nn.Module):
                     f"was converted, {why}; leave it out, or take restore(model)"
                 )
         mask = given.get("attn_mask") if attention_mask is None else attention_mask
-        y = self.dropout(self.mixer(hidden_states, key_padding(mask)))
+        real = key_padding(mask)
+        if real is not None and not self.takes_masks:
+            raise ValueError(
+                f"{type(self.mixer).__name__}, to which this model's attention was converted, takes no "
+                "masks; leave the mask out and give no padding, or convert it to an attention that does"
+            )
+        y = self.dropout(self.mixer(hidden_states, real))
         return (y, None) if self.returns_weights else y
 
     def maps(self) -> dict[str, Tensor]:

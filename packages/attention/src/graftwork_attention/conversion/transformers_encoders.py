@@ -141,7 +141,7 @@ def _sites(model: PreTrainedModel) -> list[Site]:
 
 def _is_padded(model: PreTrainedModel) -> bool:
     """Whether its batches are padded: those of text are."""
-    return "attention_mask" in inspect.signature(model.forward).parameters
+    return "input_ids" in inspect.signature(model.forward).parameters
 
 
 def _positions(model: nn.Module) -> int | None:
