@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 import transformers
 from toy_models import encoder, naflex, pictures, states, vision_transformer
@@ -16,6 +18,7 @@ from toy_models import encoder, naflex, pictures, states, vision_transformer
 from graftwork import GraftworkError, Kind, get_registry
 from graftwork_attention import FourierMixer
 from graftwork_attention.conversion import convert, load_converted, restore, save_converted
+from graftwork_trainer.model_folder.card import Card
 
 MIXERS = [get_registry().name_of(entry) for entry in get_registry().entries(Kind.ATTENTION)]
 
@@ -70,8 +73,7 @@ def test_half_precision_is_kept_or_asked_for(tmp_path):
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_a_model_of_timm_is_saved_and_loaded_with_equal_bits(mixer, tmp_path):
     model = convert(vision_transformer("vit_tiny_patch16_224"), mixer)
-    sizes = {"embed_dim": 16, "num_heads": 2, "depth": 2, "img_size": 8, "patch_size": 4, "num_classes": 3}
-    save_converted(model, tmp_path, model_args=sizes)
+    save_converted(model, tmp_path)
     assert torch.equal(load_converted(tmp_path)(pictures()), model(pictures()))
     filled = load_converted(tmp_path, model=vision_transformer("vit_tiny_patch16_224"))
     assert torch.equal(filled(pictures()), model(pictures()))
@@ -80,13 +82,13 @@ def test_a_model_of_timm_is_saved_and_loaded_with_equal_bits(mixer, tmp_path):
 def test_a_naflexvit_is_saved_and_loaded(tmp_path):
     model = convert(naflex(), "s3")
     save_converted(model, tmp_path)
-    loaded = load_converted(tmp_path, model=naflex())
+    loaded = load_converted(tmp_path)
     assert loaded.use_key_only_attn_mask
     assert torch.equal(loaded(pictures()), model(pictures()))
-    with pytest.raises(
-        GraftworkError, match=r"the weights do not fit NaFlexVit .*; give model, made as the one"
-    ):
-        load_converted(tmp_path)
+    with pytest.raises(RuntimeError, match="loading state_dict"):
+        timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    with pytest.raises(GraftworkError, match=r"the weights do not fit NaFlexVit as .* makes it; give model"):
+        load_converted(tmp_path, model=naflex(mlp_ratio=2))
 
 
 def test_a_function_without_a_name_is_given_again(tmp_path):
@@ -183,3 +185,11 @@ def test_a_state_goes_into_a_model_that_was_converted_alike():
     model, other = convert(encoder("vit"), "performer"), convert(encoder("vit"), "performer", feature_seed=1)
     other.load_state_dict(model.state_dict())
     assert torch.equal(states(other, "vit"), states(model, "vit"))
+
+
+@pytest.mark.parametrize(("layout", "make"), [("transformers", lambda: encoder("bert")), ("timm", naflex)])
+def test_the_card_of_a_trained_model_says_how_it_is_loaded(layout, make, tmp_path):
+    named = SimpleNamespace(name="some")
+    recipe = SimpleNamespace(task=named, trainer=named, to_toml=lambda: "")
+    told = Card("run", recipe, {}, 1, {}, "the last").text(layout, convert(make(), "fnet"), tmp_path)
+    assert 'model = load_converted(".")' in told

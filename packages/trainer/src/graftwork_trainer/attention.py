@@ -6,7 +6,8 @@ library of the model nor the package that converts it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -14,6 +15,14 @@ from graftwork import Choice, GraftworkError, Kind, choose, get_registry
 from graftwork.catalogue import package_of
 
 _KIND = Kind.ATTENTION_CONVERSION
+# In the configuration of a converted model, or on itself: which attention it was converted to.
+RECORD = "graftwork_attention"
+
+
+def record_of(model: Any) -> Mapping[str, Any] | None:
+    """What a model was converted to, in plain data; None where it was not."""
+    found: Mapping[str, Any] | None = getattr(getattr(model, "config", model), RECORD, None)
+    return found
 
 
 def convert_attention(

@@ -8,7 +8,7 @@ from torch import nn
 
 from graftwork import GraftworkError, Kind, choose
 from graftwork_attention.conversion.building import Attention
-from graftwork_attention.conversion.record import RECORD, record_holder
+from graftwork_attention.conversion.record import forget_record
 from graftwork_attention.conversion.site import converted_in
 from graftwork_trainer.attention import convert_attention
 
@@ -80,6 +80,4 @@ def _as_before(model: Any, setting: Any) -> None:
         model.set_attn_implementation(setting)
     elif setting is not None:  # a NaFlexViT of timm
         model.use_key_only_attn_mask = setting
-    holder = record_holder(model)
-    if hasattr(holder, RECORD):
-        delattr(holder, RECORD)
+    forget_record(model)

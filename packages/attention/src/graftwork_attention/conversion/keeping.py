@@ -4,63 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import nn
 
 from graftwork import GraftworkError
 from graftwork_attention.conversion.building import Attention
 from graftwork_attention.conversion.converting import convert
-from graftwork_attention.conversion.record import RECORD, chosen_by, record_of
-from graftwork_trainer.durable import write_durably
-from graftwork_trainer.plain_json import read_json, to_json
+from graftwork_attention.conversion.record import chosen_by
+from graftwork_trainer.attention import RECORD, record_of
+from graftwork_trainer.model_folder.layouts import write_layout
+from graftwork_trainer.plain_json import read_json
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
-def save_converted(
-    model: nn.Module, folder: str | Path, *, model_args: Mapping[str, Any] | None = None
-) -> None:
-    """Save a converted model.
+def save_converted(model: nn.Module, folder: str | Path) -> None:
+    """Save a converted model in its library's own layout, ``model.safetensors`` and ``config.json``.
 
-    A model of transformers is saved by its own ``save_pretrained``, which is enough. One of timm is saved as
-    ``model.safetensors`` and ``config.json``.
+    Of a model of transformers its own ``save_pretrained`` does the same.
 
     Args:
         model: converted.
         folder: is made where it is not there.
-        model_args: of a model of timm, what `timm.create_model` was given beside the architecture's name
-            (``num_classes``, ``img_size``), so that :func:`load_converted` needs nothing else.
 
     Raises:
-        GraftworkError: it was not converted, or the arguments cannot be written.
+        GraftworkError: it was not converted.
     """
-    record = record_of(model)
-    if record is None:
+    if record_of(model) is None:
         raise GraftworkError(f"{type(model).__name__} was not converted: call convert(model, ...) before")
     folder = Path(folder)
-    save_pretrained: Any = getattr(model, "save_pretrained", None)
-    if save_pretrained is not None:
-        if model_args:
-            raise GraftworkError(
-                "model_args are for models of timm: transformers keeps its own configuration"
-            )
-        save_pretrained(folder)
-        return
-    timms: Any = getattr(model, "pretrained_cfg", {})
-    architecture = timms.get("architecture")
-    config = {"architecture": architecture, "model_args": dict(model_args or {}), RECORD: dict(record)}
-    try:
-        text = to_json(config)
-    except (TypeError, ValueError) as error:
-        raise GraftworkError(f"model_args must be plain data that JSON can hold: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_durably(folder / _WEIGHTS, save(state, metadata={"format": "pt"}))
-    write_durably(folder / _CONFIG, text.encode())
+    write_layout(model, model.state_dict(), folder)
 
 
 def load_converted(
@@ -98,7 +75,7 @@ def load_converted(
 
         return load_encoder(folder, attention, max_len, dtype)
     if model is None:
-        model = _made(config, folder / _CONFIG)
+        model = _made(folder)
     convert(model, attention, max_len=max_len)
     try:
         # In memory of their own: a file's is not aligned, and products of matrices differ in their last bits.
@@ -117,17 +94,15 @@ def load_converted(
     return model.eval()
 
 
-def _made(config: Mapping[str, Any], file: Path) -> nn.Module:
-    """The model of timm that a configuration names."""
+def _made(folder: Path) -> nn.Module:
+    """The model of timm that a configuration describes, with fresh weights."""
     import timm
 
-    name, arguments = config.get("architecture"), config.get("model_args", {})
-    if not isinstance(name, str) or not timm.is_model(name):
-        raise GraftworkError(f"{file}: architecture must be the name of a model of timm, got {name!r}")
     try:
-        made: nn.Module = timm.create_model(name, pretrained=False, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+        made: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=False)
+    except (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise GraftworkError(
-            f"{file}: timm cannot make {name} with model_args={arguments!r}: {error}"
+            f"{folder / _CONFIG}: timm cannot make the model: {error}; give model, made as the one that was "
+            "saved"
         ) from error
     return made

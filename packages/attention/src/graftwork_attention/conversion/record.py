@@ -9,23 +9,20 @@ from typing import Any
 from torch import nn
 
 from graftwork import Choice, GraftworkError, Kind, choose
-
-RECORD = "graftwork_attention"
-
-
-def record_holder(model: Any) -> Any:
-    """What holds the record of a model; transformers saves and loads its configuration."""
-    return getattr(model, "config", model)
+from graftwork_trainer.attention import RECORD
 
 
 def write_record(model: nn.Module, record: Mapping[str, Any]) -> None:
     """Say what a model was converted to."""
-    setattr(record_holder(model), RECORD, dict(record))
+    holder: Any = getattr(model, "config", model)
+    setattr(holder, RECORD, dict(record))
 
 
-def record_of(model: nn.Module) -> Mapping[str, Any] | None:
-    """What a model was converted to: name, options and max_len; None where it was not."""
-    return getattr(record_holder(model), RECORD, None)
+def forget_record(model: nn.Module) -> None:
+    """Say no longer that a model was converted."""
+    holder: Any = getattr(model, "config", model)
+    if hasattr(holder, RECORD):
+        delattr(holder, RECORD)
 
 
 def chosen_by(
