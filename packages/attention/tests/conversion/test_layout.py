@@ -61,8 +61,21 @@ def changed(**attributes):
         (Apart(inner=16), "has heads that do not share out its width of 8"),
         (changed(heads=3), "has heads that do not share out its width of 8"),
         (changed(proj=nn.Linear(8, 4)), "has an output map that is not 8 wide"),
+        (changed(k=nn.Sequential(nn.Linear(8, 8))), "has no plain torch.nn.Linear k, as those have that"),
+        (changed(proj=nn.Identity()), "has no plain torch.nn.Linear proj, as those have that"),
+        (nn.Identity(), "has no plain torch.nn.Linear q, as those have that"),
     ],
 )
 def test_what_is_not_as_the_layout_says_is_told(attention, why):
-    told = APART.refusal(attention, attention.proj)
+    told = APART.refusal(attention, nn.ModuleDict({"attention": attention}))
     assert (told == why) if not why else told.startswith(why)
+
+
+def test_an_output_map_may_stand_beside_the_attention():
+    layout = Layout(("q", "k", "v"), "heads", "output.dense", outside=True)
+    attention = Apart()
+    attention.output, attention.proj = nn.Identity(), nn.Identity()
+    around = nn.ModuleDict({"output": nn.ModuleDict({"dense": nn.Linear(8, 8)})})
+    assert layout.refusal(attention, around) == ""
+    around["output"]["dense"] = nn.Bilinear(8, 8, 8)
+    assert layout.refusal(attention, around).startswith("has no plain torch.nn.Linear output.dense")

@@ -35,9 +35,21 @@ class Layout:
     dropout: str = ""
     returns_weights: bool = True
 
-    def refusal(self, attention: nn.Module, output: nn.Module) -> str:
-        """Why an attention of this class is not what the layout says; "" where it is."""
-        linears = self.linears(attention, output)
+    def refusal(self, attention: nn.Module, around: nn.Module) -> str:
+        """Why an attention of this class is not what the layout says; "" where it is.
+
+        Args:
+            attention: that is looked at.
+            around: the module that it stands in, which has the output map where that is outside.
+        """
+        holders = {**dict.fromkeys(self.projections, attention), self.output: self.holder(attention, around)}
+        for name, holder in holders.items():
+            # Exactly that class: a quantized map, or one with an adapter, is more than its weight.
+            if type(_part(holder, name)) is not nn.Linear:
+                return f"has no plain torch.nn.Linear {name}, as those have that were compared"
+        if not hasattr(attention, self.heads):
+            return f"has no {self.heads}, as those have that were compared"
+        linears = self.linears(attention, holders[self.output].get_submodule(self.output))
         inside = {f"{name}." for name in (*self.projections, *(() if self.outside else (self.output,)))}
         known = tuple(inside)
         further = [
@@ -59,6 +71,10 @@ class Layout:
         if scale is not None and abs(scale * (dim / heads) ** 0.5 - 1) > 1e-6:
             return "scales its logits in another way than by the root of the width of a head"
         return ""
+
+    def holder(self, attention: nn.Module, around: nn.Module) -> nn.Module:
+        """The module at which the name of the output map starts."""
+        return around if self.outside else attention
 
     def linears(self, attention: nn.Module, output: nn.Module) -> list[nn.Linear]:
         """The maps to queries, keys and values or the one to all three, then the output map."""
@@ -109,6 +125,13 @@ class Layout:
         """The probability of dropout of the output, where that is inside."""
         found = getattr(attention, self.dropout, None) if self.dropout else None
         return float(found.p) if isinstance(found, nn.Dropout) else 0.0
+
+
+def _part(module: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return module.get_submodule(name)
+    except AttributeError:
+        return None
 
 
 def _thirds(tensor: Tensor | None) -> Sequence[Tensor | None]:

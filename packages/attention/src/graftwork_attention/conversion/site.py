@@ -130,12 +130,14 @@ class Site:
     def own_output(self) -> nn.Module:
         """The output map of the model's own attention, likewise."""
         now = self.attention
-        if not self.layout.outside:
-            return self.own.get_submodule(self.layout.output)
-        if isinstance(now, MixerAttention):
-            assert now.kept.output is not None
+        if isinstance(now, MixerAttention) and now.kept.output is not None:
             return now.kept.output
-        return self.around.get_submodule(self.layout.output)
+        return self.layout.holder(self.own, self.around).get_submodule(self.layout.output)
+
+    def refusal(self) -> str:
+        """Why what stands here is not what its layout says; "" where it is, or where it was when replaced."""
+        now = self.attention
+        return "" if isinstance(now, MixerAttention) else self.layout.refusal(now, self.around)
 
     @property
     def sizes(self) -> tuple[int, int]:

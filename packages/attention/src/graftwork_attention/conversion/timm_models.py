@@ -86,7 +86,7 @@ def _sites(model: nn.Module) -> list[Site]:
             "NaFlexViT have; take such a model, or leave the attention as it is"
         )
     for site in sites:
-        if why := site.layout.refusal(site.own, site.own_output):
+        if why := site.refusal():
             raise GraftworkError(f"{refused}its {type(site.own).__name__} {why}")
     return sites
 

@@ -126,7 +126,7 @@ def _sites(model: PreTrainedModel) -> list[Site]:
         )
     sites = list(sites_in(model, layout_of))
     for site in sites:
-        if why := site.layout.refusal(site.own, site.own_output):
+        if why := site.refusal():
             raise GraftworkError(f"{refused}its {type(site.own).__name__} {why}")
     if other := foreign_attention(model, sites):
         raise GraftworkError(
