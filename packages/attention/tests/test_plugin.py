@@ -16,13 +16,18 @@ from graftwork.registry import check_contract
 from graftwork.schema import schema_of
 from graftwork_attention.plugin import graftwork_components
 
-COMPONENTS = {component.name: component for component in graftwork_components()}
+COMPONENTS = {
+    component.name: component for component in graftwork_components() if component.kind == Kind.ATTENTION
+}
 KIND = next(kind for kind in SHIPPED_KINDS if kind.name == Kind.ATTENTION)
 
 
 def test_what_is_registered() -> None:
     assert list(COMPONENTS) == ["sdpa", "s3", "nystrom", "linformer", "performer", "fnet", "s4d"]
-    assert {component.kind for component in COMPONENTS.values()} == {Kind.ATTENTION}
+    conversions = [one for one in graftwork_components() if one.kind == Kind.ATTENTION_CONVERSION]
+    assert [one.name for one in conversions] == ["transformers", "timm"]
+    for one in conversions:
+        assert [extra.modules for extra in one.extras] == [(one.name,)]
 
 
 def test_neither_the_package_nor_its_plugin_imports_torch() -> None:

@@ -34,6 +34,13 @@ class Task:
     def loss(self, model, batch): ...
     def evaluate(self, model): ...
 
+class Converting(Task):
+    def __init__(self, *, model: Annotated[Choice, Supplies("vocab_size")],
+                 attention: Annotated[
+                     Choice | None, Supplies("dim", "heads", "max_len", "layer_index")] = None):
+        super().__init__(model=model)
+        self.attention = attention
+
 class Trainer:
     def __init__(self, *, optimizer: Choice, steps: int = 100, seed: int = 0,
                  schedule: Literal["cosine", "linear"] = "cosine", patience: int | None = 3,
@@ -67,6 +74,13 @@ class Softmax:
         self.sizes = (dim, heads, max_len, layer_index, landmarks)
     def forward(self, x, mask=None): return x
 
+class Layered(Softmax):
+    def __init__(self, dim: int, heads: int, max_len: int, *, layer_index: int):
+        self.sizes = (dim, heads, max_len, layer_index)
+
+class Windowed(Softmax):
+    def __init__(self, dim: int, heads: int): ...
+
 def pictures(image_shape: list[int], classes: int): return (image_shape, classes)
 
 def named(vocab_size: int = 5, name: str = "resnet", sizes: list[int | None] = [1]):
@@ -81,6 +95,7 @@ def network(vocab_size: int, width: int = 16, attention: Choice | None = None):
 def graftwork_components():
     here = "graftwork_kit"
     yield Component(Kind.TASK, "lm", f"{here}:Task", "a task")
+    yield Component(Kind.TASK, "converting", f"{here}:Converting", "a task that changes attention")
     yield Component(Kind.TRAINER, "standard", f"{here}:Trainer", "a trainer")
     yield Component(Kind.TRAINER, "two-level", f"{here}:TwoLevelTrainer", "a trainer")
     yield Component(Kind.OPTIMIZER, "sgd", f"{here}:SGD", "an optimizer")
@@ -91,6 +106,8 @@ def graftwork_components():
     yield Component(Kind.MODEL, "mixer", f"{here}:mixer", "a model of any attention")
     yield Component(Kind.TRAINER, "broken", f"{here}_gone:Trainer", "cannot be imported")
     yield Component(Kind.ATTENTION, "softmax", f"{here}:Softmax", "an attention")
+    yield Component(Kind.ATTENTION, "layered", f"{here}:Layered", "an attention that must know its layer")
+    yield Component(Kind.ATTENTION, "windowed", f"{here}:Windowed", "an attention of any length")
 """
 RECIPE = """
 description = "for a test"
@@ -306,6 +323,20 @@ def test_references_nest_and_sections_can_have_names_of_their_own(resolve):
     assert (two.upper.name, two.lower.name) == ("adam", "sgd")
 
 
+def test_a_task_may_take_an_attention_and_supply_its_sizes(resolve):
+    converting = RECIPE.replace('"lm"', '"converting"')
+    assert resolve(converting).task().attention is None
+    for name, sizes in (("softmax", (8, 2, 16, 3, 1)), ("layered", (8, 2, 16, 3))):
+        resolved = resolve(converting + f'[attention]\nname = "{name}"\n')
+        assert resolved.task().attention(8, 2, 16, layer_index=3).sizes == sizes
+        assert resolved.sections["attention"]["name"] == name
+    (mistake,) = mistakes(resolve, converting + '[attention]\nname = "windowed"\n')
+    assert mistake == (
+        "attention.name: attention/windowed takes no max_len and no layer_index, which task/converting "
+        "supplies; it wants dim and heads"
+    )
+
+
 def test_a_refused_value_names_the_component(resolve):
     resolved = resolve(RECIPE, "trainer.steps=0")
     with pytest.raises(GraftworkError, match="trainer/standard: steps must be at least 1, got 0"):
@@ -365,7 +396,8 @@ def test_a_required_component_of_a_model_can_be_configured(resolve):
     settings = ["model.name=mixer", "model.attention.name=softmax", "model.attention.landmarks=4"]
     assert resolve(text, *settings).task().build_model() == (8, 2, 16, 1, 4)
     assert mistakes(resolve, text, "model.name=mixer") == [
-        "[attention]: is missing; [model] needs an attention: [attention] with name = 'softmax'"
+        "[attention]: is missing; [model] needs an attention: [attention] with name = 'layered' or 'softmax' "
+        "or 'windowed'"
     ]
 
 

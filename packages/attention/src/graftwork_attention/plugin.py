@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graftwork import Command, Component, Kind, hookimpl
+from graftwork import Command, Component, Extra, Kind, hookimpl
 
 _PACKAGE = "graftwork_attention"
 
 
 @hookimpl
 def graftwork_components() -> Iterator[Component]:
-    """Yield the mixers."""
+    """Yield the mixers, and what puts them into other libraries' models."""
     for name, target, summary, paper in (
         ("sdpa", "mixers.sdpa:SoftmaxAttention", "softmax attention, torch's own", "arXiv:1706.03762"),
         (
@@ -42,6 +42,17 @@ def graftwork_components() -> Iterator[Component]:
         ),
     ):
         yield Component(Kind.ATTENTION, name, f"{_PACKAGE}.{target}", summary, paper)
+    for library, target, models in (
+        ("transformers", "transformers_encoders:convert_encoder", "encoders: BERT-, DistilBERT-, ViT-shaped"),
+        ("timm", "timm_models:convert_vision_transformer", "vision transformers: ViT, DeiT, NaFlexViT"),
+    ):
+        yield Component(
+            Kind.ATTENTION_CONVERSION,
+            library,
+            f"{_PACKAGE}.conversion.{target}",
+            models,
+            extras=(Extra(f"graftwork-attention[{library}]", (library,)),),
+        )
 
 
 @hookimpl

@@ -49,6 +49,7 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
     },
     "graftwork-attention": {
         "attention": "fnet linformer nystrom performer s3 s4d sdpa",
+        "attention-conversion": "timm transformers",
         "command": "attention",
     },
 }

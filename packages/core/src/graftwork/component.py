@@ -45,6 +45,7 @@ class Kind:
     OPTIMIZER: ClassVar[str] = "optimizer"
     ATTENTION: ClassVar[str] = "attention"
     MODEL: ClassVar[str] = "model"
+    ATTENTION_CONVERSION: ClassVar[str] = "attention-conversion"
     LOSS: ClassVar[str] = "loss"
     TASK: ClassVar[str] = "task"
     TRAINER: ClassVar[str] = "trainer"
@@ -189,6 +190,14 @@ SHIPPED_KINDS: tuple[Kind, ...] = (
         "target(**facts, **options) -> torch.nn.Module; the facts (vocab_size, ...) are the parameters "
         "without a default, and the task supplies them.",
         supplied=("*",),
+    ),
+    Kind(
+        Kind.ATTENTION_CONVERSION,
+        "target(model, attention, *, max_len=None) -> the same torch.nn.Module, each self-attention of it "
+        "replaced by what attention(dim, heads, max_len, layer_index=...) builds. The component is called as "
+        "the library of the models that it takes, the top-level module of their classes; it refuses a model "
+        "that it cannot convert, and an attention that does not fit, in one sentence, the model as it was.",
+        supplied=("model", "attention", "max_len"),
     ),
     Kind(Kind.LOSS, "target(**options) -> callable of predictions and labels, returning a scalar tensor."),
     Kind(

@@ -279,7 +279,8 @@ class Resolution:
         """See that a component takes what its taker supplies, and wants nothing else."""
         if taker is None:
             return
-        foreign = [fact for fact in taker.supplies if fact not in (*schema.supplied, *schema.options)]
+        taken = (*schema.supplied, *schema.may_be_supplied, *schema.options)
+        foreign = [fact for fact in taker.supplies if fact not in taken]
         wanted = [fact for fact in schema.supplied if fact not in taker.supplies]
         if foreign and not schema.takes_anything:
             wants = f"; it wants {' and '.join(schema.supplied)}" if schema.supplied else ""

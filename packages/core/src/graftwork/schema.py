@@ -77,12 +77,14 @@ class Schema:
         options: by name, in the order of the signature; those of groups after the target's own.
         groups: parameters that gather some of them.
         supplied: names of the parameters without a default that the caller fills in.
+        may_be_supplied: names of those with a default that it may fill in.
         takes_anything: whether there is a ``**``.
     """
 
     options: Mapping[str, Option]
     groups: tuple[Group, ...]
     supplied: tuple[str, ...]
+    may_be_supplied: tuple[str, ...]
     takes_anything: bool
 
 
@@ -109,15 +111,15 @@ def schema_of(target: Any, kind: Kind) -> Schema:
 def _read_schema(target: Any, kind: Kind) -> Schema:
     options: dict[str, Option] = {}
     groups: list[Group] = []
-    supplied = []
+    supplied: list[str] = []
+    may_be_supplied: list[str] = []
     takes_anything = False
     meanings = _meanings(target)
     for parameter, annotation in _parameters(target, kind):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             takes_anything = takes_anything or parameter.kind is parameter.VAR_KEYWORD
         elif annotation is _SUPPLIED:
-            if parameter.default is REQUIRED:
-                supplied.append(parameter.name)
+            (supplied if parameter.default is REQUIRED else may_be_supplied).append(parameter.name)
         elif _is_group(annotation):
             groups.append(_group(parameter, annotation, _name(target)))
         else:
@@ -137,7 +139,7 @@ def _read_schema(target: Any, kind: Kind) -> Schema:
     _refuse_what_cannot_be_given(options, _name(target))
     # In a table, `name` is the component's own.
     options.pop("name", None)
-    return Schema(options, tuple(groups), tuple(supplied), takes_anything)
+    return Schema(options, tuple(groups), tuple(supplied), tuple(may_be_supplied), takes_anything)
 
 
 _SUPPLIED: Any = object()

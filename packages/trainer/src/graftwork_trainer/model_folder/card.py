@@ -15,6 +15,7 @@ from torch import nn
 
 from graftwork.readable import readable
 from graftwork.resolution import Resolved
+from graftwork_trainer.attention import record_of
 from graftwork_trainer.model_folder.layouts import WEIGHTS, Layout
 
 
@@ -64,7 +65,7 @@ class Card:
                 "## Use",
                 "",
                 "```python",
-                *_loading(layout, kind, folder),
+                *_loading(layout, model, folder),
                 "```",
                 "",
                 "## Figures",
@@ -96,8 +97,14 @@ def _table(what: str, rows: Mapping[str, Any]) -> list[str]:
     return [f"| {what} | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in cells)]
 
 
-def _loading(layout: Layout, kind: str, folder: Path) -> list[str]:
+def _loading(layout: Layout, model: nn.Module, folder: Path) -> list[str]:
     """Lines of Python that load the model from the folder that they are run in."""
+    if layout != "safetensors" and record_of(model) is not None:
+        return [
+            "from graftwork_attention.conversion import load_converted",
+            "",
+            'model = load_converted(".")',
+        ]
     if layout == "timm":
         return ["import timm", "", 'model = timm.create_model("local-dir:.", pretrained=True)']
     if layout == "safetensors":
@@ -106,6 +113,7 @@ def _loading(layout: Layout, kind: str, folder: Path) -> list[str]:
             "",
             f'tensors = load_file("{WEIGHTS}")  # for load_state_dict of a model built as the recipe says',
         ]
+    kind = type(model).__name__.removeprefix("FSDP")
     has_tokenizer = (folder / "tokenizer_config.json").exists()
     names = ["AutoTokenizer", kind] if has_tokenizer else [kind]
     lines = [f"from transformers import {', '.join(names)}", "", f'model = {kind}.from_pretrained(".")']

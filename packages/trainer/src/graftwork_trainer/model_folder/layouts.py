@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from graftwork_trainer.attention import RECORD, record_of
 from graftwork_trainer.model_folder.tensors import without_twins
 
 Layout = Literal["transformers", "timm", "safetensors"]
@@ -43,7 +44,10 @@ def write_layout(model: nn.Module, tensors: Mapping[str, Tensor], folder: Path) 
         return layout
     if layout == "timm":
         # In no public module, and the one place that knows with which arguments the model was built.
-        importlib.import_module("timm.models._hub").save_config_for_hf(model, str(folder / "config.json"))
+        save_config = importlib.import_module("timm.models._hub").save_config_for_hf
+        record = record_of(model)
+        further = {} if record is None else {RECORD: dict(record)}
+        save_config(model, str(folder / "config.json"), model_config=further)
     from safetensors.torch import save_file
 
     kept, twins = without_twins(model, tensors)
