@@ -107,6 +107,15 @@ def test_large_queries_and_keys_stay_finite_in_float32() -> None:
     assert x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("options", [{}, {"kernel": "relu"}, {"eps": 0.1}], ids=str)
+def test_gradients_are_those_of_the_function_with_its_eps(options: dict[str, Any]) -> None:
+    module = PerformerAttention(4, 2, 4, features=5, **options).double()
+    x = (2 * torch.randn(2, 4, 4, dtype=torch.float64)).requires_grad_()
+    mask = torch.tensor([[True, True, False, True], [True] * 4])
+    assert torch.autograd.gradcheck(lambda y: module(y, mask), (x,))
+    assert torch.autograd.gradcheck(module, (x,))
+
+
 def test_redraw_is_explicit_reproducible_and_saved() -> None:
     one, other = (
         PerformerAttention(8, 2, 6, features=8),

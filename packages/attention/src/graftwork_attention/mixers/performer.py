@@ -5,7 +5,8 @@
 
 The maximum keeps the exponentials in range and cancels: for a query it is its own, for keys that of the
 *real* tokens of a sample and head. Published code takes it over the whole batch, padding too, and so lets
-what it should not see change the results by way of eps.
+what it should not see change the results by way of eps. With eps it does not cancel wholly, so gradients go
+through it: without them those of keys would be others by a third and more.
 
 Cost: 4·dim² + 4·features·dim multiply-adds per token.
 """
@@ -119,13 +120,13 @@ class PerformerAttention(Mixer):
             return projected.relu() + floor
         if not of_keys:
             # Of one query all features have the same ‖x‖², which goes away with the maximum.
-            return (projected - projected.detach().amax(-1, keepdim=True)).exp() + floor
+            return (projected - projected.max(-1, keepdim=True).values).exp() + floor
         half_square = x.square().sum(-1, keepdim=True) / (2 * math.sqrt(width))
-        tops = (projected.amax(-1, keepdim=True) - half_square).detach()
+        tops = projected.max(-1, keepdim=True).values - half_square
         if mask is not None:
             padding = ~mask[:, None, :, None]
             tops, half_square = (
                 tops.masked_fill(padding, -math.inf),
                 half_square.masked_fill(padding, math.inf),
             )
-        return (projected - (half_square + tops.amax(-2, keepdim=True))).exp() + floor
+        return (projected - (half_square + tops.max(-2, keepdim=True).values)).exp() + floor
