@@ -60,3 +60,11 @@ def test_what_does_not_fit_is_refused() -> None:
         periodic(torch.zeros(1, 4, 1), 0)
     with pytest.raises(ValueError, match="harmonics must be at least 0, got -1"):
         low_pass(torch.zeros(1, 4, 1), -1)
+    # Two dimensions would otherwise be read as a batch of times.
+    for shape in ((4, 1), (1, 0, 2), (1, 1, 4, 1)):
+        with pytest.raises(ValueError, match=r"must be \[batch, time, channels\] with time of at least 1"):
+            periodic(torch.zeros(shape), 2)
+        with pytest.raises(ValueError, match=r"must be \[batch, time, channels\] with time of at least 1"):
+            fourier(torch.zeros(shape), 2, 1)
+    with pytest.raises(ValueError, match=r"floating point numbers, got torch\.int64"):
+        low_pass(torch.arange(4).view(1, 4, 1), 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -70,6 +72,22 @@ def test_an_input_that_does_not_fit_is_one_sentence(
     with pytest.raises(ValueError, match=said) as refused:
         check_input(torch.zeros(shape), mask, mixer="Mixer", dim=4, max_len=8)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("x", "mask", "said"),
+    [
+        (torch.zeros(2, 5, 4, dtype=torch.int64), None, "x of Mixer must be .* floating .*, got torch.int64"),
+        (torch.zeros(2, 5, 4, dtype=torch.bool), None, "floating point numbers, got torch.bool"),
+        (torch.zeros(2, 5, 4, dtype=torch.complex64), None, "floating point numbers, got torch.complex64"),
+        (torch.zeros(2, 5, 4).numpy(), None, "must be a tensor of .*, got numpy.ndarray"),
+        (torch.zeros(2, 5, 4), [[True] * 5] * 2, r"must be a tensor, .* got list; write torch.as_tensor\("),
+        (torch.zeros(2, 5, 4), torch.ones(2, 5).bool().numpy(), "must be a tensor, .* got numpy.ndarray"),
+    ],
+)
+def test_what_is_no_tensor_of_the_kind_is_one_sentence(x: Any, mask: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check_input(x, mask, mixer="Mixer", dim=4, max_len=8)
 
 
 def test_an_input_that_fits_is_taken() -> None:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
-from graftwork_attention import Capabilities, Mixer
+from graftwork_attention import (
+    Capabilities,
+    DiagonalStateSpaceMixer,
+    FourierMixer,
+    LinformerAttention,
+    Mixer,
+    NystromAttention,
+    PerformerAttention,
+    S3Attention,
+    SoftmaxAttention,
+)
 
 
 class Marked(Mixer):
@@ -26,6 +38,31 @@ def test_padding_reaches_neither_the_mixer_nor_its_caller() -> None:
     assert mixer(x, mask)[0, :, 0].tolist() == [3, 0, 3]
     assert mixer.got[0, :, 0].tolist() == [2, 0, 2]
     assert mixer(x[:, :1])[0, :, 0].tolist() == [3]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("shape", [(2, 0, 8), (0, 8, 8), (0, 0, 8)], ids=str)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        SoftmaxAttention,
+        S3Attention,
+        NystromAttention,
+        LinformerAttention,
+        PerformerAttention,
+        FourierMixer,
+        DiagonalStateSpaceMixer,
+    ],
+)
+def test_nothing_in_gives_nothing_out(
+    kind: Callable[..., Mixer], shape: tuple[int, int, int], masked: bool
+) -> None:
+    options = {"landmarks": 4} if kind is NystromAttention else {}
+    x = torch.zeros(shape, requires_grad=True)
+    y = kind(8, 2, 8, **options)(x, torch.ones(shape[:2], dtype=torch.bool) if masked else None)
+    assert y.shape == shape
+    y.sum().backward()
+    assert x.grad is not None
 
 
 def test_what_does_not_fit_is_refused_by_the_name_of_the_mixer() -> None:

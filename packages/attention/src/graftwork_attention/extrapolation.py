@@ -25,11 +25,12 @@ def periodic(window: Tensor, steps: int) -> Tensor:
         ``[batch, steps, channels]``.
 
     Raises:
-        ValueError: ``steps`` is below 1.
+        ValueError: ``steps`` is below 1, or the window has no time or another shape.
 
     >>> periodic(torch.tensor([[[1.0], [2.0], [3.0]]]), 5).flatten()
     tensor([1., 2., 3., 1., 2.])
     """
+    _check(window)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     return window[:, torch.arange(steps, device=window.device) % window.shape[1]]
@@ -44,8 +45,11 @@ def low_pass(window: Tensor, harmonics: int) -> Tensor:
             left out.
 
     Raises:
-        ValueError: ``harmonics`` is below 0.
+        ValueError: ``harmonics`` is below 0, or the window has no time, another shape or whole numbers.
     """
+    _check(window)
+    if not window.is_floating_point():
+        raise ValueError(f"the window must hold floating point numbers, got {window.dtype}")
     if harmonics < 0:
         raise ValueError(f"harmonics must be at least 0, got {harmonics}")
     time = window.shape[1]
@@ -57,3 +61,10 @@ def low_pass(window: Tensor, harmonics: int) -> Tensor:
 def fourier(window: Tensor, steps: int, harmonics: int) -> Tensor:
     """The steps after a window of which the lowest frequencies are kept; arguments of the other two."""
     return periodic(low_pass(window, harmonics), steps)
+
+
+def _check(window: Tensor) -> None:
+    if window.dim() != 3 or not window.shape[1]:
+        raise ValueError(
+            f"the window must be [batch, time, channels] with time of at least 1, got {list(window.shape)}"
+        )

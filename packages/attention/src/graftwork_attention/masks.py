@@ -59,8 +59,11 @@ def check_input(x: Tensor, mask: Tensor | None, *, mixer: str, dim: int, max_len
         mixer: its name for the sentence.
 
     Raises:
-        ValueError: another shape, too many tokens, a mask that is not bool or has another shape.
+        ValueError: another shape, too many tokens, no numbers with a fraction, a mask that is not bool or has
+            another shape.
     """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise ValueError(f"x of {mixer} must be a tensor of floating point numbers, got {_kind(x)}")
     if x.dim() != 3 or x.shape[2] != dim:
         raise ValueError(f"x of {mixer} must be [batch, tokens, {dim}], got {_shape(x)}")
     if x.shape[1] > max_len:
@@ -70,6 +73,11 @@ def check_input(x: Tensor, mask: Tensor | None, *, mixer: str, dim: int, max_len
         )
     if mask is None:
         return
+    if not isinstance(mask, Tensor):
+        raise ValueError(
+            f"the mask of {mixer} must be a tensor, bool [batch, tokens], True where a token is real, got "
+            f"{_kind(mask)}; write torch.as_tensor(mask)"
+        )
     if mask.dtype != torch.bool:
         raise ValueError(
             f"the mask of {mixer} must be bool [batch, tokens], True where a token is real, got "
@@ -85,6 +93,13 @@ def check_input(x: Tensor, mask: Tensor | None, *, mixer: str, dim: int, max_len
             f"the mask of {mixer} must be [batch, tokens], {_shape(x[:, :, 0])} for this x, "
             f"got {_shape(mask)}"
         )
+
+
+def _kind(given: object) -> str:
+    """What was given, for a sentence: the dtype of a tensor, the type of anything else."""
+    if isinstance(given, Tensor):
+        return str(given.dtype)
+    return f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
 
 
 def _shape(tensor: Tensor) -> str:

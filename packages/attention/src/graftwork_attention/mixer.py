@@ -56,6 +56,8 @@ class Mixer(nn.Module):
         if refused:
             refuse_arguments(name, refused)
         check_input(x, mask, mixer=name, dim=self.dim, max_len=self.max_len)
+        if x.shape[1] == 0:
+            return x.clone()  # Nothing to mix, which convolutions and maxima refuse.
         return zeroed(self.mix(zeroed(x, mask), mask), mask)
 
     def mix(self, x: Tensor, mask: Tensor | None) -> Tensor:

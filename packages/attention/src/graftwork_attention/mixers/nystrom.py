@@ -129,7 +129,7 @@ def segment_means(x: Tensor, mask: Tensor | None, segments: int) -> tuple[Tensor
     """
     tokens = x.shape[1]
     if mask is None and tokens % segments == 0:
-        return x.reshape(x.shape[0], segments, -1, x.shape[2]).mean(2), None
+        return torch.unflatten(x, 1, (segments, tokens // segments)).mean(2), None
     if mask is None:
         segment = (torch.arange(tokens, device=x.device) * segments // tokens)[None]
     else:
