@@ -5,6 +5,7 @@ Reached from here: ``resolution.py``.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
@@ -20,10 +21,11 @@ from graftwork import (
     load_recipe,
     parse_set,
 )
+from graftwork.description import Description, describe
 
 PLUGIN = """
 from typing import Annotated, Literal
-from graftwork import Choice, Supplies
+from graftwork import Choice, Shorthand, Supplies
 
 class Task:
     def __init__(self, *, model: Annotated[Choice, Supplies("vocab_size")], data: str = "prose",
@@ -40,6 +42,11 @@ class Converting(Task):
                      Choice | None, Supplies("dim", "heads", "max_len", "layer_index")] = None):
         super().__init__(model=model)
         self.attention = attention
+
+class Tuning(Task):
+    def __init__(self, *, model: Annotated[
+            Choice | str, Supplies("vocab_size"), Shorthand("loaded", "weights")] = "small"):
+        super().__init__(model=model)
 
 class Trainer:
     def __init__(self, *, optimizer: Choice, steps: int = 100, seed: int = 0,
@@ -86,6 +93,9 @@ def pictures(image_shape: list[int], classes: int): return (image_shape, classes
 def named(vocab_size: int = 5, name: str = "resnet", sizes: list[int | None] = [1]):
     return (vocab_size, name, sizes)
 
+def loaded(vocab_size: int, weights: str = "large", fresh: bool = False):
+    return vocab_size, weights, fresh
+
 def mixer(vocab_size: int, attention: Choice): return attention(8, 2, 16, layer_index=1).sizes
 
 def network(vocab_size: int, width: int = 16, attention: Choice | None = None):
@@ -96,12 +106,14 @@ def graftwork_components():
     here = "graftwork_kit"
     yield Component(Kind.TASK, "lm", f"{here}:Task", "a task")
     yield Component(Kind.TASK, "converting", f"{here}:Converting", "a task that changes attention")
+    yield Component(Kind.TASK, "tuning", f"{here}:Tuning", "a task whose model has weights")
     yield Component(Kind.TRAINER, "standard", f"{here}:Trainer", "a trainer")
     yield Component(Kind.TRAINER, "two-level", f"{here}:TwoLevelTrainer", "a trainer")
     yield Component(Kind.OPTIMIZER, "sgd", f"{here}:SGD", "an optimizer")
     yield Component(Kind.OPTIMIZER, "adam", f"{here}:Adam", "an optimizer")
     yield Component(Kind.MODEL, "network", f"{here}:network", "a model")
     yield Component(Kind.MODEL, "pictures", f"{here}:pictures", "another task's model")
+    yield Component(Kind.MODEL, "loaded", f"{here}:loaded", "a model of weights")
     yield Component(Kind.MODEL, "named", f"{here}:named", "has a name of its own")
     yield Component(Kind.MODEL, "mixer", f"{here}:mixer", "a model of any attention")
     yield Component(Kind.TRAINER, "broken", f"{here}_gone:Trainer", "cannot be imported")
@@ -335,6 +347,44 @@ def test_a_task_may_take_an_attention_and_supply_its_sizes(resolve):
         "attention.name: attention/windowed takes no max_len and no layer_index, which task/converting "
         "supplies; it wants dim and heads"
     )
+
+
+TUNING = RECIPE.replace('name = "lm"', 'name = "tuning"').replace(
+    '[model]\nname = "network"\nwidth = 32\n', ""
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "built"),
+    [
+        (TUNING, (), (10, "small", False)),
+        (TUNING, ("task.model=a/folder",), (10, "a/folder", False)),
+        (TUNING, ("task.model=7",), (10, "7", False)),
+        (TUNING, ('task.model={name = "loaded", fresh = true}',), (10, "large", True)),
+        (TUNING, ("model.name=loaded", "model.weights=x"), (10, "x", False)),
+        (TUNING, ("model.name=network",), {"vocab_size": 10, "width": 16, "attention": None}),
+    ],
+)
+def test_a_text_may_stand_for_a_component_with_an_option(resolve, registry, text, settings, built):
+    resolved = resolve(text, *settings)
+    assert resolved.task().build_model() == built
+    written = resolved.to_toml()
+    again = build_recipe(tomllib.loads(written), registry=registry).resolve(registry)
+    assert again.to_toml() == written
+    assert again.task().build_model() == built
+
+
+def test_what_a_text_stands_for_is_told(resolve, registry):
+    assert mistakes(resolve, TUNING.replace('"tuning"', '"tuning"\nmodel = [1]')) == [
+        "task.model.weights: expected string, got [1] (list)",
+    ]
+    assert mistakes(resolve, TUNING, "model.name=pictures")[0].startswith(
+        "model.name (--set model.name=pictures): model/pictures takes no vocab_size, which task/tuning "
+    )
+    described = describe(registry.find("task/tuning"), registry)
+    (model,) = (option for option in described.options if option.name == "model")
+    assert model.type_text == "weights of the model 'loaded', or the section [model]"
+    assert Description.from_data(json.loads(json.dumps(described.to_data()))) == described
 
 
 def test_a_refused_value_names_the_component(resolve):

@@ -5,7 +5,7 @@ from graftwork.lazy import lazy_names
 # Not that of `typing`: current_folder.py says why this file and lazy.py import only what is built in.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from graftwork.choice import Choice, Supplies
+    from graftwork.choice import Choice, Shorthand, Supplies
     from graftwork.component import Command, Component, Kind
     from graftwork.contracts import Direction, Run, Task, Trainer
     from graftwork.errors import (
@@ -36,6 +36,7 @@ __all__ = [
     "Registry",
     "get_registry",
     "Choice",
+    "Shorthand",
     "Supplies",
     "choose",
     "Recipe",
@@ -78,6 +79,7 @@ __getattr__, __dir__ = lazy_names(
         "RecipeError": "errors",
         "Registry": "registry",
         "Run": "contracts",
+        "Shorthand": "choice",
         "Supplies": "choice",
         "Task": "contracts",
         "Trainer": "contracts",

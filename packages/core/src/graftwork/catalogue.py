@@ -19,7 +19,8 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
     "graftwork-text": {
         "corpus": "bbc-news bbc-topics installed-prose installed-questions news-articles rotten-tomatoes "
         "wikipedia-excerpt",
-        "model": "llama-130m llama-1b llama-350m llama-3b llama-60m llama-7b llama-tiny pretrained-lm",
+        "model": "llama-130m llama-1b llama-350m llama-3b llama-60m llama-7b llama-tiny pretrained "
+        "pretrained-lm",
         "recipe": "lm-continue lm-pretrain prompt-answering sequence-classification zeroth-order-finetune",
         "task": "lm-pretrain prompt-answering prompt-classification sequence-classification",
         "weights": "minilm smollm2-135m",

@@ -41,6 +41,23 @@ class Supplies(tuple[str, ...]):
 
 
 @dataclass(frozen=True, slots=True)
+class Shorthand:
+    """What a plain text stands for in place of a component: one, with the text as an option of it.
+
+    With ``model: Annotated[Choice | str, Shorthand("pretrained", "weights")] = "minilm"`` in a task,
+    ``task.model = "minilm"`` of a recipe is ``task.model = {name = "pretrained", weights = "minilm"}``. A
+    section ``[model]`` names a component as ever.
+
+    Args:
+        component: its name, of the plugin that says so or of any other.
+        option: of it, which takes text.
+    """
+
+    component: str
+    option: str
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """A named component and the options that a recipe gave it.
 

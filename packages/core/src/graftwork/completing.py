@@ -132,10 +132,10 @@ def _values_of(key: str, part: Part, registry: Registry) -> Iterator[str]:
     kind = part.entry.component.kind if name == "name" else None
     for option in part.options:
         if option.name == name:
-            kind = option.kind
+            kind = option.shorthand[1] if option.shorthand else option.kind
             yield from _CHOICE.findall(option.type_text)
             yield from ("true", "false") if option.type_text.startswith("true or false") else ()
-    if kind is not None:
+    if kind in registry.kinds:
         yield from (entry.component.name for entry in registry.entries(kind))
 
 

@@ -32,6 +32,7 @@ class DescribedOption:
         default_text: for people.
         kind: of the component that it names, or None.
         supplies: what that component is given, None where that is not said.
+        shorthand: the component, and its option, that a plain text stands for; None where it is a name.
     """
 
     name: str
@@ -42,6 +43,7 @@ class DescribedOption:
     default_text: str
     kind: str | None = None
     supplies: tuple[str, ...] | None = None
+    shorthand: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Description:
         """Of :meth:`to_data`; what is damaged raises LookupError, TypeError or ValueError."""
         options = tuple(
             DescribedOption(
-                **{**one, "supplies": None if one["supplies"] is None else tuple(one["supplies"])}
+                **{**one, **{key: one[key] and tuple(one[key]) for key in ("supplies", "shorthand")}}
             )
             for one in data["options"]
         )
@@ -123,7 +125,7 @@ def _read(entry: Entry, registry: Registry) -> Description:
 
 def _described(option: Option) -> DescribedOption:
     kind = None if option.listed else option.chosen_kind
-    named = f"the name of {with_article(kind)}, or the section [{option.name}]" if kind else ""
+    named = f"{_named(option, kind)}, or the section [{option.name}]" if kind else ""
     default = None if option.required else option.default
     return DescribedOption(
         option.name,
@@ -134,7 +136,14 @@ def _described(option: Option) -> DescribedOption:
         _shown(default),
         kind,
         None if option.supplies is None else tuple(option.supplies),
+        None if option.shorthand is None else (option.shorthand.component, option.shorthand.option),
     )
+
+
+def _named(option: Option, kind: str) -> str:
+    if option.shorthand is None:
+        return f"the name of {with_article(kind)}"
+    return f"{option.shorthand.option} of the {kind} {option.shorthand.component!r}"
 
 
 def _shown(default: Any) -> str:

@@ -109,19 +109,35 @@ class _Walk:
         """The component that an option names."""
         kind, supplied = option.kind or "", option.supplies or ()
         inner = f"{path}.{option.name}"
-        if option.name in table:
+        text = table.get(option.name, None if option.name in self.recipe.sections else option.default)
+        if option.shorthand is not None and isinstance(text, str):
+            component, key = option.shorthand
+            self.default(inner, kind, component, plugin, {key: text}, supplied)
+        elif option.name in table:
             self.component(inner, kind, table[option.name], supplied)
         elif option.name in self.recipe.sections:
             self.section(option.name, kind, supplied)
         elif isinstance(option.default, str):
-            try:
-                default = self.registry.find_default(kind, option.default, plugin)
-            except GraftworkError:
-                self.wrong = True
-            else:
-                self.entry(inner, default, {}, supplied)
+            self.default(inner, kind, option.default, plugin, {}, supplied)
         else:
             self.wrong |= option.required
+
+    def default(
+        self,
+        path: str,
+        kind: str,
+        name: str,
+        plugin: str,
+        table: Mapping[str, Any],
+        supplied: tuple[str, ...],
+    ) -> None:
+        """What the code of a plugin means by a name."""
+        try:
+            entry = self.registry.find_default(kind, name, plugin)
+        except GraftworkError:
+            self.wrong = True
+        else:
+            self.entry(path, entry, table, supplied)
 
 
 def recipe_lines(recipe: Recipe, registry: Registry) -> Iterator[str]:

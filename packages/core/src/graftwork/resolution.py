@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from graftwork.catalogue import package_of
@@ -317,12 +318,21 @@ class Resolution:
     def _nested(self, option: Option, kind: str, given: Mapping[str, Any], path: str, by: Entry) -> Any:
         taker = None if option.supplies is None else _Taker(by.component.reference, option.supplies)
         self._asked[option.name] = kind
+        key = f"{path}.{option.name}"
         if option.name in given:
-            return self._choose(kind, given[option.name], f"{path}.{option.name}", taker)
+            value = given[option.name]
+            if option.shorthand is None or isinstance(value, Mapping):
+                return self._choose(kind, value, key, taker)
+            text = value if isinstance(value, str) else self._given.texts.get(key, value)
+            table = {option.shorthand.option: text}
+            return self._by_default(kind, option.shorthand.component, key, by, taker, table)
         if option.name in self._given.sections:
             return self._choose_section(option.name, kind, taker)
         if isinstance(option.default, str):
-            return self._by_default(kind, option.default, f"{path}.{option.name}", by, taker)
+            if option.shorthand is None:
+                return self._by_default(kind, option.default, key, by, taker)
+            table = {option.shorthand.option: option.default}
+            return self._by_default(kind, option.shorthand.component, key, by, taker, table)
         if option.required:
             entries = self._registry.entries(kind)
             known = [self._registry.name_of(entry) for entry in entries]
@@ -333,7 +343,13 @@ class Resolution:
         return _UNSET
 
     def _by_default(
-        self, kind: str, name: str, path: str, by: Entry, taker: _Taker | None = None
+        self,
+        kind: str,
+        name: str,
+        path: str,
+        by: Entry,
+        taker: _Taker | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> Choice | None:
         """What the code of a component means by a name, whoever else has it by now."""
         try:
@@ -341,7 +357,7 @@ class Resolution:
         except GraftworkError as error:
             self._mistake(path, str(error))
             return None
-        return self._choose(kind, self._registry.name_of(entry), path, taker, entry)
+        return self._choose(kind, {"name": self._registry.name_of(entry), **options}, path, taker, entry)
 
     def _several(self, option: Option, kind: str, given: Mapping[str, Any], path: str, by: Entry) -> Any:
         """The components of a list, in its order."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
-from graftwork.choice import Choice, Supplies
+from graftwork.choice import Choice, Shorthand, Supplies
 from graftwork.component import Kind, called_by
 from graftwork.docstrings import parameter_meanings
 from graftwork.errors import ContractError, with_article
@@ -67,6 +67,12 @@ class Option:
         """What the component that takes it gives it; None where that is not said."""
         marks = unwrap(self.annotation)[1]
         return next((mark for mark in marks if isinstance(mark, Supplies)), None)
+
+    @property
+    def shorthand(self) -> Shorthand | None:
+        """What a plain text in place of the component stands for; None where it is the component's name."""
+        marks = unwrap(self.annotation)[1]
+        return next((mark for mark in marks if isinstance(mark, Shorthand)), None)
 
 
 @dataclass(frozen=True, slots=True)

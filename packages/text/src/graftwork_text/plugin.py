@@ -68,6 +68,13 @@ def _models() -> Iterator[Component]:
         extras=(GGUF,),
     )
     yield Component(
+        Kind.MODEL,
+        "pretrained",
+        f"{_PACKAGE}.models.pretrained_model:pretrained",
+        "pretrained weights under the head that a fine-tuning task needs, or that shape from scratch",
+        extras=(GGUF,),
+    )
+    yield Component(
         Kind.WEIGHTS,
         "minilm",
         f"{_PACKAGE}.models.packaged:minilm",

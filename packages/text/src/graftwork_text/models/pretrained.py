@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,15 +47,19 @@ class Pretrained:
         source: returns the folder or hub name that transformers loads, fetching or unpacking it where needed.
         known: what determines the weights, as plain text; None where that is read off the folder or asked of
             the hub.
+        random: whether its weights are drawn, and only its shape and its tokenizer are those of the name.
     """
 
     name: str
     source: Callable[[], str]
     known: Mapping[str, str] | None = None
+    random: bool = False
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What determines the weights, as plain text."""
+        """What determines the weights, as plain text; of random ones the shape and the tokenizer."""
+        if self.random:
+            return {**replace(self, random=False).identity, "weights": "random"}
         if self.known is not None:
             return self.known
         source = self.source()
@@ -105,7 +109,7 @@ class Pretrained:
         return found is not None
 
     def load(self, auto_class: str, *, dtype: Precision, **settings: Any) -> tuple[nn.Module, frozenset[str]]:
-        """Load the model; under torch's meta device build its shape alone.
+        """Load the model; under torch's meta device, and with random weights, build its shape alone.
 
         Args:
             auto_class: transformers' class, ``AutoModel`` for instance.
@@ -113,7 +117,8 @@ class Pretrained:
             **settings: for ``from_pretrained``.
 
         Returns:
-            The model, and the names of those parameters that its weights lack and that were drawn at random.
+            The model, and the names of those parameters that its weights lack and that were drawn at random
+            for want of them.
         """
         import torch
         import transformers
@@ -121,12 +126,14 @@ class Pretrained:
         loader: Any = getattr(transformers, auto_class)
         precision = getattr(torch, dtype)
         source = self.source()
-        if torch.get_default_device().type == "meta":
+        if self.random or torch.get_default_device().type == "meta":
             with self._explained():
                 config, rest = transformers.AutoConfig.from_pretrained(
                     source, return_unused_kwargs=True, trust_remote_code=False, **settings
                 )
-                return loader.from_config(config, dtype=precision, **rest), frozenset()
+                model = loader.from_config(config, dtype=precision, **rest)
+            model.config.use_cache = False
+            return model, frozenset()
         with self._explained(), _quiet():
             refuse_pickled_weights(source)
             model, report = loader.from_pretrained(

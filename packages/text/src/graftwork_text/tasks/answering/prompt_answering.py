@@ -26,7 +26,7 @@ from graftwork_text.corpora.held_out import HeldOutFiles
 from graftwork_text.corpora.remarks import Remark
 from graftwork_text.corpora.sameness import evened, fingerprint
 from graftwork_text.corpora.values import is_text
-from graftwork_text.models.pretrained import find_pretrained
+from graftwork_text.models.pretrained_model import pretrained_of
 from graftwork_text.sources import smallest
 from graftwork_text.tasks.answering.encoded import choices, free_answers, free_prompts, right_answers
 from graftwork_text.tasks.answering.generation import answers_of, generate, line_ends
@@ -38,7 +38,7 @@ from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded
 from graftwork_text.tasks.fine_tuning.objective import Objective, refuse_gradient
 from graftwork_text.tasks.fine_tuning.prompts import PromptFile
 from graftwork_text.tasks.fine_tuning.selection import Parts, Selection, Split, draw_by_number
-from graftwork_text.tasks.fine_tuning.task import FineTuningTask, texts_in
+from graftwork_text.tasks.fine_tuning.task import AttentionOption, FineTuningTask, ModelOption, texts_in
 from graftwork_trainer.device import move
 from graftwork_trainer.evaluation import device_of
 
@@ -55,7 +55,7 @@ class PromptAnswering(FineTuningTask[Question]):
         data: installed-questions (no download), another registered name, or a .jsonl file of questions: the
             fields of the prompt, and options with answer, or answers.
         model: smollm2-135m (fetched), another registered name, a folder of weights in transformers' format,
-            or a hub name.
+            or a hub name; or the section [model].
         prompts: a shipped file of prompts (reading), or the path of a .toml file with [answering].
         calibrate: of choices, subtract an option's log-probability under a prompt without content, and take
             sums over its tokens, not means.
@@ -66,6 +66,8 @@ class PromptAnswering(FineTuningTask[Question]):
         selection: which questions of the data.
         compute: precision, lengths and sizes of batches.
         adaptation: which parameters are trained.
+        attention: what takes the place of an encoder's self-attention, from the section [attention]; none to
+            leave that.
 
     Raises:
         ValueError: an option is out of its range.
@@ -85,7 +87,7 @@ class PromptAnswering(FineTuningTask[Question]):
         self,
         *,
         data: str = "installed-questions",
-        model: str = "smollm2-135m",
+        model: ModelOption = "smollm2-135m",
         prompts: str = "reading",
         calibrate: bool = False,
         objective: Objective = "cross-entropy",
@@ -94,16 +96,18 @@ class PromptAnswering(FineTuningTask[Question]):
         selection: Selection = Selection(),
         compute: ComputeOptions = ComputeOptions(max_length=1024, evaluation_batch_size=16),
         adaptation: Adaptation = Adaptation(),
+        attention: AttentionOption = None,
     ) -> None:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
         super().__init__(
-            pretrained=find_pretrained(model),
+            pretrained=pretrained_of(model),
             corpus=find_questions(data, files),
             objective=objective,
             selection=selection,
             adaptation=adaptation,
             compute=compute,
+            attention=attention,
         )
         self._prompts = PromptFile(prompts, package=_PACKAGE)
         self._prompt = self._prompts.for_answers()
@@ -160,8 +164,7 @@ class PromptAnswering(FineTuningTask[Question]):
                 "answering needs: they would be random, and prompting rests on pretrained ones; choose a "
                 "causal language model, 'smollm2-135m' for instance"
             )
-        self.adaptation.apply(model, adapted=model, fresh=missing)
-        return model
+        return self.adapt(model, model, missing)
 
     def remarks(self, parts: Parts[Question]) -> Sequence[Remark]:
         """What was found in the data."""

@@ -17,7 +17,7 @@ from torch import nn
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora import find_labelled_corpus
 from graftwork_text.corpora.tables import LabelledFiles
-from graftwork_text.models.pretrained import find_pretrained
+from graftwork_text.models.pretrained_model import pretrained_of
 from graftwork_text.tasks.classification.candidates import CandidateScoring
 from graftwork_text.tasks.classification.label_words import MaskedWordScoring
 from graftwork_text.tasks.classification.scoring import Scoring
@@ -28,6 +28,7 @@ from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
 from graftwork_text.tasks.fine_tuning.objective import Objective
 from graftwork_text.tasks.fine_tuning.prompts import PromptFile
 from graftwork_text.tasks.fine_tuning.selection import ClassSelection
+from graftwork_text.tasks.fine_tuning.task import AttentionOption, ModelOption
 
 _PACKAGE = __name__.rpartition(".")[0]
 ScoringName = Literal["auto", "masked-lm", "causal-lm", "similarity"]
@@ -39,7 +40,7 @@ class PromptClassification(ClassificationTask):
 
     Args:
         model: minilm or smollm2-135m (fetched), another registered name, a folder of weights in transformers'
-            format, or a hub name.
+            format, or a hub name; or the section [model].
         data: rotten-tomatoes or bbc-topics (fetched), another registered name, or the path of a .csv, .tsv or
             .jsonl file.
         prompts: a shipped file of prompts (sentiment-was, topic, entailment), or the path of a .toml file.
@@ -53,6 +54,8 @@ class PromptClassification(ClassificationTask):
         selection: which examples of the data.
         compute: precision, lengths and sizes of batches.
         adaptation: which parameters are trained.
+        attention: what takes the place of an encoder's self-attention, from the section [attention]; none to
+            leave that.
 
     Raises:
         ValueError: an option is out of its range.
@@ -62,7 +65,7 @@ class PromptClassification(ClassificationTask):
     def __init__(
         self,
         *,
-        model: str = "minilm",
+        model: ModelOption = "minilm",
         data: str = "rotten-tomatoes",
         prompts: str = "sentiment-was",
         scoring: ScoringName = "auto",
@@ -72,14 +75,16 @@ class PromptClassification(ClassificationTask):
         selection: ClassSelection = ClassSelection(),
         compute: ComputeOptions = ComputeOptions(),
         adaptation: Adaptation = Adaptation(),
+        attention: AttentionOption = None,
     ) -> None:
         super().__init__(
-            pretrained=find_pretrained(model),
+            pretrained=pretrained_of(model),
             corpus=find_labelled_corpus(data, files),
             objective=objective,
             selection=selection,
             adaptation=adaptation,
             compute=compute,
+            attention=attention,
         )
         self._prompts = PromptFile(prompts, package=_PACKAGE)
         self._scoring: ScoringName = scoring
@@ -129,8 +134,7 @@ class PromptClassification(ClassificationTask):
                 "pretrained ones. Choose another scoring (a sentence encoder's is 'similarity') or the task "
                 "sequence-classification"
             )
-        self.adaptation.apply(model, adapted=model, fresh=missing)
-        return model
+        return self.adapt(model, model, missing)
 
     def facts(self) -> dict[str, str | int | float]:
         """What data, model and prompts are: names, versions, digests and sizes, as plain data."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from graftwork.errors import GraftworkError
 from graftwork_text.corpora import LabelledExample, find_labelled_corpus
 from graftwork_text.corpora.tables import LabelledFiles
-from graftwork_text.models.pretrained import find_pretrained
+from graftwork_text.models.pretrained_model import pretrained_of
 from graftwork_text.tasks.classification.pooled_classifier import MeanPooledClassifier
 from graftwork_text.tasks.classification.scoring import Scoring, labelled
 from graftwork_text.tasks.classification.task import ClassificationTask
@@ -30,6 +30,7 @@ from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
 from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncoder, Tokens, padded
 from graftwork_text.tasks.fine_tuning.objective import Objective
 from graftwork_text.tasks.fine_tuning.selection import ClassSelection
+from graftwork_text.tasks.fine_tuning.task import AttentionOption, ModelOption
 from graftwork_text.tasks.language_model.long_texts import LONGEST_PIECE_CHARACTERS
 
 _MOST_TEXTS = 2
@@ -41,7 +42,7 @@ class SequenceClassification(ClassificationTask):
 
     Args:
         model: minilm or smollm2-135m (fetched), another registered name, a folder of weights in transformers'
-            format, or a hub name.
+            format, or a hub name; or the section [model].
         data: rotten-tomatoes or bbc-topics (fetched), another registered name, or the path of a .csv, .tsv or
             .jsonl file.
         pooling: what the head reads; mean of the model's outputs, or whatever transformers' own head for it
@@ -52,6 +53,8 @@ class SequenceClassification(ClassificationTask):
         selection: which examples of the data.
         compute: precision, lengths and sizes of batches.
         adaptation: which parameters are trained.
+        attention: what takes the place of an encoder's self-attention, from the section [attention]; none to
+            leave that.
 
     Raises:
         ValueError: an option is out of its range.
@@ -61,7 +64,7 @@ class SequenceClassification(ClassificationTask):
     def __init__(
         self,
         *,
-        model: str = "minilm",
+        model: ModelOption = "minilm",
         data: str = "rotten-tomatoes",
         pooling: Literal["auto", "mean", "model"] = "auto",
         objective: Objective = "cross-entropy",
@@ -69,17 +72,19 @@ class SequenceClassification(ClassificationTask):
         selection: ClassSelection = ClassSelection(),
         compute: ComputeOptions = ComputeOptions(),
         adaptation: Adaptation = Adaptation(),
+        attention: AttentionOption = None,
     ) -> None:
         corpus = find_labelled_corpus(data, files)
         if len(corpus.fields) > _MOST_TEXTS:
             raise ValueError(f"text_columns must be one or two, got {', '.join(corpus.fields)}")
         super().__init__(
-            pretrained=find_pretrained(model),
+            pretrained=pretrained_of(model),
             corpus=corpus,
             objective=objective,
             selection=selection,
             adaptation=adaptation,
             compute=compute,
+            attention=attention,
         )
         self._pooling = pooling
 
@@ -125,8 +130,7 @@ class SequenceClassification(ClassificationTask):
                 f"{len(unexpected)} parameters in all: the folder is incomplete, or of another architecture"
             )
         fresh = missing or {name for name, _ in model.named_parameters() if not name.startswith(inside)}
-        self.adaptation.apply(model, adapted=model, fresh=fresh)
-        return model
+        return self.adapt(model, model, fresh)
 
     def facts(self) -> dict[str, str | int | float]:
         """What data and model are: names, versions, digests and sizes, as plain data."""
@@ -156,8 +160,7 @@ class SequenceClassification(ClassificationTask):
             standard_deviation=float(getattr(config, "initializer_range", 0.02)),
             dtype=getattr(torch, self._compute.dtype),
         )
-        self.adaptation.apply(model, adapted=encoder, fresh=("classifier.weight", "classifier.bias"))
-        return model
+        return self.adapt(model, encoder, ("classifier.weight", "classifier.bias"))
 
 
 class HeadScoring:

@@ -69,11 +69,11 @@ class Adaptation:
             GraftworkError: a target is no layer, a pattern matches no parameter, or nothing is left to train.
         """
         if self.lora_rank is not None:
-            new = {name: dict(model.named_parameters())[name] for name in fresh}
+            parameters = dict(model.named_parameters())
+            new = [parameters[name] for name in fresh]
             model.requires_grad_(False)
-            inside = {name for name, _ in adapted.named_modules()}
-            self._inject(adapted, inside & {name.rpartition(".")[0] for name in new})
-            for parameter in new.values():
+            self._inject(adapted, _layers_of(new, adapted))
+            for parameter in new:
                 parameter.requires_grad_(True)
         if self.train_only:
             kept = _matching(model, self.train_only, "train_only")
@@ -117,6 +117,12 @@ def _matching(model: nn.Module, patterns: Sequence[str], option: str) -> set[str
             )
         found.update(matches)
     return found
+
+
+def _layers_of(parameters: Sequence[nn.Parameter], model: nn.Module) -> set[str]:
+    """Names of the modules that have one of some parameters themselves."""
+    wanted = set(parameters)
+    return {name for name, module in model.named_modules() if wanted & set(module.parameters(recurse=False))}
 
 
 def _linear_layers(model: nn.Module) -> list[str]:

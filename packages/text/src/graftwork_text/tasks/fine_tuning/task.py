@@ -6,14 +6,14 @@ Batches are tensors by name; every one has ``sample`` int64 [examples], the exam
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from graftwork import Direction, GraftworkError
+from graftwork import Choice, Direction, GraftworkError, Shorthand, Supplies
 from graftwork_text.corpora import Source
 from graftwork_text.corpora.remarks import Remark, counted
 from graftwork_text.corpora.values import is_text, missing_column, shown
@@ -23,12 +23,19 @@ from graftwork_text.tasks.fine_tuning.compute import ComputeOptions
 from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded, TextEncoder
 from graftwork_text.tasks.fine_tuning.objective import Objective
 from graftwork_text.tasks.fine_tuning.selection import Parts, Selection, Split
+from graftwork_trainer.attention import convert_attention
 from graftwork_trainer.data.order import EndlessBatches, OrderedBatches
 from graftwork_trainer.evaluation import evaluate
 from graftwork_trainer.keeping_apart import told_copies
 from graftwork_trainer.progress import tell_once
 
 ExampleT = TypeVar("ExampleT")
+ModelOption = Annotated[
+    Choice | str | Callable[..., nn.Module], Supplies("head"), Shorthand("pretrained", "weights")
+]
+# A recipe gives a Choice; code may give any function that builds a mixer.
+Attention = Choice | Callable[..., nn.Module]
+AttentionOption = Annotated[Attention | None, Supplies("dim", "heads", "max_len", "layer_index")]
 
 
 class FineTuningTask(ABC, Generic[ExampleT]):
@@ -41,6 +48,7 @@ class FineTuningTask(ABC, Generic[ExampleT]):
         selection: which examples of the data.
         adaptation: which parameters are trained.
         compute: precision, lengths and sizes of batches.
+        attention: what takes the place of the model's self-attention; none to leave that.
     """
 
     unit = "examples"
@@ -57,6 +65,7 @@ class FineTuningTask(ABC, Generic[ExampleT]):
         selection: Selection,
         adaptation: Adaptation,
         compute: ComputeOptions,
+        attention: Attention | None = None,
     ) -> None:
         self.pretrained = pretrained
         self.objective: Objective = objective
@@ -64,6 +73,7 @@ class FineTuningTask(ABC, Generic[ExampleT]):
         self.corpus = corpus
         self._selection = selection
         self._compute = compute
+        self._attention = attention
         self._encoded: dict[Split, Encoded] = {}
 
     @cached_property
@@ -89,6 +99,37 @@ class FineTuningTask(ABC, Generic[ExampleT]):
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Return the pretrained model, frozen and adapted as the options say."""
+
+    def adapt(self, model: nn.Module, inner: nn.Module, fresh: Iterable[str]) -> nn.Module:
+        """Replace the attention where that is asked for, then freeze and adapt as the options say.
+
+        A new attention has to be learnt: beside low-rank adapters, which do not go into it, it is trained.
+
+        Args:
+            model: all of it, changed in place.
+            inner: the part that is a model of transformers.
+            fresh: names of the model's parameters that were drawn at random.
+
+        Returns:
+            The same model.
+
+        Raises:
+            GraftworkError: the attention cannot be replaced, or the options on training do not fit.
+        """
+        if self._attention is not None:
+            before = set(model.modules())
+            convert_attention(inner, self._attention, max_len=self.encoder.max_length)
+            new = [(name, module) for name, module in model.named_modules() if module not in before]
+            fresh = {
+                *fresh,
+                *(
+                    f"{place}.{name}"
+                    for place, module in new
+                    for name, _ in module.named_parameters(recurse=False)
+                ),
+            }
+        self.adaptation.apply(model, adapted=inner, fresh=fresh)
+        return model
 
     @abstractmethod
     def encode(self, split: Split) -> Encoded:
@@ -192,7 +233,14 @@ class FineTuningTask(ABC, Generic[ExampleT]):
             "model": self.pretrained.name,
             **{f"model_{name}": value for name, value in self.pretrained.identity.items()},
             "max_length": self.encoder.max_length,
+            **({} if self._attention is None else {"attention": _name_of(self._attention)}),
         }
+
+
+def _name_of(attention: Attention) -> str:
+    if isinstance(attention, Choice):
+        return attention.entry.component.name
+    return str(getattr(attention, "__qualname__", attention))
 
 
 def texts_in(row: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, ...]:
