@@ -42,6 +42,7 @@ def graftwork_components() -> Iterator[Component]:
         ),
     ):
         yield Component(Kind.ATTENTION, name, f"{_PACKAGE}.{target}", summary, paper)
+    yield from _trained()
     for library, target, models in (
         ("transformers", "transformers_encoders:convert_encoder", "encoders: BERT-, DistilBERT-, ViT-shaped"),
         ("timm", "timm_models:convert_vision_transformer", "vision transformers: ViT, DeiT, NaFlexViT"),
@@ -53,6 +54,25 @@ def graftwork_components() -> Iterator[Component]:
             models,
             extras=(Extra(f"graftwork-attention[{library}]", (library,)),),
         )
+
+
+def _trained() -> Iterator[Component]:
+    """What a trainer trains."""
+    yield Component(
+        Kind.TASK,
+        "pixels",
+        f"{_PACKAGE}.tasks.pixels:PixelClassification",
+        "classify small images by models whose attention is chosen",
+        "arXiv:2011.04006",
+        (Extra("graftwork-attention[digits]", ("sklearn",), when="data = 'digits'"),),
+    )
+    yield Component(
+        Kind.MODEL,
+        "pixel-encoder",
+        f"{_PACKAGE}.models.pixel_encoder:PixelEncoder",
+        "an encoder over images as sequences of pixels",
+        "arXiv:2011.04006",
+    )
 
 
 @hookimpl

@@ -52,6 +52,8 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
         "attention": "fnet linformer nystrom performer s3 s4d sdpa",
         "attention-conversion": "timm transformers",
         "command": "attention",
+        "model": "pixel-encoder",
+        "task": "pixels",
     },
 }
 

@@ -1,0 +1,1 @@
+"""What a trainer can train with a mixer in it."""

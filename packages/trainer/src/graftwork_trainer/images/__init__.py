@@ -1,0 +1,1 @@
+"""Labelled images, as tasks of several packages classify them."""
