@@ -19,8 +19,10 @@ from torch.nn import functional as F
 
 from graftwork_attention.capabilities import Capabilities
 from graftwork_attention.heads import merge_heads, split_heads
+from graftwork_attention.masks import zeroed
 from graftwork_attention.mixer import Mixer
 from graftwork_attention.mixers.ranges import check_probability, check_whole
+from graftwork_attention.plain_maps import is_plain
 
 
 class LinformerAttention(Mixer):
@@ -77,7 +79,12 @@ class LinformerAttention(Mixer):
         real = x.new_ones(1, x.shape[1]) if mask is None else mask.to(x.dtype)
         bias_weight = (real @ combinations.mT)[..., None]
         key, value = (
-            split_heads(_project(linear, combined, bias_weight), self.heads)
+            split_heads(
+                _project(linear, combined, bias_weight)
+                if is_plain(linear)
+                else combinations @ zeroed(linear(x), mask),
+                self.heads,
+            )
             for linear in (self.key, self.value)
         )
         y = F.scaled_dot_product_attention(

@@ -28,6 +28,7 @@ from graftwork_attention.kernels.skeleton import skeleton_attention
 from graftwork_attention.kernels.skeleton_reference import channel_branch, layer_norm, token_branch
 from graftwork_attention.masks import position_of_rank, valid_counts
 from graftwork_attention.mixer import Mixer
+from graftwork_attention.plain_maps import is_plain
 from graftwork_attention.s3.presets import ChannelScale, Landmarks, check_choice, check_probability
 from graftwork_attention.s3.selection import draw, rescaled
 
@@ -192,10 +193,14 @@ class SkeletonAttention(Mixer):
         """Chosen channels of the values ``[batch, tokens, heads, channels]``, and their weights for every
         channel ``[batch, heads, width, channels]``.
         """
-        weights = [self._chosen_rows(linear.weight) for linear in (self.key, self.value)]
-        biases = [self._chosen_rows(b) for b in (self.key.bias, self.value.bias) if b is not None]
-        projected = functional.linear(x, torch.cat(weights), torch.cat(biases) if biases else None)
-        keys, values = torch.unflatten(projected, -1, (2, self.heads, self.channels)).unbind(2)
+        if is_plain(self.key) and is_plain(self.value):
+            weights = [self._chosen_rows(linear.weight) for linear in (self.key, self.value)]
+            biases = [self._chosen_rows(b) for b in (self.key.bias, self.value.bias) if b is not None]
+            projected = functional.linear(x, torch.cat(weights), torch.cat(biases) if biases else None)
+            keys, values = torch.unflatten(projected, -1, (2, self.heads, self.channels)).unbind(2)
+        else:
+            whole = (torch.unflatten(linear(x), -1, (self.heads, -1)) for linear in (self.key, self.value))
+            keys, values = (part.index_select(-1, self.channel_index) for part in whole)
         gram = channel_gram(q, keys, mask, self._channel_scale(x, mask))
         attention = functional.dropout(gram.softmax(-1), self.attn_dropout, self.training)
         return values, attention.to(q.dtype)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from graftwork_attention.kernels.stem_epilogue import stem_epilogue
 from graftwork_attention.masks import zeroed
+from graftwork_attention.plain_maps import is_plain
 from graftwork_attention.precision import autocast_is_on
 from graftwork_attention.s3.folded_stem import beyond_the_ends, folded_convolution, folded_kernel
 from graftwork_attention.s3.norms import StemNorm
@@ -92,7 +93,7 @@ class Stem(nn.Module):
         possible = mask is None and x.dtype == self.convolution.weight.dtype and x.shape[1] > self.reach
         if self.fold == "never" or not possible or x.dtype not in (torch.float32, torch.float64):
             return False
-        if autocast_is_on(x):
+        if autocast_is_on(x) or not is_plain(self.convolution):
             return False
         return self.fold == "always" or folds(x, smoothing, learning=torch.is_grad_enabled())
 
