@@ -54,6 +54,12 @@ def graftwork_components() -> Iterator[Component]:
             models,
             extras=(Extra(f"graftwork-attention[{library}]", (library,)),),
         )
+    yield Component(
+        Kind.ATTENTION_CONVERSION,
+        "graftwork-attention",
+        f"{_PACKAGE}.conversion.encoder_blocks:convert_encoder_blocks",
+        "models with this package's encoder blocks in them",
+    )
 
 
 def _trained() -> Iterator[Component]:

@@ -50,7 +50,7 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
     },
     "graftwork-attention": {
         "attention": "fnet linformer nystrom performer s3 s4d sdpa",
-        "attention-conversion": "timm transformers",
+        "attention-conversion": "graftwork-attention timm transformers",
         "command": "attention",
         "model": "pixel-encoder",
         "task": "pixels",

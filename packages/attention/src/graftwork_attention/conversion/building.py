@@ -5,17 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graftwork import Choice, GraftworkError
 from graftwork.plain_data import plain
-from graftwork_attention.conversion.site import Site
 
 # What a recipe chose, or any function of (dim, heads, max_len, *, layer_index).
 Attention = Choice | Callable[..., nn.Module]
+
+
+class Place(Protocol):
+    """Where a mixer is wanted."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Width of a token, and heads."""
+        ...
+
+    @property
+    def weight(self) -> Tensor:
+        """One of what stands there, for device and dtype."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Options of an attention that what stands there has, where nothing else is said."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,7 @@ class Chosen:
     max_len: int
     record: Mapping[str, Any]
 
-    def mixer_for(self, site: Site, layer_index: int) -> nn.Module:
+    def mixer_for(self, site: Place, layer_index: int) -> nn.Module:
         """Build the mixer of one layer, of the dtype and on the device of what it replaces."""
         dim, heads = site.sizes
         weight = site.weight
@@ -60,7 +78,7 @@ class Chosen:
         return mixer.to(weight.dtype)
 
 
-def chosen_for(sites: Sequence[Site], attention: Attention, needs: Needs, max_len: int | None) -> Chosen:
+def chosen_for(sites: Sequence[Place], attention: Attention, needs: Needs, max_len: int | None) -> Chosen:
     """Complete a choice by what the model has: its length, the dropout and biases.
 
     Raises:
@@ -75,12 +93,7 @@ def chosen_for(sites: Sequence[Site], attention: Attention, needs: Needs, max_le
         raise GraftworkError(f"max_len must be at least 1, got {length}")
     if not isinstance(attention, Choice):
         return Chosen(attention, length, {"max_len": length})
-    first = sites[0]
-    facts = {
-        "attn_dropout": first.layout.dropout_of_weights(first.own),
-        "qkv_bias": any(f"{name}.bias" in first.maps() for name in ("query", "key", "value")),
-    }
-    inherited = attention.open_facts(facts)
+    inherited = attention.open_facts(sites[0].facts)
     given = {name: plain(value) for name, value in ({**attention.options, **inherited}).items()}
     choice = attention
     return Chosen(
@@ -94,7 +107,7 @@ def chosen_for(sites: Sequence[Site], attention: Attention, needs: Needs, max_le
     )
 
 
-def mixers_for(sites: Sequence[Site], chosen: Chosen, needs: Needs) -> list[nn.Module]:
+def mixers_for(sites: Sequence[Place], chosen: Chosen, needs: Needs) -> list[nn.Module]:
     """Build a mixer for every self-attention, in order.
 
     Raises:

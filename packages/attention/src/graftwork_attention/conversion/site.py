@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +151,14 @@ class Site:
             for tensor in part.parameters():
                 return tensor
         return torch.empty(0)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Dropout of attention weights and biases of its own attention."""
+        return {
+            "attn_dropout": self.layout.dropout_of_weights(self.own),
+            "qkv_bias": any(f"{name}.bias" in self.maps() for name in ("query", "key", "value")),
+        }
 
     def maps(self) -> dict[str, Tensor]:
         """The linear maps of its own attention, by name; those are left out that were not kept with it."""

@@ -38,4 +38,5 @@ def mnist_5k() -> Images:
             table = np.loadtxt(lines, delimiter=",", dtype=np.float32)
     except (OSError, ValueError) as error:
         raise GraftworkError(f"{file}: cannot be read as a table of pixels: {error}") from error
-    return Images(table[:, :-1].reshape(-1, 1, 28, 28) / 255, table[:, -1].astype(np.int64), 10)
+    features = (table[:, :-1].reshape(-1, 1, 28, 28) / 255).astype(np.float32)
+    return Images(features, table[:, -1].astype(np.int64), 10)

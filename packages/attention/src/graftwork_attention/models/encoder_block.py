@@ -35,6 +35,9 @@ class EncoderBlock(nn.Module):
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, got {size}")
         check_probability("dropout", dropout)
+        self.dim = dim
+        # What conversion to another mixer keeps of those before.
+        self.kept: object = None
         self.mixer_norm = nn.LayerNorm(dim)
         self.mixer = mixer
         self.dropout = nn.Dropout(dropout)

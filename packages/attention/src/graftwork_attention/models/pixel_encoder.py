@@ -50,8 +50,8 @@ class PixelEncoder(nn.Module):
         channels, height, width = image_shape
         if tokens == "values" and channels != 1:
             raise ValueError(
-                f"tokens must be 'linear' for images of {channels} channels: 'values' looks up one grey value "
-                "for each pixel"
+                f"tokens must be 'linear' for images of {channels} channels: 'values' looks up one grey "
+                "value for each pixel"
             )
         super().__init__()
         self.looks_up = tokens == "values"

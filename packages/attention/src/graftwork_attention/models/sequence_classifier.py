@@ -67,8 +67,8 @@ class SequenceClassifier(nn.Module):
         super().__init__()
         if (vocabulary is None) == (features is None):
             raise ValueError(
-                "give vocabulary for sequences of token numbers, or features for sequences of floats, and not "
-                f"both; got vocabulary={vocabulary}, features={features}"
+                "give vocabulary for sequences of token numbers, or features for sequences of floats, and "
+                f"not both; got vocabulary={vocabulary}, features={features}"
             )
         hidden = 2 * dim if hidden is None else hidden
         for name, size in {
@@ -183,8 +183,8 @@ class SequenceClassifier(nn.Module):
             raise ValueError(f"{name} takes {kind} {shape}, got {tokens.dtype} {list(tokens.shape)}")
         if tokens.shape[1] > self.max_len:
             raise ValueError(
-                f"{name} was built for at most max_len={self.max_len} tokens, got {tokens.shape[1]}; build it "
-                "with a larger max_len"
+                f"{name} was built for at most max_len={self.max_len} tokens, got {tokens.shape[1]}; build "
+                "it with a larger max_len"
             )
         if mask is not None and (mask.dtype != torch.bool or mask.shape != tokens.shape[:2]):
             raise ValueError(
