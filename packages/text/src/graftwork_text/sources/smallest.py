@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,56 @@ def questions(folder: Path) -> str:
 
 def weights(folder: Path) -> str:
     """Write a LLaMA of one layer with random weights, and a byte-level tokenizer; return the folder."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokens = _byte_tokenizer(folder / "weights")
+    config = LlamaConfig(
+        vocab_size=tokens,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=_POSITIONS,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    with _first_seed():
+        LlamaForCausalLM(config).save_pretrained(folder / "weights")
+    return str(folder / "weights")
+
+
+def encoder(folder: Path) -> str:
+    """Write a BERT of one layer with random weights, and a byte-level tokenizer; return the folder."""
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=_byte_tokenizer(folder / "weights"),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=_POSITIONS,
+        pad_token_id=1,
+    )
+    with _first_seed():
+        BertModel(config).save_pretrained(folder / "weights")
+    return str(folder / "weights")
+
+
+@contextmanager
+def _first_seed() -> Iterator[None]:
     import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def _byte_tokenizer(folder: Path) -> int:
+    """Write a tokenizer; return how many tokens it has."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     numbers = {token: number for number, token in enumerate(["<s>", "</s>", *alphabet])}
@@ -81,28 +129,14 @@ def weights(folder: Path) -> str:
         pad_token="</s>",
         model_max_length=_POSITIONS,
     )
-    tokenizer.save_pretrained(folder / "weights")
-    config = LlamaConfig(
-        vocab_size=len(numbers),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=_POSITIONS,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(folder / "weights")
-    return str(folder / "weights")
+    tokenizer.save_pretrained(folder)
+    return len(numbers)
 
 
-def fine_tuning(folder: Path, data: str) -> dict[str, object]:
-    """Options of a fine-tuning on some data: tiny weights, short sequences, small batches."""
+def fine_tuning(folder: Path, data: str, model: str | None = None) -> dict[str, object]:
+    """Options of a fine-tuning on some data: tiny weights (causal unless given), small batches."""
     return {
-        "model": weights(folder),
+        "model": model or weights(folder),
         "data": data,
         "max_length": _POSITIONS,
         "batch_size": 4,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from graftwork.errors import GraftworkError
 from graftwork_text.corpora import LabelledExample, find_labelled_corpus
 from graftwork_text.corpora.tables import LabelledFiles
 from graftwork_text.models.pretrained_model import pretrained_of
+from graftwork_text.sources import smallest
 from graftwork_text.tasks.classification.pooled_classifier import MeanPooledClassifier
 from graftwork_text.tasks.classification.scoring import Scoring, labelled
 from graftwork_text.tasks.classification.task import ClassificationTask
@@ -87,6 +89,11 @@ class SequenceClassification(ClassificationTask):
             attention=attention,
         )
         self._pooling = pooling
+
+    @classmethod
+    def smallest(cls, folder: Path) -> dict[str, object]:
+        """Return options with which it trains in seconds, on data that is made in the folder."""
+        return smallest.fine_tuning(folder, smallest.labelled(folder), smallest.encoder(folder))
 
     @cached_property
     def pooling(self) -> str:
