@@ -62,6 +62,11 @@ def restore(model: nn.Module) -> nn.Module:
     """
     sites = converted_in(model)
     for site in sites:
+        if why := site.refusal():
+            raise GraftworkError(
+                f"the attention of {type(model).__name__} cannot be restored: its "
+                f"{type(site.own).__name__} {why}"
+            )
         if lost := site.lost():
             raise GraftworkError(
                 f"the attention of {type(model).__name__} cannot be restored: its own {lost} was not saved, "

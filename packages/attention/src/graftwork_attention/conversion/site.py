@@ -93,6 +93,14 @@ class MixerAttention(nn.Module):
         y = self.dropout(self.mixer(hidden_states, real))
         return (y, None) if self.returns_weights else y
 
+    def named_modules(
+        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """All modules but the empty tensor, which what adapts a `query` by its name must not find."""
+        for name, module in super().named_modules(memo, prefix, remove_duplicate):
+            if not isinstance(module, Absent):
+                yield name, module
+
     def maps(self) -> dict[str, Tensor]:
         """The linear maps of the model's own attention, as training has left them."""
         return taken_from(self.mixer, self.dim, self.kept.maps)
@@ -135,9 +143,20 @@ class Site:
         return self.layout.holder(self.own, self.around).get_submodule(self.layout.output)
 
     def refusal(self) -> str:
-        """Why what stands here is not what its layout says; "" where it is, or where it was when replaced."""
+        """Why the maps of what stands here cannot be taken; "" where they can, or went with a file."""
         now = self.attention
-        return "" if isinstance(now, MixerAttention) else self.layout.refusal(now, self.around)
+        if not isinstance(now, MixerAttention):
+            return self.layout.refusal(now, self.around)
+        # The mixer had a place for what is not kept aside, unless that was wrapped or exchanged since.
+        if self._own_names() - now.maps().keys():
+            return (
+                f"went into the maps of {type(now.mixer).__name__}, which are no plain torch.nn.Linear any "
+                "more; merge or take off the adapters, or whatever was put around them, before"
+            )
+        return ""
+
+    def _own_names(self) -> set[str]:
+        return set(self.layout.maps(self.own, self.own_output))
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -187,7 +206,8 @@ class Site:
                 self.layout, now.to("meta"), None if output is None else output.to("meta"), left, before
             )
             if output is not None:
-                self.around.set_submodule(self.layout.output, nn.Identity(), strict=True)
+                gone = nn.Identity().train(now.training)
+                self.around.set_submodule(self.layout.output, gone, strict=True)
         self.around.set_submodule(
             self.name, MixerAttention(mixer, dim, heads, kept).train(now.training), strict=True
         )
@@ -210,8 +230,7 @@ class Site:
 
     def lost(self) -> str:
         """A map of its own attention that is nowhere any more, "" where all are there."""
-        own = set(self.layout.maps(self.own, self.own_output)) - set(self.maps())
-        return min(own, default="")
+        return min(self._own_names() - self.maps().keys(), default="")
 
 
 def sites_in(model: nn.Module, layout_of: Callable[[nn.Module], Layout | None]) -> Iterator[Site]:
