@@ -34,6 +34,13 @@ class Adapted(nn.Module):
         return y
 
 
+class Packed(Tensor):
+    """A weight that is kept in another form than it is seen in, as quantized ones are."""
+
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return [], None
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", ["query", "key", "value"])
 @pytest.mark.parametrize("bias", [False, True])
@@ -98,5 +105,7 @@ def test_what_is_more_than_its_weight_is_not_plain() -> None:
     normed = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
     offloaded = nn.Linear(2, 2)
     offloaded.forward = lambda x: x  # type: ignore[method-assign]
-    for module in (nn.Identity(), Adapted(nn.Linear(2, 2)), normed, offloaded):
+    quantized = nn.Linear(2, 2)
+    quantized.weight = nn.Parameter(torch.ones(2, 2).as_subclass(Packed))
+    for module in (nn.Identity(), Adapted(nn.Linear(2, 2)), normed, offloaded, quantized):
         assert not is_plain(module)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from graftwork_attention.conversion.projections import NAMES
+from graftwork_attention.plain_maps import is_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class Layout:
         """
         holders = {**dict.fromkeys(self.projections, attention), self.output: self.holder(attention, around)}
         for name, holder in holders.items():
-            # Exactly that class: a quantized map, or one with an adapter, is more than its weight.
-            if type(_part(holder, name)) is not nn.Linear:
+            linear = _part(holder, name)
+            if not isinstance(linear, nn.Linear) or not is_plain(linear):
                 return f"has no plain torch.nn.Linear {name}, as those have that were compared"
         if not hasattr(attention, self.heads):
             return f"has no {self.heads}, as those have that were compared"

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from graftwork_attention.plain_maps import is_plain
+
 NAMES = ("query", "key", "value", "output")
 
 
@@ -31,7 +33,7 @@ def places_in(mixer: nn.Module, dim: int) -> dict[str, nn.Parameter]:
 
 
 def _is_square(linear: object, dim: int) -> bool:
-    return type(linear) is nn.Linear and linear.weight.shape == (dim, dim)
+    return isinstance(linear, nn.Linear) and is_plain(linear) and linear.weight.shape == (dim, dim)
 
 
 @torch.no_grad()
