@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graftwork import Command, Component, Extra, Kind, hookimpl
+from graftwork_attention.extras import DIGITS, PICTURES
 
 _PACKAGE = "graftwork_attention"
 
@@ -70,7 +71,7 @@ def _trained() -> Iterator[Component]:
         f"{_PACKAGE}.tasks.pixels:PixelClassification",
         "classify small images by models whose attention is chosen",
         "arXiv:2011.04006",
-        (Extra("graftwork-attention[digits]", ("sklearn",), when="data = 'digits'"),),
+        (DIGITS, PICTURES),
     )
     yield Component(
         Kind.MODEL,

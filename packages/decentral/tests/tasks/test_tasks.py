@@ -1,6 +1,6 @@
 """What every task promises a trainer, and what is particular to each.
 
-Reached from here: ``models/mlp.py``, ``models/resnet.py``, ``tasks/classifying.py``,
+Reached from here: ``models/mlp.py``, ``models/resnet.py``, ``tasks/area_under_curve.py``,
 ``tasks/spread_images.py``.
 """
 

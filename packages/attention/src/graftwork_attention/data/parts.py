@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork_attention.data.sources import Source
 from graftwork_trainer.images.labelled import Images
 from graftwork_trainer.keeping_apart import HELD_OUT_COPIES, apart_from
 
-Split = Literal["train", "validation", "test"]
 # Its own stream, so that the test part is the same whatever the data seed is.
 _TEST_STREAM = 1
 
@@ -26,9 +25,10 @@ class Selection:
         train_examples: images to learn from, as far as there are so many; none for all.
         validation_examples: images for validation, at most half of those that are not the test's; none for a
             tenth.
-        test_examples: test images, at most half of all; none for a fifth, or all where the data has a test
-            part of its own.
+        test_examples: test images, at most half of all; none for a fifth, or, where the data has a test part
+            of its own, as many of that, none for all.
         data_seed: draws training and validation images, and leaves the test part as it is.
+        test_only: all images are the test part, and nothing is learnt.
 
     Raises:
         ValueError: an option is out of its range.
@@ -38,6 +38,7 @@ class Selection:
     validation_examples: int | None = None
     test_examples: int | None = None
     data_seed: int = 0
+    test_only: bool = False
 
     def __post_init__(self) -> None:
         for option in ("train_examples", "validation_examples", "test_examples"):
@@ -63,11 +64,6 @@ class Parts:
     test: Images
     copies: int = 0
 
-    def of(self, split: Split) -> Images:
-        """One of them."""
-        part: Images = getattr(self, split)
-        return part
-
     def facts(self) -> dict[str, str | int]:
         """Sizes and digests, as plain data."""
         facts: dict[str, str | int] = {}
@@ -77,17 +73,20 @@ class Parts:
         return {**facts, **({HELD_OUT_COPIES: self.copies} if self.copies else {})}
 
 
-def draw_parts(known: Images, test: Images | None, selection: Selection) -> Parts:
+def draw_parts(source: Source, selection: Selection) -> Parts:
     """Draw the images of one experiment.
 
     An image is known by its pixels: of those that stand in a held-out part none is learnt from, whatever its
     label.
 
     Args:
-        known: images to learn from and to choose by, and for the test where that has none of its own.
-        test: the data's own test part; None where it has none.
+        source: that they are drawn from.
         selection: how many of each.
     """
+    known, test = source.known, source.test
+    if selection.test_only:
+        nothing = known.subset(np.arange(0))
+        return Parts(nothing, nothing, source.all())
     order = np.random.default_rng(_TEST_STREAM).permutation(len(known if test is None else test))
     if test is None:
         count = _count(selection.test_examples, len(known), 5)

@@ -19,10 +19,11 @@ from graftwork_decentral.bilevel.setup import BilevelSetup
 from graftwork_decentral.communication import StackedCommunicator
 from graftwork_decentral.reproductions import sparkle_variants as variants
 from graftwork_decentral.reproductions.sparkle_variants import Variant
-from graftwork_decentral.tasks.classifying import area_under_curve
+from graftwork_decentral.tasks.area_under_curve import area_under_curve
 from graftwork_decentral.tasks.hyper_cleaning import HyperCleaningTask
-from graftwork_decentral.tasks.images import Images, load_images
+from graftwork_decentral.tasks.images import load_images
 from graftwork_decentral.topology import Topology, ring
+from graftwork_trainer.images.labelled import Images
 
 AGENTS = 10
 SETTINGS = BilevelSettings(alpha=100.0, beta=0.3, gamma=0.3, theta=0.2)

@@ -20,10 +20,12 @@ from graftwork_decentral.bilevel.hyper_cleaning import HyperCleaning, SoftmaxHyp
 from graftwork_decentral.bilevel.setup import BilevelSetup
 from graftwork_decentral.draws import checked_seed
 from graftwork_decentral.extras import require_for_data
-from graftwork_decentral.tasks.classifying import ClassificationTask, area_under_curve
-from graftwork_decentral.tasks.images import ImageBatch, Images, load_images
+from graftwork_decentral.tasks.area_under_curve import area_under_curve
+from graftwork_decentral.tasks.images import load_images
 from graftwork_decentral.tasks.partition import Part, Partition, checked_alpha, parts_of
 from graftwork_decentral.tasks.spread_images import SpreadImages
+from graftwork_trainer.images.classifying import ClassificationTask
+from graftwork_trainer.images.labelled import ImageBatch, Images
 
 _CORRUPTION, _TRAINING_PART, _CLEAN_PART, _START = range(4)
 

@@ -15,9 +15,10 @@ from torch import nn
 from graftwork import Choice, Supplies
 from graftwork_decentral.draws import checked_seed
 from graftwork_decentral.extras import require_for_data
-from graftwork_decentral.tasks.classifying import ClassificationTask
-from graftwork_decentral.tasks.images import ImageBatch, Images, load_images
+from graftwork_decentral.tasks.images import load_images
 from graftwork_decentral.tasks.partition import Part, Partition, checked_alpha, parts_of
+from graftwork_trainer.images.classifying import ClassificationTask
+from graftwork_trainer.images.labelled import ImageBatch, Images
 
 
 class ImageClassification(ClassificationTask):

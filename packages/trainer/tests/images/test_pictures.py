@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from graftwork import GraftworkError
-from graftwork_decentral.tasks.pictures import read_pictures
+from graftwork_trainer.images.pictures import read_pictures
 
 pytest.importorskip("PIL")
 

@@ -11,16 +11,19 @@ Raises:
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork import GraftworkError
-from graftwork_decentral.tasks.cifar_batch import read_cifar_batch
-from graftwork_decentral.tasks.class_folders import class_folders
-from graftwork_decentral.tasks.idx import read_idx
-from graftwork_decentral.tasks.pictures import read_pictures
+from graftwork_trainer.folders import given_path
+from graftwork_trainer.images.cifar_batch import read_cifar_batch
+from graftwork_trainer.images.class_folders import class_folders
+from graftwork_trainer.images.idx import read_idx
+from graftwork_trainer.images.labelled import Images
+from graftwork_trainer.images.pictures import read_pictures
 
 Loaded = tuple[NDArray[np.float32], NDArray[np.int64], int]
 
@@ -29,6 +32,53 @@ _CIFAR_FILES = {
     "train": tuple(f"data_batch_{number}" for number in range(1, 6)),
     "test": ("test_batch",),
 }
+
+
+def read_images(data: str, folder: Path | None) -> tuple[Images, Images]:
+    """Return images to train on and held-out ones, from files that have both parts.
+
+    Args:
+        data: ``fashion-mnist`` or ``idx`` (files as MNIST's); ``cifar10`` (its Python batches); or ``folder``
+            (PNG or JPEG files in ``train/CLASS`` and ``test/CLASS``).
+        folder: where the files are.
+
+    Raises:
+        GraftworkError: there is no folder, a file is missing, damaged or not what its place says, or the
+            parts do not go together; the message names it.
+    """
+    if folder is None:
+        raise GraftworkError(f"folder: data = {data!r} is read from files; say where they are")
+    folder = given_path(str(folder), "folder")
+    if not folder.is_dir():
+        raise GraftworkError(f"folder {folder}: no such folder; data = {data!r} is read from it")
+    readers = {
+        "fashion-mnist": idx_images,
+        "idx": idx_images,
+        "cifar10": cifar_images,
+        "folder": folder_images,
+    }
+    if data not in readers:
+        raise GraftworkError(f"data must be one of {', '.join(readers)}, got {data!r}")
+    train, test = (Images(*readers[data](folder, part)) for part in ("train", "test"))
+    _check_alike(train, test, folder)
+    return train, test
+
+
+def _check_alike(train: Images, test: Images, folder: Path) -> None:
+    """Refuse held-out images that no model of the training ones could name."""
+    for part, images in (("training", train), ("test", test)):
+        if not len(images):
+            raise GraftworkError(f"folder {folder}: holds no {part} images")
+    sizes = [" x ".join(map(str, images.features.shape[1:])) for images in (train, test)]
+    if sizes[0] != sizes[1]:
+        raise GraftworkError(
+            f"folder {folder}: the training images are {sizes[0]} and those to test on {sizes[1]} (channels "
+            "x height x width), and must be of one size"
+        )
+    if unlearnt := sorted(set(test.labels.tolist()) - set(train.labels.tolist())):
+        raise GraftworkError(
+            f"folder {folder}: there are test images of class {unlearnt[0]}, and no training image is of it"
+        )
 
 
 def idx_images(folder: Path, part: str) -> Loaded:
@@ -71,6 +121,23 @@ def folder_images(folder: Path, part: str) -> Loaded:
             raise GraftworkError(
                 f"{files[0].parent}: no picture of class {name!r} is in {folder / 'train'} to learn from"
             )
+    return _numbered(pictures, classes)
+
+
+def read_classes(folder: Path) -> tuple[Images, tuple[str, ...]]:
+    """Return pictures of one size from ``folder/CLASS``, and the names of the classes, in alphabetical order.
+
+    Args:
+        folder: that holds one of pictures for each class.
+
+    Raises:
+        GraftworkError: there is no folder, or a picture cannot be read; the message names it.
+    """
+    pictures = class_folders(given_path(str(folder), "folder"))
+    return Images(*_numbered(pictures, list(pictures))), tuple(pictures)
+
+
+def _numbered(pictures: Mapping[str, Sequence[Path]], classes: Sequence[str]) -> Loaded:
     files = [file for of_class in pictures.values() for file in of_class]
     labels = [classes.index(name) for name, of_class in pictures.items() for _ in of_class]
     return read_pictures(files), np.array(labels, dtype=np.int64), len(classes)

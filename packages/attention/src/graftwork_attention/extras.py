@@ -1,0 +1,8 @@
+"""What some components need beyond this package's own requirements; imports no torch."""
+
+from __future__ import annotations
+
+from graftwork import Extra
+
+DIGITS = Extra("graftwork-attention[digits]", ("sklearn",), when="data = 'digits'")
+PICTURES = Extra("pillow", ("PIL",), when="data = 'folder'")
