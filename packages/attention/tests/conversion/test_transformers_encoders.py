@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers
-from toy_models import IMAGE, POSITIONS, TEXT, TOKENS, encoder, pictures, states, text
+from toy_models import IMAGE, POSITIONS, TEXT, TOKENS, encoder, pictures, spread, states, text
 
 from graftwork import GraftworkError, Kind, get_registry
 from graftwork_attention import Capabilities, FourierMixer
@@ -176,6 +176,30 @@ def test_a_mixer_that_takes_no_masks_is_for_pictures_of_one_size():
 def test_a_model_that_was_not_converted_says_so_where_it_would_call_a_mixer():
     with pytest.raises(ValueError, match="BertSelfAttention was not converted, and attn_implementation="):
         encoder("bert", attn_implementation="graftwork_mixer")(**text())
+
+
+@pytest.mark.parametrize("mixer", ["sdpa", "fnet"])
+def test_a_model_of_the_same_configuration_is_left_alone(mixer):
+    other = encoder("bert")
+    model = spread(type(other)(other.config)).eval()
+    before = states(other, "bert"), states(model, "bert")
+    convert(model, mixer)
+    assert torch.equal(states(other, "bert"), before[0])
+    assert not hasattr(other.config, "graftwork_attention")
+    assert model.config.graftwork_attention["name"] == mixer
+    convert(other, mixer)
+    restore(model)
+    assert torch.equal(states(model, "bert"), before[1])
+    assert other.config.graftwork_attention["name"] == mixer
+    states(other, "bert")
+
+
+def test_all_parts_of_a_model_read_the_configuration_that_it_was_given():
+    parts = {"text_config": encoder("siglip-text").config, "vision_config": encoder("siglip-vision").config}
+    model = transformers.SiglipModel(transformers.SiglipConfig(**{k: c.to_dict() for k, c in parts.items()}))
+    convert(model, "s3")
+    configs = {id(model.config), id(model.config.text_config), id(model.config.vision_config)}
+    assert {id(part.config) for part in model.modules() if hasattr(part, "config")} <= configs
 
 
 def test_layers_are_counted():

@@ -6,10 +6,11 @@ None to attention, whatever was padded.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import bidirectional_mask_function
 
 IMPLEMENTATION = "graftwork_mixer"
@@ -37,6 +38,20 @@ def _unconverted(module: nn.Module, *_: Any, **__: Any) -> Any:
 
 AttentionInterface.register(IMPLEMENTATION, _unconverted)
 AttentionMaskInterface.register(IMPLEMENTATION, _unchanged_mask)
+
+
+def own_configuration(model: PreTrainedModel) -> None:
+    """Give a model a copy of its configuration, and all its parts that read it, which other models may share.
+
+    Attention asks the configuration which implementation to call, and so would that of a model which was made
+    from the same one and not converted.
+    """
+    copies: dict[int, Any] = {}
+    copy.deepcopy(model.config, copies)
+    for part in model.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, PreTrainedConfig) and id(value) in copies:
+                setattr(part, name, copies[id(value)])
 
 
 def hand_over_masks(model: PreTrainedModel) -> None:

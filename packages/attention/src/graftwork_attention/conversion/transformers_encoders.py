@@ -16,7 +16,7 @@ from graftwork_attention.conversion.building import Attention, Needs, chosen_for
 from graftwork_attention.conversion.layout import Layout
 from graftwork_attention.conversion.record import write_record
 from graftwork_attention.conversion.site import Site, foreign_attention, sites_in
-from graftwork_attention.conversion.transformers_attention import hand_over_masks
+from graftwork_attention.conversion.transformers_attention import hand_over_masks, own_configuration
 
 # Output map, dropout and norm stand in a module beside this one.
 _BERT = Layout(("query", "key", "value"), "num_attention_heads", "output.dense", True, attn_dropout="dropout")
@@ -101,6 +101,7 @@ def convert_encoder(
     mixers = mixers_for(sites, chosen, needs)
     for site, mixer in zip(sites, mixers, strict=True):
         site.replace(mixer, before=model.config._attn_implementation)
+    own_configuration(model)
     hand_over_masks(model)
     write_record(model, chosen.record)
     return model
