@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from graftwork_attention.mixers.performer import PerformerAttention
     from graftwork_attention.mixers.s4d import DiagonalStateSpaceMixer
     from graftwork_attention.mixers.sdpa import SoftmaxAttention
+    from graftwork_attention.models.encoder_block import EncoderBlock
+    from graftwork_attention.models.sequence_classifier import SequenceClassifier
     from graftwork_attention.s3.attention import S3Attention
     from graftwork_attention.s3.skeleton import SkeletonAttention
     from graftwork_attention.s3.smoother import Smoother
@@ -28,6 +30,8 @@ __all__ = [
     "FourierMixer",
     "DiagonalStateSpaceMixer",
     "MultiheadAttentionAdapter",
+    "EncoderBlock",
+    "SequenceClassifier",
     "S3Attention",
     "Smoother",
     "SkeletonAttention",
@@ -46,6 +50,8 @@ __getattr__, __dir__ = lazy_names(
         "FourierMixer": "mixers.fnet",
         "DiagonalStateSpaceMixer": "mixers.s4d",
         "MultiheadAttentionAdapter": "adapter",
+        "EncoderBlock": "models.encoder_block",
+        "SequenceClassifier": "models.sequence_classifier",
         "Mixer": "mixer",
         "S3Attention": "s3.attention",
         "SkeletonAttention": "s3.skeleton",

@@ -80,6 +80,12 @@ def _trained() -> Iterator[Component]:
         "an encoder over images as sequences of pixels",
         "arXiv:2011.04006",
     )
+    yield Component(
+        Kind.RECIPE,
+        "pixels",
+        f"{_PACKAGE}:recipes/pixels.toml",
+        "digits as sequences of pixels, by an encoder whose mixer is to be chosen",
+    )
 
 
 @hookimpl

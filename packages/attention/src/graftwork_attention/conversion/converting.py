@@ -10,7 +10,7 @@ from graftwork import GraftworkError, Kind, choose
 from graftwork_attention.conversion.building import Attention
 from graftwork_attention.conversion.record import forget_record
 from graftwork_attention.conversion.site import converted_in
-from graftwork_trainer.attention import convert_attention
+from graftwork_trainer.attention import convert_attention, record_of
 
 
 def convert(
@@ -58,9 +58,15 @@ def restore(model: nn.Module) -> nn.Module:
         The same model.
 
     Raises:
-        GraftworkError: a map is nowhere any more: the mixer has no place for it, and the model was loaded.
+        GraftworkError: a map is nowhere any more: the mixer has no place for it, and the model was loaded; or
+            the model's blocks are made for any mixer.
     """
     sites = converted_in(model)
+    if not sites and record_of(model) is not None:
+        raise GraftworkError(
+            f"the attention of {type(model).__name__} cannot be restored: its blocks are made for any mixer "
+            "and keep none; call convert(model, ...) with the attention that it had, to go on from its maps"
+        )
     for site in sites:
         if why := site.refusal():
             raise GraftworkError(

@@ -62,11 +62,13 @@ class Kept:
         heads: of the first of them.
         max_len: that the present one was built for.
         maps: linear maps that the present one has no place for.
+        facts: dropout and biases of those before.
     """
 
     heads: int
     max_len: int
     maps: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -109,18 +111,21 @@ class MixerSite:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Biases of its maps, where it has maps, and dropout of attention weights."""
+        """Dropout of attention weights and biases of its maps, or of those before it where it has none."""
         maps = self._maps()
-        of_maps = {"qkv_bias": "query.bias" in maps} if maps else {}
         dropout = getattr(self.block.mixer, "attn_dropout", None)
-        return of_maps if dropout is None else {**of_maps, "attn_dropout": dropout}
+        return {
+            **({} if self._kept is None else self._kept.facts),
+            **({} if dropout is None else {"attn_dropout": dropout}),
+            **({"qkv_bias": "query.bias" in maps} if maps else {}),
+        }
 
     def replace(self, mixer: nn.Module, max_len: int) -> None:
         """Put a mixer here, started from the maps of what stood here."""
-        dim, heads = self.sizes
+        (dim, heads), facts = self.sizes, self.facts
         left = put_into(mixer, dim, self._maps())
         self.block.mixer = mixer.train(self.block.mixer.training)
-        self.block.kept = Kept(heads, max_len, {name: tensor.clone() for name, tensor in left.items()})
+        self.block.kept = Kept(heads, max_len, {name: tensor.clone() for name, tensor in left.items()}, facts)
 
     @property
     def _kept(self) -> Kept | None:

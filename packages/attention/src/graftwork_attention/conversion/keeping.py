@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,8 @@ _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 def save_converted(model: nn.Module, folder: str | Path) -> None:
     """Save a converted model in its library's own layout, ``model.safetensors`` and ``config.json``.
 
-    Of a model of transformers its own ``save_pretrained`` does the same.
+    Of a model of transformers its own ``save_pretrained`` does the same. Of one with this package's encoder
+    blocks the configuration says what its attention is, and no more.
 
     Args:
         model: converted.
@@ -33,11 +35,14 @@ def save_converted(model: nn.Module, folder: str | Path) -> None:
     Raises:
         GraftworkError: it was not converted.
     """
-    if record_of(model) is None:
+    record = record_of(model)
+    if record is None:
         raise GraftworkError(f"{type(model).__name__} was not converted: call convert(model, ...) before")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_layout(model, model.state_dict(), folder)
+    if write_layout(model, model.state_dict(), folder) == "safetensors":
+        text = json.dumps({RECORD: dict(record)}, indent=2)
+        (folder / _CONFIG).write_text(f"{text}\n", "utf-8")
 
 
 def load_converted(
@@ -52,8 +57,8 @@ def load_converted(
     Args:
         folder: that ``save_pretrained`` or :func:`save_converted` wrote.
         attention: where the model was converted by a function without a registered name, that function.
-        model: of timm, made as the one that was saved, converted or not; it is filled. By default it is made
-            by what was saved of it.
+        model: of timm or with this package's encoder blocks, made as the one that was saved, converted or
+            not; it is filled. By default a model of timm is made by what was saved of it.
         dtype: of the weights; by default that in which they were saved.
 
     Returns:
@@ -75,6 +80,11 @@ def load_converted(
 
         return load_encoder(folder, attention, max_len, dtype)
     if model is None:
+        if "architecture" not in config:
+            raise GraftworkError(
+                f"{folder / _CONFIG}: says what the attention is and not what the model is; give model, made "
+                "as the one that was saved"
+            )
         model = _made(folder)
     convert(model, attention, max_len=max_len)
     try:
