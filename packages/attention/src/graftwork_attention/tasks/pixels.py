@@ -217,7 +217,7 @@ class PixelClassification(ClassificationTask):
         PICTURES.require("predicting pictures")
         pictures = [shaped(torch.from_numpy(read_pictures([path])), self.image_shape) for path in inputs]
         logits: Tensor = model(torch.cat(pictures).to(device_of(model)))
-        names = self._learnt.names if self._learnt is not None else self.class_names
+        names = self.class_names
         return [
             {
                 "predicted": names[max(range(len(row)), key=row.__getitem__)],
