@@ -70,6 +70,8 @@ def test_a_mixer_that_is_built_is_taken_as_it_is() -> None:
     assert MultiheadAttentionAdapter(16, 2, 12, mixer).mixer is mixer
     with pytest.raises(ValueError, match="norm: options go with the name of a mixer"):
         MultiheadAttentionAdapter(16, 2, 12, mixer, norm="ortho")
+    with pytest.raises(ValueError, match=r"registered attention or a mixer that was built, .*Four"):
+        MultiheadAttentionAdapter(16, 2, 12, FourierMixer)  # type: ignore[arg-type]
 
 
 def test_options_and_the_layer_reach_the_mixer() -> None:
@@ -90,6 +92,7 @@ X = torch.zeros(1, 4, 16)
         ((X, X.clone(), X), {}, "the same tensor: .* keep torch.nn.MultiheadAttention for cross-attention"),
         ((X, X, X.clone()), {}, "the same tensor"),
         ((X, X, X), {"key_padding_mask": torch.full((1, 4), -1.0)}, "must be bool, True at padding"),
+        ((X, X, X), {"key_padding_mask": [[True] * 4]}, r"must be a tensor \[batch, tokens\], got list"),
         (
             (X, X, X),
             {"key_padding_mask": torch.ones(1, 4, dtype=torch.int64)},

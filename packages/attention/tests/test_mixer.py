@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -75,8 +76,17 @@ def test_what_does_not_fit_is_refused_by_the_name_of_the_mixer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "layer", "said"), [((4, 3, 8), 0, "heads"), ((4, 2, 0), 0, "max_len"), ((4, 2, 8), -1, "layer")]
+    ("sizes", "layer", "said"),
+    [
+        ((4, 3, 8), 0, "heads"),
+        ((4, 2, 0), 0, "max_len"),
+        ((4, 2, 8), -1, "layer"),
+        ((4.0, 2, 8), 0, "dim must be a whole number, got 4.0"),
+        ((4, 2.0, 8), 0, "heads must be a whole number, got 2.0"),
+        ((4, 2, "8"), 0, "max_len must be a whole number, got '8'"),
+        ((4, 2, 8), None, "layer_index must be a whole number, got None"),
+    ],
 )
-def test_sizes_that_do_not_fit_are_refused(sizes: tuple[int, int, int], layer: int, said: str) -> None:
+def test_sizes_that_do_not_fit_are_refused(sizes: Any, layer: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Marked(*sizes, layer_index=layer)

@@ -68,6 +68,11 @@ class MultiheadAttentionAdapter(nn.Module):
             target = registry.resolve(registry.find_in(Kind.ATTENTION, mixer))
             self.mixer: nn.Module = target(embed_dim, num_heads, max_len, **{"layer_index": 0, **options})
             return
+        if not isinstance(mixer, nn.Module):
+            raise ValueError(
+                "mixer must be the name of a registered attention or a mixer that was built, as "
+                f"S3Attention(embed_dim, num_heads, max_len), got {mixer!r}"
+            )
         if options:
             raise ValueError(
                 f"{', '.join(options)}: options go with the name of a mixer, not with one that is built"
@@ -134,12 +139,16 @@ def real_tokens(key_padding_mask: Tensor) -> Tensor:
     """A mixer's mask from torch's mask of padding.
 
     Raises:
-        ValueError: it is neither bool nor made of 0 and -inf alone, which is looked at unless the call is
-            being compiled or exported.
+        ValueError: it is no tensor, or neither bool nor made of 0 and -inf alone, which is looked at unless
+            the call is being compiled or exported.
 
     >>> real_tokens(torch.tensor([[False, True]])), real_tokens(torch.tensor([[0.0, -torch.inf]]))
     (tensor([[ True, False]]), tensor([[ True, False]]))
     """
+    if not isinstance(key_padding_mask, Tensor):
+        raise ValueError(
+            f"key_padding_mask must be a tensor [batch, tokens], got {type(key_padding_mask).__name__}"
+        )
     if key_padding_mask.dtype == torch.bool:
         return ~key_padding_mask
     plain = key_padding_mask.is_floating_point() and (

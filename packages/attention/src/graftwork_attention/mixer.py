@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -31,6 +32,15 @@ class Mixer(nn.Module):
 
     def __init__(self, dim: int, heads: int, max_len: int, *, layer_index: int = 0) -> None:
         super().__init__()
+        sizes: dict[str, object] = {
+            "dim": dim,
+            "heads": heads,
+            "max_len": max_len,
+            "layer_index": layer_index,
+        }
+        for size, given in sizes.items():
+            if not isinstance(given, Integral):
+                raise ValueError(f"{size} must be a whole number, got {given!r}")
         check_heads(dim, heads)
         if max_len < 1:
             raise ValueError(f"max_len must be at least 1, got {max_len}")

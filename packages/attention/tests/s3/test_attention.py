@@ -116,6 +116,8 @@ def test_a_length_without_room_changes_nothing() -> None:
     before = made(x)
     with pytest.raises(ValueError, match="a length of 7 has no room for 8 landmarks"):
         made.resize_length(7)
+    with pytest.raises(ValueError, match=r"max_len must be a whole number, 1 or more, got 20\.5"):
+        made.resize_length(20.5)  # type: ignore[arg-type]
     assert torch.equal(made(x), before)
 
 
@@ -187,7 +189,7 @@ def test_data_parallel_training_finds_every_parameter_used(tmp_path: Path) -> No
         [sys.executable, str(job), str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.split() == ["averaged"] * 2
+    assert ended.stdout.count("averaged") == 2
 
 
 # --- precision, compilers -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from graftwork_attention.capabilities import Capabilities
 from graftwork_attention.mixer import Mixer
+from graftwork_attention.mixers.ranges import check_whole
 from graftwork_attention.s3.presets import (
     Activation,
     ChannelScale,
@@ -174,8 +175,10 @@ class S3Attention(Mixer):
             max_len: the new largest number of tokens, at least as many as ``tokens``.
 
         Raises:
-            ValueError: it has fewer positions than chosen tokens; nothing has changed then.
+            ValueError: it is no whole number or has fewer positions than chosen tokens; nothing has changed
+                then.
         """
+        check_whole("max_len", max_len, 1)
         self.skeleton.resize_length(max_len)
         self.smoother.resize_length(max_len)
         self.max_len = max_len
