@@ -53,6 +53,7 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
         "attention-conversion": "graftwork-attention timm transformers",
         "command": "attention",
         "model": "pixel-encoder",
+        "reproduction": "attention-conversion",
         "task": "pixels",
     },
 }
