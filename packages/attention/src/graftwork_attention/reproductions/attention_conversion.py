@@ -61,7 +61,7 @@ def reproduce(
             be.
         full: every mixer, 1,000 steps as well, and as many seeds from scratch and of images as of text; says
             beforehand how long that will take.
-        processes: that train side by side, in one thread each.
+        processes: that train side by side, in one thread each; 1 trains in this one.
         seeds: of text.
         steps: of training after conversion, after which accuracy is taken.
         steps_before: of training with the model's own attention.
@@ -143,17 +143,28 @@ def _train(cells: Sequence[Cell], settings: Settings, folder: Path, processes: i
     """Train some cells side by side; those that are done stay done where another fails."""
     if not cells:
         return
+    began = time.perf_counter()
+    for number, cell in enumerate(_done(cells, settings, folder, processes), start=1):
+        minutes = (time.perf_counter() - began) / 60
+        print(f"{number} of {len(cells)}: {cell.name} ({minutes:.1f} min)", flush=True)
+
+
+def _done(cells: Sequence[Cell], settings: Settings, folder: Path, processes: int) -> Iterator[Cell]:
+    """Each cell once it is trained, in this process or in so many others."""
+    if processes == 1:
+        for cell in cells:
+            train_cell(cell, settings, folder)
+            yield cell
+        return
     # What the first would fetch, the others would fetch beside it.
     for source in dict.fromkeys(cell.source for cell in cells):
         task_of(source, settings).build_model()
-    began = time.perf_counter()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         running = {pool.submit(train_cell, cell, settings, folder): cell for cell in cells}
         try:
-            for number, done in enumerate(as_completed(running), start=1):
+            for done in as_completed(running):
                 done.result()
-                minutes = (time.perf_counter() - began) / 60
-                print(f"{number} of {len(cells)}: {running[done].name} ({minutes:.1f} min)", flush=True)
+                yield running[done]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
