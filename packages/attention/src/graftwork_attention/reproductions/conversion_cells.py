@@ -49,8 +49,8 @@ class Settings:
     """
 
     steps: tuple[int, ...] = (100, 300)
-    steps_before: int = 200
-    test_examples: int = 500
+    steps_before: int = 100
+    test_examples: int = 400
     weights: str = "minilm"
     corpus: str = "rotten-tomatoes"
     image_weights: str = "vit-s-focus"
