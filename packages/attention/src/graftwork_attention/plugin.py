@@ -44,6 +44,15 @@ def graftwork_components() -> Iterator[Component]:
     ):
         yield Component(Kind.ATTENTION, name, f"{_PACKAGE}.{target}", summary, paper)
     yield from _trained()
+    yield Component(
+        Kind.REPRODUCTION,
+        "attention-conversion",
+        f"{_PACKAGE}.reproductions.attention_conversion:reproduce",
+        "what other attention costs pretrained models in accuracy",
+        extras=tuple(
+            Extra(f"graftwork-attention[{library}]", (library,)) for library in ("transformers", "timm")
+        ),
+    )
     for library, target, models in (
         ("transformers", "transformers_encoders:convert_encoder", "encoders: BERT-, DistilBERT-, ViT-shaped"),
         ("timm", "timm_models:convert_vision_transformer", "vision transformers: ViT, DeiT, NaFlexViT"),

@@ -54,6 +54,7 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
         "command": "attention",
         "model": "pixel-encoder",
         "recipe": "pixels",
+        "reproduction": "attention-conversion",
         "task": "pixels",
     },
 }
