@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graftwork import Command, Component, Extra, Kind, hookimpl
-from graftwork_attention.extras import DIGITS, PICTURES
+from graftwork import Command, Component, Kind, hookimpl
+from graftwork_attention.extras import DIGITS, PICTURES, TIMM, TRANSFORMERS
 
 _PACKAGE = "graftwork_attention"
 
@@ -49,20 +49,23 @@ def graftwork_components() -> Iterator[Component]:
         "attention-conversion",
         f"{_PACKAGE}.reproductions.attention_conversion:reproduce",
         "what other attention costs pretrained models in accuracy",
-        extras=tuple(
-            Extra(f"graftwork-attention[{library}]", (library,)) for library in ("transformers", "timm")
-        ),
+        extras=(TRANSFORMERS, TIMM),
     )
-    for library, target, models in (
-        ("transformers", "transformers_encoders:convert_encoder", "encoders: BERT-, DistilBERT-, ViT-shaped"),
-        ("timm", "timm_models:convert_vision_transformer", "vision transformers: ViT, DeiT, NaFlexViT"),
+    for library, extra, target, models in (
+        (
+            "transformers",
+            TRANSFORMERS,
+            "transformers_encoders:convert_encoder",
+            "encoders: BERT-, DistilBERT-, ViT-shaped",
+        ),
+        ("timm", TIMM, "timm_models:convert_vision_transformer", "vision transformers: ViT, DeiT, NaFlexViT"),
     ):
         yield Component(
             Kind.ATTENTION_CONVERSION,
             library,
             f"{_PACKAGE}.conversion.{target}",
             models,
-            extras=(Extra(f"graftwork-attention[{library}]", (library,)),),
+            extras=(extra,),
         )
     yield Component(
         Kind.ATTENTION_CONVERSION,
@@ -88,6 +91,19 @@ def _trained() -> Iterator[Component]:
         f"{_PACKAGE}.models.pixel_encoder:PixelEncoder",
         "an encoder over images as sequences of pixels",
         "arXiv:2011.04006",
+    )
+    yield Component(
+        Kind.MODEL,
+        "timm-vit",
+        f"{_PACKAGE}.models.timm_vit:timm_vit",
+        "vision transformers of timm, random or pretrained, for images of any size",
+        extras=(TIMM,),
+    )
+    yield Component(
+        Kind.WEIGHTS,
+        "vit-s-focus",
+        f"{_PACKAGE}.weights.vit_s_focus:vit_s_focus",
+        "ViT-S/14 in the shape of DINOv2, tuned for saliency, for timm-vit; fetched once (90 MB)",
     )
     yield Component(
         Kind.RECIPE,

@@ -52,10 +52,11 @@ BROUGHT_BY: Mapping[str, Mapping[str, str]] = {
         "attention": "fnet linformer nystrom performer s3 s4d sdpa",
         "attention-conversion": "graftwork-attention timm transformers",
         "command": "attention",
-        "model": "pixel-encoder",
+        "model": "pixel-encoder timm-vit",
         "recipe": "pixels",
         "reproduction": "attention-conversion",
         "task": "pixels",
+        "weights": "vit-s-focus",
     },
 }
 

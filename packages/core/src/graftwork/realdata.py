@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -129,6 +130,38 @@ def make_workshop(entry: Path) -> Path:
             if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
                 shutil.rmtree(leftover)
     return Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{entry.name}-", dir=entry.parent))
+
+
+def made_once(entry: Path, make: Callable[[Path], None]) -> Path:
+    """Return a folder of the cache, made beside it and renamed to it where it is not there yet.
+
+    Args:
+        entry: the folder, from :func:`cache_directory`.
+        make: fills a folder that is not there yet.
+
+    Raises:
+        GraftworkError: the cache cannot be written.
+    """
+    if entry.is_dir():
+        return entry
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        workshop = make_workshop(entry)
+    except OSError as error:
+        raise GraftworkError(
+            f"cannot write the cache {entry.parent}: {error.strerror}; GRAFTWORK_CACHE names another folder"
+        ) from error
+    try:
+        make(workshop / "content")
+        try:
+            (workshop / "content").rename(entry)
+        except OSError:
+            # Another process was first, and its folder comes from the same files.
+            if not entry.is_dir():
+                raise
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+    return entry
 
 
 def _files(path: Path) -> list[Path]:

@@ -11,13 +11,11 @@ Raises:
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graftwork.errors import GraftworkError
-from graftwork.realdata import cache_directory, make_workshop
+from graftwork.realdata import cache_directory, made_once
 from graftwork_text.sources.extras import GGUF
 from graftwork_text.sources.pin import Pin
 
@@ -69,38 +67,17 @@ class QuantisedWeights:
     def __call__(self) -> Path:
         """Return the folder."""
         self.require()
-        if not self._entry.is_dir():
-            _unpack(self.pin.fetch(), self._entry)
-        return self._entry
+        return made_once(self._entry, self._make)
+
+    def _make(self, folder: Path) -> None:
+        import torch
+
+        with torch.device("cpu"):  # a dry run, which asked for it, is on meta
+            _convert(self.pin.fetch(), folder)
 
     @property
     def _entry(self) -> Path:
         return cache_directory("models", f"{self.name}-{self.pin.sha256[:12]}-bfloat16")
-
-
-def _unpack(file: Path, entry: Path) -> None:
-    """Convert beside the cache's entry, then rename to it."""
-    import torch
-
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        workshop = make_workshop(entry)
-    except OSError as error:
-        raise GraftworkError(
-            f"cannot write the cache {entry.parent}: {error.strerror}; GRAFTWORK_CACHE names another folder"
-        ) from error
-    try:
-        content = workshop / "content"
-        with torch.device("cpu"):  # a dry run, which asked for it, is on meta
-            _convert(file, content)
-        try:
-            content.rename(entry)
-        except OSError:
-            # Another process was first, and its folder comes from the same file.
-            if not entry.is_dir():
-                raise
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
 
 
 def _convert(file: Path, folder: Path) -> None:

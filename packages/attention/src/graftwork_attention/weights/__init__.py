@@ -1,0 +1,1 @@
+"""Pretrained weights out of packages on the package index."""
