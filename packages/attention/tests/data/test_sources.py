@@ -29,12 +29,18 @@ def test_pictures_of_classes_with_a_test_part_or_without(tmp_path: Path) -> None
     alone = read_source("folder", pictures(tmp_path / "alone", cat=0, dog=255))
     assert alone.test is None
     assert (alone.names, alone.known.labels.tolist()) == (("cat", "dog"), [0, 1])
-    assert alone.known.features.shape == (2, 3, 2, 3)
+    assert alone.known.features.shape == (2, 1, 2, 3)  # grey
     pictures(tmp_path / "both" / "train", cat=0, dog=255)
     pictures(tmp_path / "both" / "test", dog=9)
     both = read_source("folder", tmp_path / "both")
     assert both.test is not None
     assert (both.names, both.test.labels.tolist(), len(both.all())) == (("cat", "dog"), [1], 3)
+
+
+def test_one_coloured_picture_makes_all_coloured(tmp_path: Path) -> None:
+    pictures(tmp_path, cat=0, dog=255)
+    Image.new("RGB", (3, 2), (0, 0, 1)).save(tmp_path / "cat" / "1.png")
+    assert read_source("folder", tmp_path).known.features.shape == (3, 3, 2, 3)
 
 
 def test_classes_are_numbered_as_they_were_learnt(tmp_path: Path) -> None:

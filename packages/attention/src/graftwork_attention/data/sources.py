@@ -78,7 +78,7 @@ def read_source(data: Data, folder: Path | None) -> Source:
     Args:
         data: ``digits``, ``mnist-5k``; or files: ``fashion-mnist`` or ``idx`` (four, as MNIST's),
             ``cifar10`` (its Python batches), ``folder`` (PNG or JPEG files of one size in ``CLASS``, or in
-            ``train/CLASS`` and ``test/CLASS``).
+            ``train/CLASS`` and ``test/CLASS``; of one channel where all are grey).
         folder: where the files are.
 
     Raises:
@@ -94,15 +94,26 @@ def read_source(data: Data, folder: Path | None) -> Source:
         known = digits() if data == "digits" else mnist_5k()
         return Source(known, None, _numbers(known))
     if data == "folder" and folder is not None:
-        folder = given_path(str(folder), "folder")
-        if not all((folder / part).is_dir() for part in ("train", "test")):
-            known, names = read_classes(folder)
-            return Source(known, None, names)
+        return _grey_where_all_are(_pictures(given_path(str(folder), "folder")))
     train, test = read_images(data, folder)
-    named = data == "folder" and folder is not None
-    return Source(
-        train, test, tuple(class_folders(folder / "train")) if named and folder else _numbers(train)
-    )
+    return Source(train, test, _numbers(train))
+
+
+def _pictures(folder: Path) -> Source:
+    if not all((folder / part).is_dir() for part in ("train", "test")):
+        known, names = read_classes(folder)
+        return Source(known, None, names)
+    train, test = read_images("folder", folder)
+    return Source(train, test, tuple(class_folders(folder / "train")))
+
+
+def _grey_where_all_are(source: Source) -> Source:
+    """Pictures are read in three channels; where these never differ, one of them."""
+    images = [part for part in (source.known, source.test) if part is not None]
+    if any((part.features != part.features[:, :1]).any() for part in images):
+        return source
+    known, *test = (replace(part, features=part.features[:, :1]) for part in images)
+    return Source(known, test[0] if test else None, source.names)
 
 
 def _numbers(images: Images) -> tuple[str, ...]:

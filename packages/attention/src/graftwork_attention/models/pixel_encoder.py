@@ -17,8 +17,9 @@ class PixelEncoder(nn.Module):
     Args:
         image_shape: channels, height and width.
         classes: logits that it returns.
-        tokens: values looks each of 256 grey values up in a table, for images of one channel; linear maps
-            the numbers of a pixel, of any channels.
+        tokens: values looks each of 256 grey values up in a table, for images of one channel, and learns
+            nothing of a value that no image has; linear maps the numbers of a pixel, of any channels, and
+            learns more slowly.
         dim: width of a token.
         heads: of the attention; divides dim.
         layers: how many blocks.

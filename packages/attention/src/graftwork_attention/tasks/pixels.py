@@ -54,7 +54,7 @@ class PixelClassification(ClassificationTask):
         attention: takes the place of every self-attention of the model; none for the model's own.
         data: digits (1,797 of 8 x 8 pixels, of scikit-learn), mnist-5k (5,000 of 28 x 28, fetched once), or
             files in folder: fashion-mnist or idx, cifar10 (its Python batches), folder (pictures of one size
-            in CLASS, or in train/CLASS and test/CLASS).
+            in CLASS, or in train/CLASS and test/CLASS; of one channel where all are grey).
         folder: where those files are.
         image_size: pixels a side that images are brought to, bilinearly; none for their own, or those that
             the weights in use were trained on.
