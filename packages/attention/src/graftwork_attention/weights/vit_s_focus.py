@@ -53,6 +53,7 @@ def _make(folder: Path) -> None:
         "num_features": 384,
         "pretrained_cfg": {
             "input_size": [3, _SIZE, _SIZE],
+            "fixed_input_size": True,
             "num_classes": 0,
             "mean": _MEAN,
             "std": _DEVIATION,
