@@ -368,13 +368,13 @@ def test_what_fails_while_it_is_made_leaves_nothing(tmp_path, monkeypatch):
         folder.mkdir()
         raise GraftworkError("no")
 
-    with pytest.raises(GraftworkError, match="^no$"):
+    with pytest.raises(GraftworkError, match=r"^no$"):
         realdata.made_once(entry, fail)
     assert not list(entry.parent.iterdir())
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "file"))
     with pytest.raises(
-        GraftworkError, match="cannot write the cache .*; GRAFTWORK_CACHE names another folder"
+        GraftworkError, match=r"cannot write the cache .*; GRAFTWORK_CACHE names another folder"
     ):
         realdata.made_once(realdata.cache_directory("models", "one"), fail)
 
