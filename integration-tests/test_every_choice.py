@@ -43,6 +43,8 @@ TRAINER = {
 
 # Tasks whose smallest model is a decoder, in which no attention can be replaced.
 DECODING = ("prompt-answering", "prompt-classification")
+# Models with attention, of tasks whose smallest model has none.
+ATTENDING = {"image-classification": {"name": "pixel-encoder", "tokens": "linear", "dim": 16, "layers": 1}}
 
 
 def options_of(kind: str, name: str) -> Mapping[str, Any]:
@@ -141,6 +143,8 @@ def resolved(row: Row, folder: Path) -> Resolved:
         sections["trainer"]["topology"] = topology
     if attention is not None:
         sections["attention"] = {"name": attention}
+        if task in ATTENDING:
+            sections["task"]["model"] = ATTENDING[task]
     return build_recipe(sections, name="choices", source=row_id(row)).resolve()
 
 

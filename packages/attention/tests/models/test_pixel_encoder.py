@@ -23,3 +23,10 @@ def test_colours_are_mapped_and_not_looked_up() -> None:
     image = torch.rand(2, 3, 4, 4)
     model = PixelEncoder((3, 4, 4), 2, dim=8, tokens="linear", pooling="cls")
     assert torch.equal(model(image), model.classifier(image.permute(0, 2, 3, 1).reshape(2, 16, 3)))
+
+
+def test_images_of_another_range_are_not_looked_up() -> None:
+    scaled = torch.randn(2, 1, 4, 4)
+    with pytest.raises(ValueError, match=r"images must lie in 0\.\.1, got -.* take tokens = 'linear'"):
+        PixelEncoder((1, 4, 4), 2, dim=8)(scaled)
+    assert PixelEncoder((1, 4, 4), 2, dim=8, tokens="linear")(scaled).isfinite().all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from graftwork_attention.models.sequence_classifier import Pooling, SequenceClassifier
@@ -56,6 +57,8 @@ class PixelEncoder(nn.Module):
             )
         super().__init__()
         self.looks_up = tokens == "values"
+        # The first images tell; the others are not waited for on a device.
+        self._checked = False
         self.classifier = SequenceClassifier(
             dim,
             classes,
@@ -75,9 +78,25 @@ class PixelEncoder(nn.Module):
 
         Args:
             images: ``[batch, channels, height, width]`` in 0..1.
+
+        Raises:
+            ValueError: values are looked up, and those of the first images lie elsewhere.
         """
         pixels = images.flatten(2).transpose(1, 2)
         if self.looks_up:
+            self._check(images)
             pixels = (pixels[..., 0] * (_VALUES - 1)).round().clamp(0, _VALUES - 1).long() + 1
         logits: Tensor = self.classifier(pixels)
         return logits
+
+    def _check(self, images: Tensor) -> None:
+        """Refuse images of another range, whose values would be looked up as black and white."""
+        if self._checked or torch.compiler.is_compiling() or images.device.type == "meta":
+            return
+        low, high = images.aminmax()
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"images must lie in 0..1, got {float(low):.3g} to {float(high):.3g}; for images that are "
+                "scaled otherwise take tokens = 'linear'"
+            )
+        self._checked = True

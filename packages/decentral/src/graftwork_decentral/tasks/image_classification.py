@@ -17,6 +17,7 @@ from graftwork_decentral.draws import checked_seed
 from graftwork_decentral.extras import require_for_data
 from graftwork_decentral.tasks.images import load_images
 from graftwork_decentral.tasks.partition import Part, Partition, checked_alpha, parts_of
+from graftwork_trainer.attention import convert_attention
 from graftwork_trainer.images.classifying import ClassificationTask
 from graftwork_trainer.images.labelled import ImageBatch, Images
 
@@ -30,6 +31,8 @@ class ImageClassification(ClassificationTask):
 
     Args:
         model: what to train; it is built with image_shape and classes.
+        attention: takes the place of every self-attention of the model, from the section [attention]; none to
+            leave that.
         data: digits (8 x 8, no file needed), or files in folder: fashion-mnist or idx, cifar10 (its Python
             batches), folder (pictures in train/CLASS and test/CLASS).
         folder: where those files are.
@@ -48,6 +51,9 @@ class ImageClassification(ClassificationTask):
         self,
         *,
         model: Annotated[Choice | Callable[..., nn.Module], Supplies("image_shape", "classes")],
+        attention: Annotated[
+            Choice | Callable[..., nn.Module] | None, Supplies("dim", "heads", "max_len", "layer_index")
+        ] = None,
         data: Literal["digits", "fashion-mnist", "idx", "cifar10", "folder"] = "digits",
         folder: Path | None = None,
         partition: Partition = "dirichlet",
@@ -61,7 +67,7 @@ class ImageClassification(ClassificationTask):
         checked_alpha(alpha)
         checked_seed(seed)
         require_for_data(data)
-        self._model = model
+        self._model, self._attention = model, attention
         self._data, self._folder = data, folder
         self._partition: Partition = partition
         self._alpha, self._batch_size, self._augment, self._seed = alpha, batch_size, augment, seed
@@ -94,10 +100,14 @@ class ImageClassification(ClassificationTask):
         return self._images[1]
 
     def build_model(self) -> nn.Module:
-        """Return the model with fresh weights from torch's global generator."""
+        """Return the model with fresh weights from torch's global generator.
+
+        Raises:
+            GraftworkError: its attention cannot be replaced, or not by this one.
+        """
         train = self._images[0]
         model: nn.Module = self._model(image_shape=train.features.shape[1:], classes=train.classes)
-        return model
+        return model if self._attention is None else convert_attention(model, self._attention)
 
     def training_batches(self, rank: int, world_size: int, seed: int) -> Iterable[ImageBatch]:
         """Return an agent's batches without end."""
