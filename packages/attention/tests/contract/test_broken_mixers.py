@@ -376,6 +376,9 @@ def test_a_mixer_that_cannot_be_built_or_says_nothing_of_itself_is_told_so() -> 
 
     with pytest.raises(ContractBroken, match=r"the module has no attribute capabilities"):
         BY_NAME["shape"].run(Silent)
+    odd = type("Odd", (Silent,), {"capabilities": {"masks": True}})
+    with pytest.raises(ContractBroken, match=r"capabilities must be a .*: there is no masks in \{'masks': T"):
+        BY_NAME["padding-is-zero"].applies(odd)
     with pytest.raises(ContractBroken, match=r"stopped with TypeError: .*layer_index"):
         BY_NAME["shape"].run(lambda dim, heads, max_len: Silent(dim, heads, max_len))  # type: ignore[arg-type]
 

@@ -157,6 +157,12 @@ def torch_linear(dim):
 def test_what_was_not_converted_is_not_saved_as_such(tmp_path):
     with pytest.raises(GraftworkError, match="BertModel was not converted: call convert"):
         save_converted(encoder("bert"), tmp_path)
+    with pytest.raises(GraftworkError, match=r"config\.json: cannot be read: No such file"):
+        load_converted(tmp_path / "none")
+    with pytest.raises(GraftworkError, match=r"model must be a torch\.nn\.Module, got str"):
+        convert("bert-base-uncased", "s3")
+    with pytest.raises(GraftworkError, match="Sequential was not converted, but a model inside it was"):
+        restore(torch.nn.Sequential(convert(encoder("bert"), "s3")))
 
 
 def test_projections_that_were_not_saved_cannot_be_restored(tmp_path):

@@ -119,7 +119,9 @@ def test_options_that_do_not_fit_leave_the_model_as_it_was():
     for name, options, why in (
         ("s3", {"tokens": 99}, r"attention/s3: tokens must be in 1\.\.24"),
         ("zebra", {}, "no attention called 'zebra'"),
-        ("s3", {"max_len": 0}, "max_len must be at least 1, got 0"),
+        ("s3", {"max_len": 0}, "max_len must be a whole number of at least 1, got 0"),
+        ("s3", {"max_len": "9"}, "max_len must be a whole number of at least 1, got '9'"),
+        (None, {}, "attention must be a registered name, .* got NoneType"),
         ("s3", {"zebra": 0}, "attention/s3 has no option 'zebra'"),
     ):
         with pytest.raises(GraftworkError, match=why):

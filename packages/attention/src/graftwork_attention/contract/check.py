@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,8 +41,13 @@ class Check:
     needs: tuple[str, ...] = ()
 
     def applies(self, build: Build) -> bool:
-        """Whether a mixer claims what the promise is about."""
-        capabilities = Subject(build).capabilities
+        """Whether a mixer claims what the promise is about.
+
+        Raises:
+            ContractBroken: it cannot be built, or does not say what it can do.
+        """
+        with _errors_are_findings():
+            capabilities = Subject(build).capabilities
         return all(getattr(capabilities, need) for need in self.needs)
 
     def run(self, build: Build) -> None:
@@ -55,14 +61,20 @@ class Check:
         Raises:
             ContractBroken: it does not keep the promise, or stopped with an error where it should not.
         """
-        try:
-            if self.applies(build):
+        if self.applies(build):
+            with _errors_are_findings():
                 self.look(Subject(build))
-        except ContractBroken:
-            raise
-        except Exception as error:
-            first_line = str(error).strip().partition("\n")[0]
-            raise ContractBroken(f"stopped with {type(error).__name__}: {first_line}") from error
+
+
+@contextmanager
+def _errors_are_findings() -> Iterator[None]:
+    try:
+        yield
+    except ContractBroken:
+        raise
+    except Exception as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ContractBroken(f"stopped with {type(error).__name__}: {first_line}") from error
 
 
 def check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -31,6 +32,11 @@ class Subject:
         if found is None:
             raise AttributeError(
                 "the module has no attribute capabilities (graftwork_attention.Capabilities)"
+            )
+        if lacking := [each.name for each in fields(Capabilities) if not hasattr(found, each.name)]:
+            raise AttributeError(
+                "its capabilities must be a graftwork_attention.Capabilities, or have the same attributes: "
+                f"there is no {lacking[0]} in {found!r:.60}"
             )
         return found  # type: ignore[no-any-return]
 

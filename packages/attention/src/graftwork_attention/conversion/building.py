@@ -89,8 +89,8 @@ def chosen_for(sites: Sequence[Place], attention: Attention, needs: Needs, max_l
         raise GraftworkError(
             f"max_len must be given for {needs.model}, whose largest number of tokens cannot be read off it"
         )
-    if length < 1:
-        raise GraftworkError(f"max_len must be at least 1, got {length}")
+    if not isinstance(length, int) or length < 1:
+        raise GraftworkError(f"max_len must be a whole number of at least 1, got {length!r}")
     if not isinstance(attention, Choice):
         return Chosen(attention, length, {"max_len": length})
     inherited = attention.open_facts(sites[0].facts)

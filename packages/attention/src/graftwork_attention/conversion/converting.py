@@ -41,6 +41,13 @@ def convert(
     >>> convert(model, "s3", max_len=64, tokens=4).config.graftwork_attention["name"]
     's3'
     """
+    if not isinstance(model, nn.Module):
+        raise GraftworkError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not isinstance(attention, str) and not callable(attention):
+        raise GraftworkError(
+            "attention must be a registered name, the choice of a recipe or a function, got "
+            f"{type(attention).__name__}"
+        )
     if options and not isinstance(attention, str):
         raise GraftworkError(f"{', '.join(options)}: options go with the name of an attention")
     if isinstance(attention, str):
@@ -66,6 +73,10 @@ def restore(model: nn.Module) -> nn.Module:
         raise GraftworkError(
             f"the attention of {type(model).__name__} cannot be restored: its blocks are made for any mixer "
             "and keep none; call convert(model, ...) with the attention that it had, to go on from its maps"
+        )
+    if sites and record_of(model) is None:
+        raise GraftworkError(
+            f"{type(model).__name__} was not converted, but a model inside it was: give that to restore"
         )
     for site in sites:
         if why := site.refusal():

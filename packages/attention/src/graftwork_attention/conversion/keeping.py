@@ -68,7 +68,10 @@ def load_converted(
         GraftworkError: the folder holds none, its attention is not installed, or the weights do not fit.
     """
     folder = Path(folder)
-    config = read_json(folder / _CONFIG)
+    try:
+        config = read_json(folder / _CONFIG)
+    except OSError as error:
+        raise GraftworkError(f"{folder / _CONFIG}: cannot be read: {error.strerror}") from error
     if not isinstance(config, Mapping) or RECORD not in config:
         raise GraftworkError(
             f"{folder / _CONFIG}: has no {RECORD}, so the model was not converted; load it by its own "
