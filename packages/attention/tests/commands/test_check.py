@@ -96,9 +96,10 @@ def test_another_librarys_class_is_built_by_its_own_names(here: str, tmp_path: P
     ("arguments", "told"),
     [
         (["sdpaa"], "sdpaa"),
-        (["no_such_module_here:Class"], "no module 'no_such_module_here' is installed"),
+        (["no_such_module_here:Class"], "no module 'no_such_module_here' is installed; a file of your own"),
         (["torch.nn:MultiheadAtention"], "did you mean 'MultiheadAttention'?"),
-        (["{here}:Foreign"], "num_heads"),
+        (["{here}:Foreign"], "'num_heads'; give what it lacks by --set NAME=VALUE"),
+        (["{here}:Foreign", "--set", "num_heads=3"], "embed_dim must be divisible by num_heads\n"),
         (["{here}:Foreign", "--set", "num_heads=2"], "has no capabilities: say what it claims by --claims"),
         (["{here}:Foreign", "--set", "num_heads=2", "--claims", "mask"], "got 'mask', did you mean 'masks'?"),
         (["{here}:no_module"], "must build a torch.nn.Module, built int"),

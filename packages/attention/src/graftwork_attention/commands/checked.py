@@ -59,7 +59,10 @@ def _imported(name: str, module: str, attribute: str) -> Any:
             target = getattr(target, part)
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
-            raise GraftworkError(f"{name}: no module {error.name!r} is installed") from error
+            raise GraftworkError(
+                f"{name}: no module {error.name!r} is installed; a file of your own that registers a mixer "
+                "goes before the command, as graftwork --plugin FILE attention check NAME"
+            ) from error
         raise GraftworkError(f"{name}: {cause_of(error)}") from error
     except AttributeError as error:
         near = did_you_mean(attribute, list(vars(import_module(module))))
@@ -87,9 +90,10 @@ def _fitted(name: str, target: Any, options: Mapping[str, Any], claims: Collecti
     try:
         module = build(16, 2, 24, layer_index=0)
     except Exception as error:
+        lacks = "; give what it lacks by --set NAME=VALUE" if isinstance(error, TypeError) else ""
         raise GraftworkError(
             f"{name} cannot be built with dim 16, heads 2 and max_len 24, as far as it has such parameters: "
-            f"{cause_of(error)}; give what it lacks by --set NAME=VALUE"
+            f"{cause_of(error)}{lacks}"
         ) from error
     if not isinstance(module, nn.Module):
         raise GraftworkError(f"{name} must build a torch.nn.Module, built {type(module).__name__}")
