@@ -22,7 +22,10 @@ from torch.nn import functional
 
 
 def folded_kernel(kernel: Tensor, taps: Tensor, segments: int, length: int) -> Tensor:
-    """G, complex ``[frequencies, segments, out]``, in the order in which its products read it.
+    """G, ``[segments, frequencies, 2 * out]``, the real parts of all outputs before the imaginary ones.
+
+    The turns by taps go into the kernel, so that all is one product of real matrices a segment, which writes
+    G and nothing larger.
 
     Args:
         kernel: ``[dim, frequencies, 2]``.
@@ -30,16 +33,12 @@ def folded_kernel(kernel: Tensor, taps: Tensor, segments: int, length: int) -> T
         segments: of the smoother.
         length: of its transforms.
     """
-    out, dim, width = taps.shape
-    kernels = kernel.reshape(segments, dim // segments, -1).transpose(1, 2)
-    of_taps = torch.unflatten(taps, 1, (segments, -1)).permute(1, 2, 3, 0).flatten(2)
-    products = torch.unflatten(kernels @ of_taps, 1, (-1, 2)).reshape(segments, -1, 2 * width, out)
-    # The sum over taps of complex products, as products of real matrices, two rows a frequency.
-    turned = _turned(torch.arange(width, device=taps.device) - width // 2, length, kernel)
-    real, imaginary = turned.real.T, turned.imag.T
-    rows = torch.stack((torch.cat((real, -imaginary), -1), torch.cat((imaginary, real), -1)), dim=1)
-    folded = rows @ products
-    return torch.view_as_complex(folded.permute(1, 0, 3, 2).contiguous())
+    out, _, width = taps.shape
+    turns = _turned(torch.arange(width, device=taps.device) - width // 2, length, kernel)
+    turned = torch.view_as_real(torch.view_as_complex(kernel)[:, None] * turns)
+    of_channels = turned.reshape(segments, -1, kernel.shape[1] * 2)
+    of_taps = taps.permute(1, 2, 0).reshape(segments, -1, out)
+    return (of_channels.transpose(1, 2) @ of_taps).view(segments, -1, 2 * out)
 
 
 def folded_convolution(spectra: Tensor, folded: Tensor) -> Tensor:
@@ -49,7 +48,14 @@ def folded_convolution(spectra: Tensor, folded: Tensor) -> Tensor:
         spectra: U, ``[batch, segments, frequencies]``.
         folded: G.
     """
-    return (spectra.permute(2, 0, 1).contiguous() @ folded).permute(1, 2, 0)
+    batch, out = len(spectra), folded.shape[2] // 2
+    # Real and imaginary parts of U as rows of their own: products of complex matrices copy each of them.
+    rows = torch.cat(torch.view_as_real(spectra).unbind(-1)).permute(2, 0, 1).contiguous()
+    products = rows @ folded.transpose(0, 1)
+    of_real, of_imaginary = products[:, :batch], products[:, batch:]
+    return torch.complex(
+        of_real[..., :out] - of_imaginary[..., out:], of_real[..., out:] + of_imaginary[..., :out]
+    ).permute(1, 2, 0)
 
 
 def beyond_the_ends(

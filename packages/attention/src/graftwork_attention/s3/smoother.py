@@ -106,15 +106,15 @@ class Smoother(nn.Module):
             ValueError: the input does not fit.
         """
         check_input(x, mask, mixer="Smoother", dim=self.dim, max_len=self.max_len)
-        return self.smooth(zeroed(x, mask), mask)
+        return zeroed(self.smooth(zeroed(x, mask), mask), mask)
 
     def smooth(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """The same for an input that fits and is zero at padding."""
+        """The same for an input that fits and is zero at padding; what comes out there means nothing."""
         if self.stem is not None:
             smoothed: Tensor = self.stem(x, mask, self.fourier)
             return smoothed
         if self.fourier is not None:
-            x = zeroed(self.fourier(x).transpose(1, 2), mask)
+            x = self.fourier(x).transpose(1, 2)
         dropped: Tensor = self.dropout(x)
         return dropped
 
