@@ -37,7 +37,7 @@ BRIEF_EVALUATION = {"lm-pretrain": ["--set", "task.evaluation_tokens=512"]}
 # By the words of a command, what it has made in its folder once its work has begun.
 BEGUN = {"reproduce": "reproductions/*", "--over": "runs/*/*/result.json"}
 # Weights and runs that are not made here; docs/first-hour.md uses runs of its own.
-OF_THE_READER = ("my-study", "task.model=/", "model.weights=", "trainer.start_from=")
+OF_THE_READER = ("my-study", "task.model=/", "model.weights=", "task.folder=", "trainer.start_from=")
 ON_A_RUN = ("evaluate", "export", "predict")
 RECIPE = """[task]
 name = "lm-pretrain"
