@@ -272,6 +272,11 @@ def test_what_it_is_not_is_refused_with_what_is(argument: str, said: str) -> Non
     ("options", "said"),
     [
         ({"heads": 3}, "heads must divide dim=16, got 3; 2 and 4 would do"),
+        ({"tokens": 2.5}, r"tokens must be a whole number, got 2\.5"),
+        ({"channels": "2"}, "channels must be a whole number, got '2'"),
+        ({"selection_seed": None}, "selection_seed must be a whole number, got None"),
+        ({"segments": 2.0}, r"segments must be a whole number, got 2\.0"),
+        ({"stem_kernel": 3.0}, r"stem_kernel must be a whole number, got 3\.0"),
         ({"segments": 5}, "segments must divide dim=16, got 5; 4 and 8 would do"),
         ({"tokens": 25}, r"tokens must be in 1\.\.24 \(max_len\), got 25"),
         ({"channels": 9}, r"channels must be in 1\.\.8 \(dim / heads\), got 9"),

@@ -65,7 +65,7 @@ def _library_of(model: nn.Module, known: set[str]) -> str:
     for library in libraries:
         if library in known or package_of(_KIND, library):
             return library
-    can_be = f"models of {' and '.join(sorted(known))} can be" if known else "nothing installed converts any"
+    can_be = f"models of {', '.join(sorted(known))} can be" if known else "nothing installed converts any"
     raise GraftworkError(
         f"the attention of {type(model).__name__} of {libraries[0]} cannot be replaced: {can_be}; leave "
         f"[attention] out, take such a model, or register an {_KIND} called {libraries[0]!r}"

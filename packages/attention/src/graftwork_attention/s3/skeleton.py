@@ -16,6 +16,7 @@ round; here they are the token branch and the channel branch.
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +89,10 @@ class SkeletonAttention(Mixer):
     ) -> None:
         super().__init__(dim, heads, max_len, layer_index=layer_index)
         width = dim // heads
+        whole: dict[str, object] = {"tokens": tokens, "channels": channels, "selection_seed": selection_seed}
+        for name, value in whole.items():
+            if not isinstance(value, Integral):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
         if not 1 <= tokens <= max_len:
             raise ValueError(f"tokens must be in 1..{max_len} (max_len), got {tokens}")
         if not 1 <= channels <= width:

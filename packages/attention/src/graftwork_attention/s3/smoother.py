@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from torch import Tensor, nn
 
 from graftwork_attention.heads import fitting
@@ -56,6 +58,10 @@ class Smoother(nn.Module):
         fold_stem: FoldStem = "auto",
     ) -> None:
         super().__init__()
+        whole: dict[str, object] = {"segments": segments, "stem_kernel": stem_kernel}
+        for name, value in whole.items():
+            if not isinstance(value, Integral):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
         if segments < 1 or dim % segments:
             raise ValueError(
                 f"segments must divide dim={dim}, got {segments}; {fitting(dim, segments)} would do"
