@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from graftwork import GraftworkError
-from graftwork_attention.conversion import convert
+from graftwork_attention.conversion import convert, save_converted
 from graftwork_attention.models.timm_vit import timm_vit, without_normalisation
+from graftwork_trainer.model_folder.layouts import write_layout
 
 MEAN, DEVIATION = (0.5, 0.25, 0.75), (0.2, 0.5, 1.0)
 TINY = {"embed_dim": 16, "depth": 1, "num_heads": 2, "patch_size": 4}
@@ -80,14 +81,66 @@ def test_another_size_resamples_positions_and_other_classes_have_a_fresh_head(fo
     assert torch.equal(block, theirs)
 
 
-def test_what_a_run_saved_is_loaded_again(folder: Path, tmp_path: Path) -> None:
-    from graftwork_trainer.model_folder.layouts import write_layout
-
-    model = timm_vit((3, 16, 16), 5, weights=str(folder)).eval()
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_what_a_run_saved_is_loaded_again(folder: Path, tmp_path: Path, channels: int) -> None:
+    model = timm_vit((channels, 16, 16), 5, weights=str(folder)).eval()
     write_layout(model, model.state_dict(), tmp_path)
-    again = timm_vit((3, 16, 16), 5, weights=str(tmp_path)).eval()
-    images = torch.rand(1, 3, 16, 16)
-    torch.testing.assert_close(again(images), model(images))
+    again = timm_vit((channels, 16, 16), 5, weights=str(tmp_path)).eval()
+    images = torch.rand(1, channels, 16, 16)
+    assert torch.equal(again(images), model(images))
+    assert tuple(again.pretrained_cfg["mean"]) == (0.0,) * channels
+    # timm itself reads it, too.
+    assert torch.equal(
+        timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()(images), model(images)
+    )
+
+
+def test_weights_of_other_channels_than_three_fit_their_own_alone(folder: Path, tmp_path: Path) -> None:
+    model = timm_vit((1, 16, 16), 5, weights=str(folder))
+    write_layout(model, model.state_dict(), tmp_path)
+    with pytest.raises(
+        GraftworkError, match=r"for images of 1 channels, and the images here have 3; weights"
+    ):
+        timm_vit((3, 16, 16), 5, weights=str(tmp_path))
+
+
+def test_a_dry_run_builds_it_where_nothing_is(folder: Path) -> None:
+    with torch.device("meta"):
+        model = timm_vit((1, 16, 16), 7, weights=str(folder))
+    assert {tensor.device.type for tensor in model.state_dict().values()} == {"meta"}
+
+
+def test_a_converted_models_folder_is_told_from_timms(folder: Path, tmp_path: Path) -> None:
+    save_converted(convert(timm_vit((3, 16, 16), 5, weights=str(folder)), "s3"), tmp_path)
+    with pytest.raises(
+        GraftworkError, match=r"the attention of this model was replaced, .* load_converted of"
+    ):
+        timm_vit((3, 16, 16), 5, weights=str(tmp_path))
+
+
+def test_patches_that_no_one_convolution_makes_take_no_normalisation(tmp_path: Path) -> None:
+    naflex = timm.create_model("naflexvit_base_patch16_gap", num_classes=5, **TINY)
+    write_layout(naflex, naflex.state_dict(), tmp_path)
+    with pytest.raises(GraftworkError, match=r"NaFlexVit has no patches that one convolution makes"):
+        timm_vit((3, 16, 16), 5, weights=str(tmp_path))
+
+
+def test_patches_without_a_bias_have_no_place_for_a_mean(tmp_path: Path) -> None:
+    model = timm.create_model("vit_base_patch16_clip_224", img_size=16, num_classes=5, **TINY)
+    write_layout(model, model.state_dict(), tmp_path)
+    with pytest.raises(GraftworkError, match=r"patches have no bias, into which its mean \(0.48"):
+        timm_vit((3, 16, 16), 5, weights=str(tmp_path))
+
+
+def test_a_mean_of_too_few_channels(folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"]["mean"] = [0.5]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(
+        GraftworkError, match=r"3 channels there, and its config.json gives the mean of 1 and"
+    ):
+        timm_vit((3, 16, 16), 5, weights=str(tmp_path))
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "s3"])
@@ -152,6 +205,9 @@ def test_weights_that_are_damaged(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(GraftworkError, match="timm cannot make it"):
+        timm_vit((3, 16, 16), 5, weights=str(tmp_path))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(GraftworkError, match=r"config\.json: not valid JSON"):
         timm_vit((3, 16, 16), 5, weights=str(tmp_path))
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(GraftworkError, match=r"config\.json'? must hold an object"):

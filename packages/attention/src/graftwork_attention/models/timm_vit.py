@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from graftwork import GraftworkError, Kind, UnknownNameError, choose, get_registry
+from graftwork_trainer.attention import RECORD
+from graftwork_trainer.plain_json import read_json
 
 
 def timm_vit(
@@ -70,7 +72,7 @@ def _made(name: str, settings: Mapping[str, Any], what: str, *, pretrained: bool
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained, **settings)
     except Exception as error:  # what timm raises is of many kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" ...").rstrip(".")
         raise GraftworkError(f"{what}: timm cannot make it: {reason}") from error
     if not isinstance(model, (VisionTransformer, NaFlexVit)):
         raise GraftworkError(
@@ -78,7 +80,7 @@ def _made(name: str, settings: Mapping[str, Any], what: str, *, pretrained: bool
             "NaFlexVit"
         )
     if not pretrained:
-        _takes_plain_images(model)
+        _takes_plain_images(model, settings["in_chans"])
     return model
 
 
@@ -88,27 +90,58 @@ def _pretrained(weights: str, channels: int, settings: Mapping[str, Any]) -> nn.
     for file in ("config.json", "model.safetensors"):
         if not (folder / file).is_file():
             raise GraftworkError(f"{what}: {folder} has no {file}, as which timm saves a model")
-    if not isinstance(json.loads((folder / "config.json").read_text("utf-8")), dict):
+    config = read_json(folder / "config.json")
+    if not isinstance(config, Mapping):
         raise GraftworkError(f"{what}: {folder / 'config.json'} must hold an object")
-    with torch.device("cpu"):
-        source = _made(name, settings, what, pretrained=True)
-    projection = getattr(getattr(source, "patch_embed", None), "proj", None)
-    if not isinstance(projection, nn.Conv2d):
+    if RECORD in config:
         raise GraftworkError(
-            f"{what}: {type(source).__name__} has no patches that a convolution makes, so its mean and "
-            "deviation cannot be put into them; take a ViT, DeiT or DINOv2-shaped one"
+            f"{what}: the attention of this model was replaced, so its weights fit no model of timm; take "
+            "those from before that, or load it by load_converted of graftwork_attention.conversion"
         )
-    kept: Any = source.pretrained_cfg
-    weight, bias = without_normalisation(projection.weight, projection.bias, kept["mean"], kept["std"])
+    with torch.device("cpu"):  # a dry run, which asked for it, is on meta
+        state = _plain_state(_made(name, settings, what, pretrained=True), channels, what)
     model = _made(name, {**settings, "in_chans": channels}, what)
-    state = {
-        **source.state_dict(),
-        "patch_embed.proj.weight": _for_channels(weight, channels),
-        "patch_embed.proj.bias": bias,
-    }
     if next(model.parameters()).device.type != "meta":
         model.load_state_dict(state)
     return model
+
+
+def _plain_state(model: Any, channels: int, what: str) -> dict[str, Tensor]:
+    """The state of a pretrained model, made for images in 0..1 of so many channels."""
+    from timm.layers.patch_embed import PatchEmbed
+
+    # Other patches (NaFlexViT's, those behind a convolutional network) are subclasses or no such class.
+    if type(getattr(model, "patch_embed", None)) is not PatchEmbed:
+        raise GraftworkError(
+            f"{what}: {type(model).__name__} has no patches that one convolution makes, so its mean and "
+            "deviation cannot be put into them; take a ViT, DeiT or DINOv2-shaped one"
+        )
+    projection = model.patch_embed.proj
+    own = projection.in_channels
+    mean, deviation = (model.pretrained_cfg.get(name) or () for name in ("mean", "std"))
+    if not len(mean) == len(deviation) == own:
+        raise GraftworkError(
+            f"{what}: images have {own} channels there, and its config.json gives the mean of {len(mean)} "
+            f"and the std of {len(deviation)}; they must be as many"
+        )
+    if own not in (3, channels):
+        raise GraftworkError(
+            f"{what}: these are for images of {own} channels, and the images here have {channels}; weights "
+            "for 3 channels can be brought to any number"
+        )
+    weight, bias = without_normalisation(projection.weight, projection.bias, mean, deviation)
+    state: dict[str, Tensor] = {
+        **model.state_dict(),
+        "patch_embed.proj.weight": _for_channels(weight, channels),
+    }
+    if projection.bias is not None:
+        state["patch_embed.proj.bias"] = bias
+    elif bias.any():
+        raise GraftworkError(
+            f"{what}: its patches have no bias, into which its mean {tuple(mean)} would go; take "
+            "weights whose patches have one"
+        )
+    return state
 
 
 def without_normalisation(
@@ -130,9 +163,11 @@ def without_normalisation(
 
 
 def _for_channels(weight: Tensor, channels: int) -> Tensor:
-    """Of three channels; of one the sum, as of a grey image given three times, of others as timm does."""
+    """Of one channel the sum, as of a grey image given three times; of others than there are as timm does."""
     from timm.models import adapt_input_conv
 
+    if channels == weight.shape[1]:
+        return weight
     adapted: Tensor = adapt_input_conv(channels, weight)
     return adapted
 
@@ -150,9 +185,8 @@ def _folder_of(weights: str) -> Path:
     return Path(str(choose(Kind.WEIGHTS, weights)()))
 
 
-def _takes_plain_images(model: Any) -> None:
+def _takes_plain_images(model: Any, channels: int) -> None:
     """Say in what timm saves of a model that its images are in 0..1 as they are."""
-    channels = len(model.pretrained_cfg.get("mean") or (0, 0, 0))
     model.pretrained_cfg = {**model.pretrained_cfg, "mean": (0.0,) * channels, "std": (1.0,) * channels}
 
 
