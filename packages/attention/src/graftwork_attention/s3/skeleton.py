@@ -186,7 +186,8 @@ class SkeletonAttention(Mixer):
                 return self.token_index * tokens // self.max_len, None
             counts = valid_counts(mask)[:, None]
             ranks = self.token_index * counts // self.max_len
-            return position_of_rank(mask, ranks), (counts > 0).expand(-1, self.tokens)
+            # Of a sample without a real token they stand at padding, and so does all that they give.
+            return position_of_rank(mask, ranks), None
         position = self.token_index.clamp(max=tokens - 1)
         if mask is not None:
             return position, mask.index_select(1, position) & (self.token_index < tokens)
