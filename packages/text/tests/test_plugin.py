@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig, BertModel
 
-from graftwork import GraftworkError, MissingExtraError, build_recipe, get_registry
+from graftwork import GraftworkError, MissingExtraError, build_recipe, get_registry, parse_set
 from graftwork.testing import write_plugin
 from graftwork_text.corpora import HeldOutFiles, find_corpus, find_labelled_corpus, find_questions
 from graftwork_text.models.pretrained import find_pretrained
@@ -170,6 +170,23 @@ def test_shipped_recipes_name_options_that_there_are(other: Path, name: str) -> 
     content = tomllib.loads(text) | {"optimizer": {"name": "adamw"}}
     assert build_recipe(content).resolve().task.name == content["task"]["name"].removeprefix("text:")
     assert get_registry().find(f"recipe/{name}").plugin.name == "text"
+
+
+@pytest.mark.parametrize("name", ["prompt-answering", "sequence-classification", "zeroth-order-finetune"])
+def test_a_shipped_recipe_lets_a_text_and_a_section_choose_the_model(other: Path, name: str) -> None:
+    text = (resources.files("graftwork_text") / f"recipes/{name}.toml").read_text("utf-8")
+    content = tomllib.loads(text) | {"optimizer": {"name": "adamw"}}
+
+    def model(*settings: str) -> dict[str, object]:
+        resolved = build_recipe(content, overrides=[parse_set(one) for one in settings]).resolve()
+        found = resolved.task.options["model"]
+        return {"name": found.entry.component.name, **found.options}
+
+    assert model("task.model=a/folder") == {"name": "pretrained", "weights": "a/folder"}
+    section = ("model.name=pretrained", "model.random_weights=true")
+    assert model(*section) == {"name": "pretrained", "random_weights": True}
+    with pytest.raises(GraftworkError, match=r"model/llama-tiny takes no head, which task/.* supplies"):
+        model("model.name=llama-tiny")
 
 
 def test_everything_registered_can_be_resolved_and_listing_it_loads_no_torch() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,8 +107,9 @@ def test_a_run_with_another_attention_is_of_use(
 ) -> None:
     """It predicts, is evaluated again to the same figures, and exported."""
     run = fit(resolved("task.pooling=model", model=masked_folder), tmp_path / "run")
+    kept = json.loads((run / "result.json").read_text())["metrics"]
     again = evaluate_run(str(run)).metrics
-    assert again["accuracy"] >= 0.0
+    assert again == pytest.approx({name: kept[f"validation/{name}"] for name in again})
     (tmp_path / "new.jsonl").write_text('{"text": "a great film"}\n{"text": "dull acting"}\n')
     rows = list(predict_run(str(run), str(tmp_path / "new.jsonl")))
     assert {row["predicted"] for _, row in rows} <= {"positive", "negative"}
@@ -136,8 +139,9 @@ def test_patterns_mean_what_they_say(resolved: Callable[..., Any]) -> None:
 
 
 def test_a_dry_run_builds_its_shape(resolved: Callable[..., Any]) -> None:
-    text = str(describe(resolved()))
-    assert "mixer" in text or "parameters" in text
+    built = resolved().task().build_model()
+    count = sum(parameter.numel() for parameter in built.parameters())
+    assert re.search(rf"^parameters +{count:,}$", describe(resolved()), re.MULTILINE)
 
 
 def test_code_may_give_a_builder(sentence_folder: Path, reviews: Path, toy: None) -> None:
