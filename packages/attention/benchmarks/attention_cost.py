@@ -37,6 +37,7 @@ from graftwork_attention.s3.skeleton import SkeletonAttention
 
 Run = Callable[[], object]
 HEADS = {64: 2, 512: 8}
+PARTS = ("narrow", "wide", "pruning", "peer", "masking", "folding", "memory", "compiling")
 
 
 class NaiveSkeleton(SkeletonAttention):
@@ -344,7 +345,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peer", type=Path, metavar="FOLDER", help="a clone of the authors' code")
     parser.add_argument("--quick", action="store_true", help="three rounds, up to 8,192 tokens")
-    parser.add_argument("--only", metavar="WORD", help="one part of the table")
+    parser.add_argument("--only", choices=PARTS, help="one part of the table")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -22,10 +22,10 @@ from torch.nn import functional
 
 
 def folded_kernel(kernel: Tensor, taps: Tensor, segments: int, length: int) -> Tensor:
-    """G, ``[segments, frequencies, 2 * out]``, the real parts of all outputs before the imaginary ones.
+    """G, ``[frequencies, segments, 2 * out]``, the real parts of all outputs before the imaginary ones.
 
     The turns by taps go into the kernel, so that all is one product of real matrices a segment, which writes
-    G and nothing larger.
+    G and nothing larger. It is kept in the order in which its products read it.
 
     Args:
         kernel: ``[dim, frequencies, 2]``.
@@ -38,7 +38,7 @@ def folded_kernel(kernel: Tensor, taps: Tensor, segments: int, length: int) -> T
     turned = torch.view_as_real(torch.view_as_complex(kernel)[:, None] * turns)
     of_channels = turned.reshape(segments, -1, kernel.shape[1] * 2)
     of_taps = taps.permute(1, 2, 0).reshape(segments, -1, out)
-    return (of_channels.transpose(1, 2) @ of_taps).view(segments, -1, 2 * out)
+    return (of_channels.transpose(1, 2) @ of_taps).view(segments, -1, 2 * out).transpose(0, 1).contiguous()
 
 
 def folded_convolution(spectra: Tensor, folded: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def folded_convolution(spectra: Tensor, folded: Tensor) -> Tensor:
     batch, out = len(spectra), folded.shape[2] // 2
     # Real and imaginary parts of U as rows of their own: products of complex matrices copy each of them.
     rows = torch.cat(torch.view_as_real(spectra).unbind(-1)).permute(2, 0, 1).contiguous()
-    products = rows @ folded.transpose(0, 1)
+    products = rows @ folded
     of_real, of_imaginary = products[:, :batch], products[:, batch:]
     return torch.complex(
         of_real[..., :out] - of_imaginary[..., out:], of_real[..., out:] + of_imaginary[..., :out]
